@@ -1,0 +1,68 @@
+"""Exceptions that vidscale raises for causes outside the program.
+
+    VidscaleError
+    ├── ConfigError      a setting, or a combination of settings and material, that cannot work
+    ├── DecodeError      a source that cannot be read, or not in full
+    ├── EncodeError      ffmpeg or an encoder failed; carries the command and the end of its log
+    ├── IdentityError    a small file whose identity is missing, broken or contradictory
+    ├── ModelError       a pair or its weights that are missing or damaged
+    └── MeasureError     two videos that cannot be compared
+
+A wrong argument to a function is a ``ValueError``: that is a mistake in the calling program.
+Every message is one line, fit to be shown to a person as it is.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+
+class VidscaleError(Exception):
+    """Base of all errors with a cause outside the program."""
+
+
+class ConfigError(VidscaleError):
+    """A setting, or a combination of settings and material, that cannot work."""
+
+
+class DecodeError(VidscaleError):
+    """A source that cannot be read, or not in full."""
+
+
+class IdentityError(VidscaleError):
+    """The identity of a small file is missing, broken or contradictory."""
+
+
+class ModelError(VidscaleError):
+    """A pair or its weights are missing or damaged."""
+
+
+class MeasureError(VidscaleError):
+    """Two videos that cannot be compared."""
+
+
+class EncodeError(VidscaleError):
+    """ffmpeg or the encoder inside it failed.
+
+    Attributes:
+        cmd: the command line as a list, empty when no process was started.
+        returncode: exit status of the process, None when it never ran or did not end by itself.
+        stderr_tail: the last lines that the process wrote to stderr.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cmd: Sequence[str] = (),
+        returncode: int | None = None,
+        stderr_tail: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.cmd = list(cmd)
+        self.returncode = returncode
+        self.stderr_tail = list(stderr_tail)
+
+    @property
+    def command_line(self) -> str:
+        """The command as one shell-quoted string."""
+        return shlex.join(self.cmd)

@@ -1,0 +1,4 @@
+"""Operations on planes: for each one public function, its reference in plain torch, its CPU path, its Triton kernel.
+
+Imports nothing else of vidscale, so that it runs on a machine that has only torch, triton and numpy.
+"""
