@@ -144,19 +144,6 @@ class ContentLight:
 
 
 @dataclass(frozen=True, slots=True)
-class Orientation:
-    """How a player turns the picture: first mirrored, then rotated (display matrix).
-
-    Attributes:
-        rotation: degrees counter-clockwise, -180 to 180.
-        hflip: mirrored left to right before rotating.
-    """
-
-    rotation: float = 0.0
-    hflip: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What is known of a video stream before its frames are read.
 
@@ -167,7 +154,7 @@ class VideoInfo:
         time_base: unit of every pts, seconds.
         frame_rate: average rate in 1/s, None when unknown.
         sar: sample aspect ratio, width over height.
-        orientation: display matrix.
+        display_matrix: nine integers (16.16 and 2.30 fixed point) by which players turn the picture; None when absent.
         mastering_display, content_light: static HDR metadata.
         frame_count: number of frames by the container, None when it does not say.
         duration_s: length in seconds, None when unknown.
@@ -180,7 +167,7 @@ class VideoInfo:
     time_base: Fraction
     frame_rate: Fraction | None = None
     sar: Fraction = Fraction(1)
-    orientation: Orientation = Orientation()
+    display_matrix: tuple[int, ...] | None = None
     mastering_display: MasteringDisplay | None = None
     content_light: ContentLight | None = None
     frame_count: int | None = None
@@ -199,6 +186,7 @@ class Frame:
         pict_type: "I", "P", "B" as decoded, "" when unknown.
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
+        coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
     """
 
     planes: tuple[Plane, ...] = field(repr=False)
@@ -208,6 +196,7 @@ class Frame:
     pict_type: str = ""
     key_frame: bool = False
     corrupt: bool = False
+    coded_bytes: int | None = None
 
     @property
     def height(self) -> int:

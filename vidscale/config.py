@@ -1,0 +1,179 @@
+"""Settings: frozen, validated, each default written once.
+
+Precedence is defaults, then a recipe file, then the command line. The resolved settings go into the report.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from vidscale.encoders import ENCODERS, CodecName
+from vidscale.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+SsimKind = Literal["gaussian", "ffmpeg"]
+
+
+def parse_scale(value: object) -> Fraction:
+    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8."""
+    try:
+        scale = Fraction(str(value).strip())
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"scale {value!r} is not a number such as 2, 1.5 or 3/2") from None
+    if not 1 <= scale <= 8:
+        raise ValueError(f"scale {value} is outside 1 to 8")
+    return scale
+
+
+def _parse_time(text: str) -> Fraction | None:
+    """Seconds from ``12.5``, ``mm:ss`` or ``hh:mm:ss``; None from an empty text."""
+    if not text:
+        return None
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = seconds * 60 + Fraction(part)
+    if seconds < 0:
+        raise ValueError(text)
+    return seconds
+
+
+class TimeRange(BaseModel):
+    """A part of the source: frames with start <= time < end, counted from the source's first timestamp."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    start: Fraction = Field(default=Fraction(0), description="seconds")
+    end: Fraction | None = Field(default=None, description="seconds; None for the end of the source")
+
+    @classmethod
+    def parse(cls, text: str) -> "TimeRange":
+        """From ``START:END`` in seconds or hh:mm:ss, either side empty: ``10:20``, ``00:01:00:00:02:00``, ``90:``."""
+        parts = text.strip().split(":")
+        if len(parts) < 2:
+            raise ValueError(f"range {text!r} is not START:END")
+        if parts[0] == "":
+            start, end = "", ":".join(parts[1:])
+        elif parts[-1] == "":
+            start, end = ":".join(parts[:-1]), ""
+        elif len(parts) % 2 == 0:
+            half = len(parts) // 2
+            start, end = ":".join(parts[:half]), ":".join(parts[half:])
+        else:
+            raise ValueError(f"range {text!r} is not START:END, both in seconds or both in hh:mm:ss")
+        try:
+            result = cls(start=_parse_time(start) or Fraction(0), end=_parse_time(end))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"range {text!r} is not START:END in seconds or hh:mm:ss") from None
+        if result.end is not None and result.end <= result.start:
+            raise ValueError(f"range {text!r} ends before it starts")
+        return result
+
+
+def _as_range(value: object) -> object:
+    return TimeRange.parse(value) if isinstance(value, str) else value
+
+
+Scale = Annotated[Fraction, BeforeValidator(parse_scale), PlainSerializer(str)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def resolve(cls, *layers: Mapping[str, Any]) -> "Any":
+        """Settings from layers, a later one over an earlier one; None means "not said".
+
+        Raises:
+            ConfigError: naming the setting and its value.
+        """
+        merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            raise ConfigError(_first_error(error)) from None
+
+
+def _first_error(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    name = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}"
+    if detail["type"] == "value_error":
+        return message
+    return f"{name} = {detail['input']!r}: {message}"
+
+
+class CodecSettings(_Settings):
+    """How ffmpeg encodes."""
+
+    codec: CodecName = Field(default="x264", description="encoder")
+    crf: float = Field(default=23.0, ge=0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
+    preset: str | None = Field(default=None, description="encoder preset; None takes medium (svtav1: 8)")
+    encoder_params: str = Field(default="", description="settings of the encoder itself, key=value:key=value")
+
+    @model_validator(mode="after")
+    def _in_range(self) -> "CodecSettings":
+        encoder = ENCODERS[self.codec]
+        if self.crf > encoder.crf_max:
+            raise ValueError(f"crf {self.crf:g} is outside 0 to {encoder.crf_max} of {self.codec}")
+        if self.preset is not None and self.preset not in encoder.presets:
+            raise ValueError(f"preset {self.preset!r} is not one of {self.codec}: {', '.join(encoder.presets)}")
+        for item in filter(None, self.encoder_params.split(":")):
+            if item.startswith("="):
+                raise ValueError(f"encoder parameter {item!r} is not key=value")
+        return self
+
+    @property
+    def resolved_preset(self) -> str:
+        return self.preset or ENCODERS[self.codec].default_preset
+
+
+class MeasureSettings(_Settings):
+    """What is measured."""
+
+    ssim: SsimKind = Field(default="gaussian", description="window: Gaussian 11x11 sigma 1.5, or ffmpeg's 8x8 blocks")
+    vmaf: bool = Field(default=False, description="VMAF and VMAF NEG through ffmpeg's libvmaf")
+    xpsnr: bool = Field(default=False, description="XPSNR through ffmpeg's xpsnr filter")
+
+
+class SourceSettings(_Settings):
+    """Which part of a source is read, and how."""
+
+    stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
+    range: Annotated[TimeRange | None, BeforeValidator(_as_range)] = Field(default=None, description="part to code")
+    interlaced: Literal["refuse", "ignore", "bwdif"] = Field(
+        default="refuse", description="what to do with frames that are flagged interlaced"
+    )
+    strict: bool = Field(default=False, description="refuse to lose anything: streams, metadata, unreadable frames")
+
+
+class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
+    """Everything that decides what `encode` writes."""
+
+    crf: float = Field(default=28.0, ge=0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
+    scale: Scale = Field(default=Fraction(2), description="source size over coded size, a rational from 1 to 8")
+    pair: str = Field(default="lanczos", description="pair of scalers, a family (lanczos) or a full name (lanczos-x2)")
+    device: Device = Field(default="auto", description="where the scalers run")
+    report: bool = Field(default=True, description="restore and measure after encoding")
+    report_dir: Path | None = Field(default=None, description="where the report goes; None is OUT.report")
+    overwrite: bool = Field(default=False, description="replace an existing output")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+
+
+class DecodeSettings(CodecSettings):
+    """Everything that decides what `decode` writes."""
+
+    crf: float = Field(default=16.0, ge=0, description="constant rate factor of the restored file")
+    lossless: bool = Field(default=False, description="FFV1, or lossless x264 where the container has no FFV1")
+    pair: str | None = Field(default=None, description="pair to restore with; None is what the file names")
+    scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
+        default=None, description="scale, for a file without identity"
+    )
+    strength: float = Field(default=28.0, ge=0, description="coding strength (crf) for a file without identity")
+    device: Device = Field(default="auto", description="where the scalers run")
+    strict: bool = Field(default=False, description="refuse to lose anything")
+    overwrite: bool = Field(default=False, description="replace an existing output")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")

@@ -1,0 +1,237 @@
+"""The decoding stage: a file's video stream as frames, in presentation order, each with its own timestamp."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, cast
+
+import av
+
+from vidscale.config import TimeRange
+from vidscale.errors import DecodeError
+from vidscale.frames import Frame
+from vidscale.pictures import Picture, to_frames
+from vidscale.probe import Source, open_container
+from vidscale.threads import Clock
+
+logger = logging.getLogger(__name__)
+
+_MAX_REORDER = 64  # packets whose size waits for its picture
+
+
+@dataclass(slots=True)
+class ReadLog:
+    """What happened while a source was read.
+
+    Attributes:
+        frames: pictures handed out.
+        unreadable: packets that did not decode, and pictures the container promises that never came.
+        concealed: pictures handed out in which the decoder concealed damage.
+        timestamps_made: pictures that had no timestamp and got one from the frame rate.
+        origin_s: time in the source of the output's zero; not 0 only with a range.
+        truncated_at_s: where reading broke off before the end that the container announces.
+    """
+
+    frames: int = 0
+    unreadable: int = 0
+    concealed: int = 0
+    timestamps_made: int = 0
+    origin_s: Fraction = Fraction(0)
+    truncated_at_s: Fraction | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the source could not be read in full."""
+        return bool(self.unreadable or self.concealed or self.truncated_at_s is not None)
+
+
+def decode_frames(
+    source: Source,
+    *,
+    log: ReadLog,
+    clock: Clock,
+    time_range: TimeRange | None = None,
+    interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
+) -> Iterator[Frame]:
+    """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
+
+    Timestamps are the source's own; with a range they count from the first frame of the range. Packets that do not
+    decode are counted in ``log`` and left out.
+
+    Raises:
+        DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
+            do not rise, or nothing to decode at all.
+    """
+    with open_container(source.path) as container:
+        stream = cast("av.VideoStream", container.streams[source.stream_index])
+        stream.thread_type = "AUTO"
+        start, end = _bounds(source, time_range)
+        if start is not None and start > source.start_s:
+            container.seek(int(start / source.video.time_base), stream=stream, backward=True)
+        timeline = _Timeline(source, log)
+        pictures = _decoded(container, stream, log, clock)
+        selected = _selected(pictures, source, timeline, start, end, interlaced)
+        for frame in to_frames(selected, source, interlaced, clock):
+            log.frames += 1
+            log.concealed += frame.corrupt
+            yield frame
+        if log.frames == 0:
+            where = " in that range" if time_range else ""
+            raise DecodeError(f"{source.path} holds no decodable frame{where}")
+        log.origin_s = (timeline.origin or 0) * source.video.time_base
+        if time_range is None:
+            _note_truncation(source, timeline, log)
+
+
+def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | None, Fraction | None]:
+    if time_range is None:
+        return None, None
+    end = None if time_range.end is None else source.start_s + time_range.end
+    return source.start_s + time_range.start, end
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, log: ReadLog, clock: Clock
+) -> Iterator[Picture]:
+    """Decoded pictures in presentation order."""
+    packets = container.demux(stream)
+    sizes: dict[int, int] = {}
+    # AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them.
+    is_avi = container.format.name == "avi"
+    avi_timestamps: deque[int | None] = deque()
+    while True:
+        try:
+            with clock.measure(frames=0):
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                if packet.size:
+                    avi_timestamps.append(packet.dts)
+                    _remember_size(sizes, packet)
+                frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except (av.error.InvalidDataError, av.error.UnknownError, av.error.PatchWelcomeError) as error:
+            logger.warning("unreadable packet: %s", error)
+            log.unreadable += 1
+            continue
+        except (av.FFmpegError, OSError) as error:
+            raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+        for frame in frames:
+            in_order = avi_timestamps.popleft() if avi_timestamps else None
+            size = sizes.pop(frame.pts, None) if frame.pts is not None else None
+            yield Picture(frame, in_order if is_avi else frame.pts, size)
+
+
+def _remember_size(sizes: dict[int, int], packet: "av.Packet[av.VideoStream]") -> None:
+    """Keeps a packet's size until its picture comes out of the decoder; of pictures that never come, forgets it."""
+    if packet.pts is None:
+        return
+    sizes[packet.pts] = packet.size
+    if len(sizes) > 2 * _MAX_REORDER:
+        for pts in sorted(sizes)[:_MAX_REORDER]:
+            del sizes[pts]
+
+
+def _selected(
+    pictures: Iterator[Picture],
+    source: Source,
+    timeline: "_Timeline",
+    start: Fraction | None,
+    end: Fraction | None,
+    interlaced: str,
+) -> Iterator[tuple[Picture, int]]:
+    """The pictures of the range, each with its timestamp in the output."""
+    for picture in pictures:
+        _check_picture(picture.frame, source, interlaced)
+        pts = timeline.place(picture)
+        if pts is None or (start is not None and pts * source.video.time_base < start):
+            continue
+        if end is not None and pts * source.video.time_base >= end:
+            return
+        if start is not None and timeline.origin is None:
+            timeline.origin = pts
+        yield picture, pts - (timeline.origin or 0)
+
+
+def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
+    video = source.video
+    if (frame.width, frame.height, frame.format.name) != (video.width, video.height, source.pix_fmt):
+        raise DecodeError(
+            f"the picture changes at {_time_text(frame)} from {video.width}x{video.height} {source.pix_fmt} "
+            f"to {frame.width}x{frame.height} {frame.format.name}; split the source there"
+        )
+    if interlaced == "refuse" and frame.interlaced_frame:
+        raise DecodeError(
+            f"the source is flagged interlaced (at {_time_text(frame)}): --interlaced bwdif deinterlaces it, "
+            "--interlaced ignore codes it as it is, for sources that are flagged by mistake"
+        )
+
+
+def _time_text(frame: av.VideoFrame) -> str:
+    return "an unknown time" if frame.time is None else f"{frame.time:.3f} s"
+
+
+class _Timeline:
+    """Gives each picture its timestamp, and sees to it that they rise.
+
+    Attributes:
+        last: timestamp of the picture placed last.
+        origin: timestamp that becomes the output's zero, None for the source's own zero.
+    """
+
+    def __init__(self, source: Source, log: ReadLog) -> None:
+        self._video = source.video
+        self._path = source.path
+        self._log = log
+        self.last: int | None = None
+        self.origin: int | None = None
+
+    def place(self, picture: Picture) -> int | None:
+        """The picture's pts; None for one that damage put out of order."""
+        pts = picture.pts if picture.pts is not None else self._made_up(picture.frame)
+        if self.last is not None and pts <= self.last:
+            if self._log.damaged:
+                self._log.unreadable += 1
+                return None
+            what = "repeats" if pts == self.last else f"goes back to {float(pts * self._video.time_base):.3f} s"
+            raise DecodeError(
+                f"the timestamp of {self._path} {what} after {float(self.last * self._video.time_base):.3f} s; "
+                "remux the source first, or code a part with --range"
+            )
+        self.last = pts
+        return pts
+
+    def _made_up(self, frame: av.VideoFrame) -> int:
+        """From the frame rate, for streams without presentation timestamps."""
+        rate = self._video.frame_rate
+        if rate is None:
+            raise DecodeError(f"{self._path} has pictures without timestamps and no frame rate")
+        self._log.timestamps_made += 1
+        if self.last is None:
+            return frame.dts if frame.dts is not None else 0
+        return self.last + max(1, round(1 / (rate * self._video.time_base)))
+
+
+def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog) -> None:
+    """Compares what came with what the container announced."""
+    video = source.video
+    if video.frame_count and video.frame_count > log.frames + log.unreadable:
+        # Edit lists and dropped leading pictures hide a few frames of a sound file; the end tells a cut one.
+        missing = video.frame_count - log.frames - log.unreadable
+        if _ends_early(source, timeline):
+            log.unreadable += missing
+    if _ends_early(source, timeline) and timeline.last is not None:
+        log.truncated_at_s = timeline.last * video.time_base
+
+
+def _ends_early(source: Source, timeline: _Timeline) -> bool:
+    video = source.video
+    if video.duration_s is None or timeline.last is None:
+        return False
+    tolerance = max(Fraction(1), video.duration_s / 50)
+    if video.frame_count and video.frame_rate:
+        tolerance = 3 / video.frame_rate
+    return timeline.last * video.time_base - source.start_s < video.duration_s - tolerance

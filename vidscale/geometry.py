@@ -1,0 +1,49 @@
+"""Sizes: of the source, of the small picture, of what the encoder takes."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from vidscale.encoders import Encoder
+from vidscale.frames import PixelFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How source and small picture lie upon each other: sample (0, 0)'s corner shared, spacing exactly ``scale``.
+
+    Attributes:
+        width, height: source, luma samples.
+        scale: source sample spacing per small sample, 1 to 8.
+        coded_width, coded_height: the small picture as coded; at least the true small size.
+    """
+
+    width: int
+    height: int
+    scale: Fraction
+    coded_width: int
+    coded_height: int
+
+    @property
+    def small_width(self) -> int:
+        """True width of the small picture, ceil(width / scale); what is coded beyond it is padding."""
+        return ceil(self.width / self.scale)
+
+    @property
+    def small_height(self) -> int:
+        """True height of the small picture, ceil(height / scale)."""
+        return ceil(self.height / self.scale)
+
+    @classmethod
+    def for_encoder(
+        cls, height: int, width: int, scale: Fraction, encoder: Encoder, pixel_format: PixelFormat
+    ) -> "Geometry":
+        """Geometry of a source coded at ``1/scale`` of its size by an encoder."""
+        coded_height, coded_width = encoder.coded_size(ceil(height / scale), ceil(width / scale), pixel_format)
+        return cls(width=width, height=height, scale=scale, coded_width=coded_width, coded_height=coded_height)
+
+
+def scale_text(scale: Fraction) -> str:
+    """A scale in names of pairs and files: ``2``, ``1.5``, or ``4-3`` where decimals do not end."""
+    decimal = f"{float(scale):g}"
+    return decimal if Fraction(decimal) == scale else f"{scale.numerator}-{scale.denominator}"

@@ -1,0 +1,139 @@
+"""Stages side by side: bounded queues between generators, and work that Ctrl-C ends at once."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_POLL_S = 0.1
+_END = object()
+
+
+@dataclass(slots=True)
+class Clock:
+    """Time that one stage spent working, not waiting.
+
+    Attributes:
+        stage: name for the report.
+        frames: pictures it worked on.
+        busy_s: seconds inside `measure` blocks.
+    """
+
+    stage: str
+    frames: int = 0
+    busy_s: float = 0.0
+
+    @contextmanager
+    def measure(self, frames: int = 1) -> Iterator[None]:
+        """Counts the time inside the block, and ``frames`` pictures."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.busy_s += time.perf_counter() - start
+            self.frames += frames
+
+
+def queue_depth(frame_bytes: int) -> int:
+    """Pictures that a queue between two stages may hold: 8, fewer when they are large, so that memory is bounded."""
+    return max(2, min(8, (128 << 20) // max(frame_bytes, 1)))
+
+
+class Prefetch(Generic[T]):
+    """An iterator whose source runs in a thread of its own, at most ``depth`` items ahead.
+
+    An exception of the source is raised to the consumer at its place. `close` (also called by ``with`` and at the end
+    of the iteration) stops the thread and closes the source.
+    """
+
+    def __init__(self, source: Iterable[T], depth: int) -> None:
+        self._source = source
+        self._queue: queue.Queue[object] = queue.Queue(maxsize=depth)
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for item in self._source:
+                if not self._put(item):
+                    break
+        except BaseException as error:  # handed to the consumer
+            self._error = error
+        finally:
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+            self._put(_END)
+
+    def _put(self, item: object) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._stop.is_set():
+            raise StopIteration
+        item = self._queue.get()
+        if item is _END:
+            self.close()
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+        return item  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Stops the source and waits for its thread."""
+        self._stop.set()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> "Prefetch[T]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def run_interruptible(job: Callable[[], T], *, on_interrupt: Callable[[], None]) -> T:
+    """Runs a job in a thread while the main thread waits, so that a signal is answered at once.
+
+    ``on_interrupt`` is called when KeyboardInterrupt (or another exception of a signal handler) reaches the main
+    thread; it must make the job end soon. The exception is raised again when the job has ended, or after five seconds.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(job())
+        except BaseException as error:  # raised again below
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="job", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(timeout=_POLL_S)
+    except BaseException:
+        on_interrupt()
+        thread.join(timeout=5)
+        raise
+    if failure:
+        raise failure[0]
+    return result[0]
