@@ -6,12 +6,13 @@ Precedence is defaults, then a recipe file, then the command line. The resolved 
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from vidscale.encoders import ENCODERS, CodecName
-from vidscale.errors import ConfigError
+from vidscale.errors import UsageError
+from vidscale.frames import Siting
 
 Device = Literal["auto", "cpu", "cuda"]
 SsimKind = Literal["gaussian", "ffmpeg"]
@@ -82,17 +83,17 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def resolve(cls, *layers: Mapping[str, Any]) -> "Any":
+    def resolve(cls, *layers: Mapping[str, Any]) -> Self:
         """Settings from layers, a later one over an earlier one; None means "not said".
 
         Raises:
-            ConfigError: naming the setting and its value.
+            UsageError: naming the setting and its value.
         """
         merged = {key: value for layer in layers for key, value in layer.items() if value is not None}
         try:
             return cls(**merged)
         except ValidationError as error:
-            raise ConfigError(_first_error(error)) from None
+            raise UsageError(_first_error(error)) from None
 
 
 def _first_error(error: ValidationError) -> str:
@@ -177,3 +178,30 @@ class DecodeSettings(CodecSettings):
     strict: bool = Field(default=False, description="refuse to lose anything")
     overwrite: bool = Field(default=False, description="replace an existing output")
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+
+
+def _as_size(value: object) -> object:
+    """(height, width) from ``WIDTHxHEIGHT``."""
+    if not isinstance(value, str):
+        return value
+    width, x, height = value.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"size {value!r} is not WIDTHxHEIGHT")
+    return int(height), int(width)
+
+
+class StageSettings(_Settings):
+    """What one stage between two pipes does."""
+
+    pair: str = Field(default="lanczos", description="pair of scalers, a family or a full name")
+    scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
+        default=None, description="scale; None takes it from the pair's name"
+    )
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
+        default=None, description="(height, width) to restore; None is the incoming size times the scale"
+    )
+    strength: float = Field(default=28.0, ge=0, description="coding strength (crf) that the pictures went through")
+    format: Literal["y4m", "nut"] | None = Field(default=None, description="raw format to write; None is the incoming")
+    color_range: Literal["tv", "pc"] | None = Field(default=None, description="over what the stream says")
+    chroma_location: Siting | None = Field(default=None, description="over what the stream says")
+    device: Device = Field(default="auto", description="where the scaler runs")

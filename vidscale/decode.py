@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, cast
@@ -54,11 +54,20 @@ def decode_frames(
     clock: Clock,
     time_range: TimeRange | None = None,
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
+    inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
     Timestamps are the source's own; with a range they count from the first frame of the range. Packets that do not
     decode are counted in ``log`` and left out.
+
+    Args:
+        source: what `probe` found.
+        log: filled in on the way.
+        clock: counts pictures and time.
+        time_range: part to read, None for all.
+        interlaced: what to do with pictures that are flagged interlaced.
+        inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
 
     Raises:
         DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
@@ -71,7 +80,7 @@ def decode_frames(
         if start is not None and start > source.start_s:
             container.seek(int(start / source.video.time_base), stream=stream, backward=True)
         timeline = _Timeline(source, log)
-        pictures = _decoded(container, stream, log, clock)
+        pictures = _decoded(container, stream, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
         for frame in to_frames(selected, source, interlaced, clock):
             log.frames += 1
@@ -93,7 +102,11 @@ def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | No
 
 
 def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, log: ReadLog, clock: Clock
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    log: ReadLog,
+    clock: Clock,
+    inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     packets = container.demux(stream)
@@ -110,6 +123,8 @@ def _decoded(
                 if packet.size:
                     avi_timestamps.append(packet.dts)
                     _remember_size(sizes, packet)
+                    if inspect is not None and packet.is_keyframe:
+                        inspect(packet)
                 frames = packet.decode()
         except av.error.EOFError:
             return

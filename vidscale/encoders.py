@@ -24,6 +24,7 @@ class Encoder:
         params_option: the option that takes ``key=value:key=value`` settings of the encoder itself.
         chroma: chroma formats that it codes.
         bit_depths: sample sizes that it codes.
+        min_side, max_side: luma samples that a picture's sides may have.
     """
 
     name: CodecName
@@ -36,9 +37,8 @@ class Encoder:
     chroma: tuple[Chroma, ...]
     bit_depths: tuple[int, ...]
 
-    # All three take pictures from 16x16 (x265 refuses less) to 16384 samples a side.
-    min_side = 16
-    max_side = 16384
+    min_side: int
+    max_side: int = 16384
 
     def coded_size(self, height: int, width: int, pixel_format: PixelFormat) -> tuple[int, int]:
         """Smallest (height, width) that the encoder takes for a picture of that size."""
@@ -85,6 +85,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="x264-params",
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10),
+        min_side=2,
     ),
     "x265": Encoder(
         name="x265",
@@ -96,6 +97,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="x265-params",
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10, 12),
+        min_side=16,
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -107,6 +109,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="svtav1-params",
         chroma=("420",),
         bit_depths=(8, 10),
+        min_side=4,
     ),
 }
 

@@ -2,6 +2,7 @@
 
     VidscaleError
     ├── ConfigError      a setting, or a combination of settings and material, that cannot work
+    │   └── UsageError   a setting that is wrong whatever the material
     ├── DecodeError      a source that cannot be read, or not in full
     ├── EncodeError      ffmpeg or an encoder failed; carries the command and the end of its log
     ├── IdentityError    a small file whose identity is missing, broken or contradictory
@@ -22,6 +23,10 @@ class VidscaleError(Exception):
 
 class ConfigError(VidscaleError):
     """A setting, or a combination of settings and material, that cannot work."""
+
+
+class UsageError(ConfigError):
+    """A setting that is wrong whatever the material."""
 
 
 class DecodeError(VidscaleError):

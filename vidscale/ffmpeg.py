@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import re
 import shutil
 import signal
@@ -21,8 +20,6 @@ from vidscale.errors import ConfigError, EncodeError
 logger = logging.getLogger(__name__)
 
 _TAIL_LINES = 20
-_PIPE_BYTES = 1 << 20
-_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ of Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +174,6 @@ class FfmpegProcess:
         self._drain = threading.Thread(target=self._read_stderr, daemon=True)
         self._drain.start()
         self.killed = False
-        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
-            _enlarge(pipe)
         with _live_lock:
             _live.add(self)
 
@@ -273,13 +268,3 @@ def _most_telling(lines: list[str]) -> str:
         if re.search(r"No space left|Permission denied|x26[45] \[error\]|Invalid|not supported|Unrecognized", line):
             return line
     return lines[0]
-
-
-def _enlarge(pipe: IO[bytes]) -> None:
-    """A larger pipe means fewer switches between the processes; Linux only, and only up to what is allowed."""
-    if os.name != "posix":
-        return
-    import fcntl
-
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(pipe.fileno(), _SETPIPE_SZ, _PIPE_BYTES)

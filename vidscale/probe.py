@@ -40,7 +40,7 @@ class StreamInfo:
     Attributes:
         index: position in the container.
         kind: "video", "audio", "subtitle", "data", "attachment".
-        codec: ffmpeg's codec name, "none" when unknown.
+        codec: ffmpeg's codec name; of data streams the four-character code; "none" when unknown.
         is_cover: an attached picture.
         disposition: ffmpeg's disposition names, such as ("default", "forced").
         metadata: the stream's own tags.
@@ -126,15 +126,16 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
     Args:
         path: the file.
         stream: which of the video streams that are not cover art.
-        ffmpeg: path of an ffmpeg binary, asked for the chroma location, which PyAV does not tell; None leaves that
-            unknown.
+        ffmpeg: path of an ffmpeg binary, asked for the chroma location and the kind of data streams, which PyAV does
+            not tell; None leaves them unknown.
 
     Raises:
         DecodeError: the file cannot be read or holds no such video stream.
         ConfigError: the pictures are of a kind that cannot be coded.
     """
     with open_container(path) as container:
-        streams = tuple(_stream_info(s) for s in container.streams)
+        description = _described(path, ffmpeg) if ffmpeg else ""
+        streams = tuple(_stream_info(s, description) for s in container.streams)
         video = [s for s in streams if s.kind == "video" and not s.is_cover]
         if not video:
             covers = " but cover art" if any(s.is_cover for s in streams) else ""
@@ -144,8 +145,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         index = video[stream].index
         chosen = cast("av.VideoStream", container.streams[index])
         frames = _first_frames(path, container, chosen)
-        location = _chroma_location(path, index, ffmpeg) if ffmpeg else None
-        info = _video_info(container, chosen, frames, location)
+        info = _video_info(container, chosen, frames, _chroma_location(description, index))
         start = container.start_time
         return Source(
             path=path,
@@ -164,14 +164,14 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         )
 
 
-def _stream_info(stream: Any) -> StreamInfo:
+def _stream_info(stream: Any, description: str) -> StreamInfo:
     context = getattr(stream, "codec_context", None)
     flags = stream.disposition
     names = tuple(str(flag.name) for flag in type(flags) if flag in flags and flag.name)
     return StreamInfo(
         index=stream.index,
         kind=stream.type or "data",
-        codec=context.name if context is not None else "none",
+        codec=context.codec.canonical_name if context is not None else _data_tag(description, stream.index),
         is_cover="attached_pic" in names,
         disposition=names,
         metadata=dict(stream.metadata),
@@ -315,16 +315,26 @@ def _lost_metadata(frames: list[av.VideoFrame]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words for kind, words in _LOST_SIDE_DATA.items() if kind in kinds))
 
 
-def _chroma_location(path: Path, index: int, ffmpeg: str) -> Siting | None:
-    """Chroma location of a stream as ffmpeg prints it; None where the stream does not say."""
+def _described(path: Path, ffmpeg: str) -> str:
+    """What ffmpeg prints of a file; it names some things that PyAV does not."""
     try:
-        command = [ffmpeg, "-hide_banner", "-v", "verbose", "-i", str(path.absolute())]
+        command = [ffmpeg, "-hide_banner", "-nostdin", "-v", "verbose", "-i", str(path.absolute())]
         result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
+        return ""
+    return result.stderr.decode(errors="replace")
+
+
+def _chroma_location(description: str, index: int) -> Siting | None:
     pattern = rf"Stream #0:{index}\b[^\n]*?Video: [^\n]*?\w+\((?P<words>[^()]*)\), \d+x\d+"
-    match = re.search(pattern, result.stderr.decode(errors="replace"))
+    match = re.search(pattern, description)
     if match is None:
         return None
     words = {word.strip() for word in match["words"].split(",")}
     return next((location for location in get_args(Siting) if location in words), None)
+
+
+def _data_tag(description: str, index: int) -> str:
+    """Four-character code of a data stream, such as ``tmcd``; "none" when it has none."""
+    match = re.search(rf"Stream #0:{index}\b[^\n]*?Data: \w+ \((\w+) /", description)
+    return match.group(1) if match else "none"

@@ -1,0 +1,208 @@
+"""A clip with motion made from one photograph: the same arguments give the same pictures.
+
+A camera pans, zooms and rolls slowly over the photograph, never by whole pixels, and adds a little grain:
+
+    python benchmarks/synthetic.py clip.mp4 --size 1920x1080 --frames 1500 --fps 30
+
+The photograph (scikit-image's ``coffee``, CC0, unless `--photo` names another) is enlarged to the size of the scene.
+The octaves that it does not hold are filled with noise as strong as its own finest texture is at that place, so that
+the pictures have detail up to the last pixel, as those of a camera do.
+"""
+
+import argparse
+import subprocess
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+import numba
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from skimage import data, filters
+
+Image32 = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.uint8]
+
+MARGIN = 4  # canvas pixels around what the camera sees: the support of the filter, and room for its chroma grid
+GRAIN_SHIFTS = 64
+PHASES = 256  # places between two pixels that the filter tells apart
+KR, KB = 0.2126, 0.0722  # BT.709
+
+
+def frames(
+    width: int, height: int, count: int, fps: Fraction, *, photo: Path | None = None, noise: float = 1.0, seed: int = 0
+) -> Iterator[tuple[Plane, Plane, Plane]]:
+    """Pictures of the clip, yuv420p, BT.709, limited range, chroma sited left.
+
+    Args:
+        width, height: size in luma samples.
+        count: number of pictures.
+        fps: pictures per second; the motion is the same in seconds at every rate.
+        photo: picture file; None for scikit-image's ``coffee``.
+        noise: standard deviation of the grain in codes.
+        seed: chooses the camera's path, the texture and the grain.
+
+    Yields:
+        Y [H, W], U and V [ceil(H/2), ceil(W/2)], uint8; the same arrays are filled again for the next picture.
+    """
+    rng = np.random.default_rng(seed)
+    path = camera_path(width, height, count, fps, rng)
+    corners = path[:, :, :2] @ np.array([[0, width, 0, width], [0, 0, height, height]]) + path[:, :, 2:]
+    path[:, :, 2] -= corners.min(axis=(0, 2)) - MARGIN
+    scene_width, scene_height = np.ceil(np.ptp(corners, axis=(0, 2))).astype(int) + 2 * MARGIN
+    luma, *chroma = scene(_read(photo), int(scene_width), int(scene_height), rng)
+    grain = rng.normal(0, noise, (height + GRAIN_SHIFTS, width + GRAIN_SHIFTS)).astype(np.float32)
+    no_grain = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
+    planes = (np.empty((height, width), np.uint8), *(np.empty(no_grain.shape, np.uint8) for _ in chroma))
+    for pose in path:
+        y, x = rng.integers(0, GRAIN_SHIFTS, 2)
+        _sample(luma, pose, grain[y : y + height, x : x + width], planes[0])
+        for source, plane in zip(chroma, planes[1:], strict=True):
+            _sample(source, _chroma_pose(pose), no_grain, plane)
+        yield planes
+
+
+def camera_path(
+    width: int, height: int, count: int, fps: Fraction, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Where the camera looks: per picture a matrix [2, 3] that takes a pixel (x, y, 1) to a place in the scene.
+
+    Each of pan, zoom and roll is a sum of two slow sine waves. A pixel covers 0.8 to 1 pixels of the scene.
+    """
+    t = np.arange(count) / float(fps)
+
+    def wander(period_s: float) -> npt.NDArray[np.float64]:
+        phases = rng.uniform(0, 2 * np.pi, 2)
+        waves = [0.7 * np.sin(2 * np.pi * t / period_s + phases[0]), 0.3 * np.sin(5.3 * t / period_s * 2 + phases[1])]
+        return np.sum(waves, axis=0)
+
+    step = 0.9 + 0.1 * wander(11)
+    angle = np.radians(2.5) * wander(9)
+    along, across = step * np.cos(angle), step * np.sin(angle)
+    turn = np.stack([np.stack([along, -across], -1), np.stack([across, along], -1)], 1)
+    centre = np.stack([0.12 * width * wander(8), 0.10 * height * wander(7)], -1)
+    shift = centre[:, :, None] - turn @ np.array([[(width - 1) / 2], [(height - 1) / 2]])
+    return np.concatenate([turn, shift], axis=2)
+
+
+def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator) -> tuple[Image32, Image32, Image32]:
+    """The photograph enlarged to fill the scene, with texture, as Y and half-size U and V in codes, not yet rounded."""
+    width, height = width + width % 2, height + height % 2
+    enlarge = max(width / photo.width, height / photo.height)
+    box = (photo.width / 2 - width / enlarge / 2, photo.height / 2 - height / enlarge / 2)
+    box += (photo.width - box[0], photo.height - box[1])
+    enlarged = photo.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    rgb = np.asarray(enlarged, np.float32) / 255
+    luma = rgb @ np.array([KR, 1 - KR - KB, KB], np.float32)
+    blue, red = ((rgb[..., 2] - luma) / (2 - 2 * KB), (rgb[..., 0] - luma) / (2 - 2 * KR))
+    luma = luma + _texture(luma, enlarge, rng)
+    halves = [128 + 224 * plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for plane in (blue, red)]
+    y, u, v = (np.ascontiguousarray(plane, np.float32) for plane in (16 + 219 * luma, *halves))
+    return y, u, v
+
+
+def _texture(luma: Image32, enlarge: float, rng: np.random.Generator) -> Image32:
+    """Detail finer than an enlarged picture holds: a band of noise per missing octave."""
+    finest = luma - filters.gaussian(luma, enlarge)
+    strength = np.sqrt(filters.gaussian(finest**2, 3 * enlarge))
+    strength = np.minimum(strength, 2 * np.median(strength) + 1e-3)
+    total = np.zeros_like(luma)
+    sigma = enlarge / 4
+    while sigma > 0.2:
+        white = rng.standard_normal(luma.shape, np.float32)
+        band = filters.gaussian(white, sigma) - filters.gaussian(white, 2 * sigma)
+        total += 0.9 * strength * band / band.std()
+        sigma /= 2
+    return total
+
+
+def _chroma_pose(pose: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The same view in the grids of chroma: samples sited left in the picture, centred in the scene."""
+    place = pose[:, :2] @ np.array([0, 0.5]) + pose[:, 2]
+    return np.column_stack([pose[:, :2], (place - 0.5) / 2])
+
+
+def _catmull_rom() -> Image32:
+    """Weights [PHASES, 4] of the four samples around a place that lies 0 to 1 behind the second."""
+    u = np.arange(PHASES) / PHASES
+    columns = [2 * u**2 - u - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2]
+    return np.stack(columns, axis=1, dtype=np.float32) / 2
+
+
+_WEIGHTS = _catmull_rom()
+
+
+@numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _sample(source: Image32, pose: npt.NDArray[np.float64], grain: Image32, out: Plane) -> None:
+    """Reads `source` at ``pose @ (x, y, 1)``, to 1/256 of a pixel, adds the grain, rounds to 1..254."""
+    height, width = out.shape
+    for y in range(height):
+        start_x, start_y = pose[0, 1] * y + pose[0, 2], pose[1, 1] * y + pose[1, 2]
+        for x in range(width):
+            place_x, place_y = int((pose[0, 0] * x + start_x) * PHASES), int((pose[1, 0] * x + start_y) * PHASES)
+            left, top = place_x // PHASES - 1, place_y // PHASES - 1
+            across, down = _WEIGHTS[place_x % PHASES], _WEIGHTS[place_y % PHASES]
+            total = grain[y, x] + np.float32(0.5)
+            for row in range(4):
+                line = np.float32(0)
+                for column in range(4):
+                    line += across[column] * source[top + row, left + column]
+                total += down[row] * line
+            out[y, x] = np.uint8(min(max(total, np.float32(1)), np.float32(254)))
+
+
+def _read(photo: Path | None) -> Image.Image:
+    if photo is None:
+        return Image.fromarray(data.coffee())
+    with Image.open(photo) as picture:
+        return picture.convert("RGB")
+
+
+def write_clip(
+    path: Path,
+    width: int,
+    height: int,
+    count: int,
+    fps: Fraction,
+    *,
+    photo: Path | None = None,
+    noise: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Writes `frames` with a sine tone as sound: x264 crf 16 and AAC, in the container that the name asks for."""
+    seconds = float(count / fps)
+    colors = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-v", "error", "-y"]
+    command += ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(fps), "-i", "pipe:0"]
+    command += ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds:.6f}"]
+    command += ["-vf", colors, "-c:v", "libx264", "-preset", "fast", "-crf", "16", "-c:a", "aac", "-b:a", "96k"]
+    command += ["-map_metadata", "-1", "-fflags", "+bitexact", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        if process.stdin is None:
+            raise RuntimeError("ffmpeg was started without a pipe")
+        for planes in frames(width, height, count, fps, photo=photo, noise=noise, seed=seed):
+            for plane in planes:
+                process.stdin.write(plane.data)
+        process.stdin.close()
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Make a clip with motion from a photograph.")
+    parser.add_argument("out", type=Path, help="the file to write, such as clip.mp4")
+    parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT, both even (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=300, help="number of pictures (default: %(default)s)")
+    parser.add_argument("--fps", type=Fraction, default=Fraction(30), help="pictures per second (default: %(default)s)")
+    parser.add_argument("--photo", type=Path, help="picture to use (default: scikit-image's coffee)")
+    parser.add_argument("--noise", type=float, default=1.0, help="grain, sigma in codes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another path and other grain (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    width, height = (int(side) for side in args.size.split("x"))
+    write_clip(args.out, width, height, args.frames, args.fps, photo=args.photo, noise=args.noise, seed=args.seed)
+
+
+if __name__ == "__main__":
+    main()

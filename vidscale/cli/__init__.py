@@ -1,0 +1,45 @@
+"""The command line: the only place that prints, draws progress and exits."""
+
+import logging
+
+import typer
+
+from vidscale.cli import decode, doctor, encode, measure, run, stage
+
+app = typer.Typer(
+    name="vidscale",
+    help="Codes a video at fewer pixels and gives the picture back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("play")(decode.play)
+app.command("measure")(measure.measure)
+app.add_typer(stage.app, name="stage")
+app.command("run")(run.run)
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vidscale {version('vidscale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_show_version),
+    debug: bool = typer.Option(False, "--debug", help="Log everything, and show tracebacks."),
+) -> None:
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f ms %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point of the program ``vidscale``."""
+    app()

@@ -1,0 +1,169 @@
+"""What all commands share: progress on stderr, errors as one line, interruption, JSON on stdout."""
+
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+from vidscale.progress import Progress
+
+T = TypeVar("T")
+
+_PLAIN_LINE_S = 10.0
+
+
+class Interrupted(BaseException):
+    """Raised inside a job that is to end."""
+
+
+class Console(Progress):
+    """Draws progress as a bar on a terminal, as a line now and then elsewhere, not at all when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.interrupted = False
+        self._is_terminal = sys.stderr.isatty()
+        self._bar: RichProgress | None = None
+        self._bar_task: TaskID | None = None
+        self._task, self._total, self._done = "", None, 0  # type: str, int | None, int
+        self._started = self._last_line = time.monotonic()
+
+    def start(self, task: str, total_frames: int | None) -> None:
+        self._stop_bar()
+        self._check()
+        self._task, self._total, self._done = task, total_frames, 0
+        self._started = self._last_line = time.monotonic()
+        if not self.quiet and self._is_terminal:
+            self._start_bar()
+
+    def advance(self) -> None:
+        self._check()
+        self._done += 1
+        if self.quiet:
+            return
+        if self._bar is not None and self._bar_task is not None:
+            elapsed = max(time.monotonic() - self._started, 1e-3)
+            self._bar.update(self._bar_task, advance=1, fps=f"{self._done / elapsed:.1f} fps")
+        elif time.monotonic() - self._last_line > _PLAIN_LINE_S:
+            self._last_line = time.monotonic()
+            typer.echo(self._plain_line(), err=True)
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._stop_bar()
+
+    def _check(self) -> None:
+        if self.interrupted:
+            raise Interrupted
+
+    def _plain_line(self) -> str:
+        elapsed = max(time.monotonic() - self._started, 1e-3)
+        fps = self._done / elapsed
+        total = f"/{self._total}" if self._total else ""
+        left = f", {(self._total - self._done) / fps:.0f} s left" if self._total and fps else ""
+        return f"{self._task}: {self._done}{total} frames, {fps:.1f} fps{left}"
+
+    def _start_bar(self) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        progress = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fps]}"),
+            TimeRemainingColumn(compact=True),
+            console=RichConsole(stderr=True),
+            transient=True,
+        )
+        self._bar_task = progress.add_task(self._task, total=self._total, fps="")
+        self._bar = progress
+        progress.start()
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
+    """Runs a command's work: errors become one line and exit code 1, Ctrl-C and SIGTERM end it at once.
+
+    ``job`` runs in a thread; when it is interrupted every ffmpeg it started is killed and its temporary files go.
+    """
+    from vidscale.errors import VidscaleError
+    from vidscale.ffmpeg import kill_all
+    from vidscale.threads import run_interruptible
+
+    console = Console(quiet=quiet)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("libav").setLevel(logging.CRITICAL)
+
+    def stop() -> None:
+        console.interrupted = True
+        kill_all()
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_term)
+    try:
+        return run_interruptible(lambda: job(console), on_interrupt=stop)
+    except (KeyboardInterrupt, Interrupted):
+        console.close()
+        if not quiet:
+            typer.echo("interrupted: nothing was written", err=True)
+        raise typer.Exit(130) from None
+    except VidscaleError as error:
+        console.close()
+        fail(error)
+    except MemoryError:
+        console.close()
+        fail("out of memory")
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        console.close()
+        fail(f"internal error, {type(error).__name__}: {error} (vidscale --debug shows where; please report it)")
+    finally:
+        console.close()
+
+
+def fail(error: object) -> Any:
+    """Prints one line and ends with exit code 1 (2 for a usage error)."""
+    from vidscale.errors import UsageError
+
+    typer.echo(f"vidscale: {' '.join(str(error).split())}", err=True)
+    raise typer.Exit(2 if isinstance(error, UsageError) else 1)
+
+
+def emit(record: Mapping[str, Any]) -> None:
+    """One JSON object as one line on stdout."""
+    typer.echo(json.dumps(record, default=str))
+
+
+def show_path(path: Path) -> str:
+    """A path as people type it: relative to the current folder when it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,188 @@
+"""``vidscale decode`` and ``vidscale play``."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, fail, run_job, show_path
+from vidscale.cli.options import said
+
+if TYPE_CHECKING:
+    from vidscale.config import DecodeSettings
+
+_PLAYERS = {
+    "mpv": ["mpv", "--no-terminal", "-"],
+    "ffplay": ["ffplay", "-v", "error", "-autoexit", "-f", "yuv4mpegpipe", "-"],
+}
+Strength = Annotated[
+    float | None,
+    typer.Option("--strength", help="Coding strength (crf) of a file without identity.", show_default="28"),
+]
+
+
+def decode(
+    source: options.Input,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="File to write, - for stdout (y4m).", show_default=False)
+    ] = None,
+    crf: Annotated[
+        float | None, typer.Option("--crf", help="Constant rate factor; lower is better.", show_default="16")
+    ] = None,
+    codec: options.Codec = None,
+    preset: options.Preset = None,
+    encoder_params: options.Params = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="FFV1 in Matroska, lossless x264 in MP4.")] = False,
+    y4m: Annotated[bool, typer.Option("--y4m", help="Raw video to stdout or OUT, without audio.")] = False,
+    pair: options.Pair = None,
+    scale: options.Scale = None,
+    strength: Strength = None,
+    device: options.Device = None,
+    ffmpeg: options.Ffmpeg = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Restore a small file to its source's size."""
+    said_options: dict[str, Any] = {
+        "crf": crf,
+        "codec": codec,
+        "preset": preset,
+        "encoder_params": encoder_params,
+        "lossless": said(lossless),
+        "pair": pair,
+        "scale": scale,
+        "strength": strength,
+        "device": device,
+        "ffmpeg": ffmpeg,
+        "strict": said(strict),
+        "overwrite": said(overwrite),
+    }
+
+    def job(console: Console) -> None:
+        from vidscale.config import DecodeSettings
+
+        settings = DecodeSettings.resolve(said_options)
+        if y4m or output == "-":
+            _to_y4m(source, output, settings, console)
+            return
+        target = None if output is None else Path(output)
+        decode_movie(source, target, settings, console, dry_run=dry_run, json_output=json_output)
+
+    run_job(job, quiet=quiet)
+
+
+def decode_movie(
+    source: Path,
+    output: Path | None,
+    settings: "DecodeSettings",
+    console: Console,
+    *,
+    dry_run: bool = False,
+    json_output: bool = False,
+) -> None:
+    """Plans, restores and tells; shared with recipes."""
+    import shlex
+
+    from vidscale.pipeline import decode as run_decode
+    from vidscale.planning import plan_decode
+
+    started = time.perf_counter()
+    plan = plan_decode(source, output, settings)
+    for note in plan.notes:
+        console.note(note)
+    if dry_run:
+        commands = [shlex.join(command) for command in plan.commands()]
+        if json_output:
+            record = {"event": "plan", "output": str(plan.output.path), "settings": settings.model_dump(mode="json")}
+            emit({**record, "pair": plan.small.pair.name, "commands": commands})
+        else:
+            typer.echo("\n".join([f"pair = {plan.small.pair.name}", f"output = {plan.output.path}", *commands]))
+        return
+    outcome = run_decode(plan, console)
+    console.close()
+    for note in outcome.notes:
+        console.note(note)
+    info = plan.small.restored
+    if json_output:
+        emit(
+            {
+                "event": "restored",
+                "output": str(outcome.path),
+                "frames": outcome.frames,
+                "bytes": outcome.path.stat().st_size,
+                "width": info.width,
+                "height": info.height,
+                "pair": plan.small.pair.name,
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+        )
+    elif not console.quiet:
+        name = show_path(outcome.path)
+        typer.echo(f"{name}: {outcome.frames} frames, {info.width}x{info.height}, restored by {plan.small.pair.name}")
+
+
+def _to_y4m(source: Path, output: str | None, settings: "DecodeSettings", console: Console) -> None:
+    from vidscale.mux import partial_files
+
+    if output is None or output == "-":
+        with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
+            _write_y4m(source, sys.stdout.buffer, settings, console)
+        return
+    with partial_files(Path(output), overwrite=settings.overwrite) as workspace, workspace.result.open("wb") as file:
+        _write_y4m(source, file, settings, console)
+
+
+def _write_y4m(source: Path, sink: IO[bytes], settings: "DecodeSettings", console: Console) -> None:
+    from vidscale.decode import ReadLog
+    from vidscale.ffmpeg import find_ffmpeg
+    from vidscale.pipeline import expected_frames
+    from vidscale.restore import open_small, restored_frames
+    from vidscale.threads import Clock
+    from vidscale.y4m import Y4mWriter
+
+    small = open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+    console.start("restoring", expected_frames(small.source, None))
+    frames = restored_frames(small, log=ReadLog(), decoding=Clock("decode"), upscaling=Clock("upscale"))
+    with Y4mWriter(sink, small.restored) as writer:
+        for frame in frames:
+            writer.write(frame)
+            console.advance()
+
+
+def play(
+    source: options.Input,
+    pair: options.Pair = None,
+    scale: options.Scale = None,
+    strength: Strength = None,
+    player: Annotated[str | None, typer.Option("--player", help="mpv or ffplay.", show_default="what is there")] = None,
+) -> None:
+    """Restore a small file and show it in mpv or ffplay (picture only)."""
+    names = [player] if player else list(_PLAYERS)
+    found = next((name for name in names if name in _PLAYERS and shutil.which(name)), None)
+    if found is None:
+        fail(f"no player found: install {' or '.join(names)}")
+
+    def job(console: Console) -> None:
+        from vidscale.config import DecodeSettings
+
+        settings = DecodeSettings.resolve({"pair": pair, "scale": scale, "strength": strength})
+        with subprocess.Popen(_PLAYERS[found], stdin=subprocess.PIPE) as process:
+            try:
+                with contextlib.suppress(BrokenPipeError):  # the window was closed
+                    if process.stdin is not None:
+                        _write_y4m(source, process.stdin, settings, console)
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    if process.stdin is not None:
+                        process.stdin.close()
+
+    run_job(job, quiet=True)

@@ -1,0 +1,188 @@
+"""``vidscale encode``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.options import said
+
+if TYPE_CHECKING:
+    from vidscale.config import EncodeSettings
+    from vidscale.pipeline import Outcome
+    from vidscale.planning import EncodePlan
+    from vidscale.report import Report
+
+
+def encode(
+    source: options.Input,
+    output: options.Output = None,
+    scale: options.Scale = None,
+    crf: Annotated[
+        float | None, typer.Option("--crf", help="Constant rate factor; lower is better.", show_default="28")
+    ] = None,
+    codec: options.Codec = None,
+    preset: options.Preset = None,
+    pair: options.Pair = None,
+    device: options.Device = None,
+    time_range: Annotated[
+        str | None, typer.Option("--range", help="Part to code, START:END in seconds or hh:mm:ss.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option("--stream", help="Which video stream, v:N.", show_default="v:0")] = None,
+    report: Annotated[
+        bool | None, typer.Option("--report/--no-report", help="Restore and measure afterwards.", show_default="report")
+    ] = None,
+    report_dir: Annotated[Path | None, typer.Option("--report-dir", help="Where the report goes.")] = None,
+    encoder_params: options.Params = None,
+    interlaced: Annotated[
+        str | None,
+        typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
+    ] = None,
+    ssim: options.Ssim = None,
+    vmaf: options.Vmaf = False,
+    xpsnr: options.Xpsnr = False,
+    ffmpeg: options.Ffmpeg = None,
+    strict: options.Strict = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Code a video at fewer pixels, restore it, and report what that cost."""
+    said_options: dict[str, Any] = {
+        "scale": scale,
+        "crf": crf,
+        "codec": codec,
+        "preset": preset,
+        "pair": pair,
+        "device": device,
+        "range": time_range,
+        "stream": _stream_number(stream),
+        "report": report,
+        "report_dir": report_dir,
+        "encoder_params": encoder_params,
+        "interlaced": interlaced,
+        "ssim": ssim,
+        "vmaf": said(vmaf),
+        "xpsnr": said(xpsnr),
+        "ffmpeg": ffmpeg,
+        "strict": said(strict),
+        "overwrite": said(overwrite),
+    }
+
+    def job(console: Console) -> None:
+        from vidscale.config import EncodeSettings
+
+        settings = EncodeSettings.resolve(said_options)
+        encode_movie(source, output, settings, console, dry_run=dry_run, json_output=json_output)
+
+    run_job(job, quiet=quiet)
+
+
+def _stream_number(text: str | None) -> int | str | None:
+    """The N of ``v:N``; anything else goes on as it is, to be refused with the other settings."""
+    return text if text is None or not text.startswith("v:") else text.removeprefix("v:")
+
+
+def encode_movie(
+    source: Path,
+    output: Path | None,
+    settings: "EncodeSettings",
+    console: Console,
+    *,
+    dry_run: bool = False,
+    json_output: bool = False,
+) -> None:
+    """Plans, encodes, measures and tells; shared with recipes."""
+    from vidscale.pipeline import encode as run_encode
+    from vidscale.planning import plan_encode
+
+    started = time.perf_counter()
+    plan = plan_encode(source, output, settings)
+    for note in plan.notes:
+        console.note(note)
+    if dry_run:
+        _tell_plan(plan, json_output=json_output)
+        return
+    outcome = run_encode(plan, console)
+    for note in outcome.notes:
+        console.note(note)
+    report = _measured(plan, outcome, console, started) if settings.report else None
+    console.close()
+    _tell(plan, outcome, report, console, started, json_output=json_output)
+
+
+def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started: float) -> "Report":
+    from vidscale.evaluation import evaluate_encode
+    from vidscale.report_files import write_report
+
+    report = evaluate_encode(plan, outcome, console, started)
+    console.start("writing the report", None)
+    write_report(report, plan.report_dir)
+    return report
+
+
+def _tell_plan(plan: "EncodePlan", *, json_output: bool) -> None:
+    import shlex
+
+    settings = plan.settings.model_dump(mode="json")
+    commands = [shlex.join(command) for command in plan.commands()]
+    if json_output:
+        emit({"event": "plan", "output": str(plan.output.path), "settings": settings, "commands": commands})
+        return
+    for name, value in settings.items():
+        typer.echo(f"{name} = {value}")
+    typer.echo(f"output = {plan.output.path}")
+    for command in commands:
+        typer.echo(command)
+
+
+def _tell(
+    plan: "EncodePlan",
+    outcome: "Outcome",
+    report: "Report | None",
+    console: Console,
+    started: float,
+    *,
+    json_output: bool,
+) -> None:
+    from vidscale.report_totals import summary_lines
+
+    size, source_size = outcome.path.stat().st_size, plan.source.size_bytes
+    if json_output:
+        emit(
+            {
+                "event": "encoded",
+                "output": str(outcome.path),
+                "report": str(plan.report_dir) if report else None,
+                "frames": outcome.frames,
+                "bytes": size,
+                "source_bytes": source_size,
+                "seconds": round(time.perf_counter() - started, 3),
+                "unreadable_frames": outcome.log.unreadable,
+                "totals": _totals(report) if report else None,
+            }
+        )
+        return
+    if console.quiet:
+        return
+    video = plan.source.video
+    geometry = plan.geometry
+    typer.echo(
+        f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} coded at "
+        f"{geometry.coded_width}x{geometry.coded_height}, "
+        f"{size:,} bytes, {size / max(source_size, 1):.1%} of the source"
+    )
+    if report is not None:
+        for line in summary_lines(report):
+            typer.echo(line)
+        typer.echo(f"report: {show_path(plan.report_dir / 'index.html')}")
+
+
+def _totals(report: "Report") -> dict[str, Any]:
+    from vidscale.report_files import totals_record
+
+    return totals_record(report)

@@ -1,0 +1,47 @@
+"""``vidscale measure``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.options import said
+
+
+def measure(
+    ref: Annotated[Path, typer.Argument(help="The source.", show_default=False)],
+    dist: Annotated[Path, typer.Argument(help="What was made of it; a small file is restored first.")],
+    report_dir: Annotated[Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.")] = None,
+    ssim: options.Ssim = None,
+    vmaf: options.Vmaf = False,
+    xpsnr: options.Xpsnr = False,
+    ffmpeg: options.Ffmpeg = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare a video with its source, frame by frame."""
+
+    def job(console: Console) -> None:
+        from vidscale.config import MeasureSettings
+        from vidscale.evaluation import evaluate_files
+        from vidscale.report_files import totals_record, write_report
+        from vidscale.report_totals import summary_lines
+
+        settings = MeasureSettings.resolve({"ssim": ssim, "vmaf": said(vmaf), "xpsnr": said(xpsnr)})
+        report = evaluate_files(ref, dist, settings, ffmpeg=ffmpeg, progress=console)
+        if report_dir is not None:
+            write_report(report, report_dir)
+        console.close()
+        if json_output:
+            report_path = str(report_dir) if report_dir else None
+            emit({"event": "measured", "ref": str(ref), "dist": str(dist), "report": report_path}
+                 | {"totals": totals_record(report)})  # fmt: skip
+            return
+        for line in summary_lines(report):
+            typer.echo(line)
+        if report_dir is not None:
+            console.note(f"report: {show_path(report_dir / 'index.html')}")
+
+    run_job(job, quiet=quiet)

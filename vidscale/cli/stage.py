@@ -1,0 +1,96 @@
+"""``vidscale stage down|up``: a filter between two pipes."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, run_job
+
+app = typer.Typer(help="Scale raw video (y4m or NUT) from stdin to stdout, inside an ffmpeg job.", no_args_is_help=True)
+
+Format = Annotated[
+    str | None, typer.Option("--format", help="y4m or nut; what comes in when not said.", show_default=False)
+]
+ColorRange = Annotated[str | None, typer.Option("--color-range", help="tv or pc, over what the stream says.")]
+Location = Annotated[
+    str | None, typer.Option("--chroma-location", help="left, center, topleft, ...: over what the stream says.")
+]
+PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.")]
+
+
+@app.command("down")
+def down(
+    scale: options.Scale = None,
+    pair: PairName = "lanczos",
+    output_format: Format = None,
+    color_range: ColorRange = None,
+    chroma_location: Location = None,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Source size to small size."""
+    _run("down", scale or (None if "-x" in pair else "2"), pair, output_format, color_range, chroma_location, device,
+         quiet=quiet)  # fmt: skip
+
+
+@app.command("up")
+def up(
+    scale: options.Scale = None,
+    pair: PairName = "lanczos",
+    size: Annotated[str | None, typer.Option("--size", help="Exact size to restore, WIDTHxHEIGHT.")] = None,
+    strength: Annotated[float, typer.Option("--strength", help="Coding strength (crf) the video went through.")] = 28.0,
+    output_format: Format = None,
+    color_range: ColorRange = None,
+    chroma_location: Location = None,
+    device: options.Device = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Small size back to source size."""
+    _run("up", scale or (None if "-x" in pair else "2"), pair, output_format, color_range, chroma_location, device,
+         quiet=quiet, size=size, strength=strength)  # fmt: skip
+
+
+def _run(
+    direction: str,
+    scale: str | None,
+    pair: str,
+    output_format: str | None,
+    color_range: str | None,
+    chroma_location: str | None,
+    device: str | None,
+    *,
+    quiet: bool,
+    size: str | None = None,
+    strength: float = 28.0,
+) -> None:
+    def job(console: Console) -> None:
+        from vidscale.config import StageSettings
+        from vidscale.pipe_stage import run_stage
+
+        settings = StageSettings.resolve(
+            {
+                "pair": pair,
+                "scale": scale,
+                "size": size,
+                "strength": strength,
+                "format": output_format,
+                "color_range": color_range,
+                "chroma_location": chroma_location,
+                "device": device,
+            }
+        )
+        try:
+            run_stage("down" if direction == "down" else "up", sys.stdin.buffer, sys.stdout.buffer, settings)
+        except BrokenPipeError:
+            _forget_stdout()  # the reader went away: its business, not an error
+
+    run_job(job, quiet=quiet)
+
+
+def _forget_stdout() -> None:
+    """Keeps the interpreter from flushing into the closed pipe when it ends."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,135 @@
+"""Which container the output gets, and what of the source it holds."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidscale.errors import ConfigError
+from vidscale.probe import Source, StreamInfo
+
+# ffmpeg's muxer for each file name extension that vidscale writes.
+_MUXERS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".m2ts": "mpegts",
+}
+# MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
+_TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPlan:
+    """Where the output goes and what it holds.
+
+    Attributes:
+        path: the output file.
+        muxer: ffmpeg's name of its format.
+        kept: the source's streams in order, the coded one among them.
+        lost: what of the source the output cannot hold, in words.
+        reason: why the container differs from the source's, None when it does not.
+    """
+
+    path: Path
+    muxer: str
+    kept: tuple[StreamInfo, ...]
+    lost: tuple[str, ...]
+    reason: str | None = None
+
+    def position(self, stream_index: int) -> int:
+        """Index in the output of a stream of the source."""
+        return [stream.index for stream in self.kept].index(stream_index)
+
+
+def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested: Path | None) -> OutputPlan:
+    """Chooses the container: the requested one; else the source's if it holds all that Matroska would; else Matroska.
+
+    Args:
+        source: the probed source.
+        codec: coded format of the video, "h264", "hevc", "av1" or "ffv1".
+        ffmpeg: binary whose muxers are asked what they hold.
+        stem: name of the output without extension, used when no path is requested.
+        requested: the output that the user named.
+
+    Raises:
+        ConfigError: the requested extension is not one that vidscale writes, or cannot hold the codec.
+    """
+    if requested is not None:
+        muxer = muxer_of(requested)
+        if not _holds_video(muxer, codec):
+            raise ConfigError(f"{requested.suffix} cannot hold {codec} video; use .mkv")
+        kept, lost = _split(source, muxer, ffmpeg)
+        return OutputPlan(requested, muxer, kept, lost)
+    matroska = source.path.with_name(f"{stem}.mkv")
+    own = source.path.suffix.lower()
+    in_matroska, lost_in_matroska = _split(source, "matroska", ffmpeg)
+    if own not in _MUXERS:
+        reason = f"{own or 'a file without extension'} cannot be written; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    muxer = _MUXERS[own]
+    if muxer == "matroska":
+        return OutputPlan(matroska, muxer, in_matroska, lost_in_matroska)
+    if not _holds_video(muxer, codec):
+        reason = f"{own} cannot hold {codec}; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    kept, lost = _split(source, muxer, ffmpeg)
+    if missing := [str(stream) for stream in in_matroska if stream not in kept]:
+        reason = f"{own} cannot hold {', '.join(missing)}; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    return OutputPlan(source.path.with_name(f"{stem}{own}"), muxer, kept, lost)
+
+
+def muxer_of(path: Path) -> str:
+    """ffmpeg's muxer for a file name; ConfigError for an extension that vidscale does not write."""
+    try:
+        return _MUXERS[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(_MUXERS)
+        raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without extension'}; use {known}") from None
+
+
+def _holds_video(muxer: str, codec: str) -> bool:
+    if muxer == "webm":
+        return codec == "av1"
+    if muxer == "mpegts":
+        return codec in _TS_CODECS
+    return muxer == "matroska" or codec != "ffv1"
+
+
+def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, ...], tuple[str, ...]]:
+    """The streams that a container holds, and those that it does not, in words."""
+    others = [s for s in source.streams if s.index != source.stream_index and not _is_made_anew(source, s)]
+    held = set(_held(source, [stream.index for stream in others], muxer, ffmpeg))
+    if muxer == "mpegts":
+        held &= {stream.index for stream in others if stream.codec in _TS_CODECS}
+    kept = tuple(s for s in source.streams if s.index == source.stream_index or s.index in held)
+    return kept, tuple(str(stream) for stream in others if stream.index not in held)
+
+
+def _is_made_anew(source: Source, stream: StreamInfo) -> bool:
+    """Tracks that muxers write by themselves, from chapters and from the timecode tag."""
+    return stream.kind == "data" and (stream.codec == "tmcd" or (stream.codec == "text" and source.has_chapters))
+
+
+def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[int]:
+    """Asks ffmpeg's muxer itself, by copying nothing into it: all streams at once, then one by one."""
+    if not indices or _takes(source, indices, muxer, ffmpeg):
+        return indices
+    if len(indices) == 1:
+        return []
+    return [index for index in indices if _takes(source, [index], muxer, ffmpeg)]
+
+
+def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
+    maps = [word for index in indices for word in ("-map", f"0:{index}")]
+    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
+    command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
+    command += ["-f", muxer, os.devnull]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,181 @@
+"""The zoo of pairs: their names, and what each does to the planes of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, Protocol
+
+import numpy as np
+
+from vidscale.config import Device
+from vidscale.errors import ConfigError, ModelError, UsageError
+from vidscale.frames import PixelFormat, Plane, Siting
+from vidscale.geometry import Geometry, scale_text
+from vidscale.triton_kernels.polyphase import polyphase_resample
+
+Kind = Literal["lanczos", "bicubic", "area"]
+
+# How each fixed pair shrinks and enlarges. Averaging over boxes has no counterpart that enlarges; of the fixed filters
+# Lanczos restores its pictures best.
+_FIXED: dict[str, tuple[Kind, Kind]] = {
+    "lanczos": ("lanczos", "lanczos"),
+    "bicubic": ("bicubic", "bicubic"),
+    "area": ("area", "lanczos"),
+}
+
+
+class Pair(Protocol):
+    """What the stages ask of a pair.
+
+    Attributes:
+        name: family and scale, such as "lanczos-x2".
+        sha256: content hash of the weights, "" for a pair without weights.
+        scale: source sample spacing per small sample.
+        device: where it runs, "cpu" or "cuda".
+        implementation: what it runs as, such as "numba".
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def scale(self) -> Fraction: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def implementation(self) -> str: ...
+
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting) -> list[Plane]:
+        """Planes of the small picture at its true size, from planes of the source."""
+
+    def enlarge(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting, geometry: Geometry, strength: float
+    ) -> list[Plane]:
+        """Planes at the source's size, from decoded small planes at their true size.
+
+        Args:
+            planes: of the small picture.
+            pixel_format, siting: of both pictures.
+            geometry: the source's size.
+            strength: coding strength (crf) that the small picture went through.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPair:
+    """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected."""
+
+    family: str
+    scale: Fraction
+    device: str = "cpu"
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-x{scale_text(self.scale)}"
+
+    @property
+    def implementation(self) -> str:
+        from vidscale.triton_kernels.polyphase import implementation
+
+        return implementation(self.device)
+
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting) -> list[Plane]:
+        kind, _ = _FIXED[self.family]
+        height, width = (-(-side // self.scale) for side in planes[0].shape)
+        sizes = pixel_format.plane_shapes(int(height), int(width))
+        return self._resample(planes, pixel_format, siting, sizes, self.scale, kind)
+
+    def enlarge(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting, geometry: Geometry, strength: float
+    ) -> list[Plane]:
+        _, kind = _FIXED[self.family]
+        sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
+        return self._resample(planes, pixel_format, siting, sizes, 1 / self.scale, kind)
+
+    def _resample(
+        self,
+        planes: Sequence[Plane],
+        pixel_format: PixelFormat,
+        siting: Siting,
+        sizes: Sequence[tuple[int, int]],
+        step: Fraction,
+        kind: Kind,
+    ) -> list[Plane]:
+        if self.scale == 1:  # nothing to do, whatever the filter
+            return list(planes)
+        return [
+            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=pixel_format.bit_depth)
+            for plane, sited, size in zip(planes, pixel_format.siting(siting), sizes, strict=True)
+        ]
+
+
+def _on_device(
+    plane: Plane,
+    device: str,
+    *,
+    step: Fraction,
+    siting: tuple[Fraction, Fraction],
+    size: tuple[int, int],
+    kind: Kind,
+    depth: int,
+) -> Plane:
+    if device == "cpu":
+        return polyphase_resample(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
+    import torch
+
+    on_gpu = torch.from_numpy(np.ascontiguousarray(plane)).to(device)
+    scaled = polyphase_resample(on_gpu, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
+    result: Plane = scaled.cpu().numpy()
+    return result
+
+
+def families() -> list[str]:
+    """Names of the families of pairs."""
+    return list(_FIXED)
+
+
+def find_pair(name: str, scale: Fraction | None, device: Device = "auto") -> Pair:
+    """The pair of that name.
+
+    Args:
+        name: a family ("lanczos"), or a family with its scale ("lanczos-x2").
+        scale: the scale asked for; None takes it from the name.
+        device: where it shall run; "auto" is the CPU for fixed pairs, which keep up with any encoder there.
+
+    Raises:
+        UsageError: the name and the scale disagree.
+        ConfigError: the device is not there.
+        ModelError: no such pair.
+    """
+    family, _, suffix = name.partition("-x")
+    if family not in _FIXED:
+        raise ModelError(f"there is no pair {name!r}; there are {', '.join(_FIXED)}")
+    named = _scale_of(suffix, name) if suffix else None
+    if named is not None and scale is not None and named != scale:
+        raise UsageError(f"pair {name!r} is made for scale {scale_text(named)}, not for {scale_text(scale)}")
+    resolved = named or scale
+    if resolved is None:
+        raise UsageError(f"pair {name!r} needs a scale")
+    return FixedPair(family, resolved, device=_device(device))
+
+
+def _scale_of(suffix: str, name: str) -> Fraction:
+    try:
+        scale = Fraction(suffix.replace("-", "/"))
+    except (ValueError, ZeroDivisionError):
+        raise ModelError(f"there is no pair {name!r}: {suffix!r} is not a scale") from None
+    if not 1 <= scale <= 8:
+        raise ModelError(f"there is no pair {name!r}: scales go from 1 to 8")
+    return scale
+
+
+def _device(device: Device) -> str:
+    if device != "cuda":
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device")
+    return "cuda"

@@ -1,0 +1,135 @@
+"""VMAF, VMAF NEG and XPSNR through the filters of ffmpeg, from frames in a pipe."""
+
+import contextlib
+import json
+import re
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ffmpeg as ffmpeg_python
+import numpy as np
+
+from vidscale.config import MeasureSettings
+from vidscale.errors import MeasureError
+from vidscale.ffmpeg import Ffmpeg, FfmpegProcess
+from vidscale.frames import Frame, VideoInfo
+from vidscale.nut import NutWriter
+from vidscale.report import FrameScore
+
+_VMAF_MODELS = "version=vmaf_v0.6.1:name=vmaf|version=vmaf_v0.6.1neg:name=neg"
+
+
+@dataclass(frozen=True, slots=True)
+class PerceptualScore:
+    """Scores of one frame.
+
+    Attributes:
+        vmaf, vmaf_neg: 0 to 100; None when not asked for.
+        xpsnr_y: dB, may be inf; None when not asked for.
+    """
+
+    vmaf: float | None = None
+    vmaf_neg: float | None = None
+    xpsnr_y: float | None = None
+
+
+def needed_filters(settings: MeasureSettings) -> list[str]:
+    """Filters that an ffmpeg binary must have."""
+    return [name for name, wanted in (("libvmaf", settings.vmaf), ("xpsnr", settings.xpsnr)) if wanted]
+
+
+class PerceptualMeter:
+    """Sends pairs of frames, the reference above the other in one picture, so that both arrive together.
+
+    Use as a context manager; feed every pair in order, then ask for the `scores`.
+    """
+
+    def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo) -> None:
+        self._settings = settings
+        self._half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
+        self._folder = tempfile.TemporaryDirectory(prefix="vidscale-")
+        self._stacked = replace(info, height=2 * self._half, sar=info.sar)
+        self.command = _command(ffmpeg, settings, info, self._half, Path(self._folder.name))
+        self._process = FfmpegProcess(self.command, stdin=True)
+        self._writer = NutWriter(self._process.stdin.fileno(), self._stacked)
+        self._frames = 0
+
+    def feed(self, ref: Frame, dist: Frame) -> None:
+        """Scores one more pair; MeasureError when ffmpeg has ended."""
+        shapes = self._stacked.format.plane_shapes(self._stacked.height, self._stacked.width)
+        planes = []
+        for upper, lower, (height, _) in zip(ref.planes, dist.planes, shapes, strict=True):
+            half = height // 2
+            stacked = np.empty((height, upper.shape[1]), dtype=upper.dtype)
+            for start, plane in ((0, upper), (half, lower)):
+                stacked[start : start + plane.shape[0]] = plane
+                stacked[start + plane.shape[0] : start + half] = plane[-1]
+            planes.append(stacked)
+        try:
+            self._writer.write(replace(ref, planes=tuple(planes), pts=self._frames))
+        except BrokenPipeError:
+            raise MeasureError(str(self._process.failure("measuring stopped"))) from None
+        self._frames += 1
+
+    def scores(self) -> list[PerceptualScore]:
+        """Scores of all pairs in order; ends the process."""
+        self._writer.close()
+        self._process.stdin.close()
+        self._process.wait("measuring failed")
+        folder = Path(self._folder.name)
+        rows = [PerceptualScore()] * self._frames
+        if self._settings.vmaf:
+            frames = json.loads((folder / "vmaf.json").read_text())["frames"]
+            rows = [
+                replace(row, vmaf=float(frame["metrics"]["vmaf"]), vmaf_neg=float(frame["metrics"]["neg"]))
+                for row, frame in zip(rows, frames, strict=True)
+            ]
+        if self._settings.xpsnr:
+            values = re.findall(r"XPSNR y: *(\S+)", (folder / "xpsnr.log").read_text())
+            rows = [replace(row, xpsnr_y=float(v)) for row, v in zip(rows, values[: self._frames], strict=True)]
+        return rows
+
+    def __enter__(self) -> "PerceptualMeter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        self._process.__exit__(None, None, None)
+        self._folder.cleanup()
+
+
+def with_scores(rows: list[FrameScore], scores: list[PerceptualScore]) -> list[FrameScore]:
+    """The rows with perceptual scores added."""
+    return [
+        replace(row, vmaf=extra.vmaf, vmaf_neg=extra.vmaf_neg, xpsnr_y=extra.xpsnr_y)
+        for row, extra in zip(rows, scores, strict=True)
+    ]
+
+
+def _command(ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, half: int, folder: Path) -> list[str]:
+    width, height = info.width, info.height
+    source = ffmpeg_python.input("pipe:0", f="nut")
+    halves = source.filter_multi_output("split", 4 if settings.vmaf and settings.xpsnr else 2)
+    outputs = []
+    port = iter(range(4))
+
+    def cropped(y: int) -> object:
+        return halves[next(port)].filter("crop", width, height, 0, y)
+
+    if settings.vmaf:
+        upper, lower = cropped(0), cropped(half)
+        log = (folder / "vmaf.json").as_posix()
+        outputs.append(
+            ffmpeg_python.filter(
+                [lower, upper], "libvmaf", model=_VMAF_MODELS, log_fmt="json", log_path=log, n_threads=2
+            )
+        )
+    if settings.xpsnr:
+        upper, lower = cropped(0), cropped(half)
+        log = (folder / "xpsnr.log").as_posix()
+        outputs.append(ffmpeg_python.filter([lower, upper], "xpsnr", stats_file=log))
+    stream = ffmpeg_python.output(*outputs, "-", f="null").global_args("-hide_banner", "-v", "error", "-nostdin")
+    command: list[str] = stream.compile(cmd=ffmpeg.path)
+    return command

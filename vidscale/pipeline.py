@@ -1,0 +1,160 @@
+"""The wiring: one file coded, one file restored.
+
+    source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
+    small file ─ decode ─ upscale ─ encode ─ mux ─ check ─▶ restored file
+
+A plan (`vidscale.planning`) says what is to be done; here it is carried out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.config import TimeRange
+from vidscale.decode import ReadLog, decode_frames
+from vidscale.downscale import downscale
+from vidscale.encode import encode_frames
+from vidscale.errors import DecodeError
+from vidscale.frames import Frame
+from vidscale.mux import check_output, mux, partial_files, save_covers, sign
+from vidscale.planning import DecodePlan, EncodePlan
+from vidscale.probe import Source
+from vidscale.progress import Progress
+from vidscale.restore import restored_frames
+from vidscale.threads import Clock, Prefetch, queue_depth
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A written file.
+
+    Attributes:
+        path: where it is.
+        frames: pictures in it.
+        log: what happened while the source was read.
+        clocks: how long each stage was busy.
+        notes: one line each, for a person.
+    """
+
+    path: Path
+    frames: int
+    log: ReadLog
+    clocks: tuple[Clock, ...]
+    notes: tuple[str, ...]
+
+
+def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
+    """Carries out a plan: writes the small file.
+
+    Raises:
+        VidscaleError: it failed; no file has the final name then.
+    """
+    progress = progress or Progress()
+    log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "downscale", "encode"))
+    video = plan.source.video
+    siting, settings = video.color.siting, plan.settings
+    with partial_files(plan.output.path, overwrite=settings.overwrite) as workspace:
+        progress.start("encoding", expected_frames(plan.source, settings.range))
+        decoded = decode_frames(
+            plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
+        )
+        with (
+            Prefetch(decoded, queue_depth(video.format.frame_bytes(video.height, video.width))) as frames,
+            Prefetch(
+                downscale(frames, pair=plan.pair, geometry=plan.geometry, siting=siting, clock=clocks[1]),
+                queue_depth(video.format.frame_bytes(plan.geometry.coded_height, plan.geometry.coded_width)),
+            ) as small,
+        ):
+            file = workspace.file("video.mp4")
+            encoded = encode_frames(
+                _counted(small, progress),
+                plan.small,
+                command=plan.encode_command(file),
+                path=file,
+                clock=clocks[2],
+                shift_s=plan.shift_s,
+            )
+        notes = _reading_notes(plan.source, log)
+        if log.damaged and settings.strict:
+            raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+        progress.start("writing", None)
+        signed = workspace.file("signed.mp4")
+        sign(encoded.path, signed, plan.identity, video.display_matrix)
+        encoded.path.unlink()
+        covers = save_covers(plan.source, plan.output, workspace)
+        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+        check_output(
+            workspace.result,
+            stream_index=plan.output.position(plan.source.stream_index),
+            pts=encoded.pts,
+            time_base=video.time_base,
+        )
+    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+
+
+def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
+    """Carries out a plan: writes the restored file."""
+    progress = progress or Progress()
+    log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "upscale", "encode"))
+    info = plan.small.restored
+    with partial_files(plan.output.path, overwrite=plan.settings.overwrite) as workspace:
+        progress.start("restoring", expected_frames(plan.small.source, None))
+        frames = restored_frames(plan.small, log=log, decoding=clocks[0], upscaling=clocks[1])
+        with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as restored:
+            file = workspace.file("video.mkv" if plan.codec == "ffv1" else "video.mp4")
+            encoded = encode_frames(
+                _counted(restored, progress),
+                info,
+                command=plan.encode_command(file),
+                path=file,
+                clock=clocks[2],
+                shift_s=plan.shift_s,
+            )
+        notes = _reading_notes(plan.small.source, log)
+        if log.damaged and plan.settings.strict:
+            raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+        progress.start("writing", None)
+        signed = workspace.file(f"signed{file.suffix}")
+        sign(encoded.path, signed, None, info.display_matrix)
+        encoded.path.unlink()
+        source = plan.small.source
+        mux(plan.mux_command(signed, workspace.result, covers=save_covers(source, plan.output, workspace)))
+        position = plan.output.position(source.stream_index)
+        check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
+    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+
+
+def _counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        progress.advance()
+
+
+def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
+    """How many frames a source, or a part of it, will have; None when nobody knows."""
+    video = source.video
+    if time_range is None and video.frame_count:
+        return video.frame_count
+    if not video.frame_rate or not video.duration_s:
+        return None
+    end = video.duration_s
+    start = Fraction(0)
+    if time_range is not None:
+        start, end = time_range.start, min(end, time_range.end or end)
+    return max(1, round((end - start) * video.frame_rate))
+
+
+def _reading_notes(source: Source, log: ReadLog) -> tuple[str, ...]:
+    notes = []
+    if log.unreadable:
+        notes.append(f"{log.unreadable} frames of {source.path.name} were unreadable")
+    if log.truncated_at_s is not None:
+        notes.append(f"{source.path.name} breaks off at {float(log.truncated_at_s):.2f} s: what is there was coded")
+    if log.concealed:
+        notes.append(
+            f"{log.concealed} frames of {source.path.name} are damaged, as well as the decoder could mend them"
+        )
+    if log.timestamps_made:
+        notes.append(f"{log.timestamps_made} frames had no timestamp and got one from the frame rate")
+    return tuple(notes)

@@ -1,0 +1,255 @@
+"""What a job is going to do, decided before it starts: every reason against it is found here."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+from vidscale.config import DecodeSettings, EncodeSettings, SourceSettings
+from vidscale.containers import OutputPlan, plan_output
+from vidscale.encode import encode_command, lossless_command
+from vidscale.encoders import ENCODERS
+from vidscale.errors import ConfigError, DecodeError
+from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.frames import VideoInfo
+from vidscale.geometry import Geometry, scale_text
+from vidscale.identity import Identity
+from vidscale.models.pairs import Pair, find_pair
+from vidscale.mux import mux_command
+from vidscale.nut import seconds_to_shift
+from vidscale.probe import Source, probe
+from vidscale.restore import SmallFile, open_small
+from vidscale.versions import versions
+
+
+@dataclass(frozen=True, slots=True)
+class EncodePlan:
+    """Everything that `encode` is going to do.
+
+    Attributes:
+        settings: resolved settings.
+        source: the probed source.
+        ffmpeg: the binary that encodes.
+        pair: the scalers.
+        geometry: source and small size.
+        output: path, container, streams.
+        identity: what the small file will say of itself.
+        notes: one line each, for a person.
+    """
+
+    settings: EncodeSettings
+    source: Source
+    ffmpeg: Ffmpeg
+    pair: Pair
+    geometry: Geometry
+    output: OutputPlan
+    identity: Identity
+    notes: tuple[str, ...]
+
+    @property
+    def small(self) -> VideoInfo:
+        """The small video."""
+        return replace(self.source.video, width=self.geometry.coded_width, height=self.geometry.coded_height)
+
+    @property
+    def shift_s(self) -> int:
+        """Whole seconds by which the encoder's pipe runs late, so that no timestamp in it is negative."""
+        return 0 if self.settings.range else shift_of(self.source)
+
+    @property
+    def report_dir(self) -> Path:
+        """Where the report goes."""
+        return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
+
+    def commands(self) -> list[list[str]]:
+        """The ffmpeg command lines, with the names that the files have in the end."""
+        video = self.output.path.with_suffix(".video.mp4")
+        return [self.encode_command(video), self.mux_command(video, self.output.path)]
+
+    def encode_command(self, video: Path) -> list[str]:
+        """The encoding command line."""
+        return encode_command(self.ffmpeg, self.settings, self.small, video, shift_s=self.shift_s)
+
+    def mux_command(
+        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+    ) -> list[str]:
+        """The command line that joins the coded video with the source's other streams; see `mux.mux_command`."""
+        return mux_command(
+            self.ffmpeg,
+            video=video,
+            source=self.source,
+            plan=self.output,
+            identity=self.identity,
+            path=path,
+            covers=covers or {},
+            time_range=self.settings.range,
+            origin_s=origin_s,
+        )
+
+
+def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
+    """Looks at the source and decides everything.
+
+    Args:
+        path: the source.
+        output: the small file, None for ``NAME.vsS.EXT`` beside the source.
+        settings: resolved settings.
+
+    Raises:
+        VidscaleError: the job cannot be done; the message says why.
+    """
+    encoder = ENCODERS[settings.codec]
+    ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
+    source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
+    _check_interlaced(source, settings)
+    pair = find_pair(settings.pair, settings.scale, settings.device)
+    video = source.video
+    geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
+    encoder.check(video.format, geometry.coded_height, geometry.coded_width)
+    stem = f"{path.stem}.vs{scale_text(settings.scale)}"
+    target = plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
+    _check_target(path, target.path, overwrite=settings.overwrite)
+    return EncodePlan(
+        settings=settings,
+        source=source,
+        ffmpeg=ffmpeg,
+        pair=pair,
+        geometry=geometry,
+        output=target,
+        identity=_identity(source, pair, geometry, settings),
+        notes=_notes(source, target, settings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePlan:
+    """Everything that `decode` is going to do: the small file, the binary, the output."""
+
+    settings: DecodeSettings
+    small: SmallFile
+    ffmpeg: Ffmpeg
+    output: OutputPlan
+    notes: tuple[str, ...]
+
+    @property
+    def codec(self) -> str:
+        """Coded format of the restored file."""
+        if not self.settings.lossless:
+            return ENCODERS[self.settings.codec].codec
+        return "ffv1" if self.output.muxer == "matroska" else "h264"
+
+    @property
+    def shift_s(self) -> int:
+        """As in `EncodePlan`."""
+        return shift_of(self.small.source)
+
+    def encode_command(self, video: Path) -> list[str]:
+        """The encoding command line."""
+        info = self.small.restored
+        if self.settings.lossless:
+            return lossless_command(self.ffmpeg, info, video, codec=self.codec, shift_s=self.shift_s)
+        return encode_command(self.ffmpeg, self.settings, info, video, shift_s=self.shift_s)
+
+    def mux_command(self, video: Path, path: Path, *, covers: dict[int, Path] | None = None) -> list[str]:
+        """The command line that joins the restored video with the small file's other streams."""
+        return mux_command(
+            self.ffmpeg,
+            video=video,
+            source=self.small.source,
+            plan=self.output,
+            identity=None,
+            path=path,
+            covers=covers or {},
+        )
+
+    def commands(self) -> list[list[str]]:
+        """The ffmpeg command lines, with the names that the files have in the end."""
+        video = self.output.path.with_suffix(".video.mkv" if self.codec == "ffv1" else ".video.mp4")
+        return [self.encode_command(video), self.mux_command(video, self.output.path)]
+
+
+def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
+    """Looks at the small file and decides everything; see `plan_encode`."""
+    encoder = ENCODERS[settings.codec]
+    name = encoder.ffmpeg_name if not settings.lossless else "libx264"
+    ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[name], filters=["setparams", "setsar"])
+    small = open_small(path, ffmpeg=ffmpeg.path, settings=settings)
+    stem = f"{_source_stem(path, small)}.restored"
+    requested = output or (path.with_name(f"{stem}.mkv") if settings.lossless else None)
+    codec = "h264" if settings.lossless else encoder.codec
+    target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
+    _check_target(path, target.path, overwrite=settings.overwrite)
+    plan = DecodePlan(settings, small, ffmpeg, target, _loss_notes(small.source, target, settings.strict))
+    if not settings.lossless:
+        encoder.check(small.restored.format, small.restored.height, small.restored.width)
+        _check_even(encoder.coded_size(small.restored.height, small.restored.width, small.restored.format), small)
+    return plan
+
+
+def _check_interlaced(source: Source, settings: SourceSettings) -> None:
+    if source.interlaced and settings.interlaced == "refuse":
+        raise DecodeError(
+            f"{source.path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore codes it "
+            "as it is, for sources that are flagged by mistake"
+        )
+
+
+def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
+    if target.exists():
+        if target.samefile(source):
+            raise ConfigError(f"{target} is the input; choose another output")
+        if not overwrite:
+            raise ConfigError(f"{target} exists; -y replaces it")
+
+
+def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> Identity:
+    return Identity(
+        pair=pair.name,
+        sha256=pair.sha256,
+        scale=str(settings.scale),
+        width=geometry.width,
+        height=geometry.height,
+        coded_width=geometry.coded_width,
+        coded_height=geometry.coded_height,
+        crf=settings.crf,
+        codec=ENCODERS[settings.codec].codec,
+        time_base=str(source.video.time_base),
+        tool=f"vidscale {versions()['vidscale']}",
+    )
+
+
+def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tuple[str, ...]:
+    notes = list(_loss_notes(source, target, settings.strict))
+    video = source.video
+    if source.is_rgb:
+        notes.append(f"RGB ({source.pix_fmt}) is converted to {video.format.name}, {video.color.matrix}, limited range")
+    if target.muxer in ("matroska", "webm") and video.time_base < Fraction(1, 1000):
+        notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
+    return tuple(notes)
+
+
+def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, ...]:
+    """What the output will lack, in one line; refused when strict."""
+    notes = [target.reason] if target.reason else []
+    lost = [*target.lost, *source.lost_metadata]
+    if lost and strict:
+        raise ConfigError(f"--strict refuses to lose: {', '.join(lost)}")
+    if lost:
+        notes.append(f"the output does not hold: {', '.join(lost)}")
+    return tuple(notes)
+
+
+def shift_of(source: Source) -> int:
+    """Seconds to add to the timestamps of a source so that none is negative."""
+    first = min(Fraction(0), source.start_s) / source.video.time_base
+    return seconds_to_shift(floor(first), source.video.time_base)
+
+
+def _source_stem(path: Path, small: SmallFile) -> str:
+    return path.stem.removesuffix(f".vs{scale_text(small.geometry.scale)}")
+
+
+def _check_even(coded: tuple[int, int], small: SmallFile) -> None:
+    if coded != (small.restored.height, small.restored.width):
+        size = f"{small.restored.width}x{small.restored.height}"
+        raise ConfigError(f"{size} {small.restored.format.name} cannot be coded exactly; use --lossless or --y4m")

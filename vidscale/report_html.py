@@ -1,0 +1,282 @@
+"""The report as one page that needs no network: numbers, plots over time, the worst frames as pictures.
+
+The page is the template report.html.j2; here is what goes into it. Plots are plotly figures in plain JSON whose traces
+name their colour (``meta.color``); the page resolves the name, so that light, dark and print each have their own.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from vidscale.report import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
+from vidscale.report_pictures import AMPLIFICATION, HEAT, color_notes, pictures
+from vidscale.report_plots import BINS, MAX_POINTS, figure
+from vidscale.report_totals import columns, format_bytes, plural, psnr, remarks, totals
+
+UNPAIRED_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the head of the page."""
+
+    label: str
+    value: str
+    unit: str = ""
+    detail: str = ""
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as text; the first column names the row."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """Pictures of one frame: (label, data URI, width, height) of source, restored and error."""
+
+    title: str
+    facts: str
+    images: tuple[tuple[str, str, int, int], ...]
+
+
+def render_html(report: Report) -> str:
+    """The page as text. Every value of the report is escaped; scripts, styles and pictures are inside."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    table = columns(report)
+    sums = totals(report, table)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["bound"] = _bound
+    template = environment.from_string(files("vidscale").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    notes = remarks(report, sums) + (color_notes(report.source) if report.worst else [])
+    return template.render(
+        source=report.source,
+        distorted=report.distorted,
+        verdict=_verdict(report, sums),
+        tiles=_tiles(report, sums),
+        notes=notes,
+        figure=figure(report, table),
+        perfect=sums.psnr_y.perfect_frames > 0,
+        decimated=f"{BINS} points, each the mean of its frames in a band from their lowest to their highest value"
+        if sums.frames > MAX_POINTS
+        else "",
+        triples=[_triple(frame, report) for frame in report.worst],
+        heat=", ".join(f"rgb{color}" for color in HEAT),
+        heat_top=f"{report.source.format.peak / AMPLIFICATION:.0f}",
+        quality=_quality_table(report, sums),
+        files=_files_table(report),
+        unpaired=_unpaired(report),
+        stages=_stage_table(report) if report.stages else None,
+        wall=f"{report.wall_s:.1f} s" if report.wall_s is not None else "",
+        settings=_settings_table(report.settings),
+        commands=report.commands,
+        versions=Table(("Program or library", "Version"), tuple(report.versions.items())),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def timecode(seconds: Fraction) -> str:
+    """Presentation time for people, such as ``0:04.170`` or ``1:02:03.000``."""
+    sign, thousandths = "-" if seconds < 0 else "", round(abs(seconds) * 1000)
+    minutes, thousandths = divmod(thousandths, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{sign}{head}:{thousandths // 1000:02}.{thousandths % 1000:03}"
+
+
+def _verdict(report: Report, sums: Totals) -> str:
+    coded, source = report.distorted, report.source
+    size = "" if sums.size_ratio is None else f"At {_percent(sums.size_ratio)} of the source's size, "
+    shape = f"coded at {coded.coded_width}×{coded.coded_height}"
+    if (coded.coded_width, coded.coded_height) != (source.width, source.height):
+        shape += f" and shown at {source.width}×{source.height}"
+    text = f"{size}{shape}: PSNR-Y {_value(sums.psnr_y.of_mean_mse, 2)} dB, SSIM-Y {_value(sums.ssim_y.mean, 4)}"
+    if sums.vmaf:
+        text += f", VMAF {_value(sums.vmaf.mean, 2)}"
+    if not sums.frames:
+        return "No frame of the one has a partner in the other: nothing was compared."
+    return f"{text[0].upper()}{text[1:]} over {plural(sums.frames, 'frame')}."
+
+
+def _tiles(report: Report, sums: Totals) -> list[Tile]:
+    luma, ssim, unpaired = sums.psnr_y, sums.ssim_y, report.unpaired
+    mean = _value(luma.mean_of_frames_finite, 2)
+    if luma.perfect_frames:
+        mean = f"{mean} without {luma.perfect_frames} perfect" if luma.perfect_frames < sums.frames else "∞, all perfect"
+    tiles = [Tile("PSNR-Y", _value(luma.of_mean_mse, 2), "dB", f"of the mean MSE; mean of frames {mean}")]
+    tiles.append(Tile("SSIM-Y", _value(ssim.mean, 4), "", f"mean of frames; 1st percentile {_value(ssim.p1, 4)}"))
+    for label, metric in (("VMAF", sums.vmaf), ("VMAF NEG", sums.vmaf_neg), ("XPSNR-Y", sums.xpsnr_y)):
+        if metric:
+            tiles.append(
+                Tile(label, _value(metric.mean, 2), "", f"mean of frames; 1st percentile {_value(metric.p1, 2)}")
+            )
+    if sums.bitrate_kbps is not None:
+        bpp = "" if sums.bpp is None else f"{sums.bpp:.4f} bit per source pixel"
+        tiles.append(Tile("Video bitrate", f"{sums.bitrate_kbps:,.0f}", "kbit/s", bpp))
+    if report.distorted.size_bytes is not None:
+        size = format_bytes(report.distorted.size_bytes)
+        of = "" if report.source.size_bytes is None else f"{size} of {format_bytes(report.source.size_bytes)}"
+        share = size if sums.size_ratio is None else _percent(sums.size_ratio)
+        tiles.append(Tile("File size", share, "", of))
+    if luma.perfect_frames < sums.frames:
+        worst = max(report.rows, key=lambda row: row.mse[0])
+        tiles.append(
+            Tile("Worst frame", _value(luma.minimum, 2), "dB", f"frame {worst.index} at {timecode(worst.pts_s)}")
+        )
+    missing = len(unpaired.ref_only) + len(unpaired.dist_only)
+    pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
+    tiles.append(Tile("Compared", f"{sums.frames:,}", "frames" if sums.frames != 1 else "frame", pairs, bool(missing)))
+    return tiles
+
+
+def _quality_table(report: Report, sums: Totals) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for label, ratio in (
+        ("PSNR-Y, dB", sums.psnr_y),
+        ("PSNR-U, dB", sums.psnr_u),
+        ("PSNR-V, dB", sums.psnr_v),
+        ("PSNR-YUV, dB", sums.psnr_yuv),
+    ):
+        if ratio:
+            rows.append((label, *_psnr_cells(ratio)))
+    window = report.ssim_window
+    for label, metric, digits in (
+        (f"SSIM-Y ({window})", sums.ssim_y, 5),
+        (f"SSIM-U ({window})", sums.ssim_u, 5),
+        (f"SSIM-V ({window})", sums.ssim_v, 5),
+        ("VMAF", sums.vmaf, 3),
+        ("VMAF NEG", sums.vmaf_neg, 3),
+        ("XPSNR-Y, dB", sums.xpsnr_y, 3),
+    ):
+        if metric:
+            rows.append((label, *_metric_cells(metric, digits)))
+    head = (
+        "Metric",
+        "Mean of frames",
+        "PSNR of mean MSE",
+        "Minimum",
+        "1st percentile",
+        "5th percentile",
+        "Perfect frames",
+        "Mean without them",
+    )
+    return Table(head, tuple(rows))
+
+
+def _psnr_cells(sums: PsnrTotals) -> tuple[str, ...]:
+    values = (sums.mean_of_frames, sums.of_mean_mse, sums.minimum, sums.p1, sums.p5)
+    finite = _value(sums.mean_of_frames_finite, 3) if sums.perfect_frames else "–"
+    return (*(_value(value, 3) for value in values), str(sums.perfect_frames), finite)
+
+
+def _metric_cells(metric: MetricTotals, digits: int) -> tuple[str, ...]:
+    mean, low, p1, p5 = (_value(value, digits) for value in (metric.mean, metric.minimum, metric.p1, metric.p5))
+    return (mean, "–", low, p1, p5, "–", "–")
+
+
+def _files_table(report: Report) -> Table:
+    source, coded, color = report.source, report.distorted, report.source.color
+    said = [value for value in (color.color_range, color.matrix, color.primaries, color.transfer) if value]
+    rows = (
+        ("Name", source.name, coded.name),
+        ("Picture", f"{source.width}×{source.height}", f"{coded.coded_width}×{coded.coded_height}, coded"),
+        ("Codec", "–", coded.codec or "raw"),
+        ("Compared as", f"{source.format.name}, {source.format.bit_depth} bit", "the same"),
+        ("Range, matrix, primaries, transfer", ", ".join(said) or "not said", "the same"),
+        ("Duration", *(timecode(d) if d is not None else "–" for d in (source.duration_s, coded.duration_s))),
+        ("File", *(format_bytes(n) if n is not None else "–" for n in (source.size_bytes, coded.size_bytes))),
+        (
+            "Video packets",
+            *(format_bytes(n) if n is not None else "–" for n in (source.video_bytes, coded.video_bytes)),
+        ),
+        (
+            "Video bitrate",
+            *(f"{r:,.1f} kbit/s" if r is not None else "–" for r in (source.bitrate_kbps, coded.bitrate_kbps)),
+        ),
+    )
+    return Table(("", "Source", "Coded"), rows)
+
+
+def _unpaired(report: Report) -> list[tuple[str, str]]:
+    """(heading, times) per side that has frames of its own."""
+    found = []
+    for side, times in (("the source", report.unpaired.ref_only), ("the restored video", report.unpaired.dist_only)):
+        if times:
+            shown = ", ".join(timecode(time) for time in times[:UNPAIRED_SHOWN])
+            rest = len(times) - UNPAIRED_SHOWN
+            more = f" and {rest} more, all of them in report.json" if rest > 0 else ""
+            found.append((f"{plural(len(times), 'frame')} only in {side}", f"{shown}{more}"))
+    return found
+
+
+def _stage_table(report: Report) -> Table:
+    rows = tuple(
+        (
+            stage.name,
+            stage.device,
+            stage.implementation,
+            f"{stage.frames:,}",
+            f"{stage.seconds:,.2f}",
+            _value(stage.fps, 1),
+        )
+        for stage in report.stages
+    )
+    return Table(("Stage", "Device", "Implementation", "Frames", "Busy, s", "Frames per s"), rows)
+
+
+def _settings_table(settings: Mapping[str, Any], prefix: str = "") -> Table:
+    rows: list[tuple[str, ...]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            rows += _settings_table(value, f"{prefix}{key}.").rows
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+            rows.append((f"{prefix}{key}", text))
+    return Table(("Setting", "Value"), tuple(rows))
+
+
+def _triple(frame: WorstFrame, report: Report) -> Triple:
+    score = frame.score
+    facts = [f"SSIM-Y {_value(score.ssim[0], 4)}", f"{score.pict_type} frame" if score.pict_type else ""]
+    facts.append("" if score.bytes is None else format_bytes(score.bytes))
+    decibel = float(psnr(score.mse[0], report.source.format.peak))
+    images = tuple(
+        (
+            label,
+            f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}",
+            picture.width,
+            picture.height,
+        )
+        for label, picture in zip(("Source", "Restored", "Error"), pictures(frame, report.source), strict=True)
+    )
+    title = f"Frame {score.index} at {timecode(score.pts_s)}: PSNR-Y {_value(decibel, 2)} dB"
+    return Triple(title, ", ".join(fact for fact in facts if fact), images)
+
+
+def _value(value: float, digits: int) -> str:
+    if np.isnan(value):
+        return "–"
+    return "∞" if np.isinf(value) else f"{value:.{digits}f}"
+
+
+def _bound(text: str) -> str:
+    """The text with no line break between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:dB|%|k?bit|[kMGT]?B)\b|%)", "\N{NO-BREAK SPACE}", text)
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.3g} %" if ratio < 10 else f"{ratio:.3g} ×"

@@ -1,0 +1,160 @@
+"""A small file as a source of restored frames."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import av
+
+from vidscale.bitstream import Codec
+from vidscale.config import DecodeSettings, Device
+from vidscale.decode import ReadLog, decode_frames
+from vidscale.errors import ConfigError, IdentityError, ModelError
+from vidscale.frames import Frame, VideoInfo
+from vidscale.geometry import Geometry
+from vidscale.identity import Identity, extract, probe_identity
+from vidscale.models.pairs import Pair, find_pair
+from vidscale.probe import Source, probe
+from vidscale.threads import Clock, Prefetch, queue_depth
+from vidscale.upscale import upscale
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """A small file and how to restore it.
+
+    Attributes:
+        source: the file.
+        identity: what it says of itself, None when the pair was named by hand.
+        pair: the pair that restores it.
+        geometry: its size and the restored size.
+        strength: coding strength (crf) for the upscaler.
+    """
+
+    source: Source
+    identity: Identity | None
+    pair: Pair
+    geometry: Geometry
+    strength: float
+
+    @property
+    def restored(self) -> VideoInfo:
+        """The restored video."""
+        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height)
+
+
+def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFile:
+    """Finds out how a small file is restored: from its identity, or from the settings where it has none.
+
+    Raises:
+        IdentityError: the identity is broken, or there is none and the settings name no pair and scale.
+        ModelError: the pair it names is not here.
+    """
+    identity, stream = find_identity(path)
+    source = probe(path, stream=stream, ffmpeg=ffmpeg)
+    if identity is None:
+        return _by_hand(path, source, settings)
+    if settings.pair is not None or settings.scale is not None:
+        asked = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction)
+        if asked.name != identity.pair:
+            raise ConfigError(
+                f"{path} was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out"
+            )
+    return SmallFile(
+        source=source,
+        identity=identity,
+        pair=_identified_pair(path, identity, settings.device),
+        geometry=Geometry(
+            width=identity.width,
+            height=identity.height,
+            scale=identity.scale_fraction,
+            coded_width=identity.coded_width,
+            coded_height=identity.coded_height,
+        ),
+        strength=settings.strength if identity.crf is None else float(identity.crf),
+    )
+
+
+def find_identity(path: Path) -> tuple[Identity | None, int]:
+    """The identity in a file, and which of the video streams that are not cover art carries it (0 when none does)."""
+    streams = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
+    for stream in range(streams):
+        if identity := probe_identity(path, stream=stream):
+            return identity, stream
+    return None, 0
+
+
+def _identified_pair(path: Path, identity: Identity, device: Device) -> Pair:
+    try:
+        pair = find_pair(identity.pair, identity.scale_fraction, device)
+    except (ConfigError, ModelError) as error:
+        raise ModelError(f"{path} needs the pair {identity.pair!r}, which is not here: {error}") from error
+    if pair.sha256 != identity.sha256:
+        raise ModelError(f"{path} needs other weights of the pair {identity.pair!r} than the ones here")
+    return pair
+
+
+def _by_hand(path: Path, source: Source, settings: DecodeSettings) -> SmallFile:
+    if settings.pair is None:
+        raise IdentityError(f"{path} does not say how it was made; name its pair and scale with --pair and --scale")
+    pair = find_pair(settings.pair, settings.scale, settings.device)
+    video = source.video
+    return SmallFile(
+        source=source,
+        identity=None,
+        pair=pair,
+        geometry=Geometry(
+            width=int(video.width * pair.scale),
+            height=int(video.height * pair.scale),
+            scale=pair.scale,
+            coded_width=video.width,
+            coded_height=video.height,
+        ),
+        strength=settings.strength,
+    )
+
+
+def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock) -> Iterator[Frame]:
+    """Frames of the source's size; decoding runs in a thread of its own.
+
+    Raises:
+        IdentityError: the identity changes within the file.
+        DecodeError: the file cannot be read.
+    """
+    video = small.source.video
+    depth = queue_depth(video.format.frame_bytes(video.height, video.width))
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small))
+    with Prefetch(decoded, depth) as frames:
+        yield from upscale(
+            frames,
+            pair=small.pair,
+            geometry=small.geometry,
+            siting=video.color.siting,
+            strength=small.strength,
+            clock=upscaling,
+        )
+
+
+def _identity_check(small: SmallFile) -> Any:
+    """A function that refuses a keyframe packet with another identity than the file's first."""
+    identity = small.identity
+    if identity is None or small.source.codec not in get_args(Codec):
+        return None
+    codec = cast("Codec", small.source.codec)
+    with closing(av.open(str(small.source.path))) as container:
+        extradata = cast("av.VideoStream", container.streams[small.source.stream_index]).codec_context.extradata
+
+    def inspect(packet: "av.Packet[av.VideoStream]") -> None:
+        found = extract(memoryview(packet), codec=codec, extradata=extradata)
+        if found is not None and _essence(found) != _essence(identity):
+            at = f"{float(packet.pts * packet.time_base):.3f} s" if packet.pts is not None else "an unknown time"
+            raise IdentityError(f"{small.source.path} is spliced from files made differently: it changes at {at}")
+
+    return inspect
+
+
+def _essence(identity: Identity) -> Identity:
+    """The identity without what may differ between parts that are restored alike."""
+    return identity.model_copy(update={"tool": "", "time_base": "1"})

@@ -1,0 +1,126 @@
+"""The metrics of `metrics.py` as Triton kernels. The planes' rows may be padded; unit stride along W."""
+
+# Triton has no types for what a kernel sees.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
+
+import torch
+
+from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels.metrics_ref import GAUSSIAN
+
+_BLOCK_H, _BLOCK_W = 8, 256
+_TILE = 64
+
+
+def squared_error(ref: torch.Tensor, dist: torch.Tensor) -> int:
+    """See `metrics.squared_error`; arguments are taken as valid. Exact: partial sums in int64."""
+    ref, dist = _dense_rows(ref), _dense_rows(dist)
+    height, width = ref.shape
+    grid = (triton.cdiv(height, _BLOCK_H), triton.cdiv(width, _BLOCK_W))
+    partial = torch.empty(grid, dtype=torch.int64, device=ref.device)
+    if partial.numel():
+        _squared_error_kernel[grid](
+            ref, dist, partial, height, width, ref.stride(0), dist.stride(0), block_h=_BLOCK_H, block_w=_BLOCK_W
+        )
+    return int(partial.sum())
+
+
+def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
+    """See `metrics.ssim_gaussian`; arguments are taken as valid. float32 within a tile, float64 between tiles."""
+    ref, dist = _dense_rows(ref), _dense_rows(dist)
+    peak = (1 << bit_depth) - 1
+    height, width = ref.shape[0] - 10, ref.shape[1] - 10
+    grid = (triton.cdiv(height, _TILE - 10), triton.cdiv(width, _TILE - 10))
+    partial = torch.empty(grid, dtype=torch.float32, device=ref.device)
+    _ssim_gaussian_kernel[grid](
+        ref,
+        dist,
+        GAUSSIAN.to(ref.device, torch.float32),
+        partial,
+        *ref.shape,
+        ref.stride(0),
+        dist.stride(0),
+        float(peak),
+        2 * (0.01 * peak) ** 2,
+        2 * (0.03 * peak) ** 2,
+        tile=_TILE,
+        num_warps=8,
+    )
+    return float(partial.sum(dtype=torch.float64)) / (height * width)
+
+
+def _dense_rows(plane: torch.Tensor) -> torch.Tensor:
+    return plane if plane.stride(1) == 1 else plane.contiguous()
+
+
+@triton.jit
+def _squared_error_kernel(
+    ref,
+    dist,
+    partial,  # [grid 0, grid 1] int64
+    height,
+    width,
+    ref_stride,
+    dist_stride,
+    block_h: tl.constexpr,
+    block_w: tl.constexpr,
+):
+    row = tl.program_id(0) * block_h + tl.arange(0, block_h)[:, None]
+    column = tl.program_id(1) * block_w + tl.arange(0, block_w)[None, :]
+    inside = (row < height) & (column < width)
+    x = tl.load(ref + row.to(tl.int64) * ref_stride + column, mask=inside, other=0).to(tl.int32)
+    y = tl.load(dist + row.to(tl.int64) * dist_stride + column, mask=inside, other=0).to(tl.int32)
+    diff = (x - y).to(tl.int64)
+    total = tl.sum(tl.sum(diff * diff, axis=1), axis=0)
+    tl.store(partial + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), total)
+
+
+@triton.jit
+def _ssim_gaussian_kernel(
+    ref,
+    dist,
+    taps,  # [11] float32
+    partial,  # [grid 0, grid 1] float32
+    height,
+    width,
+    ref_stride,
+    dist_stride,
+    peak,
+    c1,  # 2 (0.01 peak)**2
+    c2,  # 2 (0.03 peak)**2
+    tile: tl.constexpr,
+):
+    """SSIM summed over one tile of (tile - 10) squared positions.
+
+    Each sample is read once. The window's two passes are products with a band matrix from the left and the right.
+    SSIM is written in sums s and differences d of the planes, as `metrics_cpu._ssim_gaussian` explains.
+    """
+    index = tl.arange(0, tile)
+    row = tl.program_id(0) * (tile - 10) + index[:, None]
+    column = tl.program_id(1) * (tile - 10) + index[None, :]
+    inside = (row < height) & (column < width)
+    x = tl.load(ref + row.to(tl.int64) * ref_stride + column, mask=inside, other=0).to(tl.float32)
+    y = tl.load(dist + row.to(tl.int64) * dist_stride + column, mask=inside, other=0).to(tl.float32)
+    s = x + y - peak
+    d = x - y
+
+    # down[i, k] weighs input row k in output row i; the matrix for columns is its transpose.
+    tap = index[None, :] - index[:, None]
+    down = tl.load(taps + tap, mask=(tap >= 0) & (tap < 11), other=0.0)
+    across = tl.trans(down)
+    mean_s = tl.dot(tl.dot(down, s, input_precision="ieee"), across, input_precision="ieee")
+    mean_d = tl.dot(tl.dot(down, d, input_precision="ieee"), across, input_precision="ieee")
+    var_s = tl.dot(tl.dot(down, s * s, input_precision="ieee"), across, input_precision="ieee") - mean_s * mean_s
+    var_d = tl.dot(tl.dot(down, d * d, input_precision="ieee"), across, input_precision="ieee") - mean_d * mean_d
+
+    mean_s += peak
+    sum_2 = mean_s * mean_s
+    diff_2 = mean_d * mean_d
+    # Rounded division: the approximate one need not give 1 for equal planes.
+    ssim = tl.div_rn(
+        (sum_2 - diff_2 + c1) * (var_s - var_d + c2),
+        (sum_2 + diff_2 + c1) * (var_s + var_d + c2),
+    )
+    valid = (index[:, None] < tile - 10) & (index[None, :] < tile - 10) & (row < height - 10) & (column < width - 10)
+    total = tl.sum(tl.sum(tl.where(valid, ssim, 0.0), axis=1), axis=0)
+    tl.store(partial + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), total)

@@ -1,0 +1,157 @@
+"""Fixed separable resampling of one plane: Lanczos, Catmull-Rom and box filters, by the rule of the library zimg.
+
+The result is what ffmpeg's ``zscale`` gives, to one code. Positions are exact rationals, so that the filters of one
+axis repeat with the denominator of `step`: a short bank of them, found once, serves pictures of any width.
+Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+    PlaneT = TypeVar("PlaneT", bound=npt.NDArray[Any] | torch.Tensor)
+else:
+    PlaneT = TypeVar("PlaneT")
+
+Kind = Literal["lanczos", "bicubic", "area"]
+Implementation = Literal["numba", "torch", "triton"]
+
+_BANKS_CACHED = 128
+
+
+@dataclass(frozen=True, eq=False)
+class FilterBank:
+    """Filters of one axis. Output sample i uses row ``i % phases``, applied ``advance * (i // phases)`` samples on.
+
+    Attributes:
+        advance: source samples from one output sample to the next of the same phase.
+        start: [phases] int64, source index of the first tap for outputs 0 to phases - 1; may lie outside the picture.
+        taps: [phases, support] float64, each row sums to 1; short rows end in zeros.
+    """
+
+    advance: int
+    start: npt.NDArray[np.int64]
+    taps: npt.NDArray[np.float64]
+
+    @property
+    def phases(self) -> int:
+        return int(self.taps.shape[0])
+
+    @property
+    def support(self) -> int:
+        return int(self.taps.shape[1])
+
+
+def _lanczos(distance: Fraction) -> float:
+    """Lanczos window with three lobes (Duchon 1979), exactly zero where the sinc is."""
+    if distance.denominator == 1:
+        return float(distance == 0)
+    x = math.pi * float(distance)
+    return 3 * math.sin(x) * math.sin(x / 3) / (x * x)
+
+
+def _bicubic(distance: Fraction) -> float:
+    """Catmull-Rom: the cubic convolution of Keys (1981) with a = -1/2; B = 0, C = 1/2 in zimg's words."""
+    x = abs(distance)
+    if x < 1:
+        return float((3 * x - 5) * x * x / 2 + 1)
+    return float(((5 - x) * x - 8) * x / 2 + 2)
+
+
+_WINDOWS: dict[str, tuple[int, Callable[[Fraction], float]]] = {"lanczos": (3, _lanczos), "bicubic": (2, _bicubic)}
+
+
+def _taps_at(kind: Kind, step: Fraction, position: Fraction) -> tuple[int, list[float]]:
+    """First source sample inside the filter's support, and the weights from there on, which sum to 1."""
+    stretch = max(step, Fraction(1))
+    radius = (step + 1) / 2 if kind == "area" else _WINDOWS[kind][0] * stretch
+    first = math.floor(position - radius) + 1
+    distances = [k - position for k in range(first, math.ceil(position + radius))]
+    if kind == "area":
+        weights = [float(min(Fraction(1), radius - abs(d))) for d in distances]
+    else:
+        weights = [_WINDOWS[kind][1](d / stretch) for d in distances]
+    total = math.fsum(weights)
+    return first, [weight / total for weight in weights]
+
+
+@lru_cache(maxsize=_BANKS_CACHED)
+def filter_bank(kind: Kind, step: Fraction, siting: Fraction, length: int) -> FilterBank:
+    """Filters of an axis with `length` output samples; the arguments are those of `polyphase_resample`.
+
+    Output sample i is centred at ``step * (i + siting) - siting`` in source samples.
+    """
+    phases = min(step.denominator, length)
+    rows = [_taps_at(kind, step, step * (i + siting) - siting) for i in range(phases)]
+    taps = np.zeros((phases, max(len(weights) for _, weights in rows)))
+    for i, (_, weights) in enumerate(rows):
+        taps[i, : len(weights)] = weights
+    used = np.flatnonzero(taps.any(axis=0))
+    start = np.array([first for first, _ in rows], dtype=np.int64) + used[0]
+    taps = np.ascontiguousarray(taps[:, used[0] : used[-1] + 1])
+    taps.flags.writeable = start.flags.writeable = False
+    return FilterBank(step.numerator, start, taps)
+
+
+def polyphase_resample(
+    plane: PlaneT,
+    *,
+    step: Fraction,
+    siting: tuple[Fraction, Fraction],
+    size: tuple[int, int],
+    kind: Kind,
+    bit_depth: int,
+) -> PlaneT:
+    """Resample one plane of codes with a fixed filter, as zimg (ffmpeg's ``zscale``) does.
+
+    The filter is stretched by `step` where that shrinks; edges are mirrored with the edge sample repeated; shrinking
+    filters columns first, enlarging rows first; between the two the values are clamped to the code range, at the end
+    rounded half up.
+
+    Args:
+        plane: [H, W] uint8 (8 bit) or uint16 (9 to 16 bit, codes in the low bits), numpy or torch. Rows may be padded.
+        step: source samples per output sample, the same for both axes; above 1 shrinks, below 1 enlarges.
+        siting: (y, x) distance of the first sample's centre from the picture's edge, in samples of its own grid, the
+            same before and after; 1/2 is centred. Output i lies at ``step * (i + siting) - siting``.
+        size: (h, w) asked for; what reaches beyond the source shows its mirrored picture.
+        kind: "lanczos" (three lobes), "bicubic" (Catmull-Rom) or "area" (mean over the covered area, shrinking only).
+        bit_depth: bits per code, 8 to 16.
+
+    Returns:
+        [h, w], same dtype and kind of object, on the same device; a new array in C order.
+
+    Raises:
+        ValueError: an argument that does not fit this description.
+    """
+    _check(plane, step, siting, size, kind, bit_depth)
+    path = implementation(plane)
+    if path == "numba":
+        from vidscale.triton_kernels.polyphase_cpu import polyphase_numba
+
+        if isinstance(plane, np.ndarray):
+            return polyphase_numba(plane, step, siting, size, kind, bit_depth)  # type: ignore[return-value]
+        import torch
+
+        return torch.from_numpy(polyphase_numba(plane.numpy(), step, siting, size, kind, bit_depth))  # type: ignore[return-value]
+    import torch
+
+    if path == "triton":
+        from vidscale.triton_kernels.polyphase_gpu import polyphase_triton
+
+        return polyphase_triton(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth)  # type: ignore
+    from vidscale.triton_kernels.polyphase_ref import polyphase_ref
+
+    if isinstance(plane, np.ndarray):
+        return polyphase_ref(torch.tensor(plane), step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth).numpy()  # type: ignore
+    return polyphase_ref(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth)  # type: ignore
