@@ -23,17 +23,19 @@ from PIL import Image
 from skimage import data, filters
 
 Image32 = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.uint8]
 
 MARGIN = 4  # canvas pixels around what the camera sees: the support of the filter, and room for its chroma grid
 GRAIN_SHIFTS = 64
-PHASES = 256  # places between two pixels that the filter tells apart
+PHASE_BITS = 8  # the filter tells 256 places between two pixels apart
+PHASES = 1 << PHASE_BITS
 KR, KB = 0.2126, 0.0722  # BT.709
 
 
 def frames(
     width: int, height: int, count: int, fps: Fraction, *, photo: Path | None = None, noise: float = 1.0, seed: int = 0
-) -> Iterator[tuple[Plane, Plane, Plane]]:
+) -> Iterator[tuple[Plane, ...]]:
     """Pictures of the clip, yuv420p, BT.709, limited range, chroma sited left.
 
     Args:
@@ -64,19 +66,18 @@ def frames(
         yield planes
 
 
-def camera_path(
-    width: int, height: int, count: int, fps: Fraction, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def camera_path(width: int, height: int, count: int, fps: Fraction, rng: np.random.Generator) -> Matrix:
     """Where the camera looks: per picture a matrix [2, 3] that takes a pixel (x, y, 1) to a place in the scene.
 
     Each of pan, zoom and roll is a sum of two slow sine waves. A pixel covers 0.8 to 1 pixels of the scene.
     """
     t = np.arange(count) / float(fps)
 
-    def wander(period_s: float) -> npt.NDArray[np.float64]:
+    def wander(period_s: float) -> Matrix:
         phases = rng.uniform(0, 2 * np.pi, 2)
-        waves = [0.7 * np.sin(2 * np.pi * t / period_s + phases[0]), 0.3 * np.sin(5.3 * t / period_s * 2 + phases[1])]
-        return np.sum(waves, axis=0)
+        waves = np.sin(2 * np.pi * np.outer([1, 1.7], t) / period_s + phases[:, None])
+        path: Matrix = 0.7 * waves[0] + 0.3 * waves[1]
+        return path
 
     step = 0.9 + 0.1 * wander(11)
     angle = np.radians(2.5) * wander(9)
@@ -91,10 +92,10 @@ def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator)
     """The photograph enlarged to fill the scene, with texture, as Y and half-size U and V in codes, not yet rounded."""
     width, height = width + width % 2, height + height % 2
     enlarge = max(width / photo.width, height / photo.height)
-    box = (photo.width / 2 - width / enlarge / 2, photo.height / 2 - height / enlarge / 2)
-    box += (photo.width - box[0], photo.height - box[1])
+    left, top = (photo.width - width / enlarge) / 2, (photo.height - height / enlarge) / 2
+    box = (left, top, photo.width - left, photo.height - top)
     enlarged = photo.resize((width, height), Image.Resampling.LANCZOS, box=box)
-    rgb = np.asarray(enlarged, np.float32) / 255
+    rgb = np.asarray(enlarged, np.float32) / np.float32(255)
     luma = rgb @ np.array([KR, 1 - KR - KB, KB], np.float32)
     blue, red = ((rgb[..., 2] - luma) / (2 - 2 * KB), (rgb[..., 0] - luma) / (2 - 2 * KR))
     luma = luma + _texture(luma, enlarge, rng)
@@ -103,22 +104,27 @@ def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator)
     return y, u, v
 
 
+def _blur(picture: Image32, sigma: float) -> Image32:
+    blurred: Image32 = filters.gaussian(picture, sigma)  # type: ignore[no-untyped-call]
+    return blurred
+
+
 def _texture(luma: Image32, enlarge: float, rng: np.random.Generator) -> Image32:
     """Detail finer than an enlarged picture holds: a band of noise per missing octave."""
-    finest = luma - filters.gaussian(luma, enlarge)
-    strength = np.sqrt(filters.gaussian(finest**2, 3 * enlarge))
+    finest = luma - _blur(luma, enlarge)
+    strength = np.sqrt(_blur(finest**2, 3 * enlarge))
     strength = np.minimum(strength, 2 * np.median(strength) + 1e-3)
     total = np.zeros_like(luma)
     sigma = enlarge / 4
-    while sigma > 0.2:
+    while sigma > 0.25:
         white = rng.standard_normal(luma.shape, np.float32)
-        band = filters.gaussian(white, sigma) - filters.gaussian(white, 2 * sigma)
+        band = _blur(white, sigma) - _blur(white, 2 * sigma)
         total += 0.9 * strength * band / band.std()
         sigma /= 2
     return total
 
 
-def _chroma_pose(pose: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _chroma_pose(pose: Matrix) -> Matrix:
     """The same view in the grids of chroma: samples sited left in the picture, centred in the scene."""
     place = pose[:, :2] @ np.array([0, 0.5]) + pose[:, 2]
     return np.column_stack([pose[:, :2], (place - 0.5) / 2])
@@ -128,34 +134,33 @@ def _catmull_rom() -> Image32:
     """Weights [PHASES, 4] of the four samples around a place that lies 0 to 1 behind the second."""
     u = np.arange(PHASES) / PHASES
     columns = [2 * u**2 - u - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2]
-    return np.stack(columns, axis=1, dtype=np.float32) / 2
+    return np.stack(columns, axis=1).astype(np.float32) * np.float32(0.5)
 
 
 _WEIGHTS = _catmull_rom()
 
 
-@numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
-def _sample(source: Image32, pose: npt.NDArray[np.float64], grain: Image32, out: Plane) -> None:
+@numba.njit(nogil=True, fastmath=True)
+def _sample(source: Image32, pose: Matrix, grain: Image32, out: Plane) -> None:
     """Reads `source` at ``pose @ (x, y, 1)``, to 1/256 of a pixel, adds the grain, rounds to 1..254."""
     height, width = out.shape
     for y in range(height):
         start_x, start_y = pose[0, 1] * y + pose[0, 2], pose[1, 1] * y + pose[1, 2]
         for x in range(width):
             place_x, place_y = int((pose[0, 0] * x + start_x) * PHASES), int((pose[1, 0] * x + start_y) * PHASES)
-            left, top = place_x // PHASES - 1, place_y // PHASES - 1
-            across, down = _WEIGHTS[place_x % PHASES], _WEIGHTS[place_y % PHASES]
+            left, top = (place_x >> PHASE_BITS) - 1, (place_y >> PHASE_BITS) - 1
+            a, b, c, d = _WEIGHTS[place_x & (PHASES - 1)]
+            down = _WEIGHTS[place_y & (PHASES - 1)]
             total = grain[y, x] + np.float32(0.5)
-            for row in range(4):
-                line = np.float32(0)
-                for column in range(4):
-                    line += across[column] * source[top + row, left + column]
-                total += down[row] * line
+            for i in range(4):
+                line = source[top + i]
+                total += down[i] * (a * line[left] + b * line[left + 1] + c * line[left + 2] + d * line[left + 3])
             out[y, x] = np.uint8(min(max(total, np.float32(1)), np.float32(254)))
 
 
 def _read(photo: Path | None) -> Image.Image:
     if photo is None:
-        return Image.fromarray(data.coffee())
+        return Image.fromarray(data.coffee())  # type: ignore[no-untyped-call]
     with Image.open(photo) as picture:
         return picture.convert("RGB")
 
@@ -177,7 +182,7 @@ def write_clip(
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-v", "error", "-y"]
     command += ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(fps), "-i", "pipe:0"]
     command += ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds:.6f}"]
-    command += ["-vf", colors, "-c:v", "libx264", "-preset", "fast", "-crf", "16", "-c:a", "aac", "-b:a", "96k"]
+    command += ["-vf", colors, "-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-c:a", "aac", "-b:a", "96k"]
     command += ["-map_metadata", "-1", "-fflags", "+bitexact", str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         if process.stdin is None:

@@ -1,10 +1,12 @@
 """The decoding stage: a file's video stream as frames, in presentation order, each with its own timestamp."""
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import Literal, cast
 
 import av
@@ -73,12 +75,10 @@ def decode_frames(
         DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
             do not rise, or nothing to decode at all.
     """
-    with open_container(source.path) as container:
+    start, end = _bounds(source, time_range)
+    with _open_before(source, start) as container:
         stream = cast("av.VideoStream", container.streams[source.stream_index])
         stream.thread_type = "AUTO"
-        start, end = _bounds(source, time_range)
-        if start is not None and start > source.start_s:
-            container.seek(int(start / source.video.time_base), stream=stream, backward=True)
         timeline = _Timeline(source, log)
         pictures = _decoded(container, stream, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
@@ -99,6 +99,23 @@ def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | No
         return None, None
     end = None if time_range.end is None else source.start_s + time_range.end
     return source.start_s + time_range.start, end
+
+
+def _open_before(source: Source, start: Fraction | None) -> av.container.InputContainer:
+    """The opened file, at a keyframe before the start, or at its beginning where the container cannot find one."""
+    container = open_container(source.path)
+    if start is None or start <= source.start_s:
+        return container
+    stream = cast("av.VideoStream", container.streams[source.stream_index])
+    target = int(start / source.video.time_base)
+    with contextlib.suppress(av.FFmpegError):
+        container.seek(target, stream=stream, backward=True)
+        for packet in islice(container.demux(stream), _MAX_REORDER):
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= target:
+                container.seek(target, stream=stream, backward=True)
+                return container
+    container.close()
+    return open_container(source.path)
 
 
 def _decoded(

@@ -194,7 +194,7 @@ def _timings(clocks: Sequence[Clock], device: str, implementations: dict[str, st
 
 
 def _measuring_timings(tally: _Tally, small: SmallFile | None) -> tuple[StageTiming, ...]:
-    implementations = {"measure": metrics.implementation("cpu")}
+    implementations: dict[str, str] = {"measure": metrics.implementation("cpu")}
     if small is not None:
         implementations["upscale"] = small.pair.implementation
     device = small.pair.device if small is not None else "cpu"

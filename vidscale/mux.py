@@ -7,6 +7,7 @@ import secrets
 from array import array
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -149,32 +150,50 @@ def mux_command(
         time_range: the part that was coded; audio and subtitles are cut at packets.
         origin_s: time in the source that becomes 0.
     """
-    others: dict[str, Any] = {}
+    before = {}
     if time_range is not None:
-        others = {"itsoffset": f"{float(-origin_s):.6f}", "ss": f"{float(time_range.start):.6f}"}
-        if time_range.end is not None:
-            others["to"] = f"{float(time_range.end):.6f}"
-    coded = ffmpeg_python.input(str(video))
-    rest = ffmpeg_python.input(str(source.path), **others)
+        before = {"itsoffset": f"{float(-origin_s):.6f}", "ss": f"{float(time_range.start):.6f}"}
+    coded, rest = ffmpeg_python.input(str(video)), ffmpeg_python.input(str(source.path), **before)
     mapped = [stream for stream in plan.kept if stream.index not in covers]
     inputs = [coded["v:0"] if s.index == source.stream_index else rest[str(s.index)] for s in mapped]
-    options = {"c": "copy", "map_metadata": "1", "map_chapters": "1", "f": plan.muxer, **_muxer_options(plan)}
-    repeated = _options("metadata", _global_tags(source, plan, identity))
-    for position, stream in enumerate(mapped):
-        options[f"disposition:{position}"] = "+".join(stream.disposition) or "0"
-        # Naming one stream's metadata ends the automatic copying of all others'.
-        options[f"map_metadata:s:{position}"] = f"1:s:{stream.index}"
-        if stream.index == source.stream_index:
-            options[f"map_metadata:s:{position}"] = "-1"
-            repeated += _options(f"metadata:s:{position}", _tags(stream.metadata, source, plan))
-    for position, (index, file) in enumerate(covers.items(), start=len(mapped)):
-        repeated += ["-attach", str(file), *_options(f"metadata:s:{position}", _cover_tags(source.streams[index]))]
+    inputs.append(rest["v:9999?"])  # matches nothing: makes the source an input even when only its tags are copied
+    options = {"c": "copy", "f": plan.muxer, **_muxer_options(plan)}
+    if time_range is not None and time_range.end is not None:
+        options["t"] = f"{float(source.start_s + time_range.end - origin_s):.6f}"
     output = ffmpeg_python.output(*inputs, str(path), **options)
     output = output.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     command: list[str] = output.compile(cmd=ffmpeg.path)
-    # ffmpeg-python has no form for an option that is given several times.
-    place = command.index(str(path), command.index("-f"))
-    return [*command[:place], *repeated, *command[place:]]
+    # What follows depends on the order in which ffmpeg-python puts the inputs, or repeats an option, which it cannot.
+    files = [word for option, word in pairwise(command) if option == "-i"]
+    tags = _tag_options(source, plan, identity, mapped, covers, origin=files.index(str(source.path)))
+    if time_range is not None:
+        tags += ["-copypriorss", "0"]
+    place = len(command) - 1 - command[::-1].index(str(path))
+    return [*command[:place], *tags, *command[place:]]
+
+
+def _tag_options(
+    source: Source,
+    plan: OutputPlan,
+    identity: Identity | None,
+    mapped: list[StreamInfo],
+    covers: dict[int, Path],
+    *,
+    origin: int,
+) -> list[str]:
+    """Options that carry over metadata, chapters and dispositions from input number ``origin``."""
+    words = ["-map_metadata", str(origin), "-map_chapters", str(origin)]
+    words += _options("metadata", _global_tags(source, plan, identity))
+    for position, stream in enumerate(mapped):
+        words += [f"-disposition:{position}", "+".join(stream.disposition) or "0"]
+        # Naming one stream's metadata ends the automatic copying of all others'.
+        is_coded = stream.index == source.stream_index
+        words += [f"-map_metadata:s:{position}", "-1" if is_coded else f"{origin}:s:{stream.index}"]
+        if is_coded:
+            words += _options(f"metadata:s:{position}", _tags(stream.metadata, source, plan))
+    for position, (index, file) in enumerate(covers.items(), start=len(mapped)):
+        words += ["-attach", str(file), *_options(f"metadata:s:{position}", _cover_tags(source.streams[index]))]
+    return words
 
 
 def _options(name: str, values: list[str]) -> list[str]:

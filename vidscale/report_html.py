@@ -116,7 +116,9 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
     luma, ssim, unpaired = sums.psnr_y, sums.ssim_y, report.unpaired
     mean = _value(luma.mean_of_frames_finite, 2)
     if luma.perfect_frames:
-        mean = f"{mean} without {luma.perfect_frames} perfect" if luma.perfect_frames < sums.frames else "∞, all perfect"
+        mean = (
+            f"{mean} without {luma.perfect_frames} perfect" if luma.perfect_frames < sums.frames else "∞, all perfect"
+        )
     tiles = [Tile("PSNR-Y", _value(luma.of_mean_mse, 2), "dB", f"of the mean MSE; mean of frames {mean}")]
     tiles.append(Tile("SSIM-Y", _value(ssim.mean, 4), "", f"mean of frames; 1st percentile {_value(ssim.p1, 4)}"))
     for label, metric in (("VMAF", sums.vmaf), ("VMAF NEG", sums.vmaf_neg), ("XPSNR-Y", sums.xpsnr_y)):
@@ -139,7 +141,7 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
         )
     missing = len(unpaired.ref_only) + len(unpaired.dist_only)
     pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
-    tiles.append(Tile("Compared", f"{sums.frames:,}", "frames" if sums.frames != 1 else "frame", pairs, bool(missing)))
+    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, bool(missing)))
     return tiles
 
 

@@ -36,8 +36,9 @@ def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike) -> Fl
         frame_bytes: [N] sizes of the coded frames, nan where unknown.
 
     Returns:
-        [N]; frames with t - 1/2 <= pts < t + 1/2 over the part of that second which the video covers (the last frame
-        lasts as long as the median frame); nan where the window holds a frame of unknown size, and for a single frame.
+        [N]; bytes between t - 1/2 and t + 1/2 over the part of that second which the video covers. A frame's bytes
+        are spread evenly until the next frame, and the last one lasts as long as the median frame. nan where the
+        window touches a frame of unknown size, and for a single frame, whose duration nobody knows.
     """
     times = np.asarray(pts_s, dtype=np.float64)
     sizes = np.asarray(frame_bytes, dtype=np.float64)
@@ -45,16 +46,16 @@ def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike) -> Fl
         return np.full(times.size, np.nan)
     order = np.argsort(times, kind="stable")
     times, sizes = times[order], sizes[order]
-    last_frame_s = float(np.median(np.diff(times)))
-    start, end = times - SLIDING_WINDOW_S / 2, times + SLIDING_WINDOW_S / 2
-    # A nanosecond early on both sides, so that a frame exactly on an edge falls on the same side in every window.
-    first, stop = (np.searchsorted(times, edge - 1e-9) for edge in (start, end))
-    unknown = _cumulative(np.isnan(sizes))
-    total = _cumulative(np.nan_to_num(sizes))
-    covered = np.minimum(end, times[-1] + last_frame_s) - np.maximum(start, times[0])
-    known = (unknown[stop] == unknown[first]) & (covered > 0)
+    knots = np.append(times, times[-1] + np.median(np.diff(times)))
+    start = np.maximum(times - SLIDING_WINDOW_S / 2, knots[0])
+    end = np.minimum(times + SLIDING_WINDOW_S / 2, knots[-1])
+    total, unknown = (
+        np.interp(end, knots, running) - np.interp(start, knots, running)
+        for running in (_cumulative(np.nan_to_num(sizes)), _cumulative(np.isnan(sizes)))
+    )
+    known = (unknown < 1e-6) & (end > start)
     result = np.full(times.size, np.nan)
-    result[order[known]] = (total[stop] - total[first])[known] * 8 / 1000 / covered[known]
+    result[order[known]] = total[known] * 8 / 1000 / (end - start)[known]
     return result
 
 

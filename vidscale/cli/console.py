@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
@@ -148,7 +148,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
         console.close()
 
 
-def fail(error: object) -> Any:
+def fail(error: object) -> NoReturn:
     """Prints one line and ends with exit code 1 (2 for a usage error)."""
     from vidscale.errors import UsageError
 

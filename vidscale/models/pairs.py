@@ -11,7 +11,7 @@ from vidscale.config import Device
 from vidscale.errors import ConfigError, ModelError, UsageError
 from vidscale.frames import PixelFormat, Plane, Siting
 from vidscale.geometry import Geometry, scale_text
-from vidscale.triton_kernels.polyphase import polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
 
 Kind = Literal["lanczos", "bicubic", "area"]
 
@@ -77,8 +77,6 @@ class FixedPair:
 
     @property
     def implementation(self) -> str:
-        from vidscale.triton_kernels.polyphase import implementation
-
         return implementation(self.device)
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting) -> list[Plane]:
@@ -127,8 +125,7 @@ def _on_device(
 
     on_gpu = torch.from_numpy(np.ascontiguousarray(plane)).to(device)
     scaled = polyphase_resample(on_gpu, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
-    result: Plane = scaled.cpu().numpy()
-    return result
+    return scaled.cpu().numpy()
 
 
 def families() -> list[str]:

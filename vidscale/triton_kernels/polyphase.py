@@ -5,13 +5,13 @@ axis repeat with the denominator of `step`: a short bank of them, found once, se
 Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
 """
 
-import importlib.util
+import importlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from numbers import Rational
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -135,23 +135,82 @@ def polyphase_resample(
         ValueError: an argument that does not fit this description.
     """
     _check(plane, step, siting, size, kind, bit_depth)
-    path = implementation(plane)
-    if path == "numba":
-        from vidscale.triton_kernels.polyphase_cpu import polyphase_numba
+    resample = _PATHS[implementation(plane)]
+    result: PlaneT = resample(plane, step=Fraction(step), siting=siting, size=size, kind=kind, bit_depth=bit_depth)
+    return result
 
-        if isinstance(plane, np.ndarray):
-            return polyphase_numba(plane, step, siting, size, kind, bit_depth)  # type: ignore[return-value]
-        import torch
 
-        return torch.from_numpy(polyphase_numba(plane.numpy(), step, siting, size, kind, bit_depth))  # type: ignore[return-value]
+def implementation(plane: "npt.NDArray[Any] | torch.Tensor | torch.device | str") -> Implementation:
+    """Name of the version that `polyphase_resample` runs for a plane, or for planes on a device such as "cuda:0"."""
+    device = "cpu" if isinstance(plane, np.ndarray) else str(getattr(plane, "device", plane))
+    if device == "cpu":
+        return "numba" if _can_import("vidscale.triton_kernels.polyphase_cpu") else "torch"
+    if device.startswith("cuda"):
+        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+
+        return "triton" if TRITON_AVAILABLE else "torch"
+    return "torch"
+
+
+@lru_cache(maxsize=1)
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _with_numba(plane: Any, **settings: Any) -> Any:
+    from vidscale.triton_kernels.polyphase_cpu import polyphase_numba
+
+    if isinstance(plane, np.ndarray):
+        return polyphase_numba(plane, **settings)
     import torch
 
-    if path == "triton":
-        from vidscale.triton_kernels.polyphase_gpu import polyphase_triton
+    return torch.from_numpy(polyphase_numba(plane.numpy(), **settings))
 
-        return polyphase_triton(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth)  # type: ignore
+
+def _with_torch(plane: Any, **settings: Any) -> Any:
+    import torch
+
     from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
     if isinstance(plane, np.ndarray):
-        return polyphase_ref(torch.tensor(plane), step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth).numpy()  # type: ignore
-    return polyphase_ref(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth)  # type: ignore
+        return polyphase_ref(torch.tensor(plane), **settings).numpy()
+    return polyphase_ref(plane, **settings)
+
+
+def _with_triton(plane: Any, **settings: Any) -> Any:
+    from vidscale.triton_kernels.polyphase_gpu import polyphase_triton
+
+    return polyphase_triton(plane, **settings)
+
+
+_PATHS: dict[Implementation, Callable[..., Any]] = {
+    "numba": _with_numba,
+    "torch": _with_torch,
+    "triton": _with_triton,
+}
+
+
+def _check(
+    plane: Any, step: Fraction, siting: tuple[Fraction, Fraction], size: tuple[int, int], kind: str, bit_depth: int
+) -> None:
+    if plane.ndim != 2 or 0 in plane.shape:
+        raise ValueError(f"plane must be [H, W] and not empty: {plane.shape = }")
+    if not 8 <= bit_depth <= 16:
+        raise ValueError(f"bit_depth must be 8 to 16: {bit_depth = }")
+    dtype = "uint8" if bit_depth == 8 else "uint16"
+    if str(plane.dtype).removeprefix("torch.") != dtype:
+        raise ValueError(f"plane must be {dtype} at {bit_depth = }: {plane.dtype = !s}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {get_args(Kind)}: {kind = }")
+    if not all(isinstance(value, Rational) for value in (step, *siting)):
+        raise ValueError(f"step and siting must be exact, Fraction or int: {step = !r}, {siting = !r}")
+    if step <= 0:
+        raise ValueError(f"step must be positive: {step = !s}")
+    if kind == "area" and step < 1:
+        raise ValueError(f"area filters shrink only: {step = !s}")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (h, w), both positive: {size = }")

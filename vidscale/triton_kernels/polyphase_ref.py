@@ -6,6 +6,8 @@ import torch
 
 from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
 
+_HALF = 0.5 + 1e-9  # ties go up although taps such as 1/6 are rounded
+
 
 def polyphase_ref(
     plane: torch.Tensor,
@@ -21,7 +23,7 @@ def polyphase_ref(
     for axis in (0, 1) if step > 1 else (1, 0):
         bank = filter_bank(kind, step, siting[axis], size[axis])
         values = _filter_axis(values, bank, axis, size[axis]).clamp_(0, 2**bit_depth - 1)
-    return (values + 0.5).floor_().to(plane.dtype)
+    return (values + _HALF).floor_().to(plane.dtype)
 
 
 def _filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) -> torch.Tensor:

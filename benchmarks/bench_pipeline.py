@@ -1,0 +1,175 @@
+"""Wall time and memory of `vidscale encode`, as ratios to the same ffmpeg doing the same work, in one run.
+
+    python benchmarks/bench_pipeline.py [MOVIE] [--frames 1500] [--rounds 3] [-o benchmarks/results/pipeline.jsonl]
+
+Without MOVIE a 1080p clip with synthetic motion is made (``benchmarks/synthetic.py``). The three ways take turns, so
+that a machine that slows down slows down all of them; every time includes the start of the processes:
+
+* ``full``: ffmpeg decodes and encodes at full size,
+* ``scaled``: ffmpeg decodes, scales with ``scale=...:flags=lanczos``, encodes,
+* ``vidscale``: ``vidscale encode --no-report --scale 2`` with the pair ``lanczos``.
+
+``--memory`` also measures the peak memory (VIDSCALE itself, without its ffmpeg, and both together) on one minute and on
+ten minutes of the clip, repeated without coding it again.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import origin
+
+from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.probe import probe
+
+_HERE = Path(__file__).parent
+_CODED = ["-c:v", "libx264", "-preset", "medium", "-crf", "28", "-an"]
+
+
+def main() -> None:
+    """Runs the benchmark and prints its rows; appends them to a file when asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("movie", nargs="?", type=Path)
+    parser.add_argument("--frames", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    ffmpeg = find_ffmpeg(encoders=["libx264"])
+    with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
+        folder = Path(name)
+        movie = options.movie or _clip(folder, options.frames)
+        rows = [*_start_up(folder, ffmpeg), *_speed(movie, folder, ffmpeg, options.rounds)]
+        if options.memory:
+            rows += _memory(movie, folder, ffmpeg)
+    lines = [json.dumps({**row, **origin(ffmpeg)}) for row in rows]
+    print("\n".join(lines))
+    if options.output:
+        with options.output.open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+def _clip(folder: Path, frames: int) -> Path:
+    clip = folder / "clip.mp4"
+    command = [sys.executable, str(_HERE / "synthetic.py"), str(clip), "--size", "1920x1080", "--frames", str(frames)]
+    subprocess.run(command, check=True)
+    return clip
+
+
+def _vidscale(*words: str) -> list[str]:
+    return [sys.executable, "-m", "vidscale", *words]
+
+
+def _encode(movie: Path, output: Path) -> list[str]:
+    return _vidscale("encode", str(movie), "-o", str(output), "--scale", "2", "--no-report", "-y", "--quiet")
+
+
+def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[str, Any]]:
+    video = probe(movie).video
+    half = f"scale={-(-video.width // 4) * 2}:{-(-video.height // 4) * 2}:flags=lanczos"
+    read = [ffmpeg.path, "-v", "error", "-nostdin", "-y", "-i", str(movie)]
+    ways = {
+        "full": [*read, *_CODED, str(folder / "full.mp4")],
+        "scaled": [*read, "-vf", half, *_CODED, str(folder / "scaled.mp4")],
+        "vidscale": _encode(movie, folder / "small.mp4"),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, command in ways.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True)
+            times[way].append(time.perf_counter() - start)
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    return [
+        {
+            "benchmark": "encode wall time",
+            "frames": video.frame_count,
+            "size": f"{video.width}x{video.height}",
+            "rounds": rounds,
+            "seconds": {way: round(value, 2) for way, value in medians.items()},
+            "all_seconds": {way: [round(value, 2) for value in values] for way, values in times.items()},
+            "to_scaled": round(medians["vidscale"] / medians["scaled"], 3),
+            "to_full": round(medians["vidscale"] / medians["full"], 3),
+            "scaled_to_full": round(medians["scaled"] / medians["full"], 3),
+        }
+    ]
+
+
+def _start_up(folder: Path, ffmpeg: Ffmpeg) -> list[dict[str, Any]]:
+    one_frame = folder / "one.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25:d=0.04"]
+    subprocess.run([ffmpeg.path, "-v", "error", "-y", *source, "-c:v", "libx264", str(one_frame)], check=True)
+    commands = {"vidscale --help": _vidscale("--help"), "encode one 1080p frame": _encode(one_frame, folder / "o.mp4")}
+    rows = []
+    for name, command in commands.items():
+        times = [_timed(lambda command=command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))  # type: ignore[misc]
+                 for _ in range(5)]  # fmt: skip
+        rows.append({"benchmark": "start-up", "command": name, "seconds": round(statistics.median(times), 3)})
+    return rows
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _memory(movie: Path, folder: Path, ffmpeg: Ffmpeg) -> list[dict[str, Any]]:
+    rows = []
+    for minutes in (1, 10):
+        long = folder / f"long{minutes}.mp4"
+        loop = ["-stream_loop", "-1", "-i", str(movie), "-t", str(60 * minutes), "-c", "copy", str(long)]
+        subprocess.run([ffmpeg.path, "-v", "error", "-nostdin", "-y", *loop], check=True)
+        own, both = _peak_memory(_encode(long, folder / "small.mp4"))
+        rows.append({"benchmark": "peak memory", "minutes": minutes, "vidscale_mb": own, "with_ffmpeg_mb": both})
+        long.unlink()
+    return rows
+
+
+def _peak_memory(command: Sequence[str]) -> tuple[int, int]:
+    """Highest resident memory in MB, of the process and of it and its children together, sampled."""
+    process = subprocess.Popen(command)
+    done = threading.Event()
+    peaks = [0, 0]
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            own = _resident(process.pid)
+            peaks[0] = max(peaks[0], own)
+            peaks[1] = max(peaks[1], own + sum(_resident(child) for child in _children(process.pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.wait()
+    done.set()
+    watcher.join()
+    return peaks[0] // 1_000_000, peaks[1] // 1_000_000
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+if __name__ == "__main__":
+    main()
