@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
+from vidscale.devices import Device
 from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import UsageError
 from vidscale.frames import Siting
 
-Device = Literal["auto", "cpu", "cuda"]
 SsimKind = Literal["gaussian", "ffmpeg"]
 
 

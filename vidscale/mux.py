@@ -95,8 +95,12 @@ def sign(video: Path, signed: Path, identity: Identity | None, display_matrix: t
     muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
     count = 0
     try:
-        with av.open(str(video)) as source, av.open(str(signed), "w", format=muxer) as target:
+        with av.open(str(video)) as source, contextlib.ExitStack() as stack:
             stream = source.streams.video[0]
+            options = {}
+            if muxer == "mp4" and stream.time_base:  # or a late start is rounded to ms
+                options["movie_timescale"] = str(stream.time_base.denominator)
+            target = stack.enter_context(av.open(str(signed), "w", format=muxer, options=options))
             copy = target.add_stream_from_template(stream, opaque=True)
             if display_matrix is not None:
                 copy.set_display_matrix(display_matrix)
@@ -223,7 +227,7 @@ def _muxer_options(plan: OutputPlan) -> dict[str, str]:
         has_cover = any(stream.is_cover for stream in plan.kept)
         return {"movflags": "+faststart" if has_cover else "+faststart+use_metadata_tags"}
     if plan.muxer == "mpegts":
-        return {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0"}
+        return {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0", "avoid_negative_ts": "disabled"}
     return {"avoid_negative_ts": "disabled"}  # or B-frames would move every stream by their delay
 
 
@@ -271,7 +275,13 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
     try:
         with av.open(str(path)) as container:
             stream = cast("av.VideoStream", container.streams[stream_index])
-            found = sorted(p.pts for p in container.demux(stream) if p.size and p.pts is not None)
+            last_key, found = 0, []
+            for packet in container.demux(stream):
+                if packet.size and packet.pts is not None:
+                    found.append(packet.pts)
+                    if packet.is_keyframe:  # MPEG-TS is searched by decoding time
+                        last_key = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
+            found.sort()
             if len(found) != len(pts):
                 raise EncodeError(f"{len(pts)} frames were encoded, but {len(found)} are in the output")
             unit = Fraction(stream.time_base or time_base)
@@ -279,7 +289,7 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
             worst = max(abs(a * unit - b * time_base) for a, b in zip(found, pts, strict=True))
             if worst > tolerance:
                 raise EncodeError(f"timestamps in the output are off by up to {float(worst):.6f} s")
-            container.seek(found[-1], stream=stream, backward=True)
+            container.seek(last_key, stream=stream, backward=True)
             if not any(True for _ in container.decode(stream)):
                 raise EncodeError("the end of the output does not decode")
     except (av.FFmpegError, OSError) as error:

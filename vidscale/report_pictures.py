@@ -53,23 +53,39 @@ class WorstFrames:
             raise ValueError(f"keep must not be negative: {keep = }")
         self._keep = keep
         self._by_second: dict[int, WorstFrame] = {}
+        self._worst_of_second: tuple[FrameScore, Frame, Frame] | None = None
 
     def offer(self, score: FrameScore, ref_frame: Frame, dist_frame: Frame) -> None:
-        """Shows the two pictures of one frame, of equal format and size; copies what it keeps."""
-        error, second = score.mse[0], math.floor(score.pts_s / APART_S)
-        rival = self._by_second.get(second)
-        if rival is None and len(self._by_second) >= 3 * self._keep:
-            rival = min(self._by_second.values(), key=_error, default=None)
-            if rival is None:
-                return
-        if error == 0 or (rival is not None and error <= _error(rival)):
+        """Shows the two pictures of one frame, of equal format and size, in order of time.
+
+        The worst pictures of the current second are held as they are, and reduced only when the second is over: where
+        each frame is worse than the one before, reducing them all would cost more than measuring.
+        """
+        ref, dist = ref_frame, dist_frame
+        if ref.format != dist.format or ref.planes[0].shape != dist.planes[0].shape:
+            raise ValueError(f"frames differ: {ref.format = }, {dist.format = }, {ref.width = }, {dist.width = }")
+        held = self._worst_of_second
+        if held is not None and _second(held[0]) != _second(score):
+            self._settle()
+            held = None
+        if score.mse[0] > (held[0].mse[0] if held is not None else 0):
+            self._worst_of_second = (score, ref, dist)
+
+    def _settle(self) -> None:
+        """Makes the worst frame of the second that is over a candidate, if it is worse than the best of them."""
+        held, self._worst_of_second = self._worst_of_second, None
+        if held is None or self._keep == 0:
             return
-        if rival is not None:
-            del self._by_second[math.floor(rival.score.pts_s / APART_S)]
-        self._by_second[second] = _worst_frame(score, ref_frame, dist_frame)
+        if len(self._by_second) >= 3 * self._keep:
+            rival = min(self._by_second.values(), key=_error)
+            if held[0].mse[0] <= _error(rival):
+                return
+            del self._by_second[_second(rival.score)]
+        self._by_second[_second(held[0])] = _worst_frame(*held)
 
     def frames(self) -> tuple[WorstFrame, ...]:
         """Those to be shown, worst first."""
+        self._settle()
         chosen: list[WorstFrame] = []
         for candidate in sorted(self._by_second.values(), key=_error, reverse=True):
             if len(chosen) < self._keep and all(_distance(candidate, other) >= APART_S for other in chosen):
@@ -128,13 +144,15 @@ def _error(frame: WorstFrame) -> float:
     return frame.score.mse[0]
 
 
+def _second(score: FrameScore) -> int:
+    return math.floor(score.pts_s / APART_S)
+
+
 def _distance(one: WorstFrame, other: WorstFrame) -> Fraction:
     return abs(one.score.pts_s - other.score.pts_s)
 
 
 def _worst_frame(score: FrameScore, ref: Frame, dist: Frame) -> WorstFrame:
-    if ref.format != dist.format or ref.planes[0].shape != dist.planes[0].shape:
-        raise ValueError(f"frames differ in kind: {ref.format = }, {dist.format = }, {ref.width = }, {dist.width = }")
     factor = max(1, ref.width // PICTURE_WIDTH)
     difference = ref.planes[0].astype(np.float32) - dist.planes[0]
     return WorstFrame(

@@ -9,8 +9,9 @@ from typing import Any, cast, get_args
 import av
 
 from vidscale.bitstream import Codec
-from vidscale.config import DecodeSettings, Device
+from vidscale.config import DecodeSettings
 from vidscale.decode import ReadLog, decode_frames
+from vidscale.devices import Device
 from vidscale.errors import ConfigError, IdentityError, ModelError
 from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry

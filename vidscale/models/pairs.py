@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from vidscale.config import Device
-from vidscale.errors import ConfigError, ModelError, UsageError
+from vidscale.devices import Device, resolve
+from vidscale.errors import ModelError, UsageError
 from vidscale.frames import PixelFormat, Plane, Siting
 from vidscale.geometry import Geometry, scale_text
 from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
@@ -155,7 +155,7 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto") -> Pai
     resolved = named or scale
     if resolved is None:
         raise UsageError(f"pair {name!r} needs a scale")
-    return FixedPair(family, resolved, device=_device(device))
+    return FixedPair(family, resolved, device=resolve(device))
 
 
 def _scale_of(suffix: str, name: str) -> Fraction:
@@ -166,13 +166,3 @@ def _scale_of(suffix: str, name: str) -> Fraction:
     if not 1 <= scale <= 8:
         raise ModelError(f"there is no pair {name!r}: scales go from 1 to 8")
     return scale
-
-
-def _device(device: Device) -> str:
-    if device != "cuda":
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch finds no CUDA device")
-    return "cuda"

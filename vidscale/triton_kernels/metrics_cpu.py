@@ -23,12 +23,14 @@ _compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"c
 _TAPS = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
 _W0, _W1, _W2, _W3, _W4, _W5 = (f32(tap) for tap in (_TAPS / _TAPS.sum())[:6])
 # Gaussian SSIM walks down strips of _STRIP output columns, _BLOCK output rows at a time. A row of work memory holds
-# four maps of _PITCH columns (the strip, 10 more for the window, rounded up to a whole vector); the 12 rows that two
-# output rows need then stay in a 32 KiB first-level cache.
-_STRIP = 128
+# four maps of _PITCH columns: the strip, 10 more for the window, a margin for whole vectors. Strips are wide for the
+# sake of prefetching; work memory (0.5 MB) stays in the second-level cache.
+_STRIP = 960
 _PITCH = _STRIP + 16
 _ROW = 4 * _PITCH
-_BLOCK = 64
+_BLOCK = 16
+# Output rows that are filtered at once: their windows share 10 of 14 rows.
+_STEP = 4
 # Columns whose squared 8-bit differences an int32 can sum: 2**14 * 255**2 < 2**31.
 _RUN = 1 << 14
 
@@ -109,8 +111,8 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
     """
     c1, c2 = f32(2 * (0.01 * peak) ** 2), f32(2 * (0.03 * peak) ** 2)
     out_height, out_width = x.shape[0] - 10, width - 10
-    maps = np.zeros((_BLOCK + 11) * _ROW, f32)
-    means = np.zeros(2 * _ROW, f32)
+    maps = np.zeros((_BLOCK + 10) * _ROW, f32)
+    means = np.zeros(_STEP * _ROW, f32)
     column_sums = np.empty(_STRIP, f32)
     total = 0.0
     for left in range(0, out_width, _STRIP):
@@ -125,11 +127,10 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
             for r in range(known, rows + 10):
                 _fill_maps(x, y, top + r, left, columns + 10, maps, r * _ROW, f32(peak))
             column_sums[:] = 0
-            for r in range(0, rows, 2):
-                _filter_down(maps, r * _ROW, means)
-                _add_ssim(means, 0, padded, column_sums, f32(peak), c1, c2)
-                if r + 1 < rows:
-                    _add_ssim(means, _ROW, padded, column_sums, f32(peak), c1, c2)
+            for r in range(0, rows, _STEP):
+                _filter_down(maps, r * _ROW, means, padded + 16)
+                for k in range(min(_STEP, rows - r)):
+                    _add_ssim(means, k * _ROW, padded, column_sums, f32(peak), c1, c2)
             for j in range(columns):
                 total += column_sums[j]
     return total
@@ -139,8 +140,8 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
 def _fill_maps(x: Plane, y: Plane, row: int, left: int, columns: int, maps: Floats, at: int, middle: f32) -> None:
     """One row of s, d, s**2, d**2."""
     for j in range(columns):
-        a, b = i32(x[u64(row), u64(left + j)]), i32(y[u64(row), u64(left + j)])
-        s, d = f32(a + b) - middle, f32(a - b)
+        a, b = f32(x[u64(row), u64(left + j)]), f32(y[u64(row), u64(left + j)])
+        s, d = a + b - middle, a - b
         i = at + j
         maps[u64(i)] = s
         maps[u64(i + _PITCH)] = d
@@ -149,32 +150,33 @@ def _fill_maps(x: Plane, y: Plane, row: int, left: int, columns: int, maps: Floa
 
 
 @_compiled
-def _filter_down(maps: Floats, at: int, means: Floats) -> None:
-    """Two rows of all four maps, filtered vertically: their windows share 10 of 12 rows."""
-    for j in range(_ROW):
-        i = at + j
-        m0, m1, m2 = maps[u64(i)], maps[u64(i + _ROW)], maps[u64(i + 2 * _ROW)]
-        m3, m4, m5 = maps[u64(i + 3 * _ROW)], maps[u64(i + 4 * _ROW)], maps[u64(i + 5 * _ROW)]
-        m6, m7, m8 = maps[u64(i + 6 * _ROW)], maps[u64(i + 7 * _ROW)], maps[u64(i + 8 * _ROW)]
-        m9, m10, m11 = maps[u64(i + 9 * _ROW)], maps[u64(i + 10 * _ROW)], maps[u64(i + 11 * _ROW)]
-        means[u64(j)] = (
-            _W0 * (m0 + m10) + _W1 * (m1 + m9) + _W2 * (m2 + m8) + _W3 * (m3 + m7) + _W4 * (m4 + m6) + _W5 * m5
-        )
-        means[u64(j + _ROW)] = (
-            _W0 * (m1 + m11) + _W1 * (m2 + m10) + _W2 * (m3 + m9) + _W3 * (m4 + m8) + _W4 * (m5 + m7) + _W5 * m6
-        )
+def _window(v0: f32, v1: f32, v2: f32, v3: f32, v4: f32, v5: f32, v6: f32, v7: f32, v8: f32, v9: f32, v10: f32) -> f32:
+    outer = _W0 * (v0 + v10) + _W1 * (v1 + v9) + _W2 * (v2 + v8)
+    return f32(outer + _W3 * (v3 + v7) + _W4 * (v4 + v6) + _W5 * v5)
+
+
+@_compiled
+def _filter_down(maps: Floats, at: int, means: Floats, columns: int) -> None:
+    """_STEP rows of all four maps, filtered vertically."""
+    for start in range(0, _ROW, _PITCH):
+        for j in range(start, start + columns):
+            i = at + j
+            v0, v1, v2 = maps[u64(i)], maps[u64(i + _ROW)], maps[u64(i + 2 * _ROW)]
+            v3, v4, v5 = maps[u64(i + 3 * _ROW)], maps[u64(i + 4 * _ROW)], maps[u64(i + 5 * _ROW)]
+            v6, v7, v8 = maps[u64(i + 6 * _ROW)], maps[u64(i + 7 * _ROW)], maps[u64(i + 8 * _ROW)]
+            v9, v10, v11 = maps[u64(i + 9 * _ROW)], maps[u64(i + 10 * _ROW)], maps[u64(i + 11 * _ROW)]
+            v12, v13 = maps[u64(i + 12 * _ROW)], maps[u64(i + 13 * _ROW)]
+            means[u64(j)] = _window(v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10)
+            means[u64(j + _ROW)] = _window(v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11)
+            means[u64(j + 2 * _ROW)] = _window(v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12)
+            means[u64(j + 3 * _ROW)] = _window(v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13)
 
 
 @_compiled
 def _filter_across(row: Floats, i: int) -> f32:
-    return f32(
-        _W0 * (row[u64(i)] + row[u64(i + 10)])
-        + _W1 * (row[u64(i + 1)] + row[u64(i + 9)])
-        + _W2 * (row[u64(i + 2)] + row[u64(i + 8)])
-        + _W3 * (row[u64(i + 3)] + row[u64(i + 7)])
-        + _W4 * (row[u64(i + 4)] + row[u64(i + 6)])
-        + _W5 * row[u64(i + 5)]
-    )
+    v0, v1, v2, v3 = row[u64(i)], row[u64(i + 1)], row[u64(i + 2)], row[u64(i + 3)]
+    v4, v5, v6, v7 = row[u64(i + 4)], row[u64(i + 5)], row[u64(i + 6)], row[u64(i + 7)]
+    return _window(v0, v1, v2, v3, v4, v5, v6, v7, row[u64(i + 8)], row[u64(i + 9)], row[u64(i + 10)])
 
 
 @_compiled
