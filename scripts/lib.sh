@@ -8,7 +8,7 @@ fail() {
 # make_venv [INDEX]: makes .venv with vidscale and its tools in it, unless it is there and up to date.
 # INDEX is the address of one more package index for pip.
 make_venv() {
-    local stamp=.venv/vidscale-installed python=.venv/bin/python quiet=--quiet
+    local stamp=.venv/vidscale-installed python=.venv/bin/python quiet=--quiet found
     if [ -f "$stamp" ] && installed_state | cmp -s - "$stamp"; then
         return
     fi
@@ -16,7 +16,8 @@ make_venv() {
         rm -rf .venv # came here from another place, which its programs still name
     fi
     if ! "$python" -m pip --version >/dev/null 2>&1; then
-        new_venv "$(find_python)"
+        found=$(find_python)
+        new_venv "$found"
     fi
     rm -f "$stamp"
     if [ -n "${1:-}" ]; then

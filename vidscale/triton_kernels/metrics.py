@@ -6,7 +6,7 @@ measured in place by numba (by plain torch where numba is missing), a CUDA tenso
 nor triton is imported before the first plane that needs it.
 """
 
-import importlib.util
+import importlib
 import math
 from functools import cache
 from types import ModuleType
@@ -22,6 +22,7 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 PlaneLike: TypeAlias = "Plane | torch.Tensor"
 Implementation = Literal["numba", "torch", "triton"]
 
+_MODULES: dict[Implementation, str] = {"numba": "cpu", "torch": "ref", "triton": "gpu"}
 _GAUSSIAN_SUPPORT = 11
 _BLOCK_SUPPORT = 8
 
@@ -55,9 +56,8 @@ def squared_error(ref: PlaneLike, dist: PlaneLike) -> int:
         ValueError: planes that differ in shape, dtype or device, or are no planes.
     """
     _check(ref, dist)
-    if _on_host(ref) and _on_host(dist) and (cpu := _numba()):
-        return int(cpu.squared_error(_host(ref), _host(dist)))
-    return int(_torch_form(ref, triton=True).squared_error(*_tensors(ref, dist)))
+    form, ref, dist = _form(ref, dist)
+    return int(form.squared_error(ref, dist))
 
 
 def ssim_gaussian(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
@@ -65,11 +65,12 @@ def ssim_gaussian(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
 
     11x11 window, sigma 1.5, K1 0.01, K2 0.03, L = 2**bit_depth - 1, population covariance, mean over the positions
     where the window lies inside the plane. Equals scikit-image's `structural_similarity` with `gaussian_weights=True,
-    sigma=1.5, use_sample_covariance=False, data_range=L`, and kornia's `ssim` with `padding="valid"`.
+    sigma=1.5, use_sample_covariance=False, data_range=L`, and kornia's `ssim` with `padding="valid"`, to 1e-6 on
+    pictures; to 1e-4 where two flat areas are far apart, since the fast forms compute in float32.
 
     Args:
         ref, dist: [H, W], uint8 or uint16, codes 0 to L.
-        bit_depth: bits per sample, 8 for uint8, 8 to 16 for uint16.
+        bit_depth: bits per sample, 8 for uint8, 9 to 16 for uint16.
 
     Returns:
         -1 to 1, exactly 1 for identical planes; nan for a plane with fewer than 11 samples on a side.
@@ -80,9 +81,8 @@ def ssim_gaussian(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
     _check(ref, dist, bit_depth)
     if min(ref.shape) < _GAUSSIAN_SUPPORT:
         return math.nan
-    if _on_host(ref) and _on_host(dist) and (cpu := _numba()):
-        return float(cpu.ssim_gaussian(_host(ref), _host(dist), bit_depth))
-    return float(_torch_form(ref, triton=True).ssim_gaussian(*_tensors(ref, dist), bit_depth))
+    form, ref, dist = _form(ref, dist)
+    return float(form.ssim_gaussian(ref, dist, bit_depth))
 
 
 def ssim_ffmpeg(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
@@ -95,7 +95,7 @@ def ssim_ffmpeg(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
 
     Args:
         ref, dist: [H, W], uint8 or uint16, codes 0 to L.
-        bit_depth: bits per sample, 8 for uint8, 8 to 16 for uint16.
+        bit_depth: bits per sample, 8 for uint8, 9 to 16 for uint16.
 
     Returns:
         -1 to 1, exactly 1 for identical planes; nan for a plane with fewer than 8 samples on a side.
@@ -106,9 +106,8 @@ def ssim_ffmpeg(ref: PlaneLike, dist: PlaneLike, *, bit_depth: int) -> float:
     _check(ref, dist, bit_depth)
     if min(ref.shape) < _BLOCK_SUPPORT:
         return math.nan
-    if _on_host(ref) and _on_host(dist) and (cpu := _numba()):
-        return float(cpu.ssim_ffmpeg(_host(ref), _host(dist), bit_depth))
-    return float(_torch_form(ref, triton=False).ssim_ffmpeg(*_tensors(ref, dist), bit_depth))
+    form, ref, dist = _form(ref, dist)
+    return float(form.ssim_ffmpeg(ref, dist, bit_depth))
 
 
 def implementation(plane_or_device: "PlaneLike | torch.device | str") -> Implementation:
@@ -117,67 +116,61 @@ def implementation(plane_or_device: "PlaneLike | torch.device | str") -> Impleme
     Args:
         plane_or_device: a plane, a torch device, or a device's name such as "cpu" or "cuda:0".
     """
-    if isinstance(plane_or_device, np.ndarray):
-        kind = "cpu"
-    elif isinstance(plane_or_device, str):
-        kind = plane_or_device.partition(":")[0]
-    else:
-        kind = str(getattr(plane_or_device, "device", plane_or_device).type)
-    if kind == "cpu":
-        return "numba" if _numba() else "torch"
-    return "triton" if kind == "cuda" and importlib.util.find_spec("triton") else "torch"
+    device = "cpu" if isinstance(plane_or_device, np.ndarray) else getattr(plane_or_device, "device", plane_or_device)
+    if str(device) == "cpu":
+        return "numba" if _can_import("vidscale.triton_kernels.metrics_cpu") else "torch"
+    if str(device).startswith("cuda"):
+        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+
+        return "triton" if TRITON_AVAILABLE else "torch"
+    return "torch"
+
+
+@cache
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _form(ref: Any, dist: Any) -> tuple[ModuleType, Any, Any]:
+    """The module that measures these planes, and the planes as it takes them."""
+    which = implementation(ref)
+    form = importlib.import_module(f"vidscale.triton_kernels.metrics_{_MODULES[which]}")
+    convert = _array if which == "numba" else _tensor
+    return form, convert(ref), convert(dist)
+
+
+def _array(plane: Any) -> Any:
+    return plane if isinstance(plane, np.ndarray) else plane.numpy()
+
+
+def _tensor(plane: Any) -> Any:
+    import torch
+
+    # A copy, since torch knows no read-only tensors.
+    return torch.from_numpy(plane.copy()) if isinstance(plane, np.ndarray) else plane
 
 
 def _check(ref: Any, dist: Any, bit_depth: int | None = None) -> None:
     for plane in (ref, dist):
-        if not hasattr(plane, "dtype") or plane.ndim != 2 or _dtype_name(plane) not in ("uint8", "uint16"):
-            shape, dtype = getattr(plane, "shape", None), getattr(plane, "dtype", type(plane))
-            raise ValueError(f"a plane is [H, W], uint8 or uint16: {shape = }, {dtype = }")
-    if tuple(ref.shape) != tuple(dist.shape) or _dtype_name(ref) != _dtype_name(dist):
+        if plane.ndim != 2 or _dtype(plane) not in ("uint8", "uint16"):
+            raise ValueError(f"a plane is [H, W], uint8 or uint16: {plane.shape = }, {plane.dtype = }")
+    if tuple(ref.shape) != tuple(dist.shape) or _dtype(ref) != _dtype(dist):
         raise ValueError(f"the planes differ: {ref.shape = }, {dist.shape = }, {ref.dtype = }, {dist.dtype = }")
-    if not (_on_host(ref) and _on_host(dist)) and getattr(ref, "device", None) != getattr(dist, "device", None):
-        raise ValueError("the planes lie on different devices")
-    if bit_depth is not None and not (bit_depth == 8 if _dtype_name(ref) == "uint8" else 8 <= bit_depth <= 16):
-        raise ValueError(f"codes of {ref.dtype} cannot have this bit depth: {bit_depth = }")
+    if _device(ref) != _device(dist):
+        raise ValueError(f"the planes lie on different devices: {_device(ref)}, {_device(dist)}")
+    if bit_depth is not None and (not 8 <= bit_depth <= 16 or (bit_depth == 8) != (_dtype(ref) == "uint8")):
+        raise ValueError(f"8 bit are uint8, 9 to 16 bit uint16: {bit_depth = }, {ref.dtype = }")
 
 
-def _dtype_name(plane: Any) -> str:
-    if isinstance(plane, np.ndarray):
-        return plane.dtype.name if plane.dtype.isnative else "foreign byte order"
+def _dtype(plane: Any) -> str:
+    if isinstance(plane, np.ndarray) and not plane.dtype.isnative:
+        return str(plane.dtype.str)
     return str(plane.dtype).removeprefix("torch.")
 
 
-def _on_host(plane: Any) -> bool:
-    return isinstance(plane, np.ndarray) or plane.device.type == "cpu"
-
-
-def _host(plane: Any) -> Plane:
-    array: Plane = plane if isinstance(plane, np.ndarray) else plane.detach().numpy()
-    return array
-
-
-def _tensors(ref: Any, dist: Any) -> tuple["torch.Tensor", "torch.Tensor"]:
-    import torch
-
-    # A copy, since torch has no read-only tensors; this is the way of a machine without numba.
-    first, second = (torch.from_numpy(p.copy()) if isinstance(p, np.ndarray) else p for p in (ref, dist))
-    return first, second
-
-
-def _torch_form(plane: Any, *, triton: bool) -> ModuleType:
-    if triton and implementation(plane) == "triton":
-        from vidscale.triton_kernels import metrics_gpu
-
-        return metrics_gpu
-    from vidscale.triton_kernels import metrics_ref
-
-    return metrics_ref
-
-
-@cache
-def _numba() -> ModuleType | None:
-    try:
-        from vidscale.triton_kernels import metrics_cpu
-    except ImportError:
-        return None
-    return metrics_cpu
+def _device(plane: Any) -> str:
+    return "cpu" if isinstance(plane, np.ndarray) else str(plane.device)

@@ -1,4 +1,7 @@
-"""The metrics of `metrics.py` as Triton kernels. The planes' rows may be padded; unit stride along W."""
+"""The metrics of `metrics.py` as Triton kernels. `ssim_ffmpeg` has none and stays plain torch.
+
+The planes' rows may be padded.
+"""
 
 # Triton has no types for what a kernel sees.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
@@ -6,10 +9,13 @@
 import torch
 
 from vidscale.triton_kernels._triton import tl, triton
-from vidscale.triton_kernels.metrics_ref import GAUSSIAN
+from vidscale.triton_kernels.metrics_ref import GAUSSIAN, ssim_ffmpeg
+
+__all__ = ["squared_error", "ssim_ffmpeg", "ssim_gaussian"]
 
 _BLOCK_H, _BLOCK_W = 8, 256
-_TILE = 64
+# One warp a tile: with more, each would filter the same rows along W.
+_TILE_H, _TILE_W = 16, 32
 
 
 def squared_error(ref: torch.Tensor, dist: torch.Tensor) -> int:
@@ -30,7 +36,7 @@ def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> floa
     ref, dist = _dense_rows(ref), _dense_rows(dist)
     peak = (1 << bit_depth) - 1
     height, width = ref.shape[0] - 10, ref.shape[1] - 10
-    grid = (triton.cdiv(height, _TILE - 10), triton.cdiv(width, _TILE - 10))
+    grid = (triton.cdiv(height, _TILE_H), triton.cdiv(width, _TILE_W))
     partial = torch.empty(grid, dtype=torch.float32, device=ref.device)
     _ssim_gaussian_kernel[grid](
         ref,
@@ -43,8 +49,9 @@ def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> floa
         float(peak),
         2 * (0.01 * peak) ** 2,
         2 * (0.03 * peak) ** 2,
-        tile=_TILE,
-        num_warps=8,
+        tile_h=_TILE_H,
+        tile_w=_TILE_W,
+        num_warps=1,
     )
     return float(partial.sum(dtype=torch.float64)) / (height * width)
 
@@ -88,39 +95,54 @@ def _ssim_gaussian_kernel(
     peak,
     c1,  # 2 (0.01 peak)**2
     c2,  # 2 (0.03 peak)**2
-    tile: tl.constexpr,
+    tile_h: tl.constexpr,
+    tile_w: tl.constexpr,
 ):
-    """SSIM summed over one tile of (tile - 10) squared positions.
+    """SSIM summed over one tile of [tile_h, tile_w] positions.
 
-    Each sample is read once. The window's two passes are products with a band matrix from the left and the right.
-    SSIM is written in sums s and differences d of the planes, as `metrics_cpu._ssim_gaussian` explains.
+    Each row of the planes is filtered along W, then added with its weight to the rows of the tile whose window holds
+    it. In sums s and differences d of the planes, for the reason given at `metrics_cpu._ssim_gaussian`.
     """
-    index = tl.arange(0, tile)
-    row = tl.program_id(0) * (tile - 10) + index[:, None]
-    column = tl.program_id(1) * (tile - 10) + index[None, :]
-    inside = (row < height) & (column < width)
-    x = tl.load(ref + row.to(tl.int64) * ref_stride + column, mask=inside, other=0).to(tl.float32)
-    y = tl.load(dist + row.to(tl.int64) * dist_stride + column, mask=inside, other=0).to(tl.float32)
-    s = x + y - peak
-    d = x - y
+    index = tl.arange(0, tile_h)
+    top = tl.program_id(0) * tile_h
+    column = tl.program_id(1) * tile_w + tl.arange(0, tile_w)
+    mean_s = tl.zeros([tile_h, tile_w], tl.float32)
+    mean_d = tl.zeros([tile_h, tile_w], tl.float32)
+    square_s = tl.zeros([tile_h, tile_w], tl.float32)
+    square_d = tl.zeros([tile_h, tile_w], tl.float32)
+    for r in range(tile_h + 10):
+        row = top + r
+        # Columns of this row that may be read: none below the plane.
+        readable = tl.where(row < height, width, 0)
+        row_s = tl.zeros([tile_w], tl.float32)
+        row_d = tl.zeros([tile_w], tl.float32)
+        row_ss = tl.zeros([tile_w], tl.float32)
+        row_dd = tl.zeros([tile_w], tl.float32)
+        for k in tl.static_range(11):
+            inside = column + k < readable
+            x = tl.load(ref + row.to(tl.int64) * ref_stride + column + k, mask=inside, other=0).to(tl.float32)
+            y = tl.load(dist + row.to(tl.int64) * dist_stride + column + k, mask=inside, other=0).to(tl.float32)
+            tap = tl.load(taps + k)
+            s = x + y - peak
+            d = x - y
+            row_s += tap * s
+            row_d += tap * d
+            row_ss += tap * (s * s)
+            row_dd += tap * (d * d)
+        offset = r - index
+        tap_down = tl.load(taps + offset, mask=(offset >= 0) & (offset < 11), other=0.0)[:, None]
+        mean_s += tap_down * row_s[None, :]
+        mean_d += tap_down * row_d[None, :]
+        square_s += tap_down * row_ss[None, :]
+        square_d += tap_down * row_dd[None, :]
 
-    # down[i, k] weighs input row k in output row i; the matrix for columns is its transpose.
-    tap = index[None, :] - index[:, None]
-    down = tl.load(taps + tap, mask=(tap >= 0) & (tap < 11), other=0.0)
-    across = tl.trans(down)
-    mean_s = tl.dot(tl.dot(down, s, input_precision="ieee"), across, input_precision="ieee")
-    mean_d = tl.dot(tl.dot(down, d, input_precision="ieee"), across, input_precision="ieee")
-    var_s = tl.dot(tl.dot(down, s * s, input_precision="ieee"), across, input_precision="ieee") - mean_s * mean_s
-    var_d = tl.dot(tl.dot(down, d * d, input_precision="ieee"), across, input_precision="ieee") - mean_d * mean_d
-
+    var_s = square_s - mean_s * mean_s
+    var_d = square_d - mean_d * mean_d
     mean_s += peak
     sum_2 = mean_s * mean_s
     diff_2 = mean_d * mean_d
     # Rounded division: the approximate one need not give 1 for equal planes.
-    ssim = tl.div_rn(
-        (sum_2 - diff_2 + c1) * (var_s - var_d + c2),
-        (sum_2 + diff_2 + c1) * (var_s + var_d + c2),
-    )
-    valid = (index[:, None] < tile - 10) & (index[None, :] < tile - 10) & (row < height - 10) & (column < width - 10)
+    ssim = tl.div_rn((sum_2 - diff_2 + c1) * (var_s - var_d + c2), (sum_2 + diff_2 + c1) * (var_s + var_d + c2))
+    valid = (top + index[:, None] < height - 10) & (column[None, :] < width - 10)
     total = tl.sum(tl.sum(tl.where(valid, ssim, 0.0), axis=1), axis=0)
     tl.store(partial + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), total)

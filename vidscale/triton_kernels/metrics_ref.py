@@ -42,10 +42,13 @@ def ssim_ffmpeg(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
 
 def _filtered(plane: torch.Tensor) -> torch.Tensor:
     """[H, W] to [H - 10, W - 10]: the Gaussian window's weighted means."""
-    taps = GAUSSIAN.tolist()
-    height, width = plane.shape[0] - 10, plane.shape[1] - 10
-    rows = sum(tap * plane[k : k + height] for k, tap in enumerate(taps))
-    return torch.as_tensor(sum(tap * rows[:, k : k + width] for k, tap in enumerate(taps)))
+    for axis in (0, 1):
+        length = plane.shape[axis] - 10
+        total = torch.zeros_like(plane.narrow(axis, 0, length))
+        for k, tap in enumerate(GAUSSIAN.tolist()):
+            total.add_(plane.narrow(axis, k, length), alpha=tap)
+        plane = total
+    return plane
 
 
 def _window_sums(plane: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,99 @@
+"""What all tests share: where kernels run, how many threads, and media made by ffmpeg at run time.
+
+Fixtures: `ffmpeg` (the binary), `run_ffmpeg`, `make_clip` and `shared_data`.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import hypothesis
+import imageio_ffmpeg
+import pytest
+
+
+def _torch_sees_a_gpu() -> bool:
+    """Guessed, because importing torch takes longer than most tests."""
+    has_device = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    return has_device and not version("torch").endswith("+cpu")
+
+
+# Before anything imports triton, numba or torch:
+if not _torch_sees_a_gpu():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+# The pictures are small: more threads only get into each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+
+# The first call of a numba function compiles it; pytest-timeout watches over the rest.
+hypothesis.settings.register_profile("vidscale", deadline=None)
+hypothesis.settings.load_profile("vidscale")
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """Path of the ffmpeg binary inside imageio-ffmpeg."""
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@pytest.fixture(scope="session")
+def run_ffmpeg(ffmpeg: str) -> Callable[..., str]:
+    """Runs ffmpeg with the arguments given and returns its stdout; fails with what it says when it fails."""
+
+    def run(*args: object) -> str:
+        command = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", "-y", *map(str, args)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[object, ...], Path]]:
+    return tmp_path_factory.mktemp("clips"), {}
+
+
+@pytest.fixture
+def make_clip(
+    run_ffmpeg: Callable[..., str], _clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Path
+) -> Callable[..., Path]:
+    """Makes a clip in `tmp_path`; a recipe that another test used is copied instead of coded again.
+
+    Arguments of the function: name (its suffix is the container); size, frames, fps and pix_fmt of the picture, which
+    moves; audio (a tone is added); options, more words for ffmpeg before the output, such as ``["-c:v", "libx265"]``.
+    """
+    folder, made = _clips
+
+    def make(
+        name: str = "clip.mp4",
+        *,
+        size: str = "64x48",
+        frames: int = 10,
+        fps: str = "25",
+        pix_fmt: str = "yuv420p",
+        audio: bool = False,
+        options: tuple[str, ...] | list[str] = (),
+    ) -> Path:
+        suffix = Path(name).suffix
+        recipe = (suffix, size, frames, fps, pix_fmt, audio, *options)
+        if recipe not in made:
+            tone = ["-f", "lavfi", "-i", "sine=440:sample_rate=48000", "-shortest"] if audio else []
+            picture = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={fps},format={pix_fmt},trim=end_frame={frames}"]
+            path = folder / f"{len(made)}{suffix}"
+            run_ffmpeg(*picture, *tone, "-preset", "ultrafast", *options, path)
+            made[recipe] = path
+        return Path(shutil.copy(made[recipe], tmp_path / name))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real clips and photographs beside the checkout; a test that needs them is skipped where they are not."""
+    path = Path(__file__).parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no {path}")
+    return path

@@ -1,0 +1,62 @@
+"""The rooms of docs/architecture.md: who imports whom, and what a quick command may load."""
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vidscale
+
+ROOT = Path(__file__).parents[1]
+SLOW = {"torch", "triton", "numba", "av", "pydantic", "plotly", "numpy"}
+MODULES = [m.name for m in pkgutil.walk_packages(vidscale.__path__, "vidscale.") if m.name != "vidscale.__main__"]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Names of all modules that a fresh Python has loaded when the code is done."""
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_imports_only_go_down() -> None:
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_logo=True))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("module", ["vidscale", "vidscale.cli"])
+def test_import_loads_nothing_slow(module: str) -> None:
+    assert loaded_after(f"import {module}") & SLOW == set()
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "encode --help"])
+def test_help_loads_nothing_slow(command: str) -> None:
+    code = f"""
+sys.argv = ["vidscale", *"{command}".split()]
+from vidscale.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+    assert loaded_after(code) & SLOW <= {"pydantic"}  # typer itself parses some options with it
+
+
+@pytest.mark.parametrize("operation", ["polyphase", "metrics"])
+def test_operations_load_only_numpy(operation: str) -> None:
+    loaded = loaded_after(f"import vidscale.triton_kernels.{operation}")
+    assert loaded & SLOW == {"numpy"}
+
+
+def test_every_module_imports_without_triton() -> None:
+    code = f"""
+from importlib import import_module
+sys.modules["triton"] = None  # what makes `import triton` fail
+for name in {MODULES}:
+    import_module(name)
+"""
+    assert set(MODULES) <= loaded_after(code)
