@@ -19,7 +19,7 @@ from vidscale.pipeline import Outcome, decode, encode
 from vidscale.planning import EncodePlan, plan_decode, plan_encode
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-FASTEST = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "12"}
+FASTEST = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "8"}
 Codes = npt.NDArray[Any]
 
 

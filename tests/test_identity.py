@@ -34,6 +34,7 @@ FIELDS = {
     "crf": 28,
     "codec": "hevc",
     "time_base": "1/12800",
+    "chroma_location": "center",
     "tool": "vidscale 0.1.0",
 }
 IDENTITY = Identity.model_validate(FIELDS)
@@ -143,10 +144,10 @@ def test_json_round_trip():
 def test_json_defaults_and_forms():
     # A later minor version's field is left out; null and absent optional fields read as the defaults.
     fields = FIELDS | {"scale": "4/2", "time_base": "100/3000", "sha256": None, "crf": 23.5, "later": [1]}
-    del fields["tool"]
+    del fields["tool"], fields["chroma_location"]
     identity = Identity.from_json(json.dumps(fields))
     assert (identity.scale, identity.scale_fraction, identity.time_base) == ("2", 2, "1/30")
-    assert (identity.sha256, identity.crf, identity.tool) == ("", 23.5, "")
+    assert (identity.sha256, identity.crf, identity.tool, identity.chroma_location) == ("", 23.5, "", None)
     assert "later" not in identity.to_json()
     del fields["crf"], fields["sha256"]
     assert Identity.from_json(json.dumps(fields)) == identity.model_copy(update={"crf": None})

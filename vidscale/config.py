@@ -3,6 +3,7 @@
 Precedence is defaults, then a recipe file, then the command line. The resolved settings go into the report.
 """
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -17,15 +18,21 @@ from vidscale.frames import Siting
 
 SsimKind = Literal["gaussian", "ffmpeg"]
 
+_PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
+_FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
+
 
 def parse_scale(value: object) -> Fraction:
-    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8."""
+    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8, or when too fine."""
+    text = str(value).strip()
     try:
-        scale = Fraction(str(value).strip())
+        scale = Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"scale {value!r} is not a number such as 2, 1.5 or 3/2") from None
     if not 1 <= scale <= 8:
         raise ValueError(f"scale {value} is outside 1 to 8")
+    if scale.denominator > _FINEST_SCALE:
+        raise ValueError(f"scale {value} is {scale}: a denominator may be {_FINEST_SCALE} at most")
     return scale
 
 
@@ -35,9 +42,7 @@ def _parse_time(text: str) -> Fraction | None:
         return None
     seconds = Fraction(0)
     for part in text.split(":"):
-        seconds = seconds * 60 + Fraction(part)
-    if seconds < 0:
-        raise ValueError(text)
+        seconds = seconds * 60 + Fraction(part if _PLAIN_NUMBER.fullmatch(part) else "")
     return seconds
 
 
@@ -45,7 +50,7 @@ class TimeRange(BaseModel):
     """A part of the source: frames with start <= time < end, counted from the source's first timestamp."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    start: Fraction = Field(default=Fraction(0), description="seconds")
+    start: Fraction = Field(default=Fraction(0), ge=0, description="seconds")
     end: Fraction | None = Field(default=None, description="seconds; None for the end of the source")
 
     @classmethod
@@ -64,12 +69,18 @@ class TimeRange(BaseModel):
         else:
             raise ValueError(f"range {text!r} is not START:END, both in seconds or both in hh:mm:ss")
         try:
-            result = cls(start=_parse_time(start) or Fraction(0), end=_parse_time(end))
+            seconds = _parse_time(start) or Fraction(0), _parse_time(end)
         except (ValueError, ZeroDivisionError):
             raise ValueError(f"range {text!r} is not START:END in seconds or hh:mm:ss") from None
-        if result.end is not None and result.end <= result.start:
+        if seconds[1] is not None and seconds[1] <= seconds[0]:
             raise ValueError(f"range {text!r} ends before it starts")
-        return result
+        return cls(start=seconds[0], end=seconds[1])
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "TimeRange":
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"range from {self.start} s ends before it starts, at {self.end} s")
+        return self
 
 
 def _as_range(value: object) -> object:
@@ -111,14 +122,14 @@ class CodecSettings(_Settings):
     """How ffmpeg encodes."""
 
     codec: CodecName = Field(default="x264", description="encoder")
-    crf: float = Field(default=23.0, ge=0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
+    crf: float = Field(default=23.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
     preset: str | None = Field(default=None, description="encoder preset; None takes medium (svtav1: 8)")
     encoder_params: str = Field(default="", description="settings of the encoder itself, key=value:key=value")
 
     @model_validator(mode="after")
     def _in_range(self) -> "CodecSettings":
         encoder = ENCODERS[self.codec]
-        if self.crf > encoder.crf_max:
+        if not 0 <= self.crf <= encoder.crf_max:
             raise ValueError(f"crf {self.crf:g} is outside 0 to {encoder.crf_max} of {self.codec}")
         if self.preset is not None and self.preset not in encoder.presets:
             raise ValueError(f"preset {self.preset!r} is not one of {self.codec}: {', '.join(encoder.presets)}")
@@ -154,7 +165,7 @@ class SourceSettings(_Settings):
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Everything that decides what `encode` writes."""
 
-    crf: float = Field(default=28.0, ge=0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
+    crf: float = Field(default=28.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
     scale: Scale = Field(default=Fraction(2), description="source size over coded size, a rational from 1 to 8")
     pair: str = Field(default="lanczos", description="pair of scalers, a family (lanczos) or a full name (lanczos-x2)")
     device: Device = Field(default="auto", description="where the scalers run")
@@ -167,13 +178,13 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
 class DecodeSettings(CodecSettings):
     """Everything that decides what `decode` writes."""
 
-    crf: float = Field(default=16.0, ge=0, description="constant rate factor of the restored file")
+    crf: float = Field(default=16.0, description="constant rate factor of the restored file")
     lossless: bool = Field(default=False, description="FFV1, or lossless x264 where the container has no FFV1")
     pair: str | None = Field(default=None, description="pair to restore with; None is what the file names")
     scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
         default=None, description="scale, for a file without identity"
     )
-    strength: float = Field(default=28.0, ge=0, description="coding strength (crf) for a file without identity")
+    strength: float = Field(default=28.0, ge=0, le=63, description="coding strength (crf) for a file without identity")
     device: Device = Field(default="auto", description="where the scalers run")
     strict: bool = Field(default=False, description="refuse to lose anything")
     overwrite: bool = Field(default=False, description="replace an existing output")
@@ -200,7 +211,7 @@ class StageSettings(_Settings):
     size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
         default=None, description="(height, width) to restore; None is the incoming size times the scale"
     )
-    strength: float = Field(default=28.0, ge=0, description="coding strength (crf) that the pictures went through")
+    strength: float = Field(default=28.0, ge=0, le=63, description="coding strength (crf) that the pictures went through")
     format: Literal["y4m", "nut"] | None = Field(default=None, description="raw format to write; None is the incoming")
     color_range: Literal["tv", "pc"] | None = Field(default=None, description="over what the stream says")
     chroma_location: Siting | None = Field(default=None, description="over what the stream says")

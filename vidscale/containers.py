@@ -1,12 +1,14 @@
 """Which container the output gets, and what of the source it holds."""
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import ConfigError
 from vidscale.probe import Source, StreamInfo
+from vidscale.processes import captured
 
 # ffmpeg's muxer for each file name extension that vidscale writes.
 _MUXERS = {
@@ -20,6 +22,18 @@ _MUXERS = {
 }
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
+
+# Tags that describe the source's own file or its coded video, and would be wrong in the output.
+STALE_TAGS = re.compile(
+    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
+)
+# What MP4 has a place for beside cover art, which excludes free tags there.
+_MP4_TAGS = re.compile(
+    "title|artist|album_artist|composer|album|date|comment|genre|copyright|grouping|lyrics|description|synopsis|show|"
+    "episode_id|network|keywords|episode_sort|season_number|media_type|hd_video|gapless_playback|compilation|track|disc|"
+    "creation_time|location(-.*)?|timecode"
+)
+_MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +120,29 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
     held = set(_held(source, [stream.index for stream in others], muxer, ffmpeg))
     if muxer == "mpegts":
         held &= {stream.index for stream in others if stream.codec in _TS_CODECS}
+    if muxer in ("mov", "webm"):  # these muxers take it, and write nothing
+        held -= {stream.index for stream in others if stream.is_cover or stream.kind == "attachment"}
     kept = tuple(s for s in source.streams if s.index == source.stream_index or s.index in held)
-    return kept, tuple(str(stream) for stream in others if stream.index not in held)
+    lost = [str(stream) for stream in others if stream.index not in held]
+    if muxer == "mpegts" and source.has_chapters:
+        lost.append("chapters")
+    if tags := _lost_tags(source, muxer, kept):
+        lost.append(f"the tags {', '.join(tags)}")
+    return kept, tuple(lost)
+
+
+def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
+    """Names of the tags, of the file and of the kept streams, that a container has no place for."""
+    if muxer in ("matroska", "webm"):
+        return []
+    names: set[str] = set()
+    if muxer == "mpegts" or any(stream.is_cover for stream in kept):
+        names |= {key.lower() for key in source.metadata if muxer == "mpegts" or not _MP4_TAGS.fullmatch(key.lower())}
+    for stream in kept:
+        if not stream.is_cover:
+            known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS
+            names |= {key.lower() for key in stream.metadata} - known
+    return sorted(name for name in names if not STALE_TAGS.match(name))
 
 
 def _is_made_anew(source: Source, stream: StreamInfo) -> bool:
@@ -130,6 +165,6 @@ def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
     command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
     command += ["-f", muxer, os.devnull]
     try:
-        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+        return captured(command, timeout_s=120).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False

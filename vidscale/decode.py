@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import Literal, cast
 
 import av
@@ -21,6 +22,7 @@ from vidscale.threads import Clock
 logger = logging.getLogger(__name__)
 
 _MAX_REORDER = 64  # packets whose size waits for its picture
+_TS_PACKET_SIZES = (188, 192, 204)  # plain, with a time stamp (M2TS), with error correction
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class ReadLog:
         unreadable: packets that did not decode, and pictures the container promises that never came.
         concealed: pictures handed out in which the decoder concealed damage.
         timestamps_made: pictures that had no timestamp and got one from the frame rate.
-        origin_s: time in the source of the output's zero; not 0 only with a range.
+        origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
         truncated_at_s: where reading broke off before the end that the container announces.
     """
 
@@ -48,6 +50,26 @@ class ReadLog:
         """Whether the source could not be read in full."""
         return bool(self.unreadable or self.concealed or self.truncated_at_s is not None)
 
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """What a person should know of it, one line each."""
+        name, lines = path.name, []
+        if self.unreadable:
+            lines.append(f"{_frames(self.unreadable)} of {name} {'was' if self.unreadable == 1 else 'were'} unreadable")
+        if self.truncated_at_s is not None:
+            lines.append(f"{name} breaks off at {float(self.truncated_at_s):.2f} s: what is there was read")
+        if self.concealed:
+            verb = "is" if self.concealed == 1 else "are"
+            lines.append(f"{_frames(self.concealed)} of {name} {verb} damaged, mended as well as the decoder could")
+        if self.origin_s < 0:
+            lines.append(f"{name} starts at {float(self.origin_s):.3f} s: all streams were moved to start at 0")
+        if self.timestamps_made:
+            lines.append(f"{_frames(self.timestamps_made)} of {name} had no timestamp and got one from the frame rate")
+        return tuple(lines)
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
+
 
 def decode_frames(
     source: Source,
@@ -60,8 +82,8 @@ def decode_frames(
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
-    Timestamps are the source's own; with a range they count from the first frame of the range. Packets that do not
-    decode are counted in ``log`` and left out.
+    Timestamps are the source's own; with a range they count from the first frame of the range, as they do from the
+    first frame of all where that lies before 0. Packets that do not decode are counted in ``log`` and left out.
 
     Args:
         source: what `probe` found.
@@ -91,7 +113,7 @@ def decode_frames(
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
         log.origin_s = (timeline.origin or 0) * source.video.time_base
         if time_range is None:
-            _note_truncation(source, timeline, log)
+            _note_truncation(source, timeline, log, lacks_packets=_index_goes_on(stream, source.size_bytes))
 
 
 def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | None, Fraction | None]:
@@ -128,9 +150,11 @@ def _decoded(
     """Decoded pictures in presentation order."""
     packets = container.demux(stream)
     sizes: dict[int, int] = {}
-    # AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them.
+    # AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them,
+    # later by as much as the first picture waits in the decoder for those that are stored out of order.
     is_avi = container.format.name == "avi"
     avi_timestamps: deque[int | None] = deque()
+    avi_delay: int | None = None
     while True:
         try:
             with clock.measure(frames=0):
@@ -146,7 +170,7 @@ def _decoded(
         except av.error.EOFError:
             return
         except (av.error.InvalidDataError, av.error.UnknownError, av.error.PatchWelcomeError) as error:
-            logger.warning("unreadable packet: %s", error)
+            logger.info("unreadable packet: %s", error)
             log.unreadable += 1
             continue
         except (av.FFmpegError, OSError) as error:
@@ -154,6 +178,10 @@ def _decoded(
         for frame in frames:
             in_order = avi_timestamps.popleft() if avi_timestamps else None
             size = sizes.pop(frame.pts, None) if frame.pts is not None else None
+            if is_avi and in_order is not None:
+                if avi_delay is None:
+                    avi_delay = max(0, (frame.dts or 0) - in_order)
+                in_order += avi_delay
             yield Picture(frame, in_order if is_avi else frame.pts, size)
 
 
@@ -183,7 +211,7 @@ def _selected(
             continue
         if end is not None and pts * source.video.time_base >= end:
             return
-        if start is not None and timeline.origin is None:
+        if timeline.origin is None and (start is not None or pts < 0):
             timeline.origin = pts
         yield picture, pts - (timeline.origin or 0)
 
@@ -247,15 +275,14 @@ class _Timeline:
         return self.last + max(1, round(1 / (rate * self._video.time_base)))
 
 
-def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog) -> None:
+def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog, *, lacks_packets: bool) -> None:
     """Compares what came with what the container announced."""
     video = source.video
-    if video.frame_count and video.frame_count > log.frames + log.unreadable:
+    ends_early = lacks_packets or _ends_early(source, timeline)
+    if video.frame_count and video.frame_count > log.frames + log.unreadable and ends_early:
         # Edit lists and dropped leading pictures hide a few frames of a sound file; the end tells a cut one.
-        missing = video.frame_count - log.frames - log.unreadable
-        if _ends_early(source, timeline):
-            log.unreadable += missing
-    if _ends_early(source, timeline) and timeline.last is not None:
+        log.unreadable = video.frame_count - log.frames
+    if (ends_early or _ends_within_packet(source)) and timeline.last is not None:
         log.truncated_at_s = timeline.last * video.time_base
 
 
@@ -267,3 +294,15 @@ def _ends_early(source: Source, timeline: _Timeline) -> bool:
     if video.frame_count and video.frame_rate:
         tolerance = 3 / video.frame_rate
     return timeline.last * video.time_base - source.start_s < video.duration_s - tolerance
+
+
+def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
+    """Whether the container's index names packets beyond the end of the file."""
+    entries = stream.index_entries
+    last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
+    return any(entry.pos + entry.size > size_bytes for entry in last)
+
+
+def _ends_within_packet(source: Source) -> bool:
+    """MPEG-TS announces no end, but consists of packets of one size."""
+    return source.container == "mpegts" and all(source.size_bytes % size for size in _TS_PACKET_SIZES)

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ffmpeg as ffmpeg_python
@@ -29,18 +29,15 @@ class Encoded:
     pts: "array[int]"
 
 
-def encode_frames(
-    frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock, shift_s: int = 0
-) -> Encoded:
+def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock) -> Encoded:
     """Feeds frames to ffmpeg until they end.
 
     Args:
-        frames: pictures of the size and format that ``info`` tells, with rising timestamps.
+        frames: pictures of the size and format that ``info`` tells, with rising timestamps, none negative.
         info: what the pipe carries.
         command: from `encode_command` or `lossless_command`.
         path: the file that the command writes.
         clock: counts pictures, and the time that passed in writing, which includes waiting for the encoder.
-        shift_s: the shift that the command takes back.
 
     Raises:
         EncodeError: ffmpeg ended early or with an error.
@@ -48,7 +45,7 @@ def encode_frames(
     timestamps = array("q")
     with FfmpegProcess(command, stdin=True) as process:
         try:
-            with NutWriter(process.stdin.fileno(), info, shift_s=shift_s) as writer:
+            with NutWriter(process.stdin.fileno(), info) as writer:
                 for frame in frames:
                     with clock.measure():
                         writer.write(frame)
@@ -62,9 +59,7 @@ def encode_frames(
     return Encoded(path=path, pts=timestamps)
 
 
-def encode_command(
-    ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path, *, shift_s: int = 0
-) -> list[str]:
+def encode_command(ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path) -> list[str]:
     """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
 
     Args:
@@ -72,7 +67,6 @@ def encode_command(
         settings: how to encode.
         info: what the pipe carries.
         path: the file to write.
-        shift_s: seconds by which the timestamps in the pipe are late, see `vidscale.nut.seconds_to_shift`.
     """
     encoder = ENCODERS[settings.codec]
     params = hdr_params(encoder, info.mastering_display, info.content_light)
@@ -86,20 +80,20 @@ def encode_command(
     }
     if text:
         options[encoder.params_option] = text
-    return _command(ffmpeg, info, options, path, muxer="mp4", shift_s=shift_s)
+    return _command(ffmpeg, info, options, path, muxer="mp4")
 
 
-def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str, shift_s: int = 0) -> list[str]:
+def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
     """The command line that encodes NUT from stdin without loss: "ffv1" into Matroska, or "h264" (x264) into MP4."""
     options = {"c:v:0": "libx264", "qp": "0", "preset": "medium"}
     if codec == "ffv1":
         options = {"c:v:0": "ffv1", "level": "3", "slicecrc": "1"}
-    return _command(ffmpeg, info, options, path, muxer="matroska" if codec == "ffv1" else "mp4", shift_s=shift_s)
+        # ffmpeg takes FFV1 for limited range only, and would convert; the container gets the true range afterwards.
+        info = replace(info, color=replace(info.color, color_range="tv"))
+    return _command(ffmpeg, info, options, path, muxer="matroska" if codec == "ffv1" else "mp4")
 
 
-def _command(
-    ffmpeg: Ffmpeg, info: VideoInfo, codec_options: Mapping[str, str], path: Path, *, muxer: str, shift_s: int
-) -> list[str]:
+def _command(ffmpeg: Ffmpeg, info: VideoInfo, codec_options: Mapping[str, str], path: Path, *, muxer: str) -> list[str]:
     """Every timestamp is passed on as it is (copyts, passthrough, demux), every tag is set on the pictures."""
     options = {
         "map": "0:v:0",
@@ -111,8 +105,7 @@ def _command(
     }
     if muxer == "mp4":
         options["video_track_timescale"] = str(info.time_base.denominator)
-    offset = {"itsoffset": str(-shift_s)} if shift_s else {}
-    stream = ffmpeg_python.input("pipe:0", f="nut", **offset).output(str(path), **options)
+    stream = ffmpeg_python.input("pipe:0", f="nut").output(str(path), **options)
     stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     command: list[str] = stream.compile(cmd=ffmpeg.path)
     return command

@@ -25,6 +25,7 @@ class Encoder:
         chroma: chroma formats that it codes.
         bit_depths: sample sizes that it codes.
         min_side, max_side: luma samples that a picture's sides may have.
+        max_height: luma samples that a picture may be high.
     """
 
     name: CodecName
@@ -39,6 +40,7 @@ class Encoder:
 
     min_side: int
     max_side: int = 16384
+    max_height: int = 16384
 
     def coded_size(self, height: int, width: int, pixel_format: PixelFormat) -> tuple[int, int]:
         """Smallest (height, width) that the encoder takes for a picture of that size."""
@@ -54,8 +56,8 @@ class Encoder:
             others = [e.name for e in ENCODERS.values() if e.takes(pixel_format)]
             remedy = f"; {' and '.join(others)} can" if others else "; no encoder here can"
             raise ConfigError(f"{self.name} cannot code {pixel_format.name}{remedy} (--codec)")
-        if max(height, width) > self.max_side:
-            raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side} samples a side")
+        if width > self.max_side or height > self.max_height:
+            raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
 
     def takes(self, pixel_format: PixelFormat) -> bool:
         """Whether the encoder codes this pixel format."""
@@ -97,7 +99,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="x265-params",
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10, 12),
-        min_side=16,
+        min_side=32,  # x265 itself takes 16, but writes beyond its memory at sizes such as 34x26
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -110,6 +112,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         chroma=("420",),
         bit_depths=(8, 10),
         min_side=4,
+        max_height=8704,
     ),
 }
 

@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from vidscale.config import DecodeSettings, MeasureSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.errors import MeasureError
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.frames import Frame, VideoInfo
+from vidscale.frames import Frame, PixelFormat, VideoInfo
 from vidscale.measure import Lonely, paired, score
 from vidscale.perceptual import PerceptualMeter, needed_filters, with_scores
 from vidscale.pipeline import Outcome, expected_frames
@@ -120,7 +120,7 @@ def evaluate_files(
         ffmpeg=binary,
         stages=_measuring_timings(tally, small),
         commands=(),
-        notes=(),
+        notes=(*tally.ref_log.notes(ref), *tally.dist_log.notes(dist)),
         wall_s=time.perf_counter() - started,
         pair=small.pair.name if small else None,
         is_part=False,
@@ -135,11 +135,22 @@ def _restored(small: SmallFile, tally: _Tally) -> Iterator[Frame]:
 
 def _check_comparable(ref: Source, dist: VideoInfo, path: Path) -> None:
     video = ref.video
-    if (video.width, video.height, video.format) != (dist.width, dist.height, dist.format):
+    compared = video.format if _is_luma_of(video.format, dist.format) else dist.format
+    if (video.width, video.height, video.format) != (dist.width, dist.height, compared):
         raise MeasureError(
             f"{path} is {dist.width}x{dist.height} {dist.format.name}, {ref.path} is {video.width}x{video.height} "
             f"{video.format.name}: only videos of one size and pixel format can be compared"
         )
+
+
+def _is_luma_of(ref: PixelFormat, dist: PixelFormat) -> bool:
+    """Whether a video is compared by its luma alone: with a gray source, since gray H.264 is decoded as 4:2:0."""
+    return ref.chroma == "gray" and ref.bit_depth == dist.bit_depth
+
+
+def _as_compared(frames: Iterator[Frame], ref: PixelFormat) -> Iterator[Frame]:
+    for frame in frames:
+        yield replace(frame, planes=frame.planes[:1], format=ref) if _is_luma_of(ref, frame.format) else frame
 
 
 def _run(
@@ -158,7 +169,7 @@ def _run(
     clock = tally.clock("measure")
     with ExitStack() as stack:
         refs = stack.enter_context(Prefetch(ref, depth))
-        dists = stack.enter_context(Prefetch(dist, depth))
+        dists = stack.enter_context(Prefetch(_as_compared(dist, info.format), depth))
         meter = None
         if settings.vmaf or settings.xpsnr:
             meter = stack.enter_context(PerceptualMeter(ffmpeg, settings, info))

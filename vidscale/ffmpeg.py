@@ -15,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from vidscale import processes
 from vidscale.errors import ConfigError, EncodeError
 
 logger = logging.getLogger(__name__)
 
 _TAIL_LINES = 20
+_TAIL_BYTES = 1 << 16  # of a line without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def find_ffmpeg(
 
 def _candidates(explicit: Path | str | None) -> Iterator[tuple[str, str]]:
     if explicit is not None:
-        yield "--ffmpeg", str(explicit)
+        yield "--ffmpeg", _named(Path(explicit))
         return
     with contextlib.suppress(ImportError, RuntimeError):
         import imageio_ffmpeg
@@ -71,6 +73,11 @@ def _candidates(explicit: Path | str | None) -> Iterator[tuple[str, str]]:
         yield "imageio-ffmpeg", imageio_ffmpeg.get_ffmpeg_exe()
     if on_path := shutil.which("ffmpeg"):
         yield "PATH", on_path
+
+
+def _named(path: Path) -> str:
+    """The file of that name, else the program on PATH: there alone would a name without a folder be looked for."""
+    return str(path.absolute()) if path.exists() else shutil.which(path) or str(path)
 
 
 @cache
@@ -95,7 +102,7 @@ def _lacking(path: str, encoders: tuple[str, ...], filters: tuple[str, ...]) -> 
 
 
 def _output(path: str, *args: str) -> str:
-    result = subprocess.run([path, *args], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+    result = processes.captured([path, *args], timeout_s=30)
     return (result.stdout + result.stderr).decode(errors="replace")
 
 
@@ -110,7 +117,7 @@ def _trial_encode(path: str, encoder: str) -> str | None:
     options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", "setparams=range=tv"]
     command = [path, "-hide_banner", "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x64"]
     command += ["-i", "pipe:0", *options, "-c:v:0", encoder, "-f", "null", "-"]
-    result = subprocess.run(command, input=bytes(64 * 64 * 3 // 2), capture_output=True, timeout=60, check=False)
+    result = processes.captured(command, data=bytes(64 * 64 * 3 // 2), timeout_s=60)
     if result.returncode == 0:
         return None
     text = result.stderr.decode(errors="replace")
@@ -130,22 +137,10 @@ def library_versions(path: str) -> dict[str, str]:
         if name == "x265":
             command[-2] = "hevc"
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+            result = processes.captured(command, timeout_s=30)
             if match := re.search(pattern, result.stdout):
                 versions[name] = match.group(1).decode(errors="replace").strip()
     return versions
-
-
-_live: set["FfmpegProcess"] = set()
-_live_lock = threading.Lock()
-
-
-def kill_all() -> None:
-    """Kills every ffmpeg that this process started and that still runs: what an interrupted run does first."""
-    with _live_lock:
-        processes = list(_live)
-    for process in processes:
-        process.kill()
 
 
 class FfmpegProcess:
@@ -160,22 +155,18 @@ class FfmpegProcess:
         self.cmd = list(cmd)
         logger.debug("running %s", self.cmd)
         try:
-            self._process = subprocess.Popen(
+            self._process = processes.start(
                 self.cmd,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C is ours to handle
             )
         except OSError as error:
             raise EncodeError(f"cannot start {self.cmd[0]}: {error.strerror or error}", cmd=self.cmd) from error
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._drain = threading.Thread(target=self._read_stderr, daemon=True)
         self._drain.start()
-        self.killed = False
-        with _live_lock:
-            _live.add(self)
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -195,7 +186,7 @@ class FfmpegProcess:
             return
         buffered = b""
         while chunk := stream.read(1 << 16):
-            *lines, buffered = (buffered + chunk).split(b"\n")
+            *lines, buffered = (buffered[-_TAIL_BYTES:] + chunk).split(b"\n")
             self._tail.extend(text for line in lines if (text := line.decode(errors="replace").strip()))
         if buffered.strip():
             self._tail.append(buffered.decode(errors="replace").strip())
@@ -205,21 +196,13 @@ class FfmpegProcess:
         """The last lines written to stderr so far."""
         return list(self._tail)
 
-    def kill(self) -> None:
-        """Ends the process at once."""
-        self.killed = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
     def wait(self, what: str) -> None:
         """Waits for the end of the process.
 
         Raises:
             EncodeError: it ended with another status than 0; ``what`` says what it was doing.
         """
-        returncode = self._process.wait()
-        self._drain.join()
-        if returncode != 0:
+        if self._wait() != 0:
             raise self.failure(what)
 
     def failure(self, what: str) -> EncodeError:
@@ -227,10 +210,9 @@ class FfmpegProcess:
         if self._process.stdin and not self._process.stdin.closed:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        returncode = self._process.wait()
-        self._drain.join()
+        returncode = self._wait()
         if returncode < 0:
-            reason = f"was killed by {signal.Signals(-returncode).name}"
+            reason = f"was killed by {_signal_name(-returncode)}"
         else:
             reason = f"exit status {returncode}"
             if lines := [line for line in self._tail if not line.startswith("Exiting with exit code")]:
@@ -239,27 +221,38 @@ class FfmpegProcess:
             f"{what}: ffmpeg {reason}", cmd=self.cmd, returncode=returncode, stderr_tail=self.stderr_tail
         )
 
+    def _wait(self) -> int:
+        """Exit status, once the process has ended and all that it said was read."""
+        returncode = self._process.wait()
+        if returncode < 0:
+            processes.kill_group(self._process)  # what a killed script left running would keep its stderr open
+        self._drain.join()
+        return returncode
+
     def __enter__(self) -> "FfmpegProcess":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            self.kill()
-        self._process.wait()
+        processes.end(self._process)
         self._drain.join()
         for pipe in filter(None, (self._process.stdin, self._process.stdout, self._process.stderr)):
             with contextlib.suppress(OSError):
                 pipe.close()
-        with _live_lock:
-            _live.discard(self)
 
 
 def run_ffmpeg(cmd: Sequence[str], what: str) -> None:
     """Runs a command line to its end; EncodeError when it fails."""
     with FfmpegProcess(cmd) as process:
         process.wait(what)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _most_telling(lines: list[str]) -> str:

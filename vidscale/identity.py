@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from vidscale import bitstream
 from vidscale.bitstream import Buffer, Codec
 from vidscale.errors import DecodeError, IdentityError
+from vidscale.frames import Siting
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -79,6 +80,7 @@ class Identity(BaseModel):
     )
     codec: str = Field(pattern=r"^[a-z0-9_]{1,32}$", description="coded format: h264, hevc, av1")
     time_base: Annotated[str, AfterValidator(_rational)] = Field(description="unit of the source's pts, seconds")
+    chroma_location: Siting | None = Field(default=None, description="of the source; not every coded format says it")
     tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
 
     @model_validator(mode="after")
@@ -199,10 +201,12 @@ def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
     import av  # not at module level: takes longer than all the rest here
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
             return _probe(container, path, stream)
     except av.FFmpegError as exc:
         raise DecodeError(f"{path}: {exc.strerror or exc}") from exc
+    except IdentityError as exc:
+        raise IdentityError(f"{path}: {exc}") from exc
 
 
 def _probe(container: "InputContainer", path: str | Path, index: int) -> Identity | None:

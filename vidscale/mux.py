@@ -1,93 +1,37 @@
 """The last stage of a file: the coded video joins everything else that the source holds."""
 
 import contextlib
-import os
-import re
-import secrets
 from array import array
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import av
 import ffmpeg as ffmpeg_python
 
+from vidscale import h273
 from vidscale.bitstream import Codec
 from vidscale.config import TimeRange
-from vidscale.containers import OutputPlan
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.containers import STALE_TAGS, OutputPlan
+from vidscale.errors import EncodeError
 from vidscale.ffmpeg import Ffmpeg, run_ffmpeg
+from vidscale.frames import VideoInfo
 from vidscale.identity import TAG, Identity, insert
-from vidscale.probe import Source, StreamInfo
+from vidscale.probe import Source, StreamInfo, open_container
+from vidscale.workspace import Workspace
 
-# Tags that describe the source's own file or its coded video, and would be wrong in the output.
-_STALE_TAGS = re.compile(
-    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
-)
+_COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
-@contextlib.contextmanager
-def partial_files(target: Path, *, overwrite: bool) -> Iterator["Workspace"]:
-    """Temporary files beside ``target``, which gets its name only when all went well; nothing is left otherwise.
-
-    Raises:
-        ConfigError: the target exists and is not to be replaced, or its folder is missing or not writable.
-    """
-    if target.exists() and not overwrite:
-        raise ConfigError(f"{target} exists; -y replaces it")
-    if target.is_dir():
-        raise ConfigError(f"{target} is a directory")
-    if not target.parent.is_dir():
-        raise ConfigError(f"the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK):
-        raise ConfigError(f"the folder {target.parent} is not writable")
-    workspace = Workspace(target)
-    try:
-        yield workspace
-        workspace.result.replace(target)
-    except OSError as error:
-        raise EncodeError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        workspace.clean()
-
-
-class Workspace:
-    """Names of the temporary files of one output.
-
-    Attributes:
-        result: becomes the target.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self._stem = f".{target.name}.{secrets.token_hex(4)}"
-        self._folder = target.parent
-        self._files: list[Path] = []
-        self.result = self.file(f"part{target.suffix}")
-
-    def file(self, suffix: str) -> Path:
-        """A name for one more temporary file."""
-        path = self._folder / f"{self._stem}.{suffix}"
-        self._files.append(path)
-        return path
-
-    def clean(self) -> None:
-        """Removes what is left."""
-        for path in self._files:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-def sign(video: Path, signed: Path, identity: Identity | None, display_matrix: tuple[int, ...] | None) -> int:
-    """Copies a file with one video stream and writes what ffmpeg cannot: the identity in front of every keyframe, and
-    the display matrix.
+def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) -> int:
+    """Copies a file with one video stream and writes what encoders and ffmpeg do not: the identity in front of every
+    keyframe, the display matrix, the aspect ratio, for which AV1 has no word, and the range, for which FFV1 has none.
 
     Args:
         video: the encoder's file.
         signed: the copy.
         identity: None leaves the packets as they are.
-        display_matrix: nine integers, None for none.
+        info: the video.
 
     Returns:
         How many packets there are.
@@ -102,8 +46,12 @@ def sign(video: Path, signed: Path, identity: Identity | None, display_matrix: t
                 options["movie_timescale"] = str(stream.time_base.denominator)
             target = stack.enter_context(av.open(str(signed), "w", format=muxer, options=options))
             copy = target.add_stream_from_template(stream, opaque=True)
-            if display_matrix is not None:
-                copy.set_display_matrix(display_matrix)
+            copy.codec_context.sample_aspect_ratio = info.sar
+            copy.codec_context.color_range = _COLOR_RANGE[info.color.color_range]
+            if muxer == "matroska" and info.frame_rate:  # MP4's is found from its table of timestamps
+                copy.codec_context.framerate = info.frame_rate
+            if info.display_matrix is not None:
+                copy.set_display_matrix(info.display_matrix)
             extradata = stream.codec_context.extradata
             codec = cast("Codec", stream.codec_context.codec.canonical_name)
             for packet in source.demux(stream):
@@ -154,12 +102,17 @@ def mux_command(
         time_range: the part that was coded; audio and subtitles are cut at packets.
         origin_s: time in the source that becomes 0.
     """
-    before = {}
+    before = {"itsoffset": f"{float(-origin_s):.6f}"} if origin_s else {}
     if time_range is not None:
-        before = {"itsoffset": f"{float(-origin_s):.6f}", "ss": f"{float(time_range.start):.6f}"}
-    coded, rest = ffmpeg_python.input(str(video)), ffmpeg_python.input(str(source.path), **before)
+        before["ss"] = f"{float(time_range.start):.6f}"
+    film = str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
+    coded, rest = ffmpeg_python.input(str(video)), ffmpeg_python.input(film, **before)
+    uncut = rest if time_range is None else ffmpeg_python.input(film)  # cover art lies before most ranges
     mapped = [stream for stream in plan.kept if stream.index not in covers]
-    inputs = [coded["v:0"] if s.index == source.stream_index else rest[str(s.index)] for s in mapped]
+    inputs = [
+        coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
+        for s in mapped
+    ]
     inputs.append(rest["v:9999?"])  # matches nothing: makes the source an input even when only its tags are copied
     options = {"c": "copy", "f": plan.muxer, **_muxer_options(plan)}
     if time_range is not None and time_range.end is not None:
@@ -168,8 +121,10 @@ def mux_command(
     output = output.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     command: list[str] = output.compile(cmd=ffmpeg.path)
     # What follows depends on the order in which ffmpeg-python puts the inputs, or repeats an option, which it cannot.
-    files = [word for option, word in pairwise(command) if option == "-i"]
-    tags = _tag_options(source, plan, identity, mapped, covers, origin=files.index(str(source.path)))
+    files = [at + 1 for at, word in enumerate(command) if word == "-i"]
+    cut = time_range is not None
+    origin = next(i for i, at in enumerate(files) if command[at] == film and (command[at - 3] == "-ss") == cut)
+    tags = _tag_options(source, plan, identity, mapped, covers, origin=origin)
     if time_range is not None:
         tags += ["-copypriorss", "0"]
     place = len(command) - 1 - command[::-1].index(str(path))
@@ -195,6 +150,8 @@ def _tag_options(
         words += [f"-map_metadata:s:{position}", "-1" if is_coded else f"{origin}:s:{stream.index}"]
         if is_coded:
             words += _options(f"metadata:s:{position}", _tags(stream.metadata, source, plan))
+        elif "name" in stream.metadata:
+            words += _options(f"metadata:s:{position}", [f"title={_title(stream.metadata)}", "name="])
     for position, (index, file) in enumerate(covers.items(), start=len(mapped)):
         words += ["-attach", str(file), *_options(f"metadata:s:{position}", _cover_tags(source.streams[index]))]
     return words
@@ -205,14 +162,21 @@ def _options(name: str, values: list[str]) -> list[str]:
 
 
 def _tags(metadata: dict[str, str], source: Source, plan: OutputPlan) -> list[str]:
-    tags = {key: value for key, value in metadata.items() if not _STALE_TAGS.match(key)}
+    tags = {key: value for key, value in metadata.items() if not STALE_TAGS.match(key)}
+    if tags.pop("name", None) is not None:
+        tags["title"] = _title(metadata)
     if plan.muxer in ("mp4", "mov") and "timecode" in source.metadata:
         tags.setdefault("timecode", source.metadata["timecode"])
     return [f"{key}={value}" for key, value in tags.items()]
 
 
+def _title(metadata: dict[str, str]) -> str:
+    """The title of a stream; MP4's demuxer calls it name, its muxer title."""
+    return metadata.get("title", metadata["name"])
+
+
 def _global_tags(source: Source, plan: OutputPlan, identity: Identity | None) -> list[str]:
-    removed = [key for key in source.metadata if _STALE_TAGS.match(key)]
+    removed = [key for key in source.metadata if STALE_TAGS.match(key)]
     if plan.muxer in ("mp4", "mov") and "timecode" in source.metadata:
         removed.append("timecode")  # it would ask for a timecode track beside the cover art too
     tags = [f"{key}=" for key in removed if key.upper() != TAG or identity is None]
@@ -232,9 +196,10 @@ def _muxer_options(plan: OutputPlan) -> dict[str, str]:
 
 
 def _cover_tags(stream: StreamInfo) -> list[str]:
-    mime = "image/png" if stream.codec == "png" else "image/jpeg"
-    tags = {"mimetype": mime, **{key.lower(): value for key, value in stream.metadata.items()}}
-    return [f"{key}={value}" for key, value in tags.items() if not _STALE_TAGS.match(key)]
+    kind, extension = ("png", "png") if stream.codec == "png" else ("jpeg", "jpg")
+    tags = {"mimetype": f"image/{kind}", "filename": f"cover.{extension}"}
+    tags |= {key.lower(): value for key, value in stream.metadata.items()}
+    return [f"{key}={value}" for key, value in tags.items() if not STALE_TAGS.match(key)]
 
 
 def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[int, Path]:
@@ -243,7 +208,7 @@ def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[
     if plan.muxer not in ("matroska", "webm") or not covers:
         return {}
     files: dict[int, Path] = {}
-    with av.open(str(source.path)) as container:
+    with open_container(source.path) as container:
         wanted = [container.streams[stream.index] for stream in covers]
         for packet in container.demux(wanted):
             index = packet.stream_index
@@ -290,7 +255,8 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
             if worst > tolerance:
                 raise EncodeError(f"timestamps in the output are off by up to {float(worst):.6f} s")
             container.seek(last_key, stream=stream, backward=True)
-            if not any(True for _ in container.decode(stream)):
+            stream.thread_type = "AUTO"
+            if max((f.pts for f in container.decode(stream) if f.pts is not None), default=None) != found[-1]:
                 raise EncodeError("the end of the output does not decode")
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"the output cannot be read back: {getattr(error, 'strerror', None) or error}") from error

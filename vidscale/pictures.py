@@ -10,10 +10,12 @@ import av
 import numpy as np
 
 from vidscale.errors import ConfigError
-from vidscale.frames import Frame, PixelFormat, Plane
+from vidscale.frames import Frame, PixelFormat, Plane, VideoInfo
 from vidscale.probe import Source
 from vidscale.threads import Clock
 
+# Parts of red and blue in luma, by matrix.
+_LUMA_WEIGHTS: dict[str | None, tuple[float, float]] = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593)}
 _PICT_TYPES = {1: "I", 2: "P", 3: "B", 4: "S", 5: "I", 6: "P", 7: "B"}
 
 
@@ -36,7 +38,7 @@ def to_frames(
     pictures: Iterator[tuple[Picture, int]], source: Source, interlaced: str, clock: Clock
 ) -> Iterator[Frame]:
     """Frames of decoded pictures, one for one: planar YUV as views on the decoder's memory, anything else, and what is
-    to be deinterlaced, through a filter graph first.
+    to be deinterlaced, through a filter graph first; RGB is converted here.
 
     Args:
         pictures: each with its timestamp in the output, in units of the source's time base.
@@ -64,8 +66,9 @@ def to_frames(
 
 
 def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) -> Frame:
+    planes = _planes(pixels, source.video.format)
     return Frame(
-        planes=_planes(pixels, source.video.format),
+        planes=_yuv_of_gbr(planes, source.video) if source.is_rgb else planes,
         format=source.video.format,
         pts=pts,
         time_base=source.video.time_base,
@@ -80,11 +83,9 @@ def _filters(source: Source, interlaced: str) -> list[tuple[str, str]]:
     filters = []
     if interlaced == "bwdif":
         filters.append(("bwdif", "mode=send_frame:deint=interlaced"))
-    if source.pix_fmt.replace("yuvj", "yuv") != source.video.format.name:
-        if source.is_rgb:
-            matrix = source.video.color.matrix
-            filters.append(("scale", f"out_color_matrix={matrix}:out_range=tv:flags=accurate_rnd+full_chroma_int"))
-        filters.append(("format", source.video.format.name))
+    planar = source.video.format.name.replace("yuv444p", "gbrp") if source.is_rgb else source.video.format.name
+    if source.pix_fmt.replace("yuvj", "yuv") != planar:
+        filters.append(("format", planar))  # repacks
     return filters
 
 
@@ -125,3 +126,20 @@ def _planes(frame: av.VideoFrame, pixel_format: PixelFormat) -> tuple[Plane, ...
         rows = np.frombuffer(cast("Any", plane), dtype=dtype).reshape(-1, plane.line_size // dtype.itemsize)
         planes.append(rows[:height, :width])
     return tuple(planes)
+
+
+def _yuv_of_gbr(planes: tuple[Plane, ...], video: VideoInfo) -> tuple[Plane, ...]:
+    """Limited-range Y, U, V of full-range G, B, R (ITU-R BT.709, BT.2020: quantization), rounded half up.
+
+    Not by swscale, which takes 10 and 12 bit for 8 bit with zeros behind: white comes out 3 and 11 codes too bright.
+    """
+    kr, kb = _LUMA_WEIGHTS[video.color.matrix]
+    luma = np.array([1 - kr - kb, kb, kr])
+    blue, red = np.eye(3)[1:]
+    matrix = np.stack([219 * luma, 112 * (blue - luma) / (1 - kb), 112 * (red - luma) / (1 - kr)])
+    unit = 1 << (video.format.bit_depth - 8)
+    matrix *= unit / video.format.peak
+    offset = np.array([[16], [128], [128]]) * unit + 0.5
+    gbr = np.stack([plane.ravel() for plane in planes]).astype(np.float32)
+    codes = matrix.astype(np.float32) @ gbr + offset.astype(np.float32)
+    return tuple(codes.astype(video.format.dtype).reshape(3, *planes[0].shape))

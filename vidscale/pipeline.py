@@ -17,12 +17,13 @@ from vidscale.downscale import downscale
 from vidscale.encode import encode_frames
 from vidscale.errors import DecodeError
 from vidscale.frames import Frame
-from vidscale.mux import check_output, mux, partial_files, save_covers, sign
+from vidscale.mux import check_output, mux, save_covers, sign
 from vidscale.planning import DecodePlan, EncodePlan
 from vidscale.probe import Source
 from vidscale.progress import Progress
 from vidscale.restore import restored_frames
 from vidscale.threads import Clock, Prefetch, queue_depth
+from vidscale.workspace import partial_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "downscale", "encode"))
     video = plan.source.video
     siting, settings = video.color.siting, plan.settings
-    with partial_files(plan.output.path, overwrite=settings.overwrite) as workspace:
+    with partial_files(plan.output.path, source=plan.source.path, overwrite=settings.overwrite) as workspace:
         progress.start("encoding", expected_frames(plan.source, settings.range))
         decoded = decode_frames(
             plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
@@ -73,14 +74,13 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
                 command=plan.encode_command(file),
                 path=file,
                 clock=clocks[2],
-                shift_s=plan.shift_s,
             )
-        notes = _reading_notes(plan.source, log)
+        notes = log.notes(plan.source.path)
         if log.damaged and settings.strict:
             raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
         signed = workspace.file("signed.mp4")
-        sign(encoded.path, signed, plan.identity, video.display_matrix)
+        sign(encoded.path, signed, plan.identity, video)
         encoded.path.unlink()
         covers = save_covers(plan.source, plan.output, workspace)
         mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
@@ -98,7 +98,8 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
     progress = progress or Progress()
     log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "upscale", "encode"))
     info = plan.small.restored
-    with partial_files(plan.output.path, overwrite=plan.settings.overwrite) as workspace:
+    source, target = plan.small.source, plan.output.path
+    with partial_files(target, source=source.path, overwrite=plan.settings.overwrite) as workspace:
         progress.start("restoring", expected_frames(plan.small.source, None))
         frames = restored_frames(plan.small, log=log, decoding=clocks[0], upscaling=clocks[1])
         with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as restored:
@@ -109,17 +110,16 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
                 command=plan.encode_command(file),
                 path=file,
                 clock=clocks[2],
-                shift_s=plan.shift_s,
             )
-        notes = _reading_notes(plan.small.source, log)
+        notes = log.notes(source.path)
         if log.damaged and plan.settings.strict:
             raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
         signed = workspace.file(f"signed{file.suffix}")
-        sign(encoded.path, signed, None, info.display_matrix)
+        sign(encoded.path, signed, None, info)
         encoded.path.unlink()
-        source = plan.small.source
-        mux(plan.mux_command(signed, workspace.result, covers=save_covers(source, plan.output, workspace)))
+        covers = save_covers(source, plan.output, workspace)
+        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
         position = plan.output.position(source.stream_index)
         check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
@@ -143,18 +143,3 @@ def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
     if time_range is not None:
         start, end = time_range.start, min(end, time_range.end or end)
     return max(1, round((end - start) * video.frame_rate))
-
-
-def _reading_notes(source: Source, log: ReadLog) -> tuple[str, ...]:
-    notes = []
-    if log.unreadable:
-        notes.append(f"{log.unreadable} frames of {source.path.name} were unreadable")
-    if log.truncated_at_s is not None:
-        notes.append(f"{source.path.name} breaks off at {float(log.truncated_at_s):.2f} s: what is there was coded")
-    if log.concealed:
-        notes.append(
-            f"{log.concealed} frames of {source.path.name} are damaged, as well as the decoder could mend them"
-        )
-    if log.timestamps_made:
-        notes.append(f"{log.timestamps_made} frames had no timestamp and got one from the frame rate")
-    return tuple(notes)

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import floor
 from pathlib import Path
 
 from vidscale.config import DecodeSettings, EncodeSettings, SourceSettings
 from vidscale.containers import OutputPlan, plan_output
 from vidscale.encode import encode_command, lossless_command
-from vidscale.encoders import ENCODERS
+from vidscale.encoders import ENCODERS, Encoder
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.frames import VideoInfo
@@ -16,10 +15,10 @@ from vidscale.geometry import Geometry, scale_text
 from vidscale.identity import Identity
 from vidscale.models.pairs import Pair, find_pair
 from vidscale.mux import mux_command
-from vidscale.nut import seconds_to_shift
 from vidscale.probe import Source, probe
 from vidscale.restore import SmallFile, open_small
 from vidscale.versions import versions
+from vidscale.workspace import check_folder, check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,6 @@ class EncodePlan:
         return replace(self.source.video, width=self.geometry.coded_width, height=self.geometry.coded_height)
 
     @property
-    def shift_s(self) -> int:
-        """Whole seconds by which the encoder's pipe runs late, so that no timestamp in it is negative."""
-        return 0 if self.settings.range else shift_of(self.source)
-
-    @property
     def report_dir(self) -> Path:
         """Where the report goes."""
         return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
@@ -68,7 +62,7 @@ class EncodePlan:
 
     def encode_command(self, video: Path) -> list[str]:
         """The encoding command line."""
-        return encode_command(self.ffmpeg, self.settings, self.small, video, shift_s=self.shift_s)
+        return encode_command(self.ffmpeg, self.settings, self.small, video)
 
     def mux_command(
         self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
@@ -108,8 +102,8 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
     stem = f"{path.stem}.vs{scale_text(settings.scale)}"
     target = plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
-    _check_target(path, target.path, overwrite=settings.overwrite)
-    return EncodePlan(
+    check_target(target.path, source=path, overwrite=settings.overwrite)
+    plan = EncodePlan(
         settings=settings,
         source=source,
         ffmpeg=ffmpeg,
@@ -119,6 +113,9 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
         identity=_identity(source, pair, geometry, settings),
         notes=_notes(source, target, settings),
     )
+    if settings.report:
+        check_folder(plan.report_dir)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +135,16 @@ class DecodePlan:
             return ENCODERS[self.settings.codec].codec
         return "ffv1" if self.output.muxer == "matroska" else "h264"
 
-    @property
-    def shift_s(self) -> int:
-        """As in `EncodePlan`."""
-        return shift_of(self.small.source)
-
     def encode_command(self, video: Path) -> list[str]:
         """The encoding command line."""
         info = self.small.restored
         if self.settings.lossless:
-            return lossless_command(self.ffmpeg, info, video, codec=self.codec, shift_s=self.shift_s)
-        return encode_command(self.ffmpeg, self.settings, info, video, shift_s=self.shift_s)
+            return lossless_command(self.ffmpeg, info, video, codec=self.codec)
+        return encode_command(self.ffmpeg, self.settings, info, video)
 
-    def mux_command(self, video: Path, path: Path, *, covers: dict[int, Path] | None = None) -> list[str]:
+    def mux_command(
+        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+    ) -> list[str]:
         """The command line that joins the restored video with the small file's other streams."""
         return mux_command(
             self.ffmpeg,
@@ -160,6 +154,7 @@ class DecodePlan:
             identity=None,
             path=path,
             covers=covers or {},
+            origin_s=origin_s,
         )
 
     def commands(self) -> list[list[str]]:
@@ -178,11 +173,10 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     requested = output or (path.with_name(f"{stem}.mkv") if settings.lossless else None)
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
-    _check_target(path, target.path, overwrite=settings.overwrite)
+    check_target(target.path, source=path, overwrite=settings.overwrite)
     plan = DecodePlan(settings, small, ffmpeg, target, _loss_notes(small.source, target, settings.strict))
-    if not settings.lossless:
-        encoder.check(small.restored.format, small.restored.height, small.restored.width)
-        _check_even(encoder.coded_size(small.restored.height, small.restored.width, small.restored.format), small)
+    if plan.codec != "ffv1":
+        _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
     return plan
 
 
@@ -192,14 +186,6 @@ def _check_interlaced(source: Source, settings: SourceSettings) -> None:
             f"{source.path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore codes it "
             "as it is, for sources that are flagged by mistake"
         )
-
-
-def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
-    if target.exists():
-        if target.samefile(source):
-            raise ConfigError(f"{target} is the input; choose another output")
-        if not overwrite:
-            raise ConfigError(f"{target} exists; -y replaces it")
 
 
 def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> Identity:
@@ -214,6 +200,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
         crf=settings.crf,
         codec=ENCODERS[settings.codec].codec,
         time_base=str(source.video.time_base),
+        chroma_location=source.video.color.chroma_location,
         tool=f"vidscale {versions()['vidscale']}",
     )
 
@@ -239,17 +226,16 @@ def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, 
     return tuple(notes)
 
 
-def shift_of(source: Source) -> int:
-    """Seconds to add to the timestamps of a source so that none is negative."""
-    first = min(Fraction(0), source.start_s) / source.video.time_base
-    return seconds_to_shift(floor(first), source.video.time_base)
-
-
 def _source_stem(path: Path, small: SmallFile) -> str:
     return path.stem.removesuffix(f".vs{scale_text(small.geometry.scale)}")
 
 
-def _check_even(coded: tuple[int, int], small: SmallFile) -> None:
-    if coded != (small.restored.height, small.restored.width):
-        size = f"{small.restored.width}x{small.restored.height}"
-        raise ConfigError(f"{size} {small.restored.format.name} cannot be coded exactly; use --lossless or --y4m")
+def _check_codable(small: SmallFile, encoder: Encoder, *, lossless: bool) -> None:
+    """Raises ConfigError when the encoder cannot code the restored pictures at exactly their size."""
+    height, width, pixel_format = small.restored.height, small.restored.width, small.restored.format
+    if lossless and not encoder.takes(pixel_format):
+        raise ConfigError(f"lossless H.264 cannot hold {pixel_format.name}; write Matroska, which holds FFV1")
+    encoder.check(pixel_format, height, width)
+    if encoder.coded_size(height, width, pixel_format) != (height, width):
+        remedy = "write Matroska, which holds FFV1" if lossless else "use --lossless or --y4m"
+        raise ConfigError(f"{width}x{height} {pixel_format.name} cannot be coded exactly; {remedy}")

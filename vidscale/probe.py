@@ -1,6 +1,7 @@
 """What a file holds, found out before any work starts."""
 
 import contextlib
+import os
 import re
 import struct
 import subprocess
@@ -15,6 +16,7 @@ from av.sidedata.sidedata import Type as SideData
 from vidscale import h273
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.frames import Chroma, Color, ContentLight, MasteringDisplay, PixelFormat, Siting, VideoInfo
+from vidscale.processes import captured
 
 _PROBED_FRAMES = 4  # side data such as captions starts with the first pictures
 _LOST_SIDE_DATA = {
@@ -105,16 +107,22 @@ class Source:
 
 def open_container(path: Path) -> av.container.InputContainer:
     """Opens a media file; DecodeError with one clear line when that fails."""
-    if path.is_dir():
-        raise DecodeError(f"{path} is a directory")
     try:
-        if path.exists() and path.is_file() and path.stat().st_size == 0:
+        if path.is_dir():
+            raise DecodeError(f"{path} is a directory")
+        if path.exists() and not path.is_file():
+            raise DecodeError(f"{path} is not a regular file, and it is read more than once")
+        if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
+    except UnicodeEncodeError:
+        raise DecodeError(f"{os.fsencode(path)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except FileNotFoundError:
         raise DecodeError(f"{path} does not exist") from None
     except PermissionError:
         raise DecodeError(f"{path} cannot be read: permission denied") from None
+    except av.error.EOFError:
+        raise DecodeError(f"{path} ends within its header") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
@@ -143,6 +151,8 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         if stream >= len(video):
             raise DecodeError(f"{path} has {len(video)} video stream(s), there is no v:{stream}")
         index = video[stream].index
+        if video[stream].metadata.get("alpha_mode") == "1":  # VP8 and VP9 keep it beside the pictures
+            raise _alpha_error("alpha_mode 1")
         chosen = cast("av.VideoStream", container.streams[index])
         frames = _first_frames(path, container, chosen)
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
@@ -242,7 +252,7 @@ def target_format(pixel_format: av.VideoFormat) -> PixelFormat:
         return PixelFormat("444", 8)
     components = pixel_format.components
     if any(component.is_alpha for component in components):
-        raise ConfigError(f"the source has an alpha channel ({name}), which H.264, H.265 and AV1 cannot hold here")
+        raise _alpha_error(name)
     depth = components[0].bits
     if pixel_format.is_rgb:
         chroma: Chroma = "444"
@@ -279,6 +289,10 @@ def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color
         transfer=word(h273.TRANSFER, frame.color_trc, context.color_trc),
         chroma_location=location,
     )
+
+
+def _alpha_error(where: str) -> ConfigError:
+    return ConfigError(f"the source has an alpha channel ({where}), which H.264, H.265 and AV1 cannot hold here")
 
 
 def _display_matrix(data: bytes | None) -> tuple[int, ...] | None:
@@ -319,7 +333,7 @@ def _described(path: Path, ffmpeg: str) -> str:
     """What ffmpeg prints of a file; it names some things that PyAV does not."""
     try:
         command = [ffmpeg, "-hide_banner", "-nostdin", "-v", "verbose", "-i", str(path.absolute())]
-        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        result = captured(command, timeout_s=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stderr.decode(errors="replace")

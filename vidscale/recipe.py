@@ -7,20 +7,25 @@ A recipe has a ``description`` and either
   words ``{input}``, ``{output}`` and ``{ffmpeg}`` are replaced; the program ``vidscale`` is this one.
 """
 
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidscale.errors import ConfigError, EncodeError
-from vidscale.mux import partial_files
+from vidscale import processes
+from vidscale.errors import ConfigError, EncodeError, UsageError
+from vidscale.workspace import partial_files
 
 Command = Literal["encode", "decode", "pipe"]
+
+_PLACEHOLDER = re.compile(r"\{(input|output|ffmpeg)\}")
+_STDERR = 2
 
 
 class Recipe(BaseModel):
@@ -63,69 +68,58 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` texts as a layer of settings; ConfigError for a text without ``=``."""
+    """``key=value`` texts as a layer of settings; UsageError for a text without ``=``."""
     layer: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {text!r} is not key=value")
+            raise UsageError(f"--set {text!r} is not key=value")
         layer[key.strip()] = value.strip()
     return layer
-
-
-@dataclass(slots=True)
-class _Chain:
-    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-
-    def kill(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
 
 
 def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwrite: bool) -> None:
     """Runs the stages of a pipe side by side; the output gets its name when all of them ended well.
 
     Raises:
+        ConfigError: the output cannot be written.
         EncodeError: a stage failed; the message names it.
     """
-    with partial_files(output, overwrite=overwrite) as workspace:
-        words = {"input": str(source), "output": str(workspace.result), "ffmpeg": ffmpeg}
+    with partial_files(output, source=source, overwrite=overwrite) as workspace:
+        words = {"input": str(source.absolute()), "output": str(workspace.result), "ffmpeg": ffmpeg}
         commands = [_command(stage, words) for stage in recipe.stages]
-        chain = _Chain()
-        try:
-            _start(chain, commands)
-            codes = [process.wait() for process in chain.processes]
-        finally:
-            chain.kill()
+        with ExitStack() as stack:
+            codes = [process.wait() for process in _chain(commands, stack)]
         for command, code in reversed(list(zip(commands, codes, strict=True))):
             if code:
                 raise EncodeError(f"{Path(command[0]).name} ended with status {code}", cmd=command, returncode=code)
+        if not workspace.result.exists():
+            raise EncodeError("no stage of the pipe wrote {output}")
 
 
-def _start(chain: _Chain, commands: Sequence[Sequence[str]]) -> None:
-    previous = None
-    for position, command in enumerate(commands):
-        last = position == len(commands) - 1
+def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subprocess.Popen[bytes]"]:
+    """Starts the commands, each reading what the one before it writes; the stack ends those that still run."""
+    chain: list[subprocess.Popen[bytes]] = []
+    for command in commands:
+        previous = chain[-1].stdout if chain else None
+        last = len(chain) == len(commands) - 1
         try:
-            process = subprocess.Popen(
+            process = processes.start(
                 command,
                 stdin=subprocess.DEVNULL if previous is None else previous,
-                stdout=sys.stderr.fileno() if last else subprocess.PIPE,
+                stdout=_STDERR if last else subprocess.PIPE,
             )
         except OSError as error:
             raise EncodeError(f"cannot start {command[0]}: {error.strerror or error}", cmd=command) from error
+        stack.callback(processes.end, process)
+        if process.stdout is not None:
+            stack.callback(process.stdout.close)
         if previous is not None:
             previous.close()  # the next stage holds it; ours would hide that its reader went away
-        previous = process.stdout
-        chain.processes.append(process)
+        chain.append(process)
+    return chain
 
 
 def _command(stage: Sequence[str], words: Mapping[str, str]) -> list[str]:
-    filled = []
-    for word in stage:
-        for name, value in words.items():
-            word = word.replace("{" + name + "}", value)
-        filled.append(word)
+    filled = [_PLACEHOLDER.sub(lambda match: words[match[1]], word) for word in stage]
     return [sys.executable, "-m", "vidscale", *filled[1:]] if stage[0] == "vidscale" else filled

@@ -27,11 +27,18 @@ _DIGITS = {"pts_s": 9, "bitrate_kbps": 3, "psnr_y": 4, "psnr_u": 4, "psnr_v": 4,
 
 
 def write_report(report: Report, directory: Path) -> None:
-    """Writes report.json, frames.csv and index.html into `directory`, which is created where it is missing."""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(report, directory / "report.json")
-    write_csv(report, directory / "frames.csv")
-    write_html(report, directory / "index.html")
+    """Writes report.json, frames.csv and index.html into `directory`, which is created where it is missing.
+
+    Raises:
+        VidscaleError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(report, directory / "report.json")
+        write_csv(report, directory / "frames.csv")
+        write_html(report, directory / "index.html")
+    except OSError as exc:
+        raise VidscaleError(f"the report {directory} cannot be written: {exc.strerror or exc}") from exc
 
 
 def write_html(report: Report, path: Path) -> None:

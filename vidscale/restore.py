@@ -1,7 +1,6 @@
 """A small file as a source of restored frames."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -17,7 +16,7 @@ from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry
 from vidscale.identity import Identity, extract, probe_identity
 from vidscale.models.pairs import Pair, find_pair
-from vidscale.probe import Source, probe
+from vidscale.probe import Source, open_container, probe
 from vidscale.threads import Clock, Prefetch, queue_depth
 from vidscale.upscale import upscale
 
@@ -64,7 +63,7 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFil
                 f"{path} was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out"
             )
     return SmallFile(
-        source=source,
+        source=_sited(source, identity),
         identity=identity,
         pair=_identified_pair(path, identity, settings.device),
         geometry=Geometry(
@@ -76,6 +75,13 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFil
         ),
         strength=settings.strength if identity.crf is None else float(identity.crf),
     )
+
+
+def _sited(source: Source, identity: Identity) -> Source:
+    """The source with the chroma location of the original: AV1 cannot say center, nor H.264 where it is in 4:2:2."""
+    color = source.video.color
+    color = replace(color, chroma_location=identity.chroma_location or color.chroma_location)
+    return replace(source, video=replace(source.video, color=color))
 
 
 def find_identity(path: Path) -> tuple[Identity | None, int]:
@@ -144,11 +150,14 @@ def _identity_check(small: SmallFile) -> Any:
     if identity is None or small.source.codec not in get_args(Codec):
         return None
     codec = cast("Codec", small.source.codec)
-    with closing(av.open(str(small.source.path))) as container:
+    with open_container(small.source.path) as container:
         extradata = cast("av.VideoStream", container.streams[small.source.stream_index]).codec_context.extradata
 
     def inspect(packet: "av.Packet[av.VideoStream]") -> None:
-        found = extract(memoryview(packet), codec=codec, extradata=extradata)
+        try:
+            found = extract(memoryview(packet), codec=codec, extradata=extradata)
+        except IdentityError as error:
+            raise IdentityError(f"{small.source.path}: {error}") from error
         if found is not None and _essence(found) != _essence(identity):
             at = f"{float(packet.pts * packet.time_base):.3f} s" if packet.pts is not None else "an unknown time"
             raise IdentityError(f"{small.source.path} is spliced from files made differently: it changes at {at}")

@@ -61,16 +61,17 @@ class Prefetch(Generic[T]):
 
     def _run(self) -> None:
         try:
-            for item in self._source:
-                if not self._put(item):
-                    break
+            try:
+                for item in self._source:
+                    if not self._put(item):
+                        break
+            finally:
+                close = getattr(self._source, "close", None)
+                if close is not None:
+                    close()
         except BaseException as error:  # handed to the consumer
             self._error = error
-        finally:
-            close = getattr(self._source, "close", None)
-            if close is not None:
-                close()
-            self._put(_END)
+        self._put(_END)
 
     def _put(self, item: object) -> bool:
         while not self._stop.is_set():
@@ -110,29 +111,43 @@ class Prefetch(Generic[T]):
         self.close()
 
 
-def run_interruptible(job: Callable[[], T], *, on_interrupt: Callable[[], None]) -> T:
+class Unfinished(BaseException):
+    """An interrupted job did not end in time: its thread still runs."""
+
+
+def run_interruptible(job: Callable[[], T], *, on_interrupt: Callable[[], None], grace_s: float = 1.0) -> T:
     """Runs a job in a thread while the main thread waits, so that a signal is answered at once.
 
-    ``on_interrupt`` is called when KeyboardInterrupt (or another exception of a signal handler) reaches the main
-    thread; it must make the job end soon. The exception is raised again when the job has ended, or after five seconds.
+    When KeyboardInterrupt (or another exception of a signal handler) reaches the main thread, ``on_interrupt`` is
+    called, again and again until the job has ended or ``grace_s`` seconds have passed; it must make the job end. Then
+    the exception is raised again.
+
+    Raises:
+        Unfinished: the job was interrupted and did not end in time.
     """
     result: list[T] = []
     failure: list[BaseException] = []
+    done = threading.Event()
 
     def target() -> None:
         try:
             result.append(job())
         except BaseException as error:  # raised again below
             failure.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=target, name="job", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(timeout=_POLL_S)
+        threading.Thread(target=target, name="job", daemon=True).start()
+        while not done.wait(_POLL_S):
+            pass
     except BaseException:
+        deadline = time.monotonic() + grace_s
         on_interrupt()
-        thread.join(timeout=5)
+        while not done.wait(_POLL_S) and time.monotonic() < deadline:
+            on_interrupt()
+        if not done.is_set():
+            raise Unfinished from None
         raise
     if failure:
         raise failure[0]

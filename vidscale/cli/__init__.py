@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from vidscale.cli import decode, doctor, encode, measure, run, stage
+from vidscale.cli import decode, doctor, encode, measure, models, run, stage
 
 app = typer.Typer(
     name="vidscale",
@@ -19,6 +19,7 @@ app.command("decode")(decode.decode)
 app.command("play")(decode.play)
 app.command("measure")(measure.measure)
 app.add_typer(stage.app, name="stage")
+app.add_typer(models.app, name="models")
 app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
 

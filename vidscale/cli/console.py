@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -28,11 +30,18 @@ class Interrupted(BaseException):
 
 
 class Console(Progress):
-    """Draws progress as a bar on a terminal, as a line now and then elsewhere, not at all when quiet."""
+    """Draws progress as a bar on a terminal, as a line now and then elsewhere, not at all when quiet.
+
+    Attributes:
+        quiet: draws nothing.
+        interrupted: makes the job end at the next frame.
+        finished: what is complete and stays when the job is interrupted now, in words.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.interrupted = False
+        self.finished = ""
         self._is_terminal = sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
@@ -106,46 +115,77 @@ class Console(Progress):
 def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     """Runs a command's work: errors become one line and exit code 1, Ctrl-C and SIGTERM end it at once.
 
-    ``job`` runs in a thread; when it is interrupted every ffmpeg it started is killed and its temporary files go.
+    ``job`` runs in a thread; when it is interrupted every process it started is killed and its temporary files go.
     """
     from vidscale.errors import VidscaleError
-    from vidscale.ffmpeg import kill_all
-    from vidscale.threads import run_interruptible
+    from vidscale.threads import Unfinished, run_interruptible
 
     console = Console(quiet=quiet)
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("libav").setLevel(logging.CRITICAL)
+    with _ending_by_signals(console):
+        try:
+            return run_interruptible(lambda: job(console), on_interrupt=lambda: _stop(console))
+        except (KeyboardInterrupt, Interrupted):
+            _say_interrupted(console)
+            raise typer.Exit(130) from None
+        except Unfinished:
+            _say_interrupted(console)
+            sys.stdout.flush()
+            os._exit(130)  # an orderly end would wait for what the job's thread holds
+        except VidscaleError as error:
+            console.close()
+            fail(error)
+        except MemoryError:
+            console.close()
+            fail("out of memory")
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # who reads our output and has seen enough ends it quietly
+            raise
+        except Exception as error:
+            if logging.getLogger().isEnabledFor(logging.DEBUG):
+                raise
+            console.close()
+            fail(f"internal error, {type(error).__name__}: {error} (vidscale --debug shows where; please report it)")
+        finally:
+            console.close()
 
-    def stop() -> None:
-        console.interrupted = True
-        kill_all()
 
-    def on_term(number: int, frame: FrameType | None) -> None:
+@contextmanager
+def _ending_by_signals(console: Console) -> Iterator[None]:
+    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program as Ctrl-C does."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, on_term)
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for name in names if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN]
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
     try:
-        return run_interruptible(lambda: job(console), on_interrupt=stop)
-    except (KeyboardInterrupt, Interrupted):
-        console.close()
-        if not quiet:
-            typer.echo("interrupted: nothing was written", err=True)
-        raise typer.Exit(130) from None
-    except VidscaleError as error:
-        console.close()
-        fail(error)
-    except MemoryError:
-        console.close()
-        fail("out of memory")
-    except (typer.Exit, typer.Abort):
-        raise
-    except Exception as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            raise
-        console.close()
-        fail(f"internal error, {type(error).__name__}: {error} (vidscale --debug shows where; please report it)")
+        yield
     finally:
-        console.close()
+        for number, handler in () if console.interrupted else before.items():  # else the program is about to end
+            signal.signal(number, handler)
+
+
+def _stop(console: Console) -> None:
+    """Makes the job end: it is told so at the next frame, and the processes that it waits for end now."""
+    from vidscale.processes import kill_all
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a second Ctrl-C must not disturb the tidying up
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    console.interrupted = True
+    kill_all()
+
+
+def _say_interrupted(console: Console) -> None:
+    from vidscale.workspace import discard_all
+
+    discard_all()
+    console.close()
+    if not console.quiet:
+        typer.echo(f"interrupted{': ' + console.finished if console.finished else ''}", err=True)
 
 
 def fail(error: object) -> NoReturn:

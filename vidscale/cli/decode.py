@@ -16,6 +16,7 @@ from vidscale.cli.options import said
 
 if TYPE_CHECKING:
     from vidscale.config import DecodeSettings
+    from vidscale.restore import SmallFile
 
 _PLAYERS = {
     "mpv": ["mpv", "--no-terminal", "-"],
@@ -72,7 +73,7 @@ def decode(
 
         settings = DecodeSettings.resolve(said_options)
         if y4m or output == "-":
-            _to_y4m(source, output, settings, console)
+            _to_y4m(source, output or "-", settings, console, dry_run=dry_run)
             return
         target = None if output is None else Path(output)
         decode_movie(source, target, settings, console, dry_run=dry_run, json_output=json_output)
@@ -130,32 +131,54 @@ def decode_movie(
         typer.echo(f"{name}: {outcome.frames} frames, {info.width}x{info.height}, restored by {plan.small.pair.name}")
 
 
-def _to_y4m(source: Path, output: str | None, settings: "DecodeSettings", console: Console) -> None:
-    from vidscale.mux import partial_files
+def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Console, *, dry_run: bool) -> None:
+    from vidscale.workspace import check_target, partial_files
 
-    if output is None or output == "-":
-        with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
-            _write_y4m(source, sys.stdout.buffer, settings, console)
+    small, target = _open(source, settings), Path(output)
+    if dry_run:
+        if output != "-":
+            check_target(target, source=source, overwrite=settings.overwrite)
+        typer.echo(f"pair = {small.pair.name}\noutput = {output}")
         return
-    with partial_files(Path(output), overwrite=settings.overwrite) as workspace, workspace.result.open("wb") as file:
-        _write_y4m(source, file, settings, console)
+    if output == "-":
+        with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
+            _write_y4m(small, sys.stdout.buffer, console, strict=settings.strict)
+        return
+    with (
+        partial_files(target, source=source, overwrite=settings.overwrite) as workspace,
+        workspace.result.open("wb") as file,
+    ):
+        _write_y4m(small, file, console, strict=settings.strict)
 
 
-def _write_y4m(source: Path, sink: IO[bytes], settings: "DecodeSettings", console: Console) -> None:
-    from vidscale.decode import ReadLog
+def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
     from vidscale.ffmpeg import find_ffmpeg
+    from vidscale.restore import open_small
+
+    return open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+
+
+def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> None:
+    from vidscale.decode import ReadLog
+    from vidscale.errors import DecodeError
     from vidscale.pipeline import expected_frames
-    from vidscale.restore import open_small, restored_frames
-    from vidscale.threads import Clock
+    from vidscale.restore import restored_frames
+    from vidscale.threads import Clock, Prefetch, queue_depth
     from vidscale.y4m import Y4mWriter
 
-    small = open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+    log, info = ReadLog(), small.restored
     console.start("restoring", expected_frames(small.source, None))
-    frames = restored_frames(small, log=ReadLog(), decoding=Clock("decode"), upscaling=Clock("upscale"))
-    with Y4mWriter(sink, small.restored) as writer:
-        for frame in frames:
+    frames = restored_frames(small, log=log, decoding=Clock("decode"), upscaling=Clock("upscale"))
+    depth = queue_depth(info.format.frame_bytes(info.height, info.width))
+    with Prefetch(frames, depth) as restored, Y4mWriter(sink, info) as writer:
+        for frame in restored:
             writer.write(frame)
             console.advance()
+    notes = log.notes(small.source.path)
+    if log.damaged and strict:
+        raise DecodeError(f"{small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+    for note in notes:
+        console.note(note)
 
 
 def play(
@@ -179,7 +202,7 @@ def play(
             try:
                 with contextlib.suppress(BrokenPipeError):  # the window was closed
                     if process.stdin is not None:
-                        _write_y4m(source, process.stdin, settings, console)
+                        _write_y4m(_open(source, settings), process.stdin, console)
             finally:
                 with contextlib.suppress(BrokenPipeError):
                     if process.stdin is not None:

@@ -15,7 +15,7 @@ def doctor(ffmpeg: options.Ffmpeg = None, json_output: options.Json = False) -> 
         findings = diagnose(ffmpeg)
         for finding in findings:
             if json_output:
-                emit({"check": finding.check, "ok": finding.ok, "detail": finding.detail})
+                emit({"event": "checked", "check": finding.check, "ok": finding.ok, "detail": finding.detail})
             else:
                 typer.echo(f"{'ok  ' if finding.ok else 'MISS'}  {finding.check:<22} {finding.detail}")
         if not all(finding.ok or finding.optional for finding in findings):

@@ -35,7 +35,9 @@ def encode(
     report: Annotated[
         bool | None, typer.Option("--report/--no-report", help="Restore and measure afterwards.", show_default="report")
     ] = None,
-    report_dir: Annotated[Path | None, typer.Option("--report-dir", help="Where the report goes.")] = None,
+    report_dir: Annotated[
+        Path | None, typer.Option("--report-dir", help="Where the report goes.", readable=False)
+    ] = None,
     encoder_params: options.Params = None,
     interlaced: Annotated[
         str | None,
@@ -110,6 +112,7 @@ def encode_movie(
     outcome = run_encode(plan, console)
     for note in outcome.notes:
         console.note(note)
+    console.finished = f"{show_path(outcome.path)} is complete, its report is not"
     report = _measured(plan, outcome, console, started) if settings.report else None
     console.close()
     _tell(plan, outcome, report, console, started, json_output=json_output)

@@ -11,9 +11,13 @@ from vidscale.cli.options import said
 
 
 def measure(
-    ref: Annotated[Path, typer.Argument(help="The source.", show_default=False)],
-    dist: Annotated[Path, typer.Argument(help="What was made of it; a small file is restored first.")],
-    report_dir: Annotated[Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.")] = None,
+    ref: Annotated[Path, typer.Argument(help="The source.", show_default=False, readable=False)],
+    dist: Annotated[
+        Path, typer.Argument(help="What was made of it; a small file is restored first.", readable=False)
+    ],
+    report_dir: Annotated[
+        Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.", readable=False)
+    ] = None,
     ssim: options.Ssim = None,
     vmaf: options.Vmaf = False,
     xpsnr: options.Xpsnr = False,
@@ -28,16 +32,23 @@ def measure(
         from vidscale.evaluation import evaluate_files
         from vidscale.report_files import totals_record, write_report
         from vidscale.report_totals import summary_lines
+        from vidscale.workspace import check_folder
 
         settings = MeasureSettings.resolve({"ssim": ssim, "vmaf": said(vmaf), "xpsnr": said(xpsnr)})
+        if report_dir is not None:
+            check_folder(report_dir)
         report = evaluate_files(ref, dist, settings, ffmpeg=ffmpeg, progress=console)
         if report_dir is not None:
             write_report(report, report_dir)
         console.close()
+        for note in report.notes:
+            console.note(note)
         if json_output:
             report_path = str(report_dir) if report_dir else None
             emit({"event": "measured", "ref": str(ref), "dist": str(dist), "report": report_path}
                  | {"totals": totals_record(report)})  # fmt: skip
+            return
+        if quiet:
             return
         for line in summary_lines(report):
             typer.echo(line)

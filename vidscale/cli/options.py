@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-Input = Annotated[Path, typer.Argument(help="Video file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default=False)]
+# readable=False: whether a file can be read is found out by reading it, and told in one line.
+Input = Annotated[Path, typer.Argument(help="Video file.", show_default=False, readable=False)]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="File to write.", show_default=False, readable=False)
+]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and the ffmpeg commands, do nothing.")]
-Ffmpeg = Annotated[Path | None, typer.Option("--ffmpeg", help="The ffmpeg binary to use.", show_default=False)]
+Ffmpeg = Annotated[
+    Path | None, typer.Option("--ffmpeg", help="The ffmpeg binary to use.", show_default=False, readable=False)
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")]
 Codec = Annotated[str | None, typer.Option("--codec", help="x264, x265 or svtav1.", show_default="x264")]
 Preset = Annotated[str | None, typer.Option("--preset", help="Preset of the encoder.", show_default="medium")]

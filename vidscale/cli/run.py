@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML), see pipelines/.", show_default=False)],
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe file (TOML), see pipelines/.", show_default=False, readable=False)
+    ],
     source: options.Input,
     output: options.Output = None,
     assignments: Annotated[

@@ -136,7 +136,8 @@ def polyphase_resample(
     """
     _check(plane, step, siting, size, kind, bit_depth)
     resample = _PATHS[implementation(plane)]
-    result: PlaneT = resample(plane, step=Fraction(step), siting=siting, size=size, kind=kind, bit_depth=bit_depth)
+    step, siting, size = Fraction(step), (Fraction(siting[0]), Fraction(siting[1])), (int(size[0]), int(size[1]))
+    result: PlaneT = resample(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=bit_depth)
     return result
 
 
@@ -206,8 +207,8 @@ def _check(
         raise ValueError(f"plane must be {dtype} at {bit_depth = }: {plane.dtype = !s}")
     if kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {get_args(Kind)}: {kind = }")
-    if not all(isinstance(value, Rational) for value in (step, *siting)):
-        raise ValueError(f"step and siting must be exact, Fraction or int: {step = !r}, {siting = !r}")
+    if len(siting) != 2 or not all(isinstance(value, Rational) for value in (step, *siting)):
+        raise ValueError(f"step and siting (y, x) must be exact, Fraction or int: {step = !r}, {siting = !r}")
     if step <= 0:
         raise ValueError(f"step must be positive: {step = !s}")
     if kind == "area" and step < 1:

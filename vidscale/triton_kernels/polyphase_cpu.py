@@ -4,70 +4,23 @@ Shrinking reads the source rows under one row of column filters at a time; enlar
 filtered along x in a ring as long as a column filter needs them. So all that is written stays in the cache. Every
 inner loop runs over neighbouring samples with the taps as constants, which makes vector instructions of it: for that,
 the samples of a row are first sorted by their index modulo `advance`.
-The compiled functions are kept in numba's cache directory (beside this file, or the user's where that is read-only).
 """
 
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+from vidscale.triton_kernels._numba import compiled
+from vidscale.triton_kernels.polyphase import Kind
+from vidscale.triton_kernels.polyphase_plan import Floats, Ints, Plan, plan
 
 _Codes = npt.NDArray[Any]
-_Floats = npt.NDArray[np.float32]
-_Ints = npt.NDArray[np.int64]
 
-# Values are finite, zero has no sign that matters; the order of additions is kept, so that all machines agree.
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nnan", "nsz"})
-
-_ALIGNED = 16  # float32 values in a cache line
 _MANY_PHASES = 32  # from here on the samples of one phase are too few to be worth a vector loop
 # A hair above one half, so that ties (the mean of 1 and 2) go up although taps such as 1/6 are rounded in float32.
 _HALF = np.float32(0.5 + 2**-13)
-
-
-class _Plan(NamedTuple):
-    """The filters of both axes as the compiled functions read them; the number of taps is padded to an even one.
-
-    columns_first: filter along y before x.
-    advance: source samples from one output sample to the next of the same phase.
-    y_start: [phases] first source row; y_taps: [phases, support].
-    x_start: first source column that any output needs; x_length: number of columns from there on.
-    x_first: [phases] first column of an output, counted from x_start; x_taps: [phases, support].
-    x_offset: [phases, support] where a tap's samples begin in a row that is sorted by index modulo `advance`.
-    """
-
-    columns_first: bool
-    advance: int
-    y_start: _Ints
-    y_taps: _Floats
-    x_start: int
-    x_length: int
-    x_first: _Ints
-    x_taps: _Floats
-    x_offset: _Ints
-
-
-@lru_cache(maxsize=128)
-def _plan(kind: Kind, step: Fraction, siting: tuple[Fraction, Fraction], size: tuple[int, int]) -> _Plan:
-    y_bank, x_bank = (filter_bank(kind, step, siting[axis], size[axis]) for axis in (0, 1))
-    y_taps, x_taps = _even_taps(y_bank), _even_taps(x_bank)
-    advance = x_bank.advance
-    x_first = x_bank.start - x_bank.start[0]
-    column = x_first[:, None] + np.arange(x_taps.shape[1])
-    x_length = int(column.max()) + 1 + (size[1] - 1) // x_bank.phases * advance
-    x_offset = column % advance * -(-x_length // advance) + column // advance
-    return _Plan(
-        step > 1, advance, y_bank.start.copy(), y_taps, int(x_bank.start[0]), x_length, x_first, x_taps, x_offset
-    )
-
-
-def _even_taps(bank: FilterBank) -> _Floats:
-    return np.pad(bank.taps, ((0, 0), (0, bank.support % 2))).astype(np.float32)
 
 
 def polyphase_numba(
@@ -82,7 +35,8 @@ def polyphase_numba(
     """`polyphase_resample` of a [H, W] array, for arguments that it has checked."""
     samples, pitch = _flat(plane)
     out = np.empty(size, dtype=plane.dtype)
-    _resample(samples, pitch, plane.shape[0], plane.shape[1], out, _plan(kind, step, siting, size), 2**bit_depth - 1)
+    chosen = plan(kind, step, siting, size, plane.shape[1])
+    _resample(samples, pitch, plane.shape[0], plane.shape[1], out, chosen, 2**bit_depth - 1)
     return out
 
 
@@ -109,186 +63,203 @@ def _flat(plane: _Codes) -> tuple[_Codes, int]:
 # a test does not become vector instructions. Signed and unsigned integers must not meet: their sum is a float.
 
 
-@_compiled
+@compiled
 def _mirror(index: int, length: int) -> int:
-    folded = index % (2 * length)
-    return min(folded, 2 * length - 1 - folded)
+    if 0 <= index < length:
+        return index
+    if not -length <= index < 2 * length:  # a division only where it is needed: it costs as much as a tap's loop
+        index %= 2 * length
+    return max(-1 - index, min(index, 2 * length - 1 - index))
 
 
-@_compiled
-def _add_four(out: _Floats, at: int, count: int, line: _Codes, offset: _Ints, taps: _Floats, t: int) -> None:
-    a, b, c, d = np.uint64(offset[t]), np.uint64(offset[t + 1]), np.uint64(offset[t + 2]), np.uint64(offset[t + 3])
+@compiled
+def _add_four(out: Floats, at: int, count: int, src: _Codes, source: Ints, taps: Floats, t: int) -> None:
+    a, b, c, d = np.uint64(source[t]), np.uint64(source[t + 1]), np.uint64(source[t + 2]), np.uint64(source[t + 3])
     ta, tb, tc, td = taps[t], taps[t + 1], taps[t + 2], taps[t + 3]
     o = np.uint64(at)
-    if t == 0:
-        for i in range(np.uint64(count)):
-            sum_ab = ta * np.float32(line[a + i]) + tb * np.float32(line[b + i])
-            out[o + i] = sum_ab + tc * np.float32(line[c + i]) + td * np.float32(line[d + i])
-    else:
-        for i in range(np.uint64(count)):
-            sum_ab = out[o + i] + ta * np.float32(line[a + i]) + tb * np.float32(line[b + i])
-            out[o + i] = sum_ab + tc * np.float32(line[c + i]) + td * np.float32(line[d + i])
+    for i in range(np.uint64(count)):
+        va, vb = np.float32(src[a + i]), np.float32(src[b + i])
+        vc, vd = np.float32(src[c + i]), np.float32(src[d + i])
+        before = out[o + i] if t > 0 else np.float32(0)
+        out[o + i] = before + ta * va + tb * vb + tc * vc + td * vd
 
 
-@_compiled
-def _add_two(out: _Floats, at: int, count: int, line: _Codes, offset: _Ints, taps: _Floats, t: int) -> None:
-    a, b = np.uint64(offset[t]), np.uint64(offset[t + 1])
+@compiled
+def _add_two(out: Floats, at: int, count: int, src: _Codes, source: Ints, taps: Floats, t: int) -> None:
+    a, b, o = np.uint64(source[t]), np.uint64(source[t + 1]), np.uint64(at)
     ta, tb = taps[t], taps[t + 1]
-    o = np.uint64(at)
-    if t == 0:
-        for i in range(np.uint64(count)):
-            out[o + i] = ta * np.float32(line[a + i]) + tb * np.float32(line[b + i])
-    else:
-        for i in range(np.uint64(count)):
-            out[o + i] = out[o + i] + ta * np.float32(line[a + i]) + tb * np.float32(line[b + i])
+    for i in range(np.uint64(count)):
+        before = out[o + i] if t > 0 else np.float32(0)
+        out[o + i] = before + ta * np.float32(src[a + i]) + tb * np.float32(src[b + i])
 
 
-@_compiled
-def _fir(out: _Floats, at: int, count: int, line: _Codes, offset: _Ints, taps: _Floats) -> None:
-    """out[at + i] = sum over t of taps[t] * line[offset[t] + i], for each i below `count`."""
+@compiled
+def _add_four_twice(
+    out: Floats, at: int, and_at: int, count: int, src: _Codes, source: Ints, taps: Floats, and_taps: Floats, t: int
+) -> None:
+    a, b, c, d = np.uint64(source[t]), np.uint64(source[t + 1]), np.uint64(source[t + 2]), np.uint64(source[t + 3])
+    ta, tb, tc, td = taps[t], taps[t + 1], taps[t + 2], taps[t + 3]
+    ua, ub, uc, ud = and_taps[t], and_taps[t + 1], and_taps[t + 2], and_taps[t + 3]
+    o, q = np.uint64(at), np.uint64(and_at)
+    for i in range(np.uint64(count)):
+        va, vb = np.float32(src[a + i]), np.float32(src[b + i])
+        vc, vd = np.float32(src[c + i]), np.float32(src[d + i])
+        before = out[o + i] if t > 0 else np.float32(0)
+        and_before = out[q + i] if t > 0 else np.float32(0)
+        out[o + i] = before + ta * va + tb * vb + tc * vc + td * vd
+        out[q + i] = and_before + ua * va + ub * vb + uc * vc + ud * vd
+
+
+@compiled
+def _fir(out: Floats, at: int, count: int, src: _Codes, source: Ints, taps: Floats) -> None:
+    """out[at + i] = sum over t of taps[t] * src[source[t] + i], for each i below `count`."""
     fours = taps.size // 4 * 4
     for t in range(0, fours, 4):
-        _add_four(out, at, count, line, offset, taps, t)
+        _add_four(out, at, count, src, source, taps, t)
     if fours < taps.size:
-        _add_two(out, at, count, line, offset, taps, fours)
+        _add_two(out, at, count, src, source, taps, fours)
 
 
-@_compiled
+@compiled
+def _fir_twice(
+    out: Floats, at: int, and_at: int, count: int, src: _Codes, source: Ints, taps: Floats, and_taps: Floats
+) -> None:
+    """`_fir` with two sets of taps, whose number is a multiple of four, over the same samples."""
+    for t in range(0, taps.size, 4):
+        _add_four_twice(out, at, and_at, count, src, source, taps, and_taps, t)
+
+
+@compiled
 def _clamped(value: np.float32, top: np.float32) -> np.float32:
     return min(max(value, np.float32(0)), top)
 
 
-@_compiled
-def _split(out: _Floats, line: _Floats, at: int, count: int, parts: int, top: np.float32) -> None:
-    """Sort samples by their index modulo `parts`: out[p * ceil(count / parts) + i] = line[at + parts * i + p]."""
-    start, pitch = np.uint64(at), np.uint64((count + parts - 1) // parts)
-    if parts == 2:  # so often that it has a loop with the constant in it, which becomes vector instructions
-        for i in range(np.uint64(count // 2)):
-            out[i] = _clamped(line[start + np.uint64(2) * i], top)
-            out[pitch + i] = _clamped(line[start + np.uint64(2) * i + np.uint64(1)], top)
-        if count % 2:
-            out[count // 2] = _clamped(line[at + count - 1], top)
-        return
-    for part in range(parts):
-        begin, to = np.uint64(at + part), np.uint64(part) * pitch
-        for i in range(np.uint64((count - part + parts - 1) // parts)):
-            out[to + i] = _clamped(line[begin + np.uint64(parts) * i], top)
-
-
-@_compiled
-def _merge(out: _Floats, at: int, line: _Floats, count: int, parts: int, top: np.float32) -> None:
-    """Undo `_split`: out[at + parts * i + p] = line[p * ceil(count / parts) + i]."""
-    start, pitch = np.uint64(at), np.uint64((count + parts - 1) // parts)
+@compiled
+def _split(work: Floats, at: int, source: int, count: int, parts: int, top: np.float32) -> None:
+    """Sort samples by their index modulo `parts`: [at + p * ceil(count / parts) + i] = [source + parts * i + p]."""
+    to, begin, pitch, full = np.uint64(at), np.uint64(source), np.uint64((count + parts - 1) // parts), count // parts
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    # Two and three are so common that they have loops with constants in them, which become vector instructions.
     if parts == 2:
-        for i in range(np.uint64(count // 2)):
-            out[start + np.uint64(2) * i] = _clamped(line[i], top)
-            out[start + np.uint64(2) * i + np.uint64(1)] = _clamped(line[pitch + i], top)
-        if count % 2:
-            out[at + count - 1] = _clamped(line[count // 2], top)
-        return
-    for part in range(parts):
-        begin, source = np.uint64(at + part), np.uint64(part) * pitch
-        for i in range(np.uint64((count - part + parts - 1) // parts)):
-            out[begin + np.uint64(parts) * i] = _clamped(line[source + i], top)
+        for i in range(np.uint64(full)):
+            work[to + i] = _clamped(work[begin + two * i], top)
+            work[to + pitch + i] = _clamped(work[begin + two * i + one], top)
+    elif parts == 3:
+        for i in range(np.uint64(full)):
+            work[to + i] = _clamped(work[begin + three * i], top)
+            work[to + pitch + i] = _clamped(work[begin + three * i + one], top)
+            work[to + two * pitch + i] = _clamped(work[begin + three * i + two], top)
+    else:
+        for part in range(np.uint64(parts)):
+            for i in range(np.uint64(full)):
+                work[to + part * pitch + i] = _clamped(work[begin + np.uint64(parts) * i + part], top)
+    for k in range(full * parts, count):
+        work[at + (k - full * parts) * ((count + parts - 1) // parts) + full] = _clamped(work[source + k], top)
 
 
-@_compiled
-def _filter_row(
-    out: _Floats,
-    at: int,
-    count: int,
-    line: _Floats,
-    origin: int,
-    width: int,
-    plan: _Plan,
-    top: np.float32,
-    work: _Floats,
-    parts: _Floats,
-) -> None:
-    """Filter a row along x to `count` samples. Its column v is line[v - origin]; what lies beyond it is set here."""
-    end = plan.x_start + plan.x_length
-    for v in range(plan.x_start, min(0, end)):
-        line[v - origin] = line[_mirror(v, width) - origin]
-    for v in range(max(width, plan.x_start), end):
-        line[v - origin] = line[_mirror(v, width) - origin]
-    phases, support = plan.x_taps.shape
+@compiled
+def _merge(work: Floats, at: int, source: int, count: int, parts: int, top: np.float32) -> None:
+    """Undo `_split`: [at + parts * i + p] = [source + p * ceil(count / parts) + i]."""
+    to, begin, pitch, full = np.uint64(at), np.uint64(source), np.uint64((count + parts - 1) // parts), count // parts
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    if parts == 2:
+        for i in range(np.uint64(full)):
+            work[to + two * i] = _clamped(work[begin + i], top)
+            work[to + two * i + one] = _clamped(work[begin + pitch + i], top)
+    elif parts == 3:
+        for i in range(np.uint64(full)):
+            work[to + three * i] = _clamped(work[begin + i], top)
+            work[to + three * i + one] = _clamped(work[begin + pitch + i], top)
+            work[to + three * i + two] = _clamped(work[begin + two * pitch + i], top)
+    else:
+        for part in range(np.uint64(parts)):
+            for i in range(np.uint64(full)):
+                work[to + np.uint64(parts) * i + part] = _clamped(work[begin + part * pitch + i], top)
+    for k in range(full * parts, count):
+        work[at + k] = _clamped(work[source + (k - full * parts) * ((count + parts - 1) // parts) + full], top)
+
+
+@compiled
+def _filter_row(work: Floats, line: int, at: int, count: int, width: int, p: Plan, top: np.float32) -> None:
+    """Filter a row of `width` samples along x. Its column 0 is at `line`, the `count` samples go to `at`.
+
+    They are clamped where the columns come next: with one phase, which is shrinking or nothing, `_store` does it.
+    """
+    end = p.x_start + p.x_length
+    for v in range(p.x_start, min(0, end)):
+        work[line + v] = work[line + _mirror(v, width)]
+    for v in range(max(width, p.x_start), end):
+        work[line + v] = work[line + _mirror(v, width)]
+    phases = p.x_taps.shape[0]
     if phases >= _MANY_PHASES:
-        for v in range(plan.x_start - origin, end - origin):
-            line[v] = _clamped(line[v], top)
-        base, phase = plan.x_start - origin, 0
-        for i in range(count):
-            first = np.uint64(base + plan.x_first[phase])
-            total = np.float32(0)
-            for t in range(np.uint64(support)):
-                total += plan.x_taps[phase, t] * line[first + t]
-            out[at + i] = _clamped(total, top)
-            phase += 1
-            if phase == phases:
-                base, phase = base + plan.advance, 0
+        _filter_each(work, line, at, count, p, top)
         return
-    _split(work, line, plan.x_start - origin, plan.x_length, plan.advance, top)
+    _split(work, p.sorted_row, line + p.x_start, p.x_length, p.advance, top)
+    if phases == 1:
+        _fir(work, at, count, work, p.x_source[0], p.x_taps[0])
+        return
     pitch = (count + phases - 1) // phases
     for phase in range(phases):
         samples = (count - phase + phases - 1) // phases
-        _fir(parts, phase * pitch, samples, work, plan.x_offset[phase], plan.x_taps[phase])
-    _merge(out, at, parts, count, phases, top)
+        _fir(work, p.parts + phase * pitch, samples, work, p.x_source[phase], p.x_taps[phase])
+    _merge(work, at, p.parts, count, phases, top)
 
 
-@_compiled
-def _store(out: _Codes, line: _Floats, top: np.float32) -> None:
+@compiled
+def _filter_each(work: Floats, line: int, at: int, count: int, p: Plan, top: np.float32) -> None:
+    """`_filter_row` sample by sample, for the scales that have more phases than a row has samples of each."""
+    base, phase = line + p.x_start, 0
+    for v in range(base, base + p.x_length):
+        work[v] = _clamped(work[v], top)
+    for i in range(count):
+        first = np.uint64(base + p.x_first[phase])
+        total = np.float32(0)
+        for t in range(np.uint64(p.x_taps.shape[1])):
+            total += p.x_taps[phase, t] * work[first + t]
+        work[at + i] = _clamped(total, top)
+        phase += 1
+        if phase == p.x_taps.shape[0]:
+            base, phase = base + p.advance, 0
+
+
+@compiled
+def _store(out: _Codes, work: Floats, at: int, top: np.float32) -> None:
+    source = np.uint64(at)
     for i in range(np.uint64(out.size)):
-        out[i] = np.int32(_clamped(line[i], top) + _HALF)
+        out[i] = np.int32(_clamped(work[source + i], top) + _HALF)
 
 
-@_compiled
-def _resample(src: _Codes, pitch: int, height: int, width: int, out: _Codes, plan: _Plan, peak: int) -> None:
-    if plan.columns_first:
-        _shrink(src, pitch, height, width, out, plan, np.float32(peak))
-    else:
-        _enlarge(src, pitch, height, width, out, plan, np.float32(peak))
-
-
-@_compiled
-def _shrink(src: _Codes, pitch: int, height: int, width: int, out: _Codes, plan: _Plan, top: np.float32) -> None:
-    w = out.shape[1]
-    phases, support = plan.y_taps.shape
-    origin = min(plan.x_start, 0) // _ALIGNED * _ALIGNED
-    line = np.zeros(max(width, plan.x_start + plan.x_length) - origin, np.float32)
-    work = np.zeros(plan.x_length + plan.advance, np.float32)
-    parts = np.zeros(w + plan.x_taps.shape[0], np.float32)
-    last = np.zeros(w, np.float32)
-    offset = np.zeros(support, np.int64)
-    for y in range(out.shape[0]):
-        first = plan.y_start[y % phases] + y // phases * plan.advance
-        for t in range(support):
-            offset[t] = _mirror(first + t, height) * pitch
-        _fir(line, -origin, width, src, offset, plan.y_taps[y % phases])
-        _filter_row(last, 0, w, line, origin, width, plan, top, work, parts)
-        _store(out[y], last, top)
-
-
-@_compiled
-def _enlarge(src: _Codes, pitch: int, height: int, width: int, out: _Codes, plan: _Plan, top: np.float32) -> None:
-    w = out.shape[1]
-    phases, support = plan.y_taps.shape
-    origin = min(plan.x_start, 0) // _ALIGNED * _ALIGNED
-    line = np.zeros(max(width, plan.x_start + plan.x_length) - origin, np.float32)
-    work = np.zeros(plan.x_length + plan.advance, np.float32)
-    parts = np.zeros(w + plan.x_taps.shape[0], np.float32)
-    last = np.zeros(w, np.float32)
-    ring_pitch = (w // _ALIGNED | 1) * _ALIGNED + 2 * _ALIGNED  # odd in cache lines, so that rows do not share sets
-    ring = np.zeros(support * ring_pitch, np.float32)
-    offset = np.zeros(support, np.int64)
-    loaded = plan.y_start[0]
-    for y in range(out.shape[0]):
-        first = plan.y_start[y % phases] + y // phases * plan.advance
-        for v in range(max(loaded, first), first + support):
-            row = np.uint64(_mirror(v, height) * pitch)
-            for i in range(np.uint64(width)):
-                line[np.uint64(-origin) + i] = src[row + i]
-            _filter_row(ring, v % support * ring_pitch, w, line, origin, width, plan, top, work, parts)
-        loaded = first + support
-        for t in range(support):
-            offset[t] = (first + t) % support * ring_pitch
-        _fir(last, 0, w, ring, offset, plan.y_taps[y % phases])
-        _store(out[y], last, top)
+@compiled
+def _resample(src: _Codes, pitch: int, height: int, width: int, out: _Codes, p: Plan, peak: int) -> None:
+    phases, support = p.y_taps.shape
+    top = np.float32(peak)
+    work = np.empty(p.memory, np.float32)
+    source = np.empty(p.rows_read, np.int64)
+    taps = np.empty((2, p.rows_read), np.float32)
+    loaded = p.y_start[0]
+    for y in range(0, out.shape[0], 2):
+        first = p.y_start[y % phases] + y // phases * p.advance
+        for k in range(2):
+            row = min(y + k, out.shape[0] - 1)  # a last row without a second is made twice
+            phase = row % phases
+            delay = p.y_start[phase] + row // phases * p.advance - first
+            for t in range(p.rows_read):  # no slices: numba takes seconds to compile what it says when they do not fit
+                taps[k, t] = p.y_taps[phase, t - delay] if delay <= t < delay + support else np.float32(0)
+        if p.columns_first:
+            for t in range(p.rows_read):
+                source[t] = _mirror(first + t, height) * pitch
+            _fir_twice(work, p.line, p.line + p.line_pitch, width, src, source, taps[0], taps[1])
+            for k in range(2):
+                _filter_row(work, p.line + k * p.line_pitch, p.last + k * p.last_pitch, out.shape[1], width, p, top)
+        else:
+            for v in range(max(loaded, first), first + p.rows_read):
+                begin, line = np.uint64(_mirror(v, height) * pitch), np.uint64(p.line)
+                for i in range(np.uint64(width)):
+                    work[line + i] = src[begin + i]
+                _filter_row(work, p.line, p.ring + v % p.rows_read * p.ring_pitch, out.shape[1], width, p, top)
+            loaded = first + p.rows_read
+            for t in range(p.rows_read):
+                source[t] = p.ring + (first + t) % p.rows_read * p.ring_pitch
+            _fir_twice(work, p.last, p.last + p.last_pitch, out.shape[1], work, source, taps[0], taps[1])
+        for k in range(2):
+            _store(out[min(y + k, out.shape[0] - 1)], work, p.last + k * p.last_pitch, top)

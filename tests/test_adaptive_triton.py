@@ -1,0 +1,182 @@
+"""The Triton kernels of adaptive resampling against the reference: compiled on a GPU, in the interpreter elsewhere."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton")
+
+from vidscale.triton_kernels import adaptive_gpu  # noqa: E402
+from vidscale.triton_kernels.adaptive_ref import (  # noqa: E402
+    activated,
+    adaptive_heads_ref,
+    adaptive_resample_ref,
+)
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# Decided when triton is first imported; tests/conftest.py turns the interpreter on where there is no GPU.
+pytestmark = pytest.mark.skipif(
+    DEVICE == "cpu" and not triton.knobs.runtime.interpret, reason="neither a GPU nor TRITON_INTERPRET=1"
+)
+
+# (N, C, H, W), K, scale. The interpreter takes some ten milliseconds a tap.
+SHAPES = [
+    ((2, 3, 9, 11), 3, 2),
+    ((1, 1, 6, 70), 2, 2),
+    ((1, 4, 5, 8), 2, 3),
+    ((1, 2, 7, 7), 1, 1),
+    ((1, 1, 1, 2), 5, 2),
+]
+if DEVICE == "cuda":
+    SHAPES += [
+        ((2, 3, 130, 258), 7, 2),
+        ((1, 3, 257, 190), 13, 4),
+        ((3, 1, 1, 301), 7, 2),
+        ((1, 4, 100, 77), 10, 3),
+        ((1, 2, 3, 3), 13, 4),
+    ]
+
+
+def material(shape, support, scale, *, dtype=torch.float32):
+    """x, taps, offset_x, offset_y; no offset within 0.05 of a sample's centre, some far outside."""
+    torch.manual_seed(0)
+    size = (shape[0], support * support, *(-(-side // scale) for side in shape[2:]))
+    offsets = []
+    for _ in range(2):
+        whole = torch.randint(-scale - 2, scale + 2, size).float()
+        whole[torch.rand(size) < 0.05] *= 20
+        offsets.append(whole + torch.empty(size).uniform_(0.05, 0.95) - 0.5 * ((scale - 1) % 2))
+    inputs = torch.rand(shape), torch.randn(size).softmax(1), *offsets
+    return [t.to(DEVICE, dtype) for t in inputs]
+
+
+@pytest.fixture
+def poisoned_empty(monkeypatch):
+    """Makes memory that a kernel forgets to write show."""
+    plain = torch.empty
+
+    def poisoned(*args, **kwargs):
+        out = plain(*args, **kwargs)
+        return out.fill_(torch.nan if out.is_floating_point() else 77)
+
+    monkeypatch.setattr(torch, "empty", poisoned)
+
+
+def compare(inputs, views, scale, *, atol, ratio):
+    """Forward and gradients of views of the inputs, against the reference in float64."""
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    want = adaptive_resample_ref(*exact, scale=scale)
+    grad = torch.randn_like(want).to(inputs[0].dtype)
+    want.backward(grad.double())
+    got = adaptive_gpu.forward(*views, scale=scale)
+    assert got.dtype == inputs[0].dtype
+    torch.testing.assert_close(got.double(), want.detach(), atol=atol, rtol=0)
+    found = adaptive_gpu.backward(grad, *views, scale=scale, of_x=True)
+    assert [g.dtype for g in found] == [torch.float32, *(t.dtype for t in inputs[1:])]
+    for a, b in zip(found, exact, strict=True):
+        assert (a.double() - b.grad).square().mean().sqrt() <= ratio * b.grad.square().mean().sqrt()
+
+
+@pytest.mark.parametrize(("shape", "support", "scale"), SHAPES)
+def test_adaptive_triton_equals_ref(shape, support, scale, poisoned_empty):
+    inputs = material(shape, support, scale)
+    compare(inputs, inputs, scale, atol=1e-6, ratio=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "atol", "ratio"), [(torch.float16, 1e-3, 2e-3), (torch.bfloat16, 8e-3, 1e-2)])
+def test_adaptive_triton_half_precision(dtype, atol, ratio, poisoned_empty):
+    inputs = material((1, 3, 6, 10), 3, 2, dtype=dtype)
+    compare(inputs, inputs, 2, atol=atol, ratio=ratio)
+
+
+@pytest.mark.parametrize("layout", ["channels last", "together", "mixed"])
+def test_adaptive_triton_layouts(layout, poisoned_empty):
+    inputs = material((2, 1, 6, 10), 2, 2)
+    x, *maps = inputs
+    if layout == "channels last":
+        views = [m.contiguous(memory_format=torch.channels_last) for m in maps]
+    elif layout == "together":
+        views = torch.cat(maps, 1).chunk(3, 1)
+    else:
+        views = [maps[0], maps[1].contiguous(memory_format=torch.channels_last), maps[2]]
+    compare(inputs, [x.mT.contiguous().mT, *views], 2, atol=1e-6, ratio=1e-5)
+
+
+def test_adaptive_triton_without_picture_gradient(poisoned_empty):
+    inputs = material((1, 1, 4, 4), 2, 2)
+    grad = torch.randn(1, 1, 2, 2, device=DEVICE)
+    none, *some = adaptive_gpu.backward(grad, *inputs, scale=2, of_x=False)
+    _, *want = adaptive_gpu.backward(grad, *inputs, scale=2, of_x=True)
+    assert none is None
+    assert all(torch.equal(a, b) for a, b in zip(some, want, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("source", "out", "depth"), [("uint8", "uint8", 8), ("uint16", "uint16", 10), ("float32", "float32", 8)]
+)
+def test_adaptive_triton_heads(source, out, depth, dtype, poisoned_empty):
+    shape, support, peak = ((2, 3, 10, 70), 2, 2**depth - 1) if DEVICE == "cpu" else ((2, 3, 200, 330), 7, 2**depth - 1)
+    torch.manual_seed(0)
+    x = torch.rand(shape) if source == "float32" else torch.randint(0, peak + 1, shape).to(getattr(torch, source))
+    size = (shape[0], support * support, *(side // 2 for side in shape[2:]))
+    x, *heads = (t.to(DEVICE) for t in (x, *((4 * torch.randn(size)).to(dtype) for _ in range(3))))
+    got = adaptive_gpu.forward_heads(x, *heads, scale=2, out_name=out, gain=1.0, peak=peak)
+    assert got.dtype == getattr(torch, out)
+    if out == "float32":
+        want = adaptive_resample_ref(x.double(), *activated(*(t.double() for t in heads), scale=2), scale=2)
+        torch.testing.assert_close(got.double(), want, atol=1e-6, rtol=0)
+        return
+    want = adaptive_heads_ref(x, *heads, scale=2, out_name=out, gain=1.0, peak=peak)
+    difference = (got.int() - want.int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() <= 0.001
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="no GPU")
+def test_adaptive_triton_autograd():
+    from vidscale.triton_kernels.adaptive import adaptive_resample, implementation
+
+    inputs = [t.requires_grad_() for t in material((2, 3, 40, 60), 7, 2)]
+    assert implementation(inputs[0]) == "triton"
+    adaptive_resample(*inputs, scale=2).square().sum().backward()
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    adaptive_resample_ref(*exact, scale=2).square().sum().backward()
+    for a, b in zip(inputs, exact, strict=True):
+        assert (a.grad - b.grad).square().mean().sqrt() <= 1e-5 * b.grad.square().mean().sqrt()
+
+
+def test_adaptive_triton_compiles():
+    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    code = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from vidscale.triton_kernels import adaptive_gpu
+
+integers = dict.fromkeys(("H", "W", "h", "w", "stride_n", "stride_k", "stride_y", "stride_x"), "i32")
+blocks = {"BLOCK_Y": adaptive_gpu._BLOCK_Y, "BLOCK_X": adaptive_gpu._BLOCK_X}
+def compiles(kernel, pointers, fixed):
+    types = {**integers, "gain": "fp32", "peak": "fp32", **pointers}
+    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    constants = {(kernel.arg_names.index(name),): value for name, value in {**blocks, **fixed}.items()}
+    source = ASTSource(kernel, signature, constants)
+    triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+
+maps = ("taps", "offset_x", "offset_y")
+for x, heads, out, fixed in (
+    ("*fp32", "*fp32", "*fp32", {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "HEADS": False, "ROUND": False}),
+    ("*bf16", "*bf16", "*bf16", {"K": 13, "SCALE": 4, "C": 1, "MIRRORS": 3, "HEADS": False, "ROUND": False}),
+    ("*u8", "*fp16", "*u8", {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "HEADS": True, "ROUND": True}),
+):
+    compiles(adaptive_gpu._forward_kernel, {"x": x, **dict.fromkeys(maps, heads), "out": out}, fixed)
+grads = ("grad_x", "grad_taps", "grad_offset_x", "grad_offset_y")
+for of_x, some in ((True, "*fp32"), (False, "*fp16")):
+    pointers = {**dict.fromkeys(("grad", "x", *maps, *grads), some), "grad_x": "*fp32"}
+    fixed = {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "OF_X": of_x}
+    compiles(adaptive_gpu._backward_kernel, pointers, fixed)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TRITON_INTERPRET": "0"})

@@ -1,0 +1,652 @@
+"""What `encode` does to the pictures: sizes, pixel formats, colour, HDR, rotation, aspect ratio, interlacing."""
+
+import re
+import struct
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from av.sidedata.sidedata import Type as SideData
+from material import coded, coding, ffmpeg, luma, make, picture, pixels, plan, restored, shown_times, stream_line
+
+from vidscale.config import DecodeSettings
+from vidscale.decode import ReadLog, decode_frames
+from vidscale.errors import ConfigError, DecodeError, VidscaleError
+from vidscale.evaluation import evaluate_encode
+from vidscale.identity import Identity, probe_identity
+from vidscale.pictures import Picture, to_frames
+from vidscale.probe import target_format
+from vidscale.restore import open_small, restored_frames
+from vidscale.threads import Clock
+
+H, W = 48, 64
+Floats = npt.NDArray[np.float64]
+# Settings with which each encoder changes no pixel (10 bit: hardly any).
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "x264": {"codec": "x264", "crf": 0},
+    "x265": {"codec": "x265", "encoder_params": "lossless=1"},
+    "svtav1": {"codec": "svtav1", "encoder_params": "lossless=1"},
+}
+FFV1 = ["-c:v", "ffv1", "-level", "3"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources that several tests share; outputs go elsewhere."""
+    return tmp_path_factory.mktemp("sources")
+
+
+def tagged(path: Path, pix_fmt: str, words: str, *options: str) -> Path:
+    """A short clip with colour tags, once; ``words`` are those of the filter setparams."""
+    if not path.exists():
+        options = options or ("-c:v", "libx264", "-preset", "ultrafast")
+        make(path, *picture(duration=0.2), "-vf", f"format={pix_fmt},setparams={words}", *options)
+    return path
+
+
+def colour(path: Path) -> tuple[int, int, int, int]:
+    """Range, matrix, primaries, transfer as numbers of H.273 (range: 1 limited, 2 full), as PyAV decodes them."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        return int(frame.color_range), int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
+
+
+def location(path: Path) -> str | None:
+    """The chroma location that ``ffmpeg -i`` prints."""
+    match = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\), \d+x", stream_line(path))
+    return match.group(1) if match else None
+
+
+def side_data(path: Path) -> dict[SideData, bytes]:
+    """Side data of the first picture."""
+    with av.open(str(path)) as container:
+        entries: list[Any] = list(next(container.decode(video=0)).side_data)
+        return {entry.type: bytes(entry) for entry in entries}
+
+
+def aspect(path: Path) -> Fraction:
+    """Sample aspect ratio."""
+    with av.open(str(path)) as container:
+        return Fraction(container.streams.video[0].sample_aspect_ratio or 1)
+
+
+# Colour
+
+COLOURS = {
+    "full709": ("yuv420p", "range=pc:colorspace=bt709:color_primaries=bt709:color_trc=bt709:chroma_location=left"),
+    "ntsc": ("yuv420p", "range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m"),
+    "pal": ("yuv420p", "range=pc:colorspace=bt470bg:color_primaries=bt470bg:color_trc=bt470bg"),
+    "pq": ("yuv420p10le", "range=tv:colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084"),
+    "hlg": ("yuv420p10le", "range=tv:colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67"),
+    "hlgfull": ("yuv420p10le", "range=pc:colorspace=bt2020c:color_primaries=bt2020:color_trc=bt2020-10"),
+}
+NUMBERS = {
+    "full709": (2, 1, 1, 1),
+    "ntsc": (1, 6, 6, 6),
+    "pal": (2, 5, 5, 5),
+    "pq": (1, 9, 9, 16),
+    "hlg": (1, 9, 9, 18),
+    "hlgfull": (2, 10, 9, 14),
+}
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+@pytest.mark.parametrize("name", list(COLOURS))
+def test_colour_tags_and_codes_are_kept(name: str, codec: str, container: str, folder: Path, tmp_path: Path) -> None:
+    pix_fmt, words = COLOURS[name]
+    source = tagged(folder / f"{name}.mp4", pix_fmt, words)
+    assert colour(source) == NUMBERS[name]
+
+    small = coded(source, tmp_path / f"small.{container}", **LOSSLESS[codec])
+
+    assert colour(small) == NUMBERS[name]
+    ours, theirs = (pixels(path, pix_fmt, (H, W)).astype(int) for path in (small, source))
+    # No conversion of range or matrix, which would move codes by tens; x264 and SVT-AV1 are not lossless in 10 bit.
+    assert abs(ours - theirs).max() <= (0 if pix_fmt == "yuv420p" or codec == "x265" else 3)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lossless": True}, {"codec": "x264"}, {"codec": "x265"}, {"codec": "svtav1"}], ids=str
+)
+@pytest.mark.parametrize("name", ["full709", "pq"])
+def test_restored_file_has_the_colour_of_the_source(
+    name: str, settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    source = tagged(folder / f"{name}.mp4", *COLOURS[name])
+    small = coded(source, tmp_path / "small.mp4", scale="2")
+    for container in ("mkv", "mp4"):
+        if settings.get("lossless") and container == "mp4" and name == "pq":
+            continue  # x264 is not lossless in 10 bit
+        path = restored(small, tmp_path / f"restored.{container}", **settings)
+        assert colour(path) == NUMBERS[name]
+        if settings.get("lossless"):
+            assert_same_pictures(path, small)
+
+
+def assert_same_pictures(path: Path, small: Path) -> None:
+    """The file holds code by code what `restored_frames` gives."""
+    info = open_small(small, ffmpeg="", settings=DecodeSettings())
+    frames = restored_frames(info, log=ReadLog(), decoding=Clock("d"), upscaling=Clock("u"))
+    expected = np.stack([np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames])
+    pixel_format = info.restored.format.name
+    size = (info.restored.height, info.restored.width)
+    with av.open(str(path)) as container:  # a full-range picture is yuvj420p there: ask for no conversion
+        found = [_codes(frame) for frame in container.decode(video=0)]
+    assert pixel_format.startswith("yuv420p")
+    assert found[0].size == expected.shape[1] == size[0] * size[1] + 2 * ceil(size[0] / 2) * ceil(size[1] / 2)
+    np.testing.assert_array_equal(np.stack(found), expected)
+
+
+def _codes(frame: av.VideoFrame) -> npt.NDArray[Any]:
+    dtype = np.dtype("<u2" if "10" in frame.format.name else "u1")
+    planes = []
+    for plane in frame.planes:
+        rows = np.frombuffer(bytes(plane), dtype).reshape(-1, plane.line_size // dtype.itemsize)
+        planes.append(rows[: plane.height, : plane.width].ravel())
+    return np.concatenate(planes)
+
+
+def test_untagged_colour_stays_untagged(folder: Path, tmp_path: Path) -> None:
+    source = make(folder / "untagged.mp4", *picture(duration=0.2), "-pix_fmt", "yuv420p", "-c:v", "libx264")
+    small = coded(source, tmp_path / "small.mp4", crf=0)
+    assert colour(small) == colour(source) == (0, 2, 2, 2)
+
+
+@pytest.mark.parametrize("place", ["left", "center", "topleft"])
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+def test_chroma_location_is_kept(place: str, codec: str, folder: Path, tmp_path: Path) -> None:
+    source = tagged(folder / f"{place}.mp4", "yuv420p", f"range=tv:chroma_location={place}")
+    assert location(source) == place
+    small = coded(source, tmp_path / "small.mkv", codec=codec)
+    kept = None if (codec, place) == ("svtav1", "center") else place  # AV1 has no word for center
+    assert location(small) == kept
+    found = open_small(small, ffmpeg=plan(source).ffmpeg.path, settings=DecodeSettings())
+    assert found.restored.color.chroma_location == place  # the identity has it in any case
+    assert location(restored(small, tmp_path / "restored.mkv")) == place
+
+
+# HDR
+
+MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+MASTERING_VALUES = [0.68, 0.32, 0.265, 0.69, 0.15, 0.06, 0.3127, 0.329, 0.005, 1000.0]  # R, G, B, white; min, max
+
+
+@pytest.fixture(scope="session")
+def hdr10(folder: Path) -> Path:
+    """PQ with mastering display and content light, 10 bit."""
+    params = f"log-level=error:repeat-headers=1:master-display={MASTERING}:max-cll=1000,400"
+    options = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", params]
+    return tagged(folder / "hdr10.mp4", *COLOURS["pq"], *options)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+def test_static_hdr_metadata_is_kept(codec: str, container: str, hdr10: Path, tmp_path: Path) -> None:
+    small = coded(hdr10, tmp_path / f"small.{container}", codec=codec, scale="2")
+    path = restored(small, tmp_path / f"restored.{container}", codec=codec)
+    for file in (hdr10, small, path):
+        data = side_data(file)
+        numbers = struct.unpack("=22i", data[SideData.MASTERING_DISPLAY_METADATA])
+        values = [numbers[i] / numbers[i + 1] for i in range(0, 20, 2)]
+        # AV1 has 16 bits behind the point for chromaticity, 14 for the minimum.
+        assert values == pytest.approx(MASTERING_VALUES, rel=0, abs=1 / 2**14 if codec == "svtav1" else 0)
+        assert numbers[20:] == (1, 1)
+        assert struct.unpack("=2I", data[SideData.CONTENT_LIGHT_LEVEL])[:2] == (1000, 400)
+        assert colour(file) == NUMBERS["pq"]
+
+
+# Metadata that coding loses
+
+
+def bits(*fields: tuple[int, int]) -> bytes:
+    """Bytes of (value, width) fields, filled up with zeros."""
+    text = "".join(f"{value:0{width}b}" for value, width in fields)
+    text += "0" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+A53 = bytes.fromhex("b50031") + b"GA94" + bytes.fromhex("03 c2 ff fc 94 20 fd 80 80 ff")
+HDR10_PLUS = bytes.fromhex("b5003c0001 04 01") + bits(
+    *((1, 2), (400, 27), (0, 1)),  # one window, maximum of the target, no actual peak
+    *((1000, 17), (1000, 17), (1000, 17), (500, 17)),
+    *((1, 4), (99, 7), (900, 17), (0, 10)),  # one percentile
+    *((0, 1), (0, 1), (0, 1)),
+)
+TIMECODE = bits(
+    *((1, 2), (1, 1), (0, 1), (0, 5), (1, 1), (0, 1), (0, 1)), *((7, 9), (3, 6), (2, 6), (1, 5), (0, 5), (1, 1))
+)
+
+
+def with_sei(path: Path, source: Path, kind: int, payload: bytes) -> Path:
+    """A copy whose first picture carries an SEI message."""
+    message = bytes([kind, len(payload)]) + payload + b"\x80"
+    escaped = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", message)
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        is_hevc = stream.codec_context.name == "hevc"
+        unit = (b"\x4e\x01" if is_hevc else b"\x06") + escaped
+        for number, packet in enumerate(p for p in old.demux(stream) if p.size):
+            out = packet
+            if number == 0:
+                out = av.Packet(len(unit).to_bytes(4, "big") + unit + bytes(packet))
+                out.pts, out.dts, out.duration, out.time_base = (
+                    packet.pts,
+                    packet.dts,
+                    packet.duration,
+                    packet.time_base,
+                )
+                out.is_keyframe = packet.is_keyframe
+            out.stream = copy
+            new.mux(out)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "origin", "kind", "payload", "side", "words"),
+    [
+        ("captions", "full709", 4, A53, SideData.A53_CC, "closed captions (A53)"),
+        ("hdr10plus", "hdr10", 4, HDR10_PLUS, SideData.DYNAMIC_HDR_PLUS, "HDR10+ metadata"),
+        ("timecode", "hdr10", 136, TIMECODE, SideData.S12M_TIMECODE, "timecode (SMPTE 12M)"),
+    ],
+)
+def test_metadata_that_coding_loses_is_named(
+    name: str, origin: str, kind: int, payload: bytes, side: SideData, words: str, hdr10: Path, folder: Path
+) -> None:
+    plain = hdr10 if origin == "hdr10" else tagged(folder / "full709.mp4", *COLOURS["full709"])
+    source = with_sei(folder / f"{name}.mp4", plain, kind, payload)
+    assert side in side_data(source)  # the source is what the test is about
+    assert f"the output does not hold: {words}" in plan(source).notes
+    with pytest.raises(ConfigError, match="--strict refuses to lose: " + re.escape(words)):
+        plan(source, strict=True)
+    assert not any("does not hold" in note for note in plan(plain, strict=True).notes)
+
+
+def test_group_timecode_of_mpeg2_is_named(folder: Path) -> None:
+    source = make(folder / "mpeg2.ts", *picture(duration=0.2), "-c:v", "mpeg2video", "-timecode", "01:00:00:00")
+    assert any("timecode (GOP)" in note for note in plan(source).notes)
+
+
+def test_dolby_vision_of_a_phone_is_named(shared_data: Path) -> None:
+    source = shared_data / "odd" / "hlg10_1080p_vfr.mp4"
+    decided = plan(source)
+    assert any("does not hold" in note and "Dolby Vision metadata" in note for note in decided.notes)
+    assert decided.source.video.color.transfer == "arib-std-b67"
+
+
+# Pixel formats
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.mkv", ["-pix_fmt", "yuva420p", *FFV1]),
+        ("a.mov", ["-pix_fmt", "rgba", "-c:v", "png"]),
+        ("prores.mov", ["-pix_fmt", "yuva444p10le", "-c:v", "prores_ks", "-profile:v", "4444"]),
+        ("gray.mov", ["-pix_fmt", "ya8", "-c:v", "png"]),
+        ("vp9.webm", ["-pix_fmt", "yuva420p", "-c:v", "libvpx-vp9", "-auto-alt-ref", "0"]),
+    ],
+)
+def test_alpha_is_refused(name: str, words: list[str], folder: Path) -> None:
+    source = make(folder / f"alpha_{name}", *picture(duration=0.1), *words)
+    with pytest.raises(ConfigError, match="the source has an alpha channel"):
+        plan(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "pix_fmt", "codec", "others"),
+    [
+        ("12.mkv", "yuv420p12le", "x264", "x265 can"),
+        ("12gray.mkv", "gray12le", "x264", "x265 can"),
+        ("422.mkv", "yuv422p", "svtav1", "x264 and x265 can"),
+        ("12.mkv", "yuv420p12le", "svtav1", "x265 can"),
+    ],
+)
+def test_format_that_the_encoder_lacks_is_refused_naming_another(
+    name: str, pix_fmt: str, codec: str, others: str, folder: Path
+) -> None:
+    source = make(folder / f"lacks_{name}", *picture(duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
+    with pytest.raises(ConfigError, match=f"{codec} cannot code {pix_fmt}; {others}"):
+        plan(source, codec=codec)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv410p", "yuv411p", "yuv420p9le", "yuv420p16le", "gbrp16le"])
+def test_format_that_nothing_takes_is_refused(pix_fmt: str, folder: Path) -> None:
+    source = make(folder / f"{pix_fmt}.mkv", *picture(duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
+    with pytest.raises(ConfigError, match=f"pixel format {pix_fmt} "):
+        plan(source)
+
+
+@pytest.mark.parametrize("chroma", ["420", "422", "444", "gray"])
+@pytest.mark.parametrize("depth", [8, 10, 12])
+def test_pixel_format_and_codes_are_kept(chroma: str, depth: int, folder: Path, tmp_path: Path) -> None:
+    suffix = "" if depth == 8 else f"{depth}le"
+    pix_fmt = f"gray{suffix}" if chroma == "gray" else f"yuv{chroma}p{suffix}"
+    source = make(folder / f"kept_{pix_fmt}.mkv", *picture(duration=0.2), "-pix_fmt", pix_fmt, *FFV1)
+    truth = pixels(source, pix_fmt, (H, W)).astype(int)
+    for codec in ("x265", "x264"):
+        if codec == "x264" and depth == 12:
+            continue
+        small = coded(source, tmp_path / f"{codec}.mkv", **LOSSLESS[codec])
+        found = pixels(small, pix_fmt, (H, W)).astype(int)
+        assert abs(found - truth).max() <= (5 if codec == "x264" and depth == 10 else 0)
+        with av.open(str(small)) as opened:
+            decoded = opened.streams.video[0].format.name.replace("yuvj", "yuv")
+        # Decoders show gray H.264 as 4:2:0 without colour.
+        assert decoded == (f"yuv420p{suffix}" if codec == "x264" and chroma == "gray" else pix_fmt)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "planar"),
+    [
+        ("nv12.nut", ["-pix_fmt", "nv12", "-c:v", "rawvideo"], "yuv420p"),
+        ("yuyv.avi", ["-pix_fmt", "yuyv422", "-c:v", "rawvideo"], "yuv422p"),
+        ("uyvy.mov", ["-pix_fmt", "uyvy422", "-c:v", "rawvideo"], "yuv422p"),
+        ("v210.mov", ["-pix_fmt", "yuv422p10le", "-c:v", "v210"], "yuv422p10le"),
+    ],
+)
+def test_packed_pictures_are_only_repacked(
+    name: str, words: list[str], planar: str, folder: Path, tmp_path: Path
+) -> None:
+    source = make(folder / name, *picture(duration=0.2), *words)
+    small = coded(source, tmp_path / "small.mkv", **LOSSLESS["x265"])
+    with av.open(str(small)) as opened:
+        assert opened.streams.video[0].format.name == planar
+    np.testing.assert_array_equal(pixels(small, planar, (H, W)), pixels(source, planar, (H, W)))
+
+
+def test_p010_pictures_are_only_repacked(folder: Path) -> None:
+    source = make(folder / "ten.mkv", *picture(duration=0.2), "-pix_fmt", "yuv420p10le", *FFV1)
+    assert target_format(av.VideoFormat("p010le")).name == "yuv420p10le"
+    probed = replace(plan(source, codec="x265").source, pix_fmt="p010le")
+    with av.open(str(source)) as opened:
+        packed = [frame.reformat(format="p010le") for frame in opened.decode(video=0)]
+    pictures = ((Picture(frame, pts, None), pts) for pts, frame in enumerate(packed))
+    frames = list(to_frames(pictures, probed, "ignore", Clock("test")))
+    found = np.stack([np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames])
+    np.testing.assert_array_equal(found, pixels(source, "yuv420p10le", (H, W)))
+
+
+RGB_TO_YUV = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593)}
+
+
+def yuv_of_rgb(rgb: Floats, matrix: str, depth: int) -> Floats:
+    """Limited-range codes [frames, 3, pixels], not rounded, of R, G, B in 0 to 1."""
+    kr, kb = RGB_TO_YUV[matrix]
+    red, green, blue = rgb[:, 0], rgb[:, 1], rgb[:, 2]
+    y = kr * red + (1 - kr - kb) * green + kb * blue
+    u, v = (blue - y) / (2 - 2 * kb), (red - y) / (2 - 2 * kr)
+    unit = 1 << (depth - 8)
+    return np.stack([(16 + 219 * y) * unit, (128 + 224 * u) * unit, (128 + 224 * v) * unit], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "depth", "matrix"),
+    [
+        ("x264.mp4", ["-pix_fmt", "rgb24", "-c:v", "libx264rgb", "-crf", "0"], 8, "bt709"),
+        ("ffv1.mkv", ["-pix_fmt", "bgr0", *FFV1], 8, "bt709"),
+        ("raw.avi", ["-pix_fmt", "bgr24", "-c:v", "rawvideo"], 8, "bt709"),
+        ("palette.mkv", ["-pix_fmt", "pal8", "-c:v", "png"], 8, "bt709"),
+        ("ten.mkv", ["-pix_fmt", "gbrp10le", *FFV1], 10, "bt709"),
+        ("twelve.mkv", ["-pix_fmt", "gbrp12le", *FFV1], 12, "bt709"),
+        ("wide.mkv", ["-vf", "format=gbrp10le,setparams=color_primaries=bt2020", *FFV1], 10, "bt2020nc"),
+    ],
+)
+def test_rgb_is_converted_with_an_explicit_matrix(
+    name: str, words: list[str], depth: int, matrix: str, folder: Path, tmp_path: Path
+) -> None:
+    source = make(folder / f"rgb_{name}", *picture(duration=0.2), *words)
+    suffix = "" if depth == 8 else f"{depth}le"
+    planes = pixels(source, f"gbrp{suffix}", (H, W)).reshape(-1, 3, H * W)
+    truth = yuv_of_rgb(planes[:, [2, 0, 1]] / (2**depth - 1), matrix, depth)
+    decided = plan(source, tmp_path / "small.mkv", **LOSSLESS["x265"])
+    assert any(note.startswith("RGB (") and f"{matrix}, limited range" in note for note in decided.notes)
+
+    small = coded(source, tmp_path / "small.mkv", **LOSSLESS["x265"])
+
+    found = pixels(small, f"yuv444p{suffix}", (H, W)).reshape(-1, 3, H * W)
+    error = abs(found - truth)
+    assert error.max() <= 0.51  # rounding
+    assert colour(small)[:2] == (1, 1 if matrix == "bt709" else 9)
+
+
+def test_gray_is_measured_and_restored(folder: Path, tmp_path: Path) -> None:
+    source = make(folder / "gray.mkv", *picture(duration=0.2), "-pix_fmt", "gray", *FFV1)
+    for codec in ("x264", "x265"):
+        decided = plan(source, tmp_path / f"{codec}.mkv", **LOSSLESS[codec])
+        outcome = coding(source, tmp_path / f"{codec}.mkv", **LOSSLESS[codec])
+        report = evaluate_encode(decided, outcome)
+        assert [row.mse for row in report.rows] == [(0.0,)] * 5
+        path = restored(outcome.path, tmp_path / f"{codec}.restored.mkv", lossless=True)
+        np.testing.assert_array_equal(luma(path, "gray", H, W), luma(source, "gray", H, W))
+        assert colour(path)[0] == 2
+
+
+# Interlaced
+
+
+@pytest.fixture(scope="session")
+def interlaced(folder: Path) -> Path:
+    """Ten flagged pictures with two fields each."""
+    words = ["-vf", "tinterlace=interleave_top,setfield=tff", "-c:v", "libx264", "-flags", "+ildct+ilme"]
+    return make(folder / "interlaced.mp4", *picture(rate=50, duration=0.4), *words, "-pix_fmt", "yuv420p")
+
+
+def test_interlaced_is_refused_naming_the_option(interlaced: Path) -> None:
+    with pytest.raises(DecodeError, match=r"flagged interlaced: --interlaced bwdif .*--interlaced ignore"):
+        plan(interlaced)
+
+
+def test_interlaced_is_ignored_when_asked(interlaced: Path, tmp_path: Path) -> None:
+    small = coded(interlaced, tmp_path / "small.mp4", interlaced="ignore", crf=0)
+    np.testing.assert_array_equal(pixels(small, "yuv420p", (H, W)), pixels(interlaced, "yuv420p", (H, W)))
+    assert plan(small, tmp_path / "again.mp4").source.interlaced is False
+
+
+def test_interlaced_is_deinterlaced_when_asked(interlaced: Path, tmp_path: Path) -> None:
+    small = coded(interlaced, tmp_path / "small.mp4", interlaced="bwdif", crf=0)
+    assert shown_times(small) == shown_times(interlaced)
+    truth = pixels(interlaced, "yuv420p", (H, W), "-vf", "bwdif=mode=send_frame:deint=interlaced")
+    found = pixels(small, "yuv420p", (H, W))
+    # The ffmpeg libraries of PyAV and of the binary make something different of the first picture's second row.
+    np.testing.assert_array_equal(found[1:], truth[1:])
+    decided = plan(interlaced, tmp_path / "small.mp4", interlaced="bwdif", crf=0)
+    report = evaluate_encode(decided, coding(interlaced, tmp_path / "small.mp4", interlaced="bwdif", crf=0))
+    assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
+
+
+# Rotation and aspect ratio
+
+TURNS = {"90": ["-display_rotation", "90"], "180": ["-display_rotation", "180"], "flip": ["-display_hflip"]}
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("turn", list(TURNS))
+def test_rotation_and_aspect_ratio_are_kept(
+    turn: str, container: str, codec: str, folder: Path, tmp_path: Path
+) -> None:
+    plain = folder / "wide.mp4"
+    if not plain.exists():
+        make(plain, *picture(duration=0.2), "-vf", "setsar=3/2", "-c:v", "libx264", "-preset", "ultrafast")
+    source = make(folder / f"turned_{turn}.{container}", *TURNS[turn], "-i", plain, "-c", "copy")
+    matrix = side_data(source)[SideData.DISPLAYMATRIX]
+
+    small = coded(source, tmp_path / f"small.{container}", codec=codec, scale="2", crf=10)
+
+    path = restored(small, tmp_path / f"restored.{container}", codec=codec)
+    for file, size in ((small, (32, 24)), (path, (64, 48))):
+        assert side_data(file)[SideData.DISPLAYMATRIX] == matrix
+        assert aspect(file) == aspect(source) == Fraction(3, 2)
+        with av.open(str(file)) as opened:
+            stream = opened.streams.video[0]
+            assert (stream.width, stream.height) == size  # the pixels are not turned
+    ours, theirs = (luma(file, "gray", 48, 64).astype(int) for file in (path, source))
+    assert abs(ours - theirs).mean() < abs(ours[:, ::-1] - theirs).mean() / 3
+
+
+# Sizes
+
+SIZES = [(35, 27), (34, 27), (27, 35), (1, 1), (7, 5), (16, 16), (66, 34)]
+SCALES = ["1", "4/3", "1.5", "2", "3", "4", "8"]
+
+
+def noise(path: Path, width: int, height: int, pix_fmt: str = "yuv420p", frames: int = 2) -> Path:
+    """A clip of any size, from raw pictures with a slope and some noise."""
+    if path.exists():
+        return path
+    rng = np.random.default_rng(0)
+    sub_y, sub_x = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}[pix_fmt[3:6]]
+    sizes = [(height, width)] + [(ceil(height / sub_y), ceil(width / sub_x))] * 2
+    data = b""
+    for _ in range(frames):
+        for h, w in sizes:
+            slope = 60 + 100 * np.add.outer(np.arange(h) / h, np.arange(w) / w) / 2
+            data += (slope + rng.integers(0, 9, (h, w))).astype(np.uint8).tobytes()
+    words = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{height}", "-r", 25, "-i", "pipe:0"]
+    return make(path, *words, *FFV1, data=data)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_sizes(width: int, height: int, scale: str, folder: Path, tmp_path: Path) -> None:
+    source = noise(folder / f"{width}x{height}.mkv", width, height)
+    decided = plan(source, tmp_path / "small.mkv", scale=scale, crf=0)
+    small = coded(source, tmp_path / "small.mkv", scale=scale, crf=0)
+
+    def even(size: int) -> int:
+        return ceil(ceil(size / Fraction(scale)) / 2) * 2
+
+    with av.open(str(small)) as opened:
+        stream = opened.streams.video[0]
+        assert (stream.width, stream.height) == (even(width), even(height))
+    identity = probe_identity(small)
+    assert identity is not None
+    assert (identity.width, identity.height) == (width, height)
+    assert (identity.coded_width, identity.coded_height) == (even(width), even(height))
+    assert identity.scale == str(Fraction(scale))
+    path = restored(small, tmp_path / "restored.mkv", lossless=True)
+    with av.open(str(path)) as opened:
+        stream = opened.streams.video[0]
+        assert (stream.width, stream.height) == (width, height)
+    # Both codings are lossless: what is left is the pair alone, whatever was padded and cut in between.
+    pair, geometry = decided.pair, decided.geometry
+    expected = []
+    for frame in decode_frames(decided.source, log=ReadLog(), clock=Clock("d")):
+        shrunk = pair.shrink(frame.planes, frame.format, "left")
+        planes = pair.enlarge(shrunk, frame.format, "left", geometry, 0)
+        expected.append(np.concatenate([plane.ravel() for plane in planes]))
+    np.testing.assert_array_equal(pixels(path, "yuv420p", (height, width)), expected)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "smallest"),
+    [
+        ("x264", "yuv422p", (2, 1)),
+        ("x264", "yuv444p", (1, 1)),
+        ("x265", "yuv420p", (32, 32)),
+        ("x265", "yuv444p", (32, 32)),
+        ("svtav1", "yuv420p", (4, 4)),
+    ],
+)
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 5), (35, 27), (68, 52)])
+def test_sizes_of_other_encoders_and_formats(
+    codec: str, pix_fmt: str, smallest: tuple[int, int], width: int, height: int, folder: Path, tmp_path: Path
+) -> None:
+    source = noise(folder / f"{width}x{height}{pix_fmt}.mkv", width, height, pix_fmt)
+    small = coded(source, tmp_path / "small.mkv", codec=codec, scale="2")
+    identity = probe_identity(small)
+    assert isinstance(identity, Identity)
+    sub_y, sub_x = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}[pix_fmt[3:6]]
+    with av.open(str(small)) as opened:
+        stream = opened.streams.video[0]
+        assert (stream.width, stream.height) == (identity.coded_width, identity.coded_height)
+        assert stream.width >= max(smallest[0], ceil(width / 2))
+        assert stream.height >= max(smallest[1], ceil(height / 2))
+        assert stream.width <= max(smallest[0], ceil(ceil(width / 2) / sub_x) * sub_x)
+        assert stream.height <= max(smallest[1], ceil(ceil(height / 2) / sub_y) * sub_y)
+    path = restored(small, tmp_path / "restored.mkv", lossless=True)
+    with av.open(str(path)) as opened:
+        stream = opened.streams.video[0]
+        assert (stream.width, stream.height, stream.format.name) == (width, height, pix_fmt)
+
+
+def test_8k(folder: Path, tmp_path: Path) -> None:
+    words = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "1"]
+    source = make(folder / "8k.mp4", *picture("8192x4320", duration=0.08), *words)
+    small = coded(source, tmp_path / "small.mp4", scale="2")
+    with av.open(str(small)) as opened:
+        stream = opened.streams.video[0]
+        assert (stream.width, stream.height) == (4096, 2160)
+        assert len([packet for packet in opened.demux(stream) if packet.size]) == 2
+    found = open_small(small, ffmpeg="", settings=DecodeSettings())
+    frames = restored_frames(found, log=ReadLog(), decoding=Clock("d"), upscaling=Clock("u"))
+    assert [plane.shape for plane in next(frames).planes] == [(4320, 8192), (2160, 4096), (2160, 4096)]
+    frames.close()  # type: ignore[attr-defined]
+
+
+def blob(height: int, width: int) -> Floats:
+    """A bell well inside the picture, off its centre by a fraction of a pixel."""
+    y, x = np.mgrid[:height, :width]
+    return np.asarray(
+        np.exp(-((y - 0.47 * height) ** 2 + (x - 0.53 * width) ** 2) / (2 * (min(height, width) / 7) ** 2))
+    )
+
+
+def centroid(plane: npt.NDArray[Any], floor: float) -> tuple[float, float]:
+    """Where the brightness above ``floor`` lies, (y, x) in samples."""
+    weight = np.clip(plane.astype(float) - floor, 0, None)
+    y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
+    return float((weight * y).sum() / weight.sum()), float((weight * x).sum() / weight.sum())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("place", "codec"), [("left", "x264"), ("topleft", "x265"), ("center", "svtav1")])
+def test_nothing_moves(scale: str, place: str, codec: str, folder: Path, tmp_path: Path) -> None:
+    height, width = 134, 202  # the small picture is padded at most scales
+    shapes = [(height, width), (height // 2, width // 2), (height // 2, width // 2)]
+    source = folder / f"blob_{place}.mkv"
+    if not source.exists():
+        planes = [np.round(64 + 150 * blob(*shape)).astype(np.uint8) for shape in shapes]
+        data = b"".join(plane.tobytes() for plane in planes)
+        words = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", 25, "-i", "pipe:0"]
+        make(
+            source, *words, "-vf", f"setparams=range=tv:chroma_location={place}", "-c:v", "libx264", "-qp", 0, data=data
+        )
+    small = coded(source, tmp_path / "small.mkv", scale=scale, **LOSSLESS[codec])
+    found = open_small(small, ffmpeg=plan(source).ffmpeg.path, settings=DecodeSettings())
+    frames = restored_frames(found, log=ReadLog(), decoding=Clock("d"), upscaling=Clock("u"))
+    (frame,) = list(frames)
+    truth = next(iter(decode_frames(plan(source).source, log=ReadLog(), clock=Clock("d"))))
+    for ours, theirs, shape in zip(frame.planes, truth.planes, shapes, strict=True):
+        assert ours.shape == shape
+        moved = np.subtract(centroid(ours, 80), centroid(theirs, 80))
+        assert abs(moved).max() < 0.06
+
+
+def test_small_chroma_lies_where_the_source_has_it(folder: Path, tmp_path: Path) -> None:
+    # Without siting, chroma of the small picture would lie a quarter of a sample off; zscale knows the rule.
+    for place in ("left", "center", "topleft"):
+        source = tagged(folder / f"{place}.mp4", "yuv420p", f"range=tv:chroma_location={place}")
+        small = coded(source, tmp_path / "small.mkv", scale="2", **LOSSLESS["x264"])
+        filters = [
+            "-vf",
+            f"setparams=chroma_location={place},zscale=32:24:filter=lanczos:chromalin={place}:chromal={place}",
+        ]
+        truth = pixels(source, "yuv420p", (H // 2, W // 2), *filters).astype(int)
+        found = pixels(small, "yuv420p", (H // 2, W // 2)).astype(int)
+        assert abs(found - truth).max() <= 1
+
+
+def test_source_without_pictures_of_that_stream_is_refused(folder: Path) -> None:
+    source = make(folder / "sound.mkv", "-f", "lavfi", "-i", "sine=d=0.2", "-c:a", "pcm_s16le")
+    with pytest.raises(VidscaleError, match="holds no video stream"):
+        plan(source)
+    assert ffmpeg("-i", source, "-f", "null", "-") == b""

@@ -1,0 +1,606 @@
+"""What `encode` does to everything but the pixels: timestamps, other streams, tags, containers, the identity."""
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from material import (
+    coded,
+    coding,
+    described,
+    dispositions,
+    ffmpeg,
+    kinds,
+    make,
+    packet_data,
+    packet_times,
+    picture,
+    pixels,
+    plan,
+    restored,
+    shown_times,
+    sound,
+    stream_tags,
+    tags,
+)
+
+from vidscale.errors import ConfigError, UsageError
+from vidscale.evaluation import evaluate_encode
+from vidscale.identity import Identity, extract, tag_from_metadata
+from vidscale.report import Unpaired
+from vidscale.report_files import read_json, write_report
+
+MILLISECOND = Fraction(1, 1000)
+AAC_PACKET_S = Fraction(1024, 48000)
+X264 = ["-c:v", "libx264", "-preset", "ultrafast"]
+B_FRAMES = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources that several tests share; outputs go elsewhere."""
+    return tmp_path_factory.mktemp("sources")
+
+
+@pytest.fixture(scope="session")
+def vfr(folder: Path) -> Path:
+    """25 pictures, 26 to 55 ms apart, in 1/90000 s, with B-frames and sound."""
+    uneven = r"settb=1/90000,setpts=N*3600+mod(N*N*377\,1700)"
+    words = ["-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-video_track_timescale", "90000"]
+    return make(folder / "vfr.mp4", *picture(then=uneven), *sound(), *B_FRAMES, *words, "-c:a", "aac")
+
+
+@pytest.fixture(scope="session")
+def vfr_mkv(folder: Path, vfr: Path) -> Path:
+    """The same with every timestamp rounded to 1 ms."""
+    return make(folder / "vfr.mkv", "-i", vfr, "-c", "copy")
+
+
+@pytest.fixture(scope="session")
+def long_gop(folder: Path) -> Path:
+    """Two seconds with one keyframe, and sound."""
+    return make(folder / "long.mp4", *picture(duration=2), *sound(2), *B_FRAMES, "-g", "50", "-c:a", "aac")
+
+
+@pytest.fixture(scope="session")
+def edited(folder: Path, long_gop: Path) -> Path:
+    """The part from 0.7 s on, cut without coding: an edit list hides the frames from the keyframe to there."""
+    return make(folder / "edited.mp4", "-ss", "0.7", "-i", long_gop, "-c", "copy")
+
+
+METADATA = """;FFMETADATA1
+title=The film
+artist=Nobody
+mood=calm
+creation_time=2021-03-04T05:06:07.000000Z
+[CHAPTER]
+TIMEBASE=1/1000
+START=0
+END=400
+title=First
+[CHAPTER]
+TIMEBASE=1/1000
+START=400
+END=1000
+title=Second
+"""
+
+
+@pytest.fixture(scope="session")
+def texts(folder: Path) -> dict[str, Path]:
+    """Tags and chapters, two subtitle tracks, an attachment, two covers."""
+    files = {
+        "metadata.txt": METADATA,
+        "english.srt": "1\n00:00:00,100 --> 00:00:00,500\nhello\n\n2\n00:00:00,700 --> 00:00:00,900\nworld\n",
+        "italian.srt": "1\n00:00:00,600 --> 00:00:00,900\nciao\n",
+        "note.txt": "an attachment\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    for name in ("cover.png", "cover.jpg"):
+        make(folder / name, *picture("32x32"), "-frames:v", "1")
+    return {name: folder / name for name in (*files, "cover.png", "cover.jpg")}
+
+
+STREAM_TAGS = [
+    *("-metadata:s:v:0", "title=The picture", "-metadata:s:v:0", "language=fra"),
+    *("-metadata:s:a:0", "title=Ton", "-metadata:s:a:0", "language=deu"),
+    *("-metadata:s:s:0", "language=eng", "-metadata:s:s:1", "language=ita"),
+]
+
+
+@pytest.fixture(scope="session")
+def rich_mkv(folder: Path, texts: dict[str, Path]) -> Path:
+    """All that Matroska holds: two subtitle tracks, dispositions, chapters, tags, an attachment, cover art."""
+    inputs = ["-i", texts["english.srt"], "-i", texts["italian.srt"], "-i", texts["metadata.txt"]]
+    words = ["-map", 0, "-map", 1, "-map", 2, "-map", 3, "-map_metadata", 4, "-map_chapters", 4, *STREAM_TAGS]
+    words += ["-disposition:a:0", "default+original", "-disposition:s:0", "default"]
+    words += ["-disposition:s:1", "forced+hearing_impaired", "-metadata:s:s:1", "title=signs"]
+    words += ["-attach", texts["note.txt"], "-metadata:s:t:0", "mimetype=text/plain"]
+    words += ["-attach", texts["cover.png"], "-metadata:s:t:1", "mimetype=image/png"]
+    return make(folder / "rich.mkv", *picture(), *sound(), *inputs, *X264, "-c:a", "aac", "-c:s", "srt", *words)
+
+
+@pytest.fixture(scope="session")
+def rich_mp4(folder: Path, texts: dict[str, Path]) -> Path:
+    """All that MP4 holds: two text tracks, dispositions, chapters, tags, cover art."""
+    inputs = ["-i", texts["english.srt"], "-i", texts["italian.srt"], "-i", texts["metadata.txt"]]
+    inputs += ["-i", texts["cover.jpg"]]
+    words = [word for stream in (0, 1, 2, 3, 5) for word in ("-map", stream)]
+    words += ["-map_metadata", 4, "-map_chapters", 4, *STREAM_TAGS, "-disposition:v:1", "attached_pic"]
+    words += ["-disposition:s:0", "default", "-disposition:s:1", "forced"]
+    codecs = ["-c:v:0", "libx264", "-preset", "ultrafast", "-c:v:1", "copy", "-c:a", "aac", "-c:s", "mov_text"]
+    return make(folder / "rich.mp4", *picture(), *sound(), *inputs, *codecs, *words)
+
+
+def chapters(path: Path) -> list[tuple[float, float, str]]:
+    """Start, end and title of each chapter."""
+    with av.open(str(path)) as container:
+        return [
+            (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"]["title"])
+            for c in container.chapters()
+        ]
+
+
+def cover(path: Path) -> bytes:
+    """The picture that a player shows as cover art."""
+    return ffmpeg("-i", path, "-map", "0:v:1", "-c", "copy", "-f", "image2pipe", "-")
+
+
+# Timestamps
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("late", ["video", "audio"])
+def test_streams_that_start_apart_stay_apart(container: str, late: str, folder: Path, tmp_path: Path) -> None:
+    delay = ["-itsoffset", "0.507"]
+    video, audio = picture(), sound()
+    inputs = [*delay, *video, *audio] if late == "video" else [*video, *delay, *audio]
+    source = make(folder / f"late_{late}.{container}", *inputs, *B_FRAMES, "-fps_mode", "passthrough", "-c:a", "aac")
+    starts = [min(packet_times(source, stream)) for stream in (0, 1)]
+    apart = starts[0] - starts[1] if late == "video" else starts[1] - starts[0]
+    assert apart > Fraction(4, 10)  # the source is what the test is about
+
+    small = coded(source, tmp_path / f"small.{container}")
+
+    assert shown_times(small) == shown_times(source)
+    assert packet_times(small, 1) == packet_times(source, 1)
+    assert packet_data(small, 1) == packet_data(source, 1)
+
+
+@pytest.mark.parametrize("late", ["video", "audio"])
+def test_streams_that_start_apart_stay_apart_in_another_container(late: str, folder: Path, tmp_path: Path) -> None:
+    delay = ["-itsoffset", "0.507"]
+    inputs = [*delay, *picture(), *sound()] if late == "video" else [*picture(), *delay, *sound()]
+    source = make(folder / f"apart_{late}.mp4", *inputs, *B_FRAMES, "-fps_mode", "passthrough", "-c:a", "aac")
+    for container in ("mkv", "ts"):
+        small = coded(source, tmp_path / f"small.{container}")
+        moved = [b - a for a, b in zip(shown_times(source), shown_times(small), strict=True)]
+        moved += [b - a for a, b in zip(packet_times(source, 1), packet_times(small, 1), strict=True)]
+        assert max(map(abs, moved)) <= MILLISECOND / 2
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+@pytest.mark.parametrize(
+    ("origin", "container"), [("vfr", "mp4"), ("vfr", "mkv"), ("vfr_mkv", "mkv"), ("vfr_mkv", "mp4")]
+)
+def test_varying_frame_rate_keeps_every_timestamp(
+    codec: str, origin: str, container: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source: Path = request.getfixturevalue(origin)
+    wanted = shown_times(source)
+    gaps = {b - a for a, b in pairwise(wanted)}
+    assert len(wanted) == 25
+    assert len(gaps) > 10
+    preset = {"x264": "veryfast", "x265": "veryfast", "svtav1": "8"}[codec]
+
+    small = coded(source, tmp_path / f"small.{container}", codec=codec, preset=preset)
+
+    found = shown_times(small)
+    rounded = origin == "vfr" and container == "mkv"
+    error = max(abs(a - b) for a, b in zip(wanted, found, strict=True))
+    assert error <= (MILLISECOND / 2 if rounded else 0)
+    with av.open(str(small)) as opened:
+        assert any(p.pts != p.dts for p in opened.demux(video=0) if p.size) == (codec != "svtav1")  # B-frames
+
+
+def test_timestamps_finer_than_matroska_are_said_once_and_kept_in_the_identity(vfr: Path, tmp_path: Path) -> None:
+    decided = plan(vfr, tmp_path / "small.mkv")
+    assert sum("nearest ms" in note for note in decided.notes) == 1
+    assert decided.identity.time_base == "1/90000"
+    assert not any("nearest ms" in note for note in plan(vfr, tmp_path / "small.mp4").notes)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_edit_list_that_hides_frames_is_honoured(container: str, edited: Path, tmp_path: Path) -> None:
+    shown = int(ffmpeg("-i", edited, "-map", "0:v", "-f", "framemd5", "-").count(b"\n0,"))
+    assert len(packet_data(edited, 0)) > shown  # there is something to hide
+
+    small = coded(edited, tmp_path / f"small.{container}", crf=1)
+
+    assert shown_times(small) == shown_times(edited)
+    assert len(packet_data(small, 0)) == len(shown_times(edited)) == shown
+    heard = [ffmpeg("-i", path, "-map", "0:a", "-f", "s16le", "-") for path in (edited, small)]
+    assert heard[0] == heard[1]
+    first, last = (pixels(path, "gray", (48, 64))[[0, -1]].astype(int) for path in (edited, small))
+    assert abs(first - last).mean() < 2  # the same pictures, not their neighbours
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "options", "time_base"),
+    [
+        ("ntsc.mp4", "30000/1001", ["-video_track_timescale", "30000"], "1/30000"),
+        ("fine.mp4", "24", ["-video_track_timescale", "90000"], "1/90000"),
+        ("film.mov", "24000/1001", ["-video_track_timescale", "24000"], "1/24000"),
+        ("ms.mkv", "60000/1001", [], "1/1000"),
+        ("broadcast.ts", "50", [], "1/90000"),
+        ("h264.avi", "30000/1001", [], "1001/30000"),
+    ],
+)
+def test_time_base_is_kept(
+    name: str, rate: str, options: list[str], time_base: str, folder: Path, tmp_path: Path
+) -> None:
+    source = make(folder / name, *picture(rate=rate), *sound(), *B_FRAMES, *options, "-c:a", "libmp3lame")
+    with av.open(str(source)) as opened:
+        assert opened.streams.video[0].time_base == Fraction(time_base)
+    decided = plan(source, tmp_path / f"small{source.suffix.replace('avi', 'mp4')}")
+    assert decided.identity.time_base == time_base
+
+    small = coded(source, decided.output.path)
+
+    # PyAV reads wrong timestamps out of AVI; ffmpeg numbers the decoded pictures as a player does.
+    words = ["-map", "0:v", "-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    lines = ffmpeg("-copyts", "-i", source, *words, "-f", "framecrc", "-").splitlines()
+    ticks = [int(line.split(b",")[2]) for line in lines if line.startswith(b"0,")]
+    assert shown_times(small) == [tick * Fraction(time_base) for tick in ticks]
+    assert packet_data(small, 1) == packet_data(source, 1)
+
+
+@pytest.mark.parametrize("container", ["ts", "mp4", "mkv"])
+def test_source_that_starts_before_zero_is_moved_as_a_whole(container: str, folder: Path, tmp_path: Path) -> None:
+    # MPEG-TS counts to 2**33 and starts again; what lies before the turn is negative.
+    words = ["-output_ts_offset", "95441.8", *B_FRAMES, "-c:a", "aac"]
+    source = make(folder / "turn.ts", *picture(), *sound(), *words)
+    times = shown_times(source)
+    assert times[0] < -Fraction(4, 10)
+    assert times[-1] > 0
+    decided = plan(source, tmp_path / f"small.{container}")
+
+    outcome = coding(source, tmp_path / f"small.{container}")
+
+    told = f"starts at {float(times[0]):.3f} s: all streams were moved to start at 0"
+    assert any(told in note for note in outcome.notes)
+    assert shown_times(outcome.path) == [t - times[0] for t in times]
+    moved = [b - a + times[0] for a, b in zip(packet_times(source, 1), packet_times(outcome.path, 1), strict=True)]
+    assert max(map(abs, moved)) <= MILLISECOND / 2
+    report = evaluate_encode(decided, outcome)
+    assert (len(report.rows), report.unpaired) == (25, Unpaired())
+
+
+def test_decode_keeps_timestamps_and_sound(vfr: Path, tmp_path: Path) -> None:
+    small = coded(vfr, tmp_path / "small.mp4", scale="2")
+    for path in (restored(small), restored(small, lossless=True)):
+        error = max(abs(a - b) for a, b in zip(shown_times(vfr), shown_times(path), strict=True))
+        assert error <= (MILLISECOND / 2 if path.suffix == ".mkv" else 0)
+        assert packet_data(path, 1) == packet_data(vfr, 1)
+
+
+# A part of the source
+
+
+@pytest.mark.parametrize("name", ["part.mp4", "part.mkv", "part.ts"])
+@pytest.mark.parametrize(
+    ("text", "start", "end"), [("0.25:1.3", "0.25", "1.3"), ("0.4:", "0.4", "9"), (":0.52", "0", "0.52")]
+)
+def test_range_is_exact_to_the_frame(
+    name: str, text: str, start: str, end: str, folder: Path, long_gop: Path, tmp_path: Path
+) -> None:
+    source = folder / name
+    if not source.exists():
+        make(source, "-i", long_gop, "-c", "copy", "-copyts")
+    times = shown_times(source)
+    with av.open(str(source)) as opened:
+        first = Fraction(opened.start_time, 1_000_000)
+    wanted = [t for t in times if Fraction(start) <= t - first < Fraction(end)]
+    assert 0 < len(wanted) < len(times)
+
+    small = coded(source, tmp_path / name, range=text, crf=1)
+
+    assert shown_times(small) == [t - wanted[0] for t in wanted]
+    index = times.index(wanted[0])
+    ours, theirs = (pixels(path, "gray", (48, 64)).astype(int) for path in (small, source))
+    assert abs(ours - theirs[index : index + len(wanted)]).mean() < 2
+    heard, all_packets, data = packet_times(small, 1), packet_times(source, 1), packet_data(source, 1)
+    assert -AAC_PACKET_S < heard[0] <= AAC_PACKET_S + MILLISECOND
+    stop = min(wanted[-1] + Fraction(1, 25), first + Fraction(end), all_packets[-1] + AAC_PACKET_S) - wanted[0]
+    assert abs(heard[-1] + AAC_PACKET_S - stop) < 2 * AAC_PACKET_S
+    for time, packet in zip(heard, packet_data(small, 1), strict=True):
+        moved = abs(all_packets[data.index(packet)] - wanted[0] - time)
+        assert moved <= MILLISECOND
+
+
+def test_range_moves_chapters_and_keeps_cover_art(rich_mp4: Path, rich_mkv: Path, tmp_path: Path) -> None:
+    for source in (rich_mp4, rich_mkv):
+        small = coded(source, tmp_path / f"small{source.suffix}", range="0.2:0.8")
+        assert len(shown_times(small)) == 15
+        assert chapters(small)[0] == (0, pytest.approx(0.2), "First")
+        assert chapters(small)[1][0] == pytest.approx(0.2)
+        assert chapters(small)[1][2] == "Second"
+        assert cover(small) == cover(source)
+        assert small.suffix == ".mp4" or packet_times(small, 3) == [Fraction(4, 10)]  # one subtitle, 0.6 s before
+        late = coded(source, tmp_path / f"late{source.suffix}", range="0.5:")
+        assert [title for _, _, title in chapters(late)] == ["Second"]
+
+
+# Other streams and tags
+
+
+def test_everything_in_matroska_is_kept(rich_mkv: Path, tmp_path: Path) -> None:
+    decided = plan(rich_mkv, tmp_path / "small.mkv", strict=True)
+    assert decided.notes == ()
+    small = coded(rich_mkv, tmp_path / "small.mkv", strict=True)
+    assert kinds(small) == kinds(rich_mkv)
+    assert dispositions(small) == dispositions(rich_mkv)
+    assert chapters(small) == chapters(rich_mkv) != []
+    for stream in (1, 2, 3):
+        assert packet_data(small, stream) == packet_data(rich_mkv, stream) != []
+        assert packet_times(small, stream) == packet_times(rich_mkv, stream)
+        assert stream_tags(small, stream) == stream_tags(rich_mkv, stream)
+    for key in ("title", "artist", "mood", "creation_time"):
+        assert tags(small)[key] == tags(rich_mkv)[key]
+    assert stream_tags(small, 0)["title"] == "The picture"
+    assert stream_tags(small, 0)["language"] == "fra"
+    assert "encoder" not in stream_tags(small, 0)  # the source's encoder
+    for path in (rich_mkv, small):
+        ffmpeg("-dump_attachment:t:0", tmp_path / f"{path.stem}.txt", "-i", path, "-t", "0", "-f", "null", "-")
+    assert (tmp_path / "rich.txt").read_text() == (tmp_path / "small.txt").read_text() == "an attachment\n"
+    assert stream_tags(small, 4) == {"filename": "note.txt", "mimetype": "text/plain"}
+    assert stream_tags(small, 5) == {"filename": "cover.png", "mimetype": "image/png"}
+    assert cover(small) == cover(rich_mkv)
+
+
+def test_everything_in_mp4_is_kept(rich_mp4: Path, tmp_path: Path) -> None:
+    decided = plan(rich_mp4, tmp_path / "small.mp4", strict=True)
+    assert decided.notes == ()
+    small = coded(rich_mp4, tmp_path / "small.mp4", strict=True)
+    assert kinds(small) == kinds(rich_mp4)
+    assert dispositions(small) == dispositions(rich_mp4)
+    assert chapters(small) == chapters(rich_mp4) != []
+    for stream in (1, 2, 3):
+        assert packet_data(small, stream) == packet_data(rich_mp4, stream) != []
+        assert packet_times(small, stream) == packet_times(rich_mp4, stream)
+        assert stream_tags(small, stream) == stream_tags(rich_mp4, stream)
+    for key in ("title", "artist", "creation_time"):
+        assert tags(small)[key] == tags(rich_mp4)[key]
+    assert stream_tags(small, 0)["name"] == stream_tags(rich_mp4, 0)["name"] == "The picture"
+    assert stream_tags(small, 0)["language"] == "fra"
+    assert stream_tags(small, 1)["name"] == "Ton"
+    assert cover(small) == cover(rich_mp4)
+
+
+def test_free_tags_are_kept_in_mp4(folder: Path, texts: dict[str, Path], tmp_path: Path) -> None:
+    words = ["-map", 0, "-map", 1, "-map_metadata", 2, "-movflags", "use_metadata_tags"]
+    source = make(folder / "tagged.mp4", *picture(), *sound(), "-i", texts["metadata.txt"], *X264, *words)
+    assert tags(source)["mood"] == "calm"
+    small = coded(source, tmp_path / "small.mp4", strict=True)
+    assert tags(small)["mood"] == "calm"
+    assert tags(small)["title"] == "The film"
+
+
+def test_cover_art_changes_container(rich_mp4: Path, rich_mkv: Path, tmp_path: Path) -> None:
+    for source, name in ((rich_mp4, "small.mkv"), (rich_mkv, "small.mp4")):
+        small = coded(source, tmp_path / name)
+        assert "attached_pic" in dispositions(small)[-1]
+        assert cover(small) == cover(source)
+        title = stream_tags(small, 1)["title" if name == "small.mkv" else "name"]
+        assert title == "Ton"
+
+
+@pytest.mark.parametrize(
+    ("origin", "name", "codec", "missing"),
+    [
+        ("rich_mkv", "o.mp4", "x264", ["subtitle stream 2 (subrip, eng)", "subtitle stream 3", "attachment", "mood"]),
+        ("rich_mp4", "o.mkv", "x264", ["subtitle stream 2 (mov_text, eng)", "subtitle stream 3 (mov_text, ita)"]),
+        ("rich_mp4", "o.mov", "x264", ["video stream 5 (mjpeg)"]),
+        (
+            "rich_mkv",
+            "o.ts",
+            "x264",
+            ["subtitle stream 2", "attachment", "video stream 5", "chapters", "title", "mood"],
+        ),
+        ("rich_mkv", "o.webm", "svtav1", ["audio stream 1 (aac, deu)", "subtitle", "attachment", "video stream 5"]),
+    ],
+)
+def test_what_another_container_cannot_hold_is_named(
+    origin: str, name: str, codec: str, missing: list[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source: Path = request.getfixturevalue(origin)
+    decided = plan(source, tmp_path / name, codec=codec)
+    (note,) = [note for note in decided.notes if note.startswith("the output does not hold: ")]
+    for words in missing:
+        assert words in note
+    with pytest.raises(ConfigError, match="--strict refuses to lose: ") as refused:
+        plan(source, tmp_path / name, codec=codec, strict=True)
+    assert missing[0] in str(refused.value)
+
+    small = coded(source, tmp_path / name, codec=codec)
+
+    # Nothing is missing that was not named, nor named and there all the same.
+    kept = len(kinds(small)) - sum(kind == "data -" for kind in kinds(small))  # MP4's chapters are a track of text
+    wanted = len(kinds(source)) - sum(kind == "data -" for kind in kinds(source))
+    assert kept == wanted - note.count(" stream ")
+    assert bool(chapters(small)) == ("chapters" not in note)
+    for tag in ("title", "mood"):
+        assert (tag in tags(small)) == (tag in tags(source) and f" {tag}" not in note)
+
+
+def test_webm_becomes_matroska_with_h264_and_stays_webm_with_av1(folder: Path, tmp_path: Path) -> None:
+    source = make(folder / "film.webm", *picture(), *sound(), "-c:v", "libvpx", "-c:a", "libopus")
+    decided = plan(source)
+    assert decided.output.path == source.with_name("film.vs1.mkv")
+    assert ".webm cannot hold h264; the output is Matroska" in decided.notes
+    small = coded(source, tmp_path / "small.mkv")
+    assert kinds(small) == ["video h264", "audio opus"]
+    assert packet_data(small, 1) == packet_data(source, 1)
+    assert packet_times(small, 1) == packet_times(source, 1)
+
+    decided = plan(source, codec="svtav1")
+    assert (decided.output.path, decided.notes) == (source.with_name("film.vs1.webm"), ())
+    small = coded(source, tmp_path / "small.webm", codec="svtav1")
+    assert described(small).count("matroska,webm") == 1
+    assert kinds(small) == ["video av1", "audio opus"]
+    assert packet_data(small, 1) == packet_data(source, 1)
+
+
+def test_avi_becomes_matroska(folder: Path, tmp_path: Path) -> None:
+    words = ["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]
+    source = make(folder / "film.avi", *picture(rate="30000/1001"), *sound(), *words)
+    decided = plan(source)
+    assert decided.output.path == source.with_name("film.vs1.mkv")
+    assert ".avi cannot be written; the output is Matroska" in decided.notes
+    small = coded(source, tmp_path / "small.mkv", crf=1)
+    assert packet_data(small, 1) == packet_data(source, 1)
+    ours, theirs = (pixels(path, "gray", (48, 64)).astype(int) for path in (small, source))
+    assert abs(ours - theirs).mean() < 2
+
+
+def test_container_that_cannot_hold_the_codec_is_refused(rich_mkv: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\.webm cannot hold h264 video; use \.mkv"):
+        plan(rich_mkv, tmp_path / "o.webm")
+    with pytest.raises(ConfigError, match=r"cannot write \.avi"):
+        plan(rich_mkv, tmp_path / "o.avi")
+
+
+@pytest.fixture(scope="session")
+def two_videos(folder: Path) -> Path:
+    """Two video streams, sound and a data stream that ffmpeg's TS muxer takes but nothing plays."""
+    (folder / "data.bin").write_bytes(bytes(100))
+    inputs = [*picture(), *picture("32x48", rate=10), *sound(), "-f", "data", "-i", folder / "data.bin"]
+    words = [word for stream in range(4) for word in ("-map", stream)]
+    return make(folder / "two.ts", *inputs, *words, *X264, "-c:a", "aac", "-c:d", "copy")
+
+
+@pytest.mark.parametrize(("chosen", "other", "size"), [(0, 1, (64, 48)), (1, 0, (32, 48))])
+def test_one_of_two_video_streams_is_coded_the_other_copied(
+    chosen: int, other: int, size: tuple[int, int], two_videos: Path, tmp_path: Path
+) -> None:
+    decided = plan(two_videos, tmp_path / "small.ts", codec="x265", stream=str(chosen))
+    assert "the output does not hold: data stream 3 (none)" in decided.notes
+    small = coded(two_videos, tmp_path / "small.ts", codec="x265", stream=str(chosen))
+    assert sorted(kinds(small)) == ["audio aac", "video h264", "video hevc"]
+    assert kinds(small)[chosen] == "video hevc"
+    assert packet_data(small, other) == packet_data(two_videos, other)
+    assert packet_times(small, other) == packet_times(two_videos, other)
+    assert shown_times(small, chosen) == shown_times(two_videos, chosen)
+    with av.open(str(small)) as opened:
+        stream = opened.streams.video[chosen]
+        assert (stream.width, stream.height) == size
+
+
+def test_restoring_finds_the_coded_one_of_two_video_streams(two_videos: Path, tmp_path: Path) -> None:
+    small = coded(two_videos, tmp_path / "small.ts", scale="2", stream="1", codec="x265")
+    path = restored(small, tmp_path / "restored.ts")
+    with av.open(str(path)) as opened:
+        sizes = [(stream.width, stream.height) for stream in opened.streams.video]
+    assert sizes == [(64, 48), (32, 48)]
+    assert packet_data(path, 0) == packet_data(two_videos, 0)
+
+
+def test_video_stream_that_is_not_there_is_refused(two_videos: Path) -> None:
+    with pytest.raises(Exception, match="2 video stream"):
+        plan(two_videos, stream="2")
+
+
+def test_phone_file_with_two_video_and_two_data_streams(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "odd" / "motionphoto_two_video_streams.mp4"
+    decided = plan(source, tmp_path / "small.mp4", scale="4", stream="1")
+    assert "data stream 2 (mett, eng), data stream 3 (mett, eng)" in "".join(decided.notes)
+    small = coded(source, tmp_path / "small.mp4", scale="4", stream="1")
+    assert packet_data(small, 0) == packet_data(source, 0)
+    assert tags(small)["creation_time"] == tags(source)["creation_time"]
+    assert described(small).count("rotation of -90.00 degrees") == 2
+
+
+def test_timecode_track_is_kept(folder: Path, tmp_path: Path) -> None:
+    source = make(folder / "timecode.mov", *picture(), *sound(), "-timecode", "01:02:03:04", *X264, "-c:a", "pcm_s16le")
+    for name in ("small.mov", "small.mp4"):
+        small = coded(source, tmp_path / name)
+        assert stream_tags(small, 0)["timecode"] == "01:02:03:04"
+    assert packet_data(coded(source, tmp_path / "again.mov"), 1) == packet_data(source, 1)
+
+
+# Identity and report
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_identity_is_in_every_keyframe_and_in_the_tag(
+    codec: str, container: str, long_gop: Path, tmp_path: Path
+) -> None:
+    params = {"x264": "keyint=10", "x265": "keyint=10:min-keyint=10", "svtav1": "keyint=10"}[codec]
+    decided = plan(long_gop, tmp_path / f"small.{container}", codec=codec, scale="1.5", crf=30, encoder_params=params)
+    small = coded(long_gop, decided.output.path, codec=codec, scale="1.5", crf=30, encoder_params=params)
+    with av.open(str(small)) as opened:
+        stream = opened.streams.video[0]
+        name: Any = stream.codec_context.codec.canonical_name
+        extradata = stream.codec_context.extradata
+        packets = [p for p in opened.demux(stream) if p.size]
+        found = [extract(memoryview(p), codec=name, extradata=extradata) for p in packets]
+        keys = [p.is_keyframe for p in packets]
+        assert tag_from_metadata(opened.metadata) == decided.identity
+    assert [identity == decided.identity for identity in found] == keys
+    assert 3 <= sum(keys) < len(keys)
+    assert decided.identity == Identity(
+        pair="lanczos-x1.5",
+        scale="3/2",
+        width=64,
+        height=48,
+        coded_width=44,
+        coded_height=32,
+        crf=30,
+        codec={"x264": "h264", "x265": "hevc", "svtav1": "av1"}[codec],
+        time_base="1/12800",
+        tool=decided.identity.tool,
+    )
+    assert decided.identity.tool.startswith("vidscale ")
+
+
+def test_default_names(vfr: Path, vfr_mkv: Path, tmp_path: Path) -> None:
+    assert plan(vfr, scale="2").output.path == vfr.with_name("vfr.vs2.mp4")
+    assert plan(vfr_mkv, scale="3/2").output.path == vfr.with_name("vfr.vs1.5.mkv")
+    assert plan(vfr, scale="4/3").output.path == vfr.with_name("vfr.vs4-3.mp4")
+    assert plan(vfr, scale="2").report_dir == vfr.with_name("vfr.vs2.mp4.report")
+    small = coded(vfr, tmp_path / "movie.vs2.mp4", scale="2")
+    assert restored(small) == tmp_path / "movie.restored.mp4"
+    assert restored(small, lossless=True) == tmp_path / "movie.restored.mkv"
+
+
+def test_pair_that_disagrees_with_the_scale_is_a_usage_error(vfr: Path) -> None:
+    with pytest.raises(UsageError, match="'lanczos-x2' is made for scale 2, not for 3"):
+        plan(vfr, pair="lanczos-x2", scale="3")
+
+
+def test_report_has_the_right_totals(vfr: Path, tmp_path: Path) -> None:
+    settings = {"scale": "2", "crf": 30}
+    decided = plan(vfr, tmp_path / "small.mp4", **settings)
+    outcome = coding(vfr, tmp_path / "small.mp4", **settings)
+    write_report(evaluate_encode(decided, outcome), decided.report_dir)
+
+    report = json.loads((tmp_path / "small.mp4.report" / "report.json").read_text())
+    times = shown_times(vfr)
+    packets = packet_data(outcome.path, 0)
+    duration = (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    assert report["totals"]["frames"] == len(report["frames"]) == len(times)
+    assert [Fraction(frame["pts_s_exact"]) for frame in report["frames"]] == times
+    assert report["unpaired"]["ref_only_pts_s"] == report["unpaired"]["dist_only_pts_s"] == []
+    assert sum(frame["bytes"] for frame in report["frames"]) == sum(map(len, packets))
+    assert report["totals"]["bitrate_kbps"] == pytest.approx(sum(map(len, packets)) * 8 / 1000 / float(duration))
+    assert report["totals"]["bpp"] == pytest.approx(sum(map(len, packets)) * 8 / (64 * 48 * len(times)))
+    assert report["totals"]["size_ratio"] == pytest.approx(outcome.path.stat().st_size / vfr.stat().st_size)
+    assert report["distorted"]["coded_width"] == 32
+    assert report["settings"]["scale"] == "2"
+    assert read_json(tmp_path / "small.mp4.report" / "report.json").rows[0].bytes in map(len, packets)

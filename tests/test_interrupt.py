@@ -1,0 +1,247 @@
+"""Ctrl-C and its like, at every stage of a job: it ends at once, and leaves nothing half done."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+from robustness import Run, content, fake_ffmpeg, finish, message, processes_naming, run_here, start, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+
+AT_ONCE_S = 4  # a second or so, on a machine that has much else to do
+SLOW = ["--scale", "1", "--preset", "placebo"]
+
+
+@pytest.fixture(scope="session")
+def _film(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[..., str]) -> Path:
+    """Ten seconds of 640x360, which take long to encode with a slow preset."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=10,format=yuv420p", "-preset", "ultrafast", path)
+    return path
+
+
+@pytest.fixture
+def film(_film: Path, tmp_path: Path) -> Path:
+    (link := tmp_path / "film.mp4").symlink_to(_film)
+    return link
+
+
+def encoder_at_work(folder: Path) -> int:
+    """The ffmpeg that encodes, once it does."""
+
+    def found() -> int:
+        encoders = [pid for pid in processes_naming(f"{folder}/.") if b"pipe:0" in words_of(pid)]
+        return encoders[0] if encoders else 0
+
+    pid: int = wait_for(found)
+    wait_for(lambda: any(path.stat().st_size > 0 for path in folder.glob(".*.video.mp4")))
+    return pid
+
+
+def words_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def interrupted(process: "subprocess.Popen[bytes]", number: int, *, within_s: float = AT_ONCE_S) -> Run:
+    """Sends a signal to a running program, which must end in time and in order."""
+    begin = time.monotonic()
+    process.send_signal(number)
+    run = finish(process, timeout_s=30)
+    assert time.monotonic() - begin < within_s
+    assert run.code == 130, run.stderr
+    assert "Traceback" not in run.stderr
+    assert "Fatal" not in run.stderr
+    return run
+
+
+def assert_nothing_but(folder: Path, *names: str) -> None:
+    """Only these files are in the folder, and no process works on it."""
+    wait_for(lambda: not processes_naming(folder))
+    assert {path.name for path in folder.iterdir()} == set(names)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_encode_ends_at_once(tmp_path: Path, film: Path, number: int) -> None:
+    process = start("encode", film, *SLOW)
+    encoder_at_work(tmp_path)
+    run = interrupted(process, number)
+    assert run.stderr.splitlines()[-1] == "interrupted"
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+def test_encode_keeps_the_output_that_it_was_to_replace(tmp_path: Path, film: Path) -> None:
+    (tmp_path / "small.mkv").write_bytes(b"dear to somebody")
+    process = start("encode", film, "-o", tmp_path / "small.mkv", "-y", "--codec", "x265", *SLOW)
+    encoder_at_work(tmp_path)
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4", "small.mkv")
+    assert (tmp_path / "small.mkv").read_bytes() == b"dear to somebody"
+
+
+def test_impatience_does_no_harm(tmp_path: Path, film: Path) -> None:
+    process = start("encode", film, *SLOW)
+    encoder_at_work(tmp_path)
+    for _ in range(20):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+def test_hangup_is_ignored_under_nohup(tmp_path: Path, film: Path) -> None:
+    words = [sys.executable, "-m", "vidscale", "encode", film, *SLOW]
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *words]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    encoder_at_work(tmp_path)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    interrupted(process, signal.SIGTERM)
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["*-version*", "*-filters*", "*-i*film.mp4", "*pipe:0*film*", "*signed.mp4*part*"],
+    ids=lambda case: case.strip("*"),
+)
+def test_ffmpeg_that_hangs_can_be_interrupted(tmp_path: Path, film: Path, case: str) -> None:
+    """In a probe, in the encoder, in the muxer; the script waits for a child of its own."""
+    fake = fake_ffmpeg(tmp_path / "ffmpeg", case, 'touch "$0.hangs"; tail -f "$0"; true')
+    part = ["--range", "0:0.5"]
+    process = start("encode", film, "--ffmpeg", fake, "--scale", "1", "--preset", "ultrafast", *part)
+    wait_for(lambda: (tmp_path / "ffmpeg.hangs").exists())
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4", "ffmpeg", "ffmpeg.hangs")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_finished_movie_stays_when_its_report_is_interrupted(tmp_path: Path, film: Path, number: int) -> None:
+    process = start("encode", film, "-o", tmp_path / "small.mp4", "--scale", "1", "--preset", "ultrafast", "--vmaf")
+    wait_for(lambda: (tmp_path / "small.mp4").exists(), timeout_s=60)
+    run = interrupted(process, number)
+    assert run.stderr.splitlines()[-1].endswith("small.mp4 is complete, its report is not")
+    assert_nothing_but(tmp_path, "film.mp4", "small.mp4")
+    with av.open(str(tmp_path / "small.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 300
+
+
+def test_decode_ends_at_once(tmp_path: Path, film: Path) -> None:
+    process = start("decode", film, "--pair", "lanczos-x1", "--preset", "placebo")
+    encoder_at_work(tmp_path)
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+def test_decode_to_y4m_ends_at_once(tmp_path: Path, film: Path) -> None:
+    process = start("decode", film, "--pair", "lanczos-x1", "--y4m", "-o", tmp_path / "big.y4m")
+    wait_for(lambda: list(tmp_path.glob(".big*")))
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+def test_decode_to_a_reader_that_does_not_read_ends_at_once(tmp_path: Path, film: Path) -> None:
+    reading, writing = os.pipe()
+    process = start("decode", film, "--pair", "lanczos-x1", "-o", "-", stdout=writing)
+    os.close(writing)
+    assert os.read(reading, 9) == b"YUV4MPEG2"
+    time.sleep(0.3)  # until the pipe is full
+    run = interrupted(process, signal.SIGINT)
+    os.close(reading)
+    assert run.stderr.splitlines()[-1] == "interrupted"
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+@pytest.mark.parametrize("command", [["stage", "down"], ["stage", "up", "--scale", "1.5"]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stage_that_waits_for_its_writer_ends_at_once(command: list[str], number: int) -> None:
+    reading, writing = os.pipe()
+    process = start(*command, stdin=reading)
+    os.close(reading)
+    os.write(writing, b"YUV4MPEG2 W64 H48 F25:1\nFRAME\n" + bytes(64 * 48 * 3 // 2) + b"FRAME\n1234")
+    stdout = process.stdout
+    assert stdout is not None
+    assert stdout.read(9) == b"YUV4MPEG2"  # at work, and now waiting for the rest of the second frame
+    interrupted(process, number)
+    os.close(writing)
+
+
+def test_stage_ends_quietly_when_its_reader_goes_away() -> None:
+    process = start("stage", "down", stdin=subprocess.PIPE, bufsize=0)
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    frame = b"FRAME\n" + bytes(640 * 360 * 3 // 2)
+    stdin.write(b"YUV4MPEG2 W640 H360 F25:1\n" + frame)
+    assert stdout.read(9) == b"YUV4MPEG2"
+    stdout.close()
+    with contextlib.suppress(BrokenPipeError):
+        while True:
+            stdin.write(frame)
+    stdin.close()
+    process.stdout = process.stdin = None
+    run = finish(process)
+    assert (run.code, run.stderr) == (0, "")
+
+
+def test_results_for_a_reader_that_went_away_end_quietly(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("encode", make_clip(), "--dry-run", "--json", stdout=writing)
+    os.close(writing)
+    run = finish(process)
+    assert "Traceback" not in run.stderr
+    assert "internal error" not in run.stderr
+    assert "Exception ignored" not in run.stderr
+
+
+def test_killed_program_leaves_nothing_at_the_final_name(tmp_path: Path, film: Path) -> None:
+    process = start("encode", film, "-o", tmp_path / "small.mkv", "--scale", "1", "--preset", "slow")
+    encoder_at_work(tmp_path)
+    process.kill()
+    finish(process)
+    wait_for(lambda: not processes_naming(tmp_path), timeout_s=60)  # the encoder sees the end of its pipe
+    left = {path.name for path in tmp_path.iterdir()} - {"film.mp4"}
+    assert all(name.startswith(".small.mkv.") for name in left)
+
+
+def test_encoder_that_is_killed_is_told(tmp_path: Path, film: Path) -> None:
+    process = start("encode", film, *SLOW)
+    os.kill(encoder_at_work(tmp_path), signal.SIGKILL)
+    run = finish(process)
+    assert message(run) == "encoding stopped: ffmpeg was killed by SIGKILL"
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_pipe_recipe_ends_with_all_its_stages(tmp_path: Path, film: Path, number: int) -> None:
+    (tmp_path / "pipe.toml").write_text(
+        'command = "pipe"\nstages = [\n'
+        '["{ffmpeg}", "-v", "error", "-i", "{input}", "-f", "yuv4mpegpipe", "-"],\n'
+        '["vidscale", "stage", "down"],\n'
+        '["{ffmpeg}", "-v", "error", "-i", "-", "-preset", "placebo", "{output}"]]\n'
+    )
+    process = start("run", tmp_path / "pipe.toml", film, "-o", tmp_path / "small.mp4")
+    wait_for(lambda: list(tmp_path.glob(".small*")), timeout_s=60)
+    interrupted(process, number)
+    assert_nothing_but(tmp_path, "film.mp4", "pipe.toml")
+
+
+def test_signals_mean_what_they_meant_before_a_command_ran(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    clip = make_clip()
+    assert run_here("encode", clip, "--dry-run").code == 0
+    assert run_here("encode", tmp_path / "none").code == 1
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert set(content(tmp_path)) == {"clip.mp4"}

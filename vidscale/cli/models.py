@@ -1,0 +1,125 @@
+"""``vidscale models``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, run_job, show_path
+
+if TYPE_CHECKING:
+    from vidscale.models.cards import PairCard
+
+app = typer.Typer(help="Pairs of scalers: which there are, and getting more.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_pairs(json_output: options.Json = False) -> None:
+    """List the pairs that are there."""
+
+    def job(console: Console) -> None:
+        from vidscale.errors import ModelError
+        from vidscale.models.cards import installed, read_card
+        from vidscale.models.pairs import families
+
+        for family in families():
+            _show_fixed(family, json_output=json_output)
+        broken = 0
+        for folder in installed().values():
+            try:
+                card = read_card(folder)
+            except ModelError as error:
+                console.note(f"vidscale: {error}")
+                broken += 1
+                continue
+            if json_output:
+                emit(_record(card, folder))
+            else:
+                typer.echo(f"{card.name:<16} x{card.scale}, {card.parameters:,} parameters, licence: {card.licence}")
+        if broken:
+            raise typer.Exit(1)
+
+    run_job(job)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", show_default=False)],
+    json_output: options.Json = False,
+) -> None:
+    """Show what is known of a pair, and check its weights."""
+
+    def job(console: Console) -> None:
+        from vidscale.models.pairs import families
+
+        if name in families():
+            _show_fixed(name, json_output=json_output)
+            return
+        from vidscale.models.cards import find_pair_dir
+        from vidscale.models.pair_files import load_pair_dir
+
+        folder = find_pair_dir(name)
+        record = _record(load_pair_dir(folder).card, folder)
+        if json_output:
+            emit(record)
+            return
+        for field, value in record.items():
+            text = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
+            typer.echo(f"{field:<12} {text}")
+
+    run_job(job)
+
+
+@app.command("import-car")
+def import_car(
+    kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", show_default=False)],
+    usn: Annotated[Path, typer.Argument(help="Published upscaler, usn.pth.", show_default=False)],
+    scale: Annotated[int, typer.Option("--scale", help="What they are for: 2 or 4.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="among this user's pairs")
+    ] = None,
+    family: Annotated[str, typer.Option("--family", help="What to call the pair: FAMILY-xSCALE.")] = "car",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights, for the card.")] = "unknown",
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace a pair that is there.")] = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a pair of the checkpoints that were published with CAR (Sun and Chen 2020)."""
+
+    def job(console: Console) -> None:
+        from vidscale.errors import UsageError
+        from vidscale.models.cards import user_folder
+        from vidscale.models.checkpoint import import_edsr, import_resampler
+        from vidscale.models.pair_files import write_pair_dir
+
+        if scale not in (2, 4):
+            raise UsageError(f"--scale {scale}: CAR is made for 2 and 4")
+        name = f"{family}-x{scale}"
+        folder = output or user_folder() / name
+        card = write_pair_dir(
+            folder,
+            name,
+            import_resampler(kgn, scale),
+            import_edsr(usn, scale),
+            licence=licence,
+            source=f"imported from {kgn.name} and {usn.name}",
+            overwrite=overwrite,
+        )
+        if json_output:
+            emit({"event": "imported"} | _record(card, folder))
+        elif not quiet:
+            typer.echo(f"{card.name}: {card.parameters:,} parameters, in {show_path(folder)}")
+
+    run_job(job, quiet=quiet)
+
+
+def _record(card: "PairCard", folder: Path) -> dict[str, Any]:
+    return vars(card) | {"scale": str(card.scale), "folder": str(folder)}
+
+
+def _show_fixed(family: str, *, json_output: bool) -> None:
+    if json_output:
+        emit({"name": family, "scale": None, "sha256": "", "parameters": 0})
+    else:
+        typer.echo(f"{family:<16} any scale from 1 to 8, a fixed filter without weights")

@@ -1,0 +1,120 @@
+"""Cards: what is known of a pair, and which pairs there are. Nothing here opens weights or imports torch."""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.errors import ModelError
+
+CARD = "card.json"
+FORMAT = 1
+UNKNOWN = "unknown"
+
+Sizes = dict[str, str | int | float]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what an identity can carry
+_JSON_TYPES = {"downscaler": dict, "upscaler": dict, "parameters": int}  # all else is text
+_SHIPPED = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCard:
+    """What is known of a pair.
+
+    Attributes:
+        name: family and scale, such as "car-x2".
+        scale: source sample spacing per small sample.
+        sha256: content hash of the weights, lower-case hex.
+        downscaler, upscaler: ``network``, which says what it is, and its sizes.
+        parameters: how many numbers the networks have, frozen ones included.
+        licence: of the weights, in the words of whoever brought them.
+        data: what they were trained on.
+        training: the command that trained them.
+        source: where they come from.
+    """
+
+    name: str
+    scale: Fraction
+    sha256: str
+    downscaler: Sizes
+    upscaler: Sizes
+    parameters: int
+    licence: str = UNKNOWN
+    data: str = UNKNOWN
+    training: str = UNKNOWN
+    source: str = UNKNOWN
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ModelError(f"{self.name!r} is no name for a pair: letters, digits and . _ + - only, 64 at most")
+
+    def to_json(self) -> str:
+        """The text of ``card.json``."""
+        record = {"vidscale_pair": FORMAT} | asdict(self) | {"scale": str(self.scale)}
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "PairCard":
+        """The card that `to_json` wrote; fields that are not known are left out.
+
+        Raises:
+            ModelError: not a card, or one of a later format.
+        """
+        try:
+            record = json.loads(text)
+            if record["vidscale_pair"] != FORMAT:
+                raise ModelError(f"a card of format {record['vidscale_pair']}; this program reads {FORMAT}")
+            known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+            wrong = [name for name, value in known.items() if not isinstance(value, _JSON_TYPES.get(name, str))]
+            if wrong:
+                raise ModelError(f"a broken card: {wrong[0]} is {known[wrong[0]]!r}")
+            return cls(**known | {"scale": Fraction(known["scale"])})
+        except (ValueError, TypeError, LookupError, ZeroDivisionError) as error:
+            raise ModelError("a broken card") from error
+
+
+def read_card(folder: Path) -> PairCard:
+    """The card of a pair, without its weights.
+
+    Raises:
+        ModelError: no pair there, or a broken card.
+    """
+    path = folder / CARD
+    try:
+        return PairCard.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{folder} holds no pair: {CARD}: {error.strerror}") from error
+    except (ModelError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def user_folder() -> Path:
+    """Where pairs of this user lie, a folder each: ``vidscale/pairs`` in the XDG data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "vidscale" / "pairs"
+
+
+def installed() -> dict[str, Path]:
+    """Folders of the pairs that are there, by name, which is the folder's; the user's go before shipped ones."""
+    found = (card.parent for root in (_SHIPPED, user_folder()) for card in sorted(root.glob(f"*/{CARD}")))
+    return {folder.name: folder for folder in found}
+
+
+def find_pair_dir(name: str) -> Path:
+    """The folder of a pair.
+
+    Args:
+        name: of an installed pair, or a path to a pair's folder.
+
+    Raises:
+        ModelError: no such pair.
+    """
+    there = installed()
+    if name in there:
+        return there[name]
+    if (Path(name) / CARD).is_file():
+        return Path(name)
+    raise ModelError(f"there is no pair {name!r}; there are {', '.join(there) or 'none'} installed")

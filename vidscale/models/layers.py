@@ -1,0 +1,102 @@
+"""What the networks share: the shift of the mean, and weights that are looked at before they are used."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vidscale.errors import ModelError
+
+# Mean of the DIV2K photographs, R, G, B in [0, 1]: what the published networks subtract.
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+_NAMES_SHOWN = 3
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class MeanShift(nn.Module):
+    """Adds a constant to each channel of an RGB image: a frozen 1x1 convolution, as the published weights have it.
+
+    Always computed in float32: an image in bfloat16 would be wrong by up to a code of 8 bits.
+    """
+
+    def __init__(self, sign: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(3).reshape(3, 3, 1, 1), requires_grad=False)
+        self.bias = nn.Parameter(sign * torch.tensor(RGB_MEAN), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            return nn.functional.conv2d(image.float(), self.weight.float(), self.bias.float())
+
+
+def shape_of(name: str, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> tuple[int, ...]:
+    """Shape [out, in, height, width] of a convolution that says how large a network is.
+
+    Raises:
+        ModelError: the tensor is not there, or is no convolution.
+    """
+    said = (shown or {}).get(name, name)
+    if name not in state:
+        raise ModelError(f"weights do not fit: missing {said}")
+    shape = tuple(state[name].shape)
+    if len(shape) != 4:
+        raise ModelError(f"weights do not fit: {said} is {list(shape)}, not a convolution")
+    return shape
+
+
+def number_of(prefix: str, names: Iterable[str]) -> int:
+    """How many modules ``prefix.N`` there are, at least 1: one more than the highest number."""
+    found = (re.match(rf"{prefix}\.(\d+)\.", name) for name in names)
+    return max((int(match[1]) for match in found if match), default=0) + 1
+
+
+def with_weights(network: Network, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Network:
+    """The network with these weights, as float32.
+
+    Args:
+        network: built on the "meta" device, so that nothing is initialised in vain.
+        state: tensors by the network's own names; taken over without a copy where they are float32 already.
+        shown: what a tensor is called in messages, by the network's own name for it, where that is another.
+
+    Raises:
+        ModelError: tensors missing or too many, of a wrong shape, or holding anything but finite numbers.
+    """
+    faults = _faults(network.state_dict(), state, shown or {})
+    if faults:
+        raise ModelError(f"weights do not fit: {'; '.join(faults)}")
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return network
+
+
+def _faults(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], shown: Mapping[str, str]) -> list[str]:
+    def said(name: str) -> str:
+        return shown.get(name, name)
+
+    common = [name for name in expected if name in state]
+    wrong = [
+        f"{said(name)} is {list(state[name].shape)}, not {list(expected[name].shape)}"
+        for name in common
+        if state[name].shape != expected[name].shape
+    ]
+    lists = (
+        ("missing ", [said(name) for name in expected if name not in state]),
+        ("too many: ", [said(name) for name in state if name not in expected]),
+        ("", wrong),
+        ("not finite: ", [said(name) for name in common if not _is_finite(state[name])]),
+    )
+    return [f"{title}{_some(names)}" for title, names in lists if names]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if tensor.is_meta:  # a shape without values
+        return True
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,159 @@
+"""A pair as a folder: ``weights.safetensors`` and ``card.json``."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vidscale.errors import ConfigError, ModelError
+from vidscale.models.car import ResamplerNet
+from vidscale.models.cards import CARD, UNKNOWN, PairCard, Sizes, read_card
+from vidscale.models.edsr import EDSR
+
+WEIGHTS = "weights.safetensors"
+
+Downscaler = ResamplerNet
+Upscaler = EDSR
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPair:
+    """A pair read from a folder: its card, and its networks on the CPU, ready to run."""
+
+    card: PairCard
+    downscaler: Downscaler
+    upscaler: Upscaler
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of tensors in the order of their names, as lower-case hex.
+
+    It depends neither on the file that holds them nor on devices and strides.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sizes(network: Downscaler | Upscaler) -> Sizes:
+    if isinstance(network, EDSR):
+        sizes: Sizes = {"network": "edsr", "scale": network.scale, "blocks": len(network.blocks)}
+        return sizes | {"width": network.head.out_channels, "res_scale": round(float(network.res_scale), 6)}
+    sizes = {"network": "resampler", "scale": network.scale, "stem": network.stem.out_channels}
+    sizes |= {"body": network.to_half.out_channels, "trunk": network.to_eighth.out_channels}
+    return sizes | {"blocks": len(network.blocks)}
+
+
+def write_pair_dir(
+    folder: Path,
+    name: str,
+    downscaler: Downscaler,
+    upscaler: Upscaler,
+    *,
+    licence: str = UNKNOWN,
+    data: str = UNKNOWN,
+    training: str = UNKNOWN,
+    source: str = UNKNOWN,
+    overwrite: bool = False,
+) -> PairCard:
+    """Writes a pair.
+
+    Args:
+        folder: where to; made where it is missing.
+        name: family and scale, such as "car-x2".
+        downscaler, upscaler: networks of one scale.
+        licence, data, training, source: for the card.
+        overwrite: replace a pair that is there.
+
+    Returns:
+        the card as written.
+
+    Raises:
+        ModelError: not a name for a pair, or networks of different scales.
+        ConfigError: the folder holds a pair already, or cannot be written.
+    """
+    if downscaler.scale != upscaler.scale:
+        raise ModelError(f"a downscaler by {downscaler.scale} and an upscaler by {upscaler.scale} are no pair")
+    tensors = {f"downscaler.{key}": value for key, value in downscaler.state_dict().items()}
+    tensors |= {f"upscaler.{key}": value for key, value in upscaler.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    card = PairCard(
+        name=name,
+        scale=Fraction(downscaler.scale),
+        sha256=content_hash(tensors),
+        downscaler=_sizes(downscaler),
+        upscaler=_sizes(upscaler),
+        parameters=sum(weights.numel() for network in (downscaler, upscaler) for weights in network.parameters()),
+        licence=licence,
+        data=data,
+        training=training,
+        source=source,
+    )
+    if (folder / CARD).exists() and not overwrite:
+        raise ConfigError(f"{folder} holds a pair already; -y replaces it")
+    _write(folder, tensors, card)
+    return card
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], card: PairCard) -> None:
+    """Both files under temporary names, then renamed. New weights beside an old card are noticed by their hash."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, weights)
+        text.write_text(card.to_json(), encoding="utf-8")
+        weights.replace(folder / WEIGHTS)
+        text.replace(folder / CARD)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        with suppress(OSError):
+            weights.unlink(missing_ok=True)
+            text.unlink(missing_ok=True)
+
+
+def load_pair_dir(folder: Path) -> LoadedPair:
+    """A pair from its folder.
+
+    Raises:
+        ModelError: no pair there, weights that are damaged or not those of the card, a network that is not known.
+    """
+    card = read_card(folder)
+    tensors = _read_weights(folder / WEIGHTS)
+    if content_hash(tensors) != card.sha256:
+        raise ModelError(f"{folder / WEIGHTS} is damaged: it does not match the card of {card.name}")
+    kinds = card.downscaler.get("network"), card.upscaler.get("network")
+    if kinds != ("resampler", "edsr"):
+        raise ModelError(f"{folder} holds networks that this program does not know: {kinds[0]}, {kinds[1]}")
+    downscaler = ResamplerNet.from_state_dict(_part(tensors, "downscaler."))
+    upscaler = EDSR.from_state_dict(_part(tensors, "upscaler."))
+    if not downscaler.scale == upscaler.scale == card.scale:
+        raise ModelError(f"{folder}: networks by {downscaler.scale} and {upscaler.scale}, a card for {card.scale}")
+    return LoadedPair(card, downscaler.eval(), upscaler.eval())
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
