@@ -1,4 +1,4 @@
-"""What the tests of bad input, interruption and fuzzing share: running the program, and seeing what it leaves behind."""
+"""What the tests of bad input and interruption share: running the program, and seeing what it leaves behind."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import imageio_ffmpeg
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+FAST = ["--scale", "1", "--preset", "ultrafast", "--no-report"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,25 @@ def processes_naming(text: object) -> list[int]:
         if str(text) in words and int(entry.name) != os.getpid():
             found.append(int(entry.name))
     return found
+
+
+def refused(folder: Path, *args: object, code: int = 1) -> str:
+    """Runs the program, which must refuse and leave nothing in the folder; what it says."""
+    with nothing_left(folder):
+        return message(run_here(*args), code)
+
+
+def cut(source: Path, part: float) -> Path:
+    """The first part of a file, as another file beside it."""
+    target = source.with_name(f"cut{source.suffix}")
+    target.write_bytes(source.read_bytes()[: int(source.stat().st_size * part) | 1])  # never whole packets of MPEG-TS
+    return target
+
+
+def frame_count(path: Path) -> int:
+    """How many pictures of a file decode."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
 
 
 @contextmanager

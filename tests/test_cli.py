@@ -44,19 +44,20 @@ def documented(event: str) -> set[str]:
 # Help and version.
 
 
-def test_help_is_quick() -> None:
-    """A third of a second by the processor; how long it takes besides is the machine's business."""
-    best = 10.0
-    for _ in range(3):
+def processor_seconds(*words: str) -> float:
+    """The least that a program needed of the processor in five runs."""
+    needed = []
+    for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert run_apart("--help").code == 0
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    started = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    python = ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
-    assert best < 0.3 + 10 * python
+        needed.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(needed)
+
+
+def test_help_is_quick() -> None:
+    """0.3 s where Python itself takes 0.035 to start: in proportion, so that a slow or busy machine may be slow."""
+    assert processor_seconds("-m", "vidscale", "--help") < 8.5 * processor_seconds("-c", "pass")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -475,20 +475,20 @@ def test_rotation_and_aspect_ratio_are_kept(
 ) -> None:
     plain = folder / "wide.mp4"
     if not plain.exists():
-        make(plain, *picture(duration=0.2), "-vf", "setsar=3/2", "-c:v", "libx264", "-preset", "ultrafast")
+        make(plain, *picture("128x96", duration=0.2), "-vf", "setsar=3/2", "-c:v", "libx264", "-preset", "ultrafast")
     source = make(folder / f"turned_{turn}.{container}", *TURNS[turn], "-i", plain, "-c", "copy")
     matrix = side_data(source)[SideData.DISPLAYMATRIX]
 
     small = coded(source, tmp_path / f"small.{container}", codec=codec, scale="2", crf=10)
 
     path = restored(small, tmp_path / f"restored.{container}", codec=codec)
-    for file, size in ((small, (32, 24)), (path, (64, 48))):
+    for file, size in ((small, (64, 48)), (path, (128, 96))):
         assert side_data(file)[SideData.DISPLAYMATRIX] == matrix
         assert aspect(file) == aspect(source) == Fraction(3, 2)
         with av.open(str(file)) as opened:
             stream = opened.streams.video[0]
             assert (stream.width, stream.height) == size  # the pixels are not turned
-    ours, theirs = (luma(file, "gray", 48, 64).astype(int) for file in (path, source))
+    ours, theirs = (luma(file, "gray", 96, 128).astype(int) for file in (path, source))
     assert abs(ours - theirs).mean() < abs(ours[:, ::-1] - theirs).mean() / 3
 
 
@@ -549,10 +549,10 @@ def test_sizes(width: int, height: int, scale: str, folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("codec", "pix_fmt", "smallest"),
     [
-        ("x264", "yuv422p", (2, 1)),
-        ("x264", "yuv444p", (1, 1)),
-        ("x265", "yuv420p", (32, 32)),
-        ("x265", "yuv444p", (32, 32)),
+        ("x264", "yuv422p", (2, 2)),
+        ("x264", "yuv444p", (2, 2)),
+        ("x265", "yuv420p", (64, 16)),
+        ("x265", "yuv444p", (64, 16)),
         ("svtav1", "yuv420p", (4, 4)),
     ],
 )

@@ -15,7 +15,7 @@ from robustness import FFMPEG, fake_ffmpeg, processes_naming, wait_for
 
 from vidscale import processes
 from vidscale.errors import ConfigError, EncodeError
-from vidscale.ffmpeg import FfmpegProcess, find_ffmpeg, library_versions, run_ffmpeg
+from vidscale.ffmpeg import FfmpegProcess, find_ffmpeg, library_versions, refused_params, run_ffmpeg
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +137,20 @@ def test_library_versions_are_those_of_the_encoders() -> None:
 
 def test_library_versions_of_what_is_not_there_are_left_out(tmp_path: Path) -> None:
     assert library_versions(str(tmp_path / "none")) == {}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "option", "params"),
+    [
+        ("libx264", "x264-params", "keyint=30:ref=2:scenecut=0"),
+        ("libx265", "x265-params", "keyint=30:log-level=error"),
+        ("libsvtav1", "svtav1-params", "keyint=30:tune=0"),
+    ],
+)
+def test_params_that_an_encoder_takes_are_not_refused(encoder: str, option: str, params: str) -> None:
+    ffmpeg = find_ffmpeg(encoders=[encoder])
+    assert refused_params(ffmpeg, encoder, option, params) is None
+    assert "foo" in (refused_params(ffmpeg, encoder, option, f"{params}:foo=1") or "")
 
 
 # A running ffmpeg.

@@ -211,7 +211,9 @@ class StageSettings(_Settings):
     size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
         default=None, description="(height, width) to restore; None is the incoming size times the scale"
     )
-    strength: float = Field(default=28.0, ge=0, le=63, description="coding strength (crf) that the pictures went through")
+    strength: float = Field(
+        default=28.0, ge=0, le=63, description="coding strength (crf) that the pictures went through"
+    )
     format: Literal["y4m", "nut"] | None = Field(default=None, description="raw format to write; None is the incoming")
     color_range: Literal["tv", "pc"] | None = Field(default=None, description="over what the stream says")
     chroma_location: Siting | None = Field(default=None, description="over what the stream says")

@@ -156,26 +156,19 @@ def _decoded(
     avi_timestamps: deque[int | None] = deque()
     avi_delay: int | None = None
     while True:
-        try:
-            with clock.measure(frames=0):
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                if packet.size:
-                    avi_timestamps.append(packet.dts)
-                    _remember_size(sizes, packet)
-                    if inspect is not None and packet.is_keyframe:
-                        inspect(packet)
-                frames = packet.decode()
-        except av.error.EOFError:
-            return
-        except (av.error.InvalidDataError, av.error.UnknownError, av.error.PatchWelcomeError) as error:
-            logger.info("unreadable packet: %s", error)
-            log.unreadable += 1
-            continue
-        except (av.FFmpegError, OSError) as error:
-            raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
-        for frame in frames:
+        with clock.measure(frames=0):
+            packet = _next_packet(packets, log)
+            if packet is None:
+                return
+            if packet.size:
+                avi_timestamps.append(packet.dts)
+                _remember_size(sizes, packet)
+                if inspect is not None and packet.is_keyframe:
+                    inspect(packet)
+            frames = _frames_of(packet, log)
+            if frames is None and packet.size:
+                avi_timestamps.pop()
+        for frame in frames or ():
             in_order = avi_timestamps.popleft() if avi_timestamps else None
             size = sizes.pop(frame.pts, None) if frame.pts is not None else None
             if is_avi and in_order is not None:
@@ -183,6 +176,34 @@ def _decoded(
                     avi_delay = max(0, (frame.dts or 0) - in_order)
                 in_order += avi_delay
             yield Picture(frame, in_order if is_avi else frame.pts, size)
+
+
+def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -> "av.Packet[av.VideoStream] | None":
+    """The next packet; None at the end, and where the container is damaged so that nothing can be read behind it."""
+    try:
+        return next(packets, None)
+    except av.error.EOFError:
+        return None
+    except av.error.InvalidDataError as error:
+        logger.info("the container is damaged: %s", error)
+        log.unreadable += 1
+        return None
+    except (av.FFmpegError, OSError) as error:
+        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _frames_of(packet: "av.Packet[av.VideoStream]", log: ReadLog) -> list[av.VideoFrame] | None:
+    """The pictures that a packet brings out of the decoder; None for one that does not decode."""
+    try:
+        return packet.decode()
+    except av.error.EOFError:
+        return []
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds of things
+        logger.info("unreadable packet: %s", error)
+        log.unreadable += 1
+        return None
 
 
 def _remember_size(sizes: dict[int, int], packet: "av.Packet[av.VideoStream]") -> None:

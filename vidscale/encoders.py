@@ -24,7 +24,7 @@ class Encoder:
         params_option: the option that takes ``key=value:key=value`` settings of the encoder itself.
         chroma: chroma formats that it codes.
         bit_depths: sample sizes that it codes.
-        min_side, max_side: luma samples that a picture's sides may have.
+        min_height, min_width, max_side: luma samples that a picture's sides may have.
         max_height: luma samples that a picture may be high.
     """
 
@@ -38,7 +38,8 @@ class Encoder:
     chroma: tuple[Chroma, ...]
     bit_depths: tuple[int, ...]
 
-    min_side: int
+    min_height: int
+    min_width: int
     max_side: int = 16384
     max_height: int = 16384
 
@@ -46,8 +47,8 @@ class Encoder:
         """Smallest (height, width) that the encoder takes for a picture of that size."""
         sub_y, sub_x = pixel_format.subsampling
         return (
-            max(self.min_side, -(-height // sub_y) * sub_y),
-            max(self.min_side, -(-width // sub_x) * sub_x),
+            max(self.min_height, -(-height // sub_y) * sub_y),
+            max(self.min_width, -(-width // sub_x) * sub_x),
         )
 
     def check(self, pixel_format: PixelFormat, height: int, width: int) -> None:
@@ -87,7 +88,8 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="x264-params",
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10),
-        min_side=2,
+        min_height=2,
+        min_width=2,
     ),
     "x265": Encoder(
         name="x265",
@@ -99,7 +101,8 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="x265-params",
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10, 12),
-        min_side=32,  # x265 itself takes 16, but writes beyond its memory at sizes such as 34x26
+        min_height=16,
+        min_width=64,  # x265 itself takes 16, but writes beyond its memory (4.3: at 33 to 48, any height and depth)
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -111,7 +114,8 @@ ENCODERS: dict[CodecName, Encoder] = {
         params_option="svtav1-params",
         chroma=("420",),
         bit_depths=(8, 10),
-        min_side=4,
+        min_height=4,
+        min_width=4,
         max_height=8704,
     ),
 }

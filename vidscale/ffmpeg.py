@@ -115,9 +115,7 @@ def _version(path: str) -> str:
 def _trial_encode(path: str, encoder: str) -> str | None:
     """Encodes one small frame with the options that vidscale needs; the complaint, None when it worked."""
     options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", "setparams=range=tv"]
-    command = [path, "-hide_banner", "-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x64"]
-    command += ["-i", "pipe:0", *options, "-c:v:0", encoder, "-f", "null", "-"]
-    result = processes.captured(command, data=bytes(64 * 64 * 3 // 2), timeout_s=60)
+    result = _encode_one_frame(path, "error", [*options, "-c:v:0", encoder])
     if result.returncode == 0:
         return None
     text = result.stderr.decode(errors="replace")
@@ -125,6 +123,28 @@ def _trial_encode(path: str, encoder: str) -> str | None:
         return f"has no encoder {encoder}"
     lines = [line for line in text.splitlines() if line.strip()]
     return f"version {_version(path)} cannot encode with {encoder} ({lines[0] if lines else result.returncode})"
+
+
+def _encode_one_frame(path: str, verbosity: str, options: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
+    command = [path, "-hide_banner", "-v", verbosity, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x64"]
+    command += ["-i", "pipe:0", *options, "-f", "null", "-"]
+    return processes.captured(command, data=bytes(64 * 64 * 3 // 2), timeout_s=60)
+
+
+def refused_params(ffmpeg: Ffmpeg, encoder: str, option: str, params: str) -> str | None:
+    """What an encoder says against settings of its own; None when it takes them.
+
+    ffmpeg itself passes over those that the encoder does not know, with no more than a warning.
+
+    Args:
+        ffmpeg: the binary.
+        encoder: ffmpeg's name of it.
+        option: the option that takes them, such as ``x264-params``.
+        params: ``key=value:key=value``.
+    """
+    result = _encode_one_frame(ffmpeg.path, "warning", ["-c:v", encoder, f"-{option}", params])
+    said = re.search(rb"(Unknown option: |Invalid value for |Error (parsing|setting) option )[^\n]*", result.stderr)
+    return said.group().decode(errors="replace").strip() if said else None
 
 
 @cache

@@ -238,7 +238,7 @@ def _video_stream(container: "InputContainer", index: int) -> "VideoStream | Non
 
 def _first_in_band(container: "InputContainer", stream: "VideoStream") -> Identity | None:
     # The decoder's own name may be libdav1d; and a keyframe's dts may be None in Matroska, its size never 0.
-    codec = stream.codec_context.codec.canonical_name
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
     if codec not in get_args(Codec):
         return None
     extradata = stream.codec_context.extradata
@@ -258,7 +258,7 @@ def _check_agreement(in_band: Identity, tag: Identity) -> None:
 
 
 def _check_picture_size(identity: Identity, stream: "VideoStream") -> None:
-    actual = (stream.codec_context.width, stream.codec_context.height)
+    actual = (stream.codec_context.width, stream.codec_context.height) if stream.codec_context else (0, 0)
     if all(actual) and actual != (identity.coded_width, identity.coded_height):
         raise IdentityError(
             f"the identity is for pictures of {identity.coded_width}x{identity.coded_height}, "

@@ -65,7 +65,7 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
                 target.mux(packet)
                 count += 1
     except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"cannot write {signed}: {getattr(error, 'strerror', None) or error}") from error
+        raise EncodeError(f"copying the coded video failed: {getattr(error, 'strerror', None) or error}") from error
     return count
 
 
@@ -238,7 +238,7 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
         EncodeError: pictures are missing, have another timestamp, or do not decode.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = cast("av.VideoStream", container.streams[stream_index])
             last_key, found = 0, []
             for packet in container.demux(stream):

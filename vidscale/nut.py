@@ -208,13 +208,14 @@ def _info(container: "av.container.InputContainer") -> VideoInfo:
         raise DecodeError(f"the NUT stream holds pictures that ffmpeg reads as {context.pix_fmt}: {hint}")
     if not stream.time_base:
         raise DecodeError("the NUT stream has no time base")
+    rate = stream.average_rate or stream.base_rate  # the latter is what NutWriter writes
     return VideoInfo(
         width=context.width,
         height=context.height,
         format=_FORMATS[context.pix_fmt],
         color=Color(),
         time_base=Fraction(stream.time_base),
-        frame_rate=Fraction(stream.average_rate) if stream.average_rate else None,
+        frame_rate=Fraction(rate) if rate else None,
         sar=Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else Fraction(1),
     )
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.config import DecodeSettings, EncodeSettings, SourceSettings
+from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
 from vidscale.containers import OutputPlan, plan_output
 from vidscale.encode import encode_command, lossless_command
 from vidscale.encoders import ENCODERS, Encoder
-from vidscale.errors import ConfigError, DecodeError
-from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.errors import ConfigError, DecodeError, UsageError
+from vidscale.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.frames import VideoInfo
 from vidscale.geometry import Geometry, scale_text
 from vidscale.identity import Identity
@@ -94,6 +94,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
     """
     encoder = ENCODERS[settings.codec]
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
+    _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
     _check_interlaced(source, settings)
     pair = find_pair(settings.pair, settings.scale, settings.device)
@@ -168,6 +169,7 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     encoder = ENCODERS[settings.codec]
     name = encoder.ffmpeg_name if not settings.lossless else "libx264"
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[name], filters=["setparams", "setsar"])
+    _check_params(ffmpeg, settings)
     small = open_small(path, ffmpeg=ffmpeg.path, settings=settings)
     stem = f"{_source_stem(path, small)}.restored"
     requested = output or (path.with_name(f"{stem}.mkv") if settings.lossless else None)
@@ -178,6 +180,12 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     if plan.codec != "ffv1":
         _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
     return plan
+
+
+def _check_params(ffmpeg: Ffmpeg, settings: CodecSettings) -> None:
+    encoder, params = ENCODERS[settings.codec], settings.encoder_params
+    if params and (complaint := refused_params(ffmpeg, encoder.ffmpeg_name, encoder.params_option, params)):
+        raise UsageError(f"--encoder-params {params}: {encoder.name} does not take that ({complaint})")
 
 
 def _check_interlaced(source: Source, settings: SourceSettings) -> None:

@@ -1,6 +1,5 @@
 """What a file holds, found out before any work starts."""
 
-import contextlib
 import os
 import re
 import struct
@@ -189,20 +188,27 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
 
 
 def _first_frames(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> list[av.VideoFrame]:
+    if stream.codec_context is None:
+        raise DecodeError(f"{path} cannot be decoded: there is no decoder for its video stream {stream.index}")
     frames: list[av.VideoFrame] = []
+    problem: Exception | None = None
     try:
         for packet in container.demux(stream):
-            with contextlib.suppress(av.error.InvalidDataError):
+            try:
                 frames += packet.decode()
+            except (av.error.DecoderNotFoundError, MemoryError):
+                raise
+            except av.FFmpegError as error:
+                problem = error
             if len(frames) >= _PROBED_FRAMES:
                 break
     except (av.FFmpegError, OSError) as error:
-        if not frames:
-            raise DecodeError(f"{path} cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
+        problem = error
     if not frames:
+        reason = f": {getattr(problem, 'strerror', None) or problem}" if problem else ""
         raise DecodeError(
-            f"{path} holds no decodable frame in video stream {stream.index} ({stream.codec_context.name})"
-        )
+            f"{path} holds no decodable frame in video stream {stream.index} ({stream.codec_context.name}){reason}"
+        ) from problem
     return frames
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -131,7 +131,6 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
             raise typer.Exit(130) from None
         except Unfinished:
             _say_interrupted(console)
-            sys.stdout.flush()
             os._exit(130)  # an orderly end would wait for what the job's thread holds
         except VidscaleError as error:
             console.close()
@@ -141,6 +140,9 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
             fail("out of memory")
         except (typer.Exit, typer.Abort, BrokenPipeError):  # who reads our output and has seen enough ends it quietly
             raise
+        except OSError as error:
+            console.close()
+            fail(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
         except Exception as error:
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 raise
@@ -199,6 +201,24 @@ def fail(error: object) -> NoReturn:
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
     typer.echo(json.dumps(record, default=str))
+
+
+def raw_stdin() -> BinaryIO:
+    """Standard input as bytes; ConfigError where it is closed."""
+    return _raw(sys.stdin, "input")
+
+
+def raw_stdout() -> BinaryIO:
+    """Standard output as bytes; ConfigError where it is closed."""
+    return _raw(sys.stdout, "output")
+
+
+def _raw(stream: TextIO | None, name: str) -> BinaryIO:
+    from vidscale.errors import ConfigError
+
+    if stream is None:
+        raise ConfigError(f"standard {name} is closed")
+    return stream.buffer
 
 
 def show_path(path: Path) -> str:

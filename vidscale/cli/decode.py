@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, fail, run_job, show_path
+from vidscale.cli.console import Console, emit, fail, raw_stdout, run_job, show_path
 from vidscale.cli.options import said
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Cons
         return
     if output == "-":
         with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
-            _write_y4m(small, sys.stdout.buffer, console, strict=settings.strict)
+            _write_y4m(small, raw_stdout(), console, strict=settings.strict)
         return
     with (
         partial_files(target, source=source, overwrite=settings.overwrite) as workspace,

@@ -12,9 +12,7 @@ from vidscale.cli.options import said
 
 def measure(
     ref: Annotated[Path, typer.Argument(help="The source.", show_default=False, readable=False)],
-    dist: Annotated[
-        Path, typer.Argument(help="What was made of it; a small file is restored first.", readable=False)
-    ],
+    dist: Annotated[Path, typer.Argument(help="What was made of it; a small file is restored first.", readable=False)],
     report_dir: Annotated[
         Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.", readable=False)
     ] = None,

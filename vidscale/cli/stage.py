@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, run_job
+from vidscale.cli.console import Console, raw_stdin, raw_stdout, run_job
 
 app = typer.Typer(help="Scale raw video (y4m or NUT) from stdin to stdout, inside an ffmpeg job.", no_args_is_help=True)
 
@@ -82,7 +82,7 @@ def _run(
             }
         )
         try:
-            run_stage("down" if direction == "down" else "up", sys.stdin.buffer, sys.stdout.buffer, settings)
+            run_stage("down" if direction == "down" else "up", raw_stdin(), raw_stdout(), settings)
         except BrokenPipeError:
             _forget_stdout()  # the reader went away: its business, not an error
 

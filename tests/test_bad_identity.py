@@ -1,0 +1,111 @@
+"""Small files whose identity is broken, unknown, contradictory or changes: one clear line, nothing left."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from robustness import refused
+
+from vidscale import bitstream
+from vidscale.identity import TAG, Identity
+
+Clip = Callable[..., Path]
+
+
+@pytest.fixture
+def clip(make_clip: Clip) -> Path:
+    """Two seconds with sound, a keyframe every ten pictures, the index in front."""
+    return make_clip("clip.mp4", frames=50, audio=True, options=["-g", "10", "-bf", "0", "-movflags", "+faststart"])
+
+
+IDENTITY = Identity(
+    pair="lanczos-x1",
+    scale="1",
+    width=64,
+    height=48,
+    coded_width=64,
+    coded_height=48,
+    crf=28,
+    codec="h264",
+    time_base="1/12800",
+)
+
+
+def signed(source: Path, target: Path, *payloads: bytes | None, tag: str | None = None) -> Path:
+    """A copy of an H.264 file with one payload after the other in its keyframes, the last for all that follow."""
+    remaining = list(payloads)
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream, opaque=True)
+        extradata = stream.codec_context.extradata
+        if tag is not None:
+            writer.metadata[TAG] = tag
+        for packet in reader.demux(stream):
+            if not packet.size:
+                continue
+            payload = remaining[0] if remaining else None
+            if packet.is_keyframe and payload is not None:
+                data = bitstream.insert(memoryview(packet), codec="h264", extradata=extradata, payload=payload)
+                copied = av.Packet(data)
+                copied.pts, copied.dts, copied.time_base = packet.pts, packet.dts, packet.time_base
+                copied.is_keyframe = True
+                packet = copied
+                remaining = remaining[1:] or remaining
+            packet.stream = copy
+            writer.mux(packet)
+    return target
+
+
+def named(**changes: Any) -> bytes:
+    """An identity as it stands in a file, with some fields changed, without any check."""
+    return json.dumps(json.loads(IDENTITY.to_json()) | changes).encode()
+
+
+BAD_IDENTITIES = [
+    ([b"{"], None, "broken identity: not JSON"),
+    ([b"\xff\xfe\x00"], None, "broken identity: not JSON"),
+    ([b"[]"], None, "broken identity: not a JSON object"),
+    ([named(scale="0")], None, "broken identity: scale"),
+    ([named(width=0)], None, "broken identity: width"),
+    ([named(width="64")], None, "broken identity: width"),
+    ([named(width=500)], None, "broken identity: coded_width 64 does not fit width 500"),
+    ([named(vidscale=2)], None, "schema version 2"),
+    ([named(pair="phantom-x1")], None, "needs the pair 'phantom-x1', which is not here"),
+    ([named(pair="../../etc-x1")], None, "broken identity: pair"),
+    ([named(sha256="ab" * 32)], None, "needs other weights of the pair 'lanczos-x1'"),
+    ([named(width=128, coded_width=128)], None, "the identity is for pictures of 128x48, these are 64x48"),
+    ([named()], named(pair="bicubic-x1"), "contradictory identity: pair is 'lanczos-x1' in the stream, 'bicubic-x1'"),
+    ([None], b"nonsense", "broken identity: not JSON"),
+    ([None], named(pair="phantom-x1"), "needs the pair 'phantom-x1'"),
+    ([named(), named(crf=30)], None, "is spliced from files made differently: it changes at 0.400 s"),
+    ([named(), named(pair="bicubic-x1")], None, "is spliced from files made differently: it changes at 0.400 s"),
+    ([named(), b"{"], None, "broken identity: not JSON"),
+    ([None], None, "does not say how it was made; name its pair and scale"),
+]
+
+
+@pytest.mark.parametrize(("payloads", "tag", "words"), BAD_IDENTITIES)
+@pytest.mark.parametrize("command", ["decode", "decode --y4m"])
+def test_identity_that_does_not_fit_is_refused(
+    tmp_path: Path, clip: Path, payloads: list[bytes | None], tag: bytes | None, words: str, command: str
+) -> None:
+    small = signed(clip, tmp_path / "small.mkv", *payloads, tag=tag.decode() if tag else None)
+    said = refused(tmp_path, *command.split(), small, "-o", tmp_path / "restored.mkv")
+    assert words in said
+    assert "small.mkv" in said
+
+
+def test_identity_that_does_not_fit_is_refused_by_measure(tmp_path: Path, clip: Path) -> None:
+    small = signed(clip, tmp_path / "small.mkv", named(), named(pair="bicubic-x1"))
+    assert "spliced from files made differently" in refused(tmp_path, "measure", clip, small)
+    small = signed(clip, tmp_path / "other.mkv", b"{")
+    assert "broken identity" in refused(tmp_path, "measure", clip, small)
+
+
+def test_pair_that_contradicts_the_identity_is_refused(tmp_path: Path, clip: Path) -> None:
+    small = signed(clip, tmp_path / "small.mkv", named())
+    said = refused(tmp_path, "decode", small, "--pair", "bicubic")
+    assert "was made with lanczos-x1, not with bicubic-x1" in said
