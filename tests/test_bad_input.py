@@ -260,6 +260,31 @@ def test_corrupt_packets_are_counted(tmp_path: Path, clip: Path, seed: int) -> N
     assert "bent.mp4 is damaged" in refused(tmp_path, "encode", source, "--strict", "-o", tmp_path / "small.mp4", *FAST)
 
 
+@pytest.mark.parametrize(
+    "options", [["-c:v", "mpeg4"], ["-c:v", "mpeg4", "-bf", "2"], ["-c:v", "libx264", "-bf", "2"], ["-c:v", "mjpeg"]]
+)
+def test_lost_picture_does_not_shift_those_behind_it(tmp_path: Path, make_clip: Clip, options: list[str]) -> None:
+    """In AVI, which numbers the packets and not the pictures."""
+    source = make_clip("clip.avi", frames=50, options=options)
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        lost = next(packet for packet in packets[20:] if options[1] == "mjpeg" or not packet.is_keyframe)
+    chunk = data.index(bytes(lost), lost.pos)
+    data[chunk : chunk + lost.size] = bytes(lost.size)
+    (tmp_path / "bent.avi").write_bytes(data)
+    times = []
+    for name in (source, tmp_path / "bent.avi"):
+        run = run_here("encode", name, "-o", tmp_path / "small.mkv", "-y", *FAST)
+        assert run.code == 0, run.stderr
+        with av.open(str(tmp_path / "small.mkv")) as small:
+            times.append([frame.time for frame in small.decode(video=0)])
+    whole, bent = times
+    assert 45 <= len(bent) < 50
+    assert set(bent) < set(whole)
+    assert bent[-1] == whole[-1]
+
+
 # Pictures and timestamps that do not go together.
 
 

@@ -240,6 +240,29 @@ def test_debug_shows_where(tmp_path: Path) -> None:
     assert "vidscale: " in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("closed", "args", "words"),
+    [
+        ("<&-", ["stage", "down"], "standard input is closed"),
+        (">&-", ["decode", "clip.mp4", "--pair", "lanczos-x2", "-o", "-"], "standard output is closed"),
+        (">&-", ["encode", "clip.mp4", *FAST, "--no-report"], None),
+        (">&- 2>&-", ["encode", "clip.mp4", *FAST, "--no-report"], None),
+    ],
+)
+def test_streams_that_are_closed(
+    tmp_path: Path, make_clip: Clip, closed: str, args: list[str], words: str | None
+) -> None:
+    make_clip()
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "vidscale", *args]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = Run(result.returncode, result.stdout, result.stderr)
+    if words is None:
+        assert (run.code, run.stderr) == (0, "")
+        assert (tmp_path / "clip.vs2.mp4").exists()
+    else:
+        assert words in message(run)
+
+
 def test_internal_error_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise LookupError("two\nlines")

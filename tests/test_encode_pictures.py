@@ -536,6 +536,14 @@ def test_sizes(width: int, height: int, scale: str, folder: Path, tmp_path: Path
     with av.open(str(path)) as opened:
         stream = opened.streams.video[0]
         assert (stream.width, stream.height) == (width, height)
+    stored = luma(small, "yuv420p", even(height), even(width))
+    true_height, true_width = ceil(height / Fraction(scale)), ceil(width / Fraction(scale))
+    repeated = np.pad(
+        stored[:, :true_height, :true_width],
+        [(0, 0), (0, even(height) - true_height), (0, even(width) - true_width)],
+        mode="edge",
+    )
+    np.testing.assert_array_equal(stored, repeated)
     # Both codings are lossless: what is left is the pair alone, whatever was padded and cut in between.
     pair, geometry = decided.pair, decided.geometry
     expected = []

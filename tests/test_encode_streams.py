@@ -1,6 +1,7 @@
 """What `encode` does to everything but the pixels: timestamps, other streams, tags, containers, the identity."""
 
 import json
+from array import array
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -28,9 +29,10 @@ from material import (
     tags,
 )
 
-from vidscale.errors import ConfigError, UsageError
+from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.evaluation import evaluate_encode
 from vidscale.identity import Identity, extract, tag_from_metadata
+from vidscale.mux import check_output
 from vidscale.report import Unpaired
 from vidscale.report_files import read_json, write_report
 
@@ -287,6 +289,25 @@ def test_decode_keeps_timestamps_and_sound(vfr: Path, tmp_path: Path) -> None:
         error = max(abs(a - b) for a, b in zip(shown_times(vfr), shown_times(path), strict=True))
         assert error <= (MILLISECOND / 2 if path.suffix == ".mkv" else 0)
         assert packet_data(path, 1) == packet_data(vfr, 1)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_written_file_is_checked(container: str, long_gop: Path, tmp_path: Path) -> None:
+    whole = make(tmp_path / f"whole.{container}", "-i", long_gop, "-map", "0:v", "-c", "copy")
+    times = shown_times(whole)
+    pts, unit = array("q", [int(t * 90000) for t in times]), Fraction(1, 90000)
+    check_output(whole, stream_index=0, pts=pts, time_base=unit)
+    with pytest.raises(EncodeError, match="51 frames were encoded, but 50 are in the output"):
+        check_output(whole, stream_index=0, pts=array("q", [*pts, pts[-1] + 3600]), time_base=unit)
+    with pytest.raises(EncodeError, match=r"timestamps in the output are off by up to 0\.0010"):
+        check_output(whole, stream_index=0, pts=array("q", [*pts[:-1], pts[-1] + 90]), time_base=unit)
+    data = bytearray(whole.read_bytes())
+    last = data.rindex(packet_data(whole, 0)[-1][-20:]) if container != "ts" else len(data) - 200
+    data[last - 200 : last + 20] = bytes(220)
+    broken = tmp_path / f"broken.{container}"
+    broken.write_bytes(data)
+    with pytest.raises(EncodeError, match=r"frames were encoded, but|does not decode|cannot be read back"):
+        check_output(broken, stream_index=0, pts=pts, time_base=unit)
 
 
 # A part of the source

@@ -8,7 +8,6 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -55,8 +54,10 @@ class Result:
 def stage(*words: object, data: bytes = b"") -> Result:
     """`vidscale stage`, in this process, with a standard input that can be peeked into as the real one can."""
     stdin, stdout = io.BufferedReader(io.BytesIO(data)), io.BytesIO()  # type: ignore[arg-type]
-    streams = SimpleNamespace(stdin=SimpleNamespace(buffer=stdin), stdout=SimpleNamespace(buffer=stdout))
-    with patch("vidscale.cli.stage.sys", streams):
+    with (
+        patch("vidscale.cli.stage.raw_stdin", lambda: stdin),
+        patch("vidscale.cli.stage.raw_stdout", lambda: stdout),
+    ):
         result = CliRunner().invoke(app, ["stage", *map(str, words)])
     return Result(result.exit_code, stdout.getvalue() + result.stdout_bytes, result.stderr)
 

@@ -150,32 +150,46 @@ def _decoded(
     """Decoded pictures in presentation order."""
     packets = container.demux(stream)
     sizes: dict[int, int] = {}
-    # AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them,
-    # later by as much as the first picture waits in the decoder for those that are stored out of order.
-    is_avi = container.format.name == "avi"
-    avi_timestamps: deque[int | None] = deque()
-    avi_delay: int | None = None
+    avi = _AviTimestamps() if container.format.name == "avi" else None
     while True:
         with clock.measure(frames=0):
             packet = _next_packet(packets, log)
             if packet is None:
                 return
             if packet.size:
-                avi_timestamps.append(packet.dts)
                 _remember_size(sizes, packet)
+                if avi and packet.dts is not None:
+                    avi.waiting.append(packet.dts)
                 if inspect is not None and packet.is_keyframe:
                     inspect(packet)
             frames = _frames_of(packet, log)
-            if frames is None and packet.size:
-                avi_timestamps.pop()
-        for frame in frames or ():
-            in_order = avi_timestamps.popleft() if avi_timestamps else None
+        for frame in frames:
             size = sizes.pop(frame.pts, None) if frame.pts is not None else None
-            if is_avi and in_order is not None:
-                if avi_delay is None:
-                    avi_delay = max(0, (frame.dts or 0) - in_order)
-                in_order += avi_delay
-            yield Picture(frame, in_order if is_avi else frame.pts, size)
+            yield Picture(frame, avi.next(frame) if avi else frame.pts, size)
+
+
+class _AviTimestamps:
+    """AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them,
+    later by as much as the first picture waits in the decoder for those that are stored out of order.
+
+    Attributes:
+        waiting: timestamps of packets, for the pictures to come.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[int] = deque()
+        self._delay: int | None = None
+
+    def next(self, frame: av.VideoFrame) -> int | None:
+        """Timestamp of the next picture; None when no packet is left to take one from."""
+        if not self.waiting:
+            return None
+        in_order = self.waiting.popleft()
+        if self._delay is None:
+            self._delay = max(0, (frame.dts or 0) - in_order)
+        while frame.dts is not None and self.waiting and in_order + self._delay < frame.dts:
+            in_order = self.waiting.popleft()  # a packet that brought no picture
+        return in_order + self._delay
 
 
 def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -> "av.Packet[av.VideoStream] | None":
@@ -192,8 +206,8 @@ def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -
         raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _frames_of(packet: "av.Packet[av.VideoStream]", log: ReadLog) -> list[av.VideoFrame] | None:
-    """The pictures that a packet brings out of the decoder; None for one that does not decode."""
+def _frames_of(packet: "av.Packet[av.VideoStream]", log: ReadLog) -> list[av.VideoFrame]:
+    """The pictures that a packet brings out of the decoder."""
     try:
         return packet.decode()
     except av.error.EOFError:
@@ -203,7 +217,7 @@ def _frames_of(packet: "av.Packet[av.VideoStream]", log: ReadLog) -> list[av.Vid
     except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds of things
         logger.info("unreadable packet: %s", error)
         log.unreadable += 1
-        return None
+        return []
 
 
 def _remember_size(sizes: dict[int, int], packet: "av.Packet[av.VideoStream]") -> None:

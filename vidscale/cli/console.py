@@ -42,7 +42,7 @@ class Console(Progress):
         self.quiet = quiet
         self.interrupted = False
         self.finished = ""
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None where it is closed
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
         self._task, self._total, self._done = "", None, 0  # type: str, int | None, int

@@ -94,9 +94,7 @@ def _strips(head: Any, threads: int | None) -> list[tuple[int, int, int]]:
     return [(i, begin, min(begin + rows, h)) for i in range(n) for begin in range(0, h, rows)]
 
 
-def _strip(
-    heads: Sequence[Any], n: int, begin: int, end: int, *, copy: bool = False
-) -> tuple[Floats, Floats, Floats]:
+def _strip(heads: Sequence[Any], n: int, begin: int, end: int, *, copy: bool = False) -> tuple[Floats, Floats, Floats]:
     """[K*K, P] of each of three heads, for the pixels of some rows."""
     strips = [head[n, :, begin:end] for head in heads]
     flat = [s.reshape(s.shape[0], -1) for s in strips]
