@@ -267,6 +267,20 @@ def test_muxer_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words:
     assert words in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
 
 
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("head -c 5000 >/dev/null; kill -9 $$", "ffmpeg was killed by SIGKILL"),
+        ("cat >/dev/null; kill -9 $$", "measuring failed: ffmpeg was killed by SIGKILL"),
+        ("exit 5", "ffmpeg exit status 5"),
+        ("cat >/dev/null; exit 0", "measuring failed: ffmpeg did not write a score"),
+    ],
+)
+def test_meter_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words: str) -> None:
+    fake = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*libvmaf*", action)
+    assert words in refused(tmp_path, "measure", clip, clip, "--vmaf", "--ffmpeg", fake)
+
+
 def test_encoder_that_drops_frames_is_told(tmp_path: Path, clip: Path) -> None:
     action = 'exec "$ffmpeg" -f nut -i pipe:0 -frames:v 14 -c:v libx264 -copyts -y "$out"'
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*video.mp4*", action)

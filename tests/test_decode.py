@@ -37,7 +37,7 @@ from vidscale.threads import Clock
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 LOSSLESS: dict[str, dict[str, Any]] = {
-    "x264": {"codec": "x264", "crf": 0},
+    "x264": {"codec": "x264", "encoder_params": "qp=0"},
     "x265": {"codec": "x265", "encoder_params": "lossless=1"},
     "svtav1": {"codec": "svtav1", "encoder_params": "lossless=1"},
 }

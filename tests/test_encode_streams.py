@@ -1,6 +1,7 @@
 """What `encode` does to everything but the pixels: timestamps, other streams, tags, containers, the identity."""
 
 import json
+import shutil
 from array import array
 from fractions import Fraction
 from itertools import pairwise
@@ -28,7 +29,9 @@ from material import (
     stream_tags,
     tags,
 )
+from typer.testing import CliRunner
 
+from vidscale.cli import app
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.evaluation import evaluate_encode
 from vidscale.identity import Identity, extract, tag_from_metadata
@@ -604,6 +607,23 @@ def test_default_names(vfr: Path, vfr_mkv: Path, tmp_path: Path) -> None:
 def test_pair_that_disagrees_with_the_scale_is_a_usage_error(vfr: Path) -> None:
     with pytest.raises(UsageError, match="'lanczos-x2' is made for scale 2, not for 3"):
         plan(vfr, pair="lanczos-x2", scale="3")
+    result = CliRunner().invoke(app, ["encode", str(vfr), "--pair", "lanczos-x2", "--scale", "3"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line == "vidscale: pair 'lanczos-x2' is made for scale 2, not for 3"
+
+
+def test_command_line_writes_file_and_report_beside_the_source(vfr: Path, tmp_path: Path) -> None:
+    movie = Path(shutil.copy(vfr, tmp_path / "movie.mp4"))
+    result = CliRunner().invoke(app, ["encode", str(movie), "--crf", "30", "--preset", "ultrafast", "--json"])
+    record = json.loads(result.stdout)
+    assert (record["event"], record["frames"], record["unreadable_frames"]) == ("encoded", 25, 0)
+    assert Path(record["output"]) == tmp_path / "movie.vs2.mp4"
+    assert Path(record["report"]) == tmp_path / "movie.vs2.mp4.report"
+    assert record["bytes"] == (tmp_path / "movie.vs2.mp4").stat().st_size
+    report = json.loads((tmp_path / "movie.vs2.mp4.report" / "report.json").read_text())
+    assert report["totals"] == record["totals"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["movie.mp4", "movie.vs2.mp4", "movie.vs2.mp4.report"]
 
 
 def test_report_has_the_right_totals(vfr: Path, tmp_path: Path) -> None:

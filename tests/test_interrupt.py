@@ -127,11 +127,14 @@ def test_ffmpeg_that_hangs_can_be_interrupted(tmp_path: Path, film: Path, case: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_finished_movie_stays_when_its_report_is_interrupted(tmp_path: Path, film: Path, number: int) -> None:
-    process = start("encode", film, "-o", tmp_path / "small.mp4", "--scale", "1", "--preset", "ultrafast", "--vmaf")
+    (scratch := tmp_path / "tmp").mkdir()
+    words = ["encode", film, "-o", tmp_path / "small.mp4", "--scale", "1", "--preset", "ultrafast", "--vmaf"]
+    process = start(*words, env=os.environ | {"TMPDIR": str(scratch)})
     wait_for(lambda: (tmp_path / "small.mp4").exists(), timeout_s=60)
     run = interrupted(process, number)
     assert run.stderr.splitlines()[-1].endswith("small.mp4 is complete, its report is not")
-    assert_nothing_but(tmp_path, "film.mp4", "small.mp4")
+    assert_nothing_but(tmp_path, "film.mp4", "small.mp4", "tmp")
+    assert_nothing_but(scratch)
     with av.open(str(tmp_path / "small.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 300
 

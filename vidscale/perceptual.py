@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import ffmpeg as ffmpeg_python
 import numpy as np
 
 from vidscale.config import MeasureSettings
-from vidscale.errors import MeasureError
+from vidscale.errors import EncodeError, MeasureError
 from vidscale.ffmpeg import Ffmpeg, FfmpegProcess
 from vidscale.frames import Frame, VideoInfo
 from vidscale.nut import NutWriter
@@ -47,13 +48,18 @@ class PerceptualMeter:
 
     def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo) -> None:
         self._settings = settings
-        self._half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
-        self._folder = tempfile.TemporaryDirectory(prefix="vidscale-")
-        self._stacked = replace(info, height=2 * self._half, sar=info.sar)
-        self.command = _command(ffmpeg, settings, info, self._half, Path(self._folder.name))
-        self._process = FfmpegProcess(self.command, stdin=True)
-        self._writer = NutWriter(self._process.stdin.fileno(), self._stacked)
+        half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
+        self._stacked = replace(info, height=2 * half, sar=info.sar)
         self._frames = 0
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidscale-")))
+            command = _command(ffmpeg, settings, info, half, self._folder)
+            self._process = stack.enter_context(FfmpegProcess(command, stdin=True))
+            try:
+                self._writer = NutWriter(self._process.stdin.fileno(), self._stacked)
+            except BrokenPipeError:
+                raise self._failure() from None
+            self._stack = stack.pop_all()
 
     def feed(self, ref: Frame, dist: Frame) -> None:
         """Scores one more pair; MeasureError when ffmpeg has ended."""
@@ -69,24 +75,36 @@ class PerceptualMeter:
         try:
             self._writer.write(replace(ref, planes=tuple(planes), pts=self._frames))
         except BrokenPipeError:
-            raise MeasureError(str(self._process.failure("measuring stopped"))) from None
+            raise self._failure() from None
         self._frames += 1
 
+    def _failure(self) -> MeasureError:
+        return MeasureError(str(self._process.failure("measuring stopped")))
+
     def scores(self) -> list[PerceptualScore]:
-        """Scores of all pairs in order; ends the process."""
-        self._writer.close()
+        """Scores of all pairs in order; ends the process. MeasureError when it failed."""
+        with contextlib.suppress(BrokenPipeError):  # then the exit status says why
+            self._writer.close()
         self._process.stdin.close()
-        self._process.wait("measuring failed")
-        folder = Path(self._folder.name)
+        try:
+            self._process.wait("measuring failed")
+        except EncodeError as error:
+            raise MeasureError(str(error)) from error
+        try:
+            return self._read_scores()
+        except (OSError, ValueError, KeyError) as error:
+            raise MeasureError("measuring failed: ffmpeg did not write a score for every frame") from error
+
+    def _read_scores(self) -> list[PerceptualScore]:
         rows = [PerceptualScore()] * self._frames
         if self._settings.vmaf:
-            frames = json.loads((folder / "vmaf.json").read_text())["frames"]
+            frames = json.loads((self._folder / "vmaf.json").read_text())["frames"]
             rows = [
                 replace(row, vmaf=float(frame["metrics"]["vmaf"]), vmaf_neg=float(frame["metrics"]["neg"]))
                 for row, frame in zip(rows, frames, strict=True)
             ]
         if self._settings.xpsnr:
-            values = re.findall(r"XPSNR y: *(\S+)", (folder / "xpsnr.log").read_text())
+            values = re.findall(r"XPSNR y: *(\S+)", (self._folder / "xpsnr.log").read_text())
             rows = [replace(row, xpsnr_y=float(v)) for row, v in zip(rows, values[: self._frames], strict=True)]
         return rows
 
@@ -96,8 +114,7 @@ class PerceptualMeter:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._writer.close()
-        self._process.__exit__(None, None, None)
-        self._folder.cleanup()
+        self._stack.close()
 
 
 def with_scores(rows: list[FrameScore], scores: list[PerceptualScore]) -> list[FrameScore]:
