@@ -5,6 +5,7 @@ Fixtures: `ffmpeg` (the binary), `run_ffmpeg`, `make_clip` and `shared_data`.
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
@@ -26,6 +27,12 @@ if not _torch_sees_a_gpu():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 # The pictures are small: more threads only get into each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+
+# A script ignores SIGINT for what it starts behind "&", nohup ignores SIGHUP, and programs inherit that: tests of
+# interruption need them as they are in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The first call of a numba function compiles it; pytest-timeout watches over the rest.
 hypothesis.settings.register_profile("vidscale", deadline=None)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -17,16 +17,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 
 AT_ONCE_S = 4  # a second or so, on a machine that has much else to do
 SLOW = ["--scale", "1", "--preset", "placebo"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _signals_reach_children() -> Iterator[None]:
-    """Programs inherit that a signal is ignored, as it is for everything behind ``&`` in a script or under nohup."""
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
