@@ -1,0 +1,140 @@
+"""Time and memory traffic of the operations, beside their references and, for adaptive resampling, other ways to do it.
+
+    python benchmarks/bench_kernels.py [--only adaptive] [-o benchmarks/results/kernels.jsonl]
+    python benchmarks/bench_kernels.py --smoke
+
+On a CUDA device the Triton kernels, at 1080p and 2160p, scales 2 and 4; elsewhere the CPU paths, at sizes that a CPU is
+given. ``--smoke`` runs everything once on toy sizes, Triton's kernels in its interpreter. All ways of a case must agree
+before any of them is timed. Needs torch, triton and numpy alone; numba is measured where it is installed.
+
+A row a way: ``median_ms``, ``p20_ms``, ``p80_ms``; ``gb_s``, the bytes that must move (inputs once, results once) per
+second; ``of_copy``, its share of ``copy_gb_s``, what a copy on the same device reads and writes in the same run;
+``to_ref``, how many times as fast as the reference it is.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def main() -> None:
+    """Runs the benchmark and prints its rows as they come; appends them to a file when asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="cases whose operation has this in its name")
+    parser.add_argument("--smoke", action="store_true", help="toy sizes, once")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if options.smoke and device.type == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
+    from kernel_cases import cpu_cases, gpu_cases, toy_cases
+
+    origin, copy = _origin(device), _copy_gb_s(device, 1 << (20 if options.smoke else 28))
+    cases = toy_cases(device) if options.smoke else gpu_cases(device) if device.type == "cuda" else cpu_cases()
+    for case in cases:
+        if options.only not in case.settings["operation"]:
+            continue
+        _check(case.settings, case.ways)
+        times = {name: _milliseconds(way, device, once=options.smoke) for name, way in case.ways.items()}
+        for row in _rows(times, case.moved, copy):
+            line = json.dumps({**case.settings, **row, **origin})
+            print(line, flush=True)
+            if options.output:
+                with options.output.open("a") as file:
+                    file.write(line + "\n")
+
+
+def _check(settings: dict[str, Any], ways: dict[str, Callable[[], Any]]) -> None:
+    """Codes within one, floats within 0.1 % of their root mean square, which absolute float32 coordinates need."""
+    want = _numbers(ways["ref"]())
+    for name, way in ways.items():
+        for a, b in zip(_numbers(way()), want, strict=True):
+            codes = a.dtype == torch.uint8
+            a, b = a.double(), b.double()
+            error = (a - b).abs().max() if codes else (a - b).square().mean().sqrt() / b.square().mean().sqrt() * 1000
+            if not error <= 1:
+                raise RuntimeError(f"{name} disagrees with the reference: {error = }, {settings = }")
+
+
+def _numbers(results: Any) -> list[Tensor]:
+    several = results if isinstance(results, tuple | list) else [results]
+    return [torch.as_tensor(t) for t in several if t is not None]
+
+
+def _milliseconds(way: Callable[[], Any], device: torch.device, *, once: bool) -> tuple[float, float, float]:
+    """Median, 20th and 80th percentile, after warming up; a second or so."""
+    if device.type == "cuda" and not once:
+        from triton.testing import do_bench
+
+        median, p20, p80 = do_bench(way, warmup=200, rep=1000, quantiles=[0.5, 0.2, 0.8])
+        return median, p20, p80
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < (1 if once else 3) or (not once and len(times) < 50 and time.perf_counter() - started < 1.5):
+        before = time.perf_counter()
+        way()
+        times.append(1000 * (time.perf_counter() - before))
+    p20, *_, p80 = statistics.quantiles(times, n=5) if len(times) > 1 else (times[0], times[0])
+    return statistics.median(times), p20, p80
+
+
+def _copy_gb_s(device: torch.device, count: int) -> float:
+    """What a copy of `count` bytes reads and writes."""
+    source = torch.ones(count, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    median, *_ = _milliseconds(lambda: target.copy_(source), device, once=False)
+    return 2 * count / median / 1e6
+
+
+def _rows(times: dict[str, tuple[float, float, float]], moved: int, copy: float) -> Iterator[dict[str, Any]]:
+    for name, (median, p20, p80) in times.items():
+        gb_s = moved / median / 1e6
+        yield {
+            "way": name,
+            "median_ms": round(median, 4),
+            "p20_ms": round(p20, 4),
+            "p80_ms": round(p80, 4),
+            "gb_s": round(gb_s, 3),
+            "copy_gb_s": round(copy, 1),
+            "of_copy": round(gb_s / copy, 4),
+            "to_ref": round(times["ref"][0] / median, 2),
+        }
+
+
+def _origin(device: torch.device) -> dict[str, Any]:
+    """Commit, device and versions; asks for nothing that a bare GPU machine has not."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        commit = ""
+    versions = {"python": platform.python_version()}
+    for package in ("torch", "triton", "numba", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
+    return {"commit": commit.strip(), "device": name, "versions": versions}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""What `bench_kernels.py` measures: pieces of work, and the ways to do each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidscale.triton_kernels import metrics, metrics_ref
+from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads, implementation
+from vidscale.triton_kernels.adaptive_ref import activated, adaptive_heads_ref, adaptive_resample_ref
+from vidscale.triton_kernels.basis import basis_resample
+from vidscale.triton_kernels.basis_ref import basis_codes_ref, basis_resample_ref
+from vidscale.triton_kernels.polyphase import polyphase_resample
+from vidscale.triton_kernels.polyphase_ref import polyphase_ref
+
+Size = tuple[int, int]
+HALF = Fraction(1, 2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work.
+
+    Attributes:
+        settings: what tells it from others, for the rows.
+        moved: bytes that any way must read and write.
+        ways: the first is ours, "ref" is the reference; each returns its results.
+    """
+
+    settings: dict[str, Any]
+    moved: int
+    ways: dict[str, Callable[[], Any]]
+
+
+def gpu_cases(device: torch.device) -> Iterator[Case]:
+    """Triton's kernels at the sizes of video; compact pairs have K = 2 * scale."""
+    for size in ((1080, 1920), (2160, 3840)):
+        for scale in (2, 4):
+            for support in (3 * scale + 1, 2 * scale):
+                for channels in (3, 1):
+                    yield from _adaptive_on_gpu(device, size, scale, support, channels)
+        for step in (Fraction(2), Fraction(4), Fraction(3, 2), HALF):
+            for block in (1, 4):
+                yield _basis(device, size, step, block, triton=True)
+        yield from _planes(device, size, triton=True)
+
+
+def cpu_cases() -> Iterator[Case]:
+    """The CPU paths: a small training of CAR, inference, and planes of video."""
+    device = torch.device("cpu")
+    yield from _adaptive_on_cpu((16, 3, 96, 96), (540, 960))
+    for step in (Fraction(2), Fraction(3, 2), HALF):
+        for block in (1, 2, 4, 8):
+            yield _basis(device, (1080, 1920), step, block, triton=False)
+    yield from _planes(device, (1080, 1920), triton=False)
+
+
+def toy_cases(device: torch.device) -> Iterator[Case]:
+    """Everything once; kernels in Triton's interpreter where there is no GPU."""
+    size = (14, 18)
+    yield from _adaptive_on_gpu(device, size, 2, 2, 3)
+    yield _basis(device, size, Fraction(3, 2), 4, triton=True)
+    yield from _planes(device, size, triton=True)
+    if device.type == "cpu":
+        yield from _adaptive_on_cpu((1, 3, 12, 12), (8, 8))
+        yield _basis(device, size, Fraction(3, 2), 4, triton=False)
+        yield from _planes(device, size, triton=False)
+
+
+def _adaptive_inputs(device: torch.device, shape: tuple[int, ...], scale: int, support: int) -> list[Tensor]:
+    """x and raw heads in float32."""
+    torch.manual_seed(0)
+    size = (shape[0], support * support, *(-(-side // scale) for side in shape[2:]))
+    return [torch.rand(shape, device=device), *(torch.randn(size, device=device) for _ in range(3))]
+
+
+def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int, channels: int) -> Iterator[Case]:
+    from adaptive_variants import gathered, naive_backward, naive_forward, naive_heads
+
+    from vidscale.triton_kernels import adaptive_gpu as gpu
+
+    x, *heads = _adaptive_inputs(device, (1, channels, *size), scale, support)
+    inputs = [t.detach().requires_grad_() for t in (x, *activated(*heads, scale=scale))]
+    plain = [t.detach() for t in inputs]
+    planes, taps = x.nbytes + x.nbytes // scale**2, 3 * heads[0].nbytes
+    about = {"size": f"{size[1]}x{size[0]}", "scale": scale, "K": support, "C": channels}
+    ways: dict[str, Callable[[], Any]] = {
+        "triton": partial(gpu.forward, *plain, scale=scale),
+        "triton, straightforward": partial(naive_forward, *plain, scale=scale),
+        "ref": partial(adaptive_resample_ref, *plain, scale=scale),
+    }
+    yield Case({"operation": "adaptive forward, float32", **about}, planes + taps, ways)
+    codes, *halves = (x * 255).to(torch.uint8), *(h.half() for h in heads)
+    settings: dict[str, Any] = {"scale": scale, "out_name": "uint8", "gain": 1.0, "peak": 255}
+    ways = {
+        "triton": partial(gpu.forward_heads, codes, *halves, **settings),
+        "triton, straightforward": partial(naive_heads, codes, *halves, scale=scale),
+        "ref": partial(adaptive_heads_ref, codes, *halves, **settings),
+    }
+    yield Case({"operation": "adaptive heads, float16 to uint8", **about}, planes // 4 + taps // 2, ways)
+    graph = adaptive_resample_ref(*inputs, scale=scale)
+    grad = torch.randn_like(graph)
+    ways = {
+        "triton": partial(gpu.backward, grad, *plain, scale=scale, of_x=False),
+        "triton, straightforward": partial(naive_backward, grad, *plain, scale=scale),
+        "ref": partial(torch.autograd.grad, graph, inputs[1:], grad, retain_graph=True),
+    }
+    yield Case({"operation": "adaptive backward, float32", **about}, planes + 2 * taps, ways)
+
+    def by_gathering() -> list[Tensor | None]:
+        return [gathered(grad, *plain, scale=scale), *gpu.backward(grad, *plain, scale=scale, of_x=False)]
+
+    ways = {
+        "triton": partial(gpu.backward, grad, *plain, scale=scale, of_x=True),
+        "triton, picture by gathering": by_gathering,
+        "ref": partial(torch.autograd.grad, graph, inputs, grad, retain_graph=True),
+    }
+    about["operation"] = "adaptive backward, float32, of the picture too"
+    yield Case(about, planes + x.nbytes + 2 * taps, ways)
+
+
+def _adaptive_on_cpu(training: tuple[int, ...], size: Size) -> Iterator[Case]:
+    scale, support, device = 2, 7, torch.device("cpu")
+    x, *heads = _adaptive_inputs(device, training, scale, support)
+    plain = [x, *activated(*heads, scale=scale)]
+    taps = 3 * heads[0].nbytes
+    about = {"size": "x".join(map(str, training)), "scale": scale, "K": support, "threads": torch.get_num_threads()}
+
+    def step(function: Callable[..., Tensor], first: int) -> tuple[Tensor, ...]:
+        inputs = [t.detach().requires_grad_(i >= first) for i, t in enumerate(plain)]
+        out = function(*inputs, scale=scale)
+        return (out.detach(), *torch.autograd.grad(out.square().sum(), inputs[first:]))
+
+    for of, first in (("of taps and offsets", 1), ("of all inputs", 0)):
+        ways: dict[str, Callable[[], Any]] = {
+            implementation("cpu"): partial(step, adaptive_resample, first),
+            "ref": partial(step, adaptive_resample_ref, first),
+        }
+        yield Case({"operation": f"adaptive forward and backward {of}", **about}, 2 * x.nbytes + 3 * taps, ways)
+    x, *heads = _adaptive_inputs(device, (1, 3, *size), scale, support)
+    settings: dict[str, Any] = {"scale": scale, "out_name": "uint8", "gain": 255.0, "peak": 255}
+    ways = {
+        implementation("cpu"): partial(adaptive_resample_heads, x, *heads, scale=scale, out_dtype="uint8"),
+        "ref": partial(adaptive_heads_ref, x, *heads, **settings),
+    }
+    about["size"] = f"{size[1]}x{size[0]}"
+    yield Case({"operation": "adaptive heads, float32 to uint8", **about}, x.nbytes + 3 * heads[0].nbytes, ways)
+
+
+def _basis(device: torch.device, size: Size, step: Fraction, block: int, *, triton: bool) -> Case:
+    """`size` is that of the larger picture."""
+    count, support, phases = 8, 8 if step > 1 else 6, step.denominator
+    small = (int(size[0] / max(step, 1 / step)), int(size[1] / max(step, 1 / step)))
+    source, target = (size, small) if step > 1 else (small, size)
+    torch.manual_seed(0)
+    plane = torch.randint(0, 256, source, dtype=torch.uint8, device=device)
+    cells = torch.rand(count, *(-(-side // block) for side in target), device=device)
+    basis = torch.rand(count, phases, phases, support, support, device=device)
+    geometry: dict[str, Any] = {"step": step, "siting": (HALF, HALF), "size": target, "block": (block, block)}
+    ours: dict[str, Callable[..., Any]] = {implementation("cpu"): basis_resample}
+    if triton:
+        from vidscale.triton_kernels.basis_gpu import basis_triton
+
+        ours, cells = {"triton": basis_triton}, cells.half()
+
+    def convolved() -> Tensor:
+        values = basis_resample_ref(plane.float()[None, None], cells[None], basis, **geometry)[0, 0]
+        return (values.clamp_(0, 255) + 0.5).to(torch.uint8)
+
+    ways: dict[str, Callable[[], Any]] = {
+        **{name: partial(run, plane, cells, basis, bit_depth=8, **geometry) for name, run in ours.items()},
+        "torch, float32 convolutions": convolved,
+        "ref": partial(basis_codes_ref, plane, cells, basis, bit_depth=8, **geometry),
+    }
+    about = {"size": f"{size[1]}x{size[0]}", "step": str(step), "block": block, "M": count, "support": support}
+    return Case({"operation": "basis, uint8", **about}, plane.nbytes + cells.nbytes + target[0] * target[1], ways)
+
+
+def _planes(device: torch.device, size: Size, *, triton: bool) -> Iterator[Case]:
+    """The fixed filter and the metrics."""
+    name, resample = metrics.implementation("cpu"), partial(polyphase_resample)
+    measures: list[Callable[..., Any]] = [metrics.squared_error, partial(metrics.ssim_gaussian, bit_depth=8)]
+    if triton:
+        from vidscale.triton_kernels import metrics_gpu, polyphase_gpu
+
+        name, resample = "triton", partial(polyphase_gpu.polyphase_triton)
+        measures = [metrics_gpu.squared_error, partial(metrics_gpu.ssim_gaussian, bit_depth=8)]
+    references: list[Callable[..., Any]] = [metrics_ref.squared_error, partial(metrics_ref.ssim_gaussian, bit_depth=8)]
+    torch.manual_seed(0)
+    ref, dist = (torch.randint(0, 256, size, dtype=torch.uint8, device=device) for _ in range(2))
+    half, about = (size[0] // 2, size[1] // 2), {"size": f"{size[1]}x{size[0]}"}
+    settings: dict[str, Any] = {"step": Fraction(2), "siting": (HALF, HALF), "size": half, "kind": "lanczos"}
+    ways: dict[str, Callable[[], Any]] = {
+        name: partial(resample, ref, bit_depth=8, **settings),
+        "ref": partial(polyphase_ref, ref, bit_depth=8, **settings),
+    }
+    yield Case({"operation": "polyphase lanczos, step 2, uint8", **about}, ref.nbytes + half[0] * half[1], ways)
+    for what, measure, reference in zip(("squared_error", "ssim_gaussian"), measures, references, strict=True):
+        ways = {name: partial(measure, ref, dist), "ref": partial(reference, ref, dist)}
+        yield Case({"operation": f"{what}, uint8", **about}, 2 * ref.nbytes, ways)

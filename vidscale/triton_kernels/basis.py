@@ -1,0 +1,241 @@
+"""Resampling of planes with filters that are mixed, cell by cell, from a small basis: the content chooses the mixture.
+
+The default operation of the learned pairs: a network predicts M numbers per cell instead of K*K taps per pixel. Shrinks
+and enlarges, by any rational step, with the geometry of `polyphase_resample`.
+Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
+"""
+
+import importlib
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from numbers import Rational
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+
+if TYPE_CHECKING:
+    import torch
+
+    Array = npt.NDArray[Any] | torch.Tensor
+    PlaneT = TypeVar("PlaneT", bound=Array)
+else:
+    Array = Any
+    PlaneT = TypeVar("PlaneT")
+
+Implementation = Literal["numba", "torch", "triton"]
+Basis = Array | tuple[Array, Array]
+
+SMALLEST_SUM = 1e-6
+
+
+def basis_resample(
+    plane: PlaneT,
+    coefficients: Array,
+    basis: Basis,
+    *,
+    step: Fraction,
+    siting: tuple[Fraction, Fraction],
+    size: tuple[int, int],
+    block: tuple[int, int] = (1, 1),
+    bit_depth: int | None = None,
+) -> PlaneT:
+    """Resample a plane of codes, or float planes with gradients, with taps mixed from M filters.
+
+    Output (y, x) has phase (y mod P, x mod P), P the denominator of `step`, and belongs to cell
+    (y // block[0], x // block[1]). Its taps are ``sum_m c_m B_m / sum_m c_m sum(B_m)``, c of that cell and B of that
+    phase; the divisor is held at 1e-6 or above. They lie on the source samples from `first_taps` on, along each axis;
+    edges are mirrored with the edge sample repeated. Codes are clamped and rounded half up at the end, and only there.
+
+    A basis of products of a row and a column filter costs no less here than any other: taps are mixed per cell before
+    they meet a sample, so that the number of filters hardly matters where cells are 4x4 pixels or larger.
+
+    Args:
+        plane: [H, W] uint8 (8 bit) or uint16 (9 to 16 bit, codes in the low bits), rows may be padded, for inference;
+            or [N, C, H, W] float of any range: a tensor, for training.
+        coefficients: [M, ceil(h / block[0]), ceil(w / block[1])] float; [N, M, ...] with float planes, whose channels
+            share them. Any sign and size; numpy or torch, as the plane and on its device.
+        basis: [M, P, P, support_y, support_x] float, phases (y, x) first; or a pair (along y, along x), each
+            [M, P, support], whose products are the filters. Filters need not sum to 1, and may sum to 0.
+        step: source samples per output sample, the same for both axes; above 1 shrinks, below 1 enlarges.
+        siting: (y, x) distance of the first sample's centre from the picture's edge, in samples of its own grid, the
+            same before and after; 1/2 is centred.
+        size: (h, w) asked for.
+        block: (rows, columns) of output pixels in a cell of coefficients; the last ones may be cut off.
+        bit_depth: bits per code, 8 to 16; None for float planes.
+
+    Returns:
+        [h, w], dtype and kind of the plane; [N, C, h, w] with float planes, differentiable in plane, coefficients and
+        basis.
+
+    Raises:
+        ValueError: an argument that does not fit this description.
+    """
+    step, siting, size = _geometry(step, siting, size)
+    filters = _joined(basis, step.denominator)
+    _check(plane, coefficients, filters, size, block, bit_depth)
+    settings: dict[str, Any] = {"step": step, "siting": siting, "size": size, "block": block, "bit_depth": bit_depth}
+    result: PlaneT = _PATHS[implementation(plane)](plane, coefficients, filters, **settings)
+    return result
+
+
+def first_taps(step: Fraction, siting: Fraction, support: int) -> list[int]:
+    """Source sample under the first tap of the first output sample of each phase, along one axis; may be negative.
+
+    `support` taps lie evenly around the position ``step * (i + siting) - siting``: in (-support / 2, support / 2].
+    Output i has phase ``i mod P``, P the denominator, and lies ``step.numerator * (i // P)`` samples on.
+    """
+    positions = (step * (i + siting) - siting for i in range(step.denominator))
+    return [math.floor(position - Fraction(support, 2)) + 1 for position in positions]
+
+
+def fixed_basis(
+    kind: Kind, step: Fraction, siting: tuple[Fraction, Fraction], support: int | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """A filter of `polyphase_resample` as a basis of one: (along y, along x), each [1, P, support].
+
+    Args:
+        kind, step, siting: of `polyphase_resample`.
+        support: taps along each axis; None for the fewest that hold the filter along both.
+
+    Raises:
+        ValueError: a support that does not hold the filter.
+    """
+    sizes = range(1, 4096) if support is None else [support]
+    for size in sizes:
+        y, x = (_placed(filter_bank(kind, step, c, step.denominator), first_taps(step, c, size), size) for c in siting)
+        if y is not None and x is not None:
+            return y, x
+    raise ValueError(f"{kind} filters of {step = !s} do not fit: {support = }")
+
+
+def _placed(bank: FilterBank, first: list[int], support: int) -> npt.NDArray[np.float64] | None:
+    """A bank as [1, P, support], or None where that does not hold it."""
+    taps = np.zeros((1, bank.phases, support))
+    for phase, row in enumerate(bank.taps):
+        used = np.flatnonzero(row)
+        at = int(bank.start[phase]) - first[phase] + used
+        if at[0] < 0 or at[-1] >= support:
+            return None
+        taps[0, phase, at] = row[used]
+    return taps
+
+
+def implementation(plane: "Array | torch.device | str") -> Implementation:
+    """Name of the version that runs for a plane, or for planes of codes on a device such as "cuda:0".
+
+    Float planes on the CPU are torch's convolutions.
+    """
+    device = "cpu" if isinstance(plane, np.ndarray) else str(getattr(plane, "device", plane))
+    if device == "cpu":
+        codes = isinstance(plane, str) or "uint" in str(getattr(plane, "dtype", "uint"))
+        return "numba" if codes and _can_import("vidscale.triton_kernels.basis_cpu") else "torch"
+    if device.startswith("cuda"):
+        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+
+        return "triton" if TRITON_AVAILABLE and "float64" not in str(getattr(plane, "dtype", "")) else "torch"
+    return "torch"
+
+
+@lru_cache(maxsize=1)
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _with_numba(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
+    from vidscale.triton_kernels.basis_cpu import basis_numba
+
+    arrays = (a if isinstance(a, np.ndarray) else a.detach().float().numpy() for a in (coefficients, basis))
+    if isinstance(plane, np.ndarray):
+        return basis_numba(plane, *arrays, **settings)
+    import torch
+
+    return torch.from_numpy(basis_numba(plane.numpy(), *arrays, **settings))
+
+
+def _with_torch(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
+    import torch
+
+    from vidscale.triton_kernels.basis_ref import basis_codes_ref, basis_resample_ref
+
+    if settings["bit_depth"] is None:
+        del settings["bit_depth"]
+        return basis_resample_ref(plane, coefficients, basis, **settings)
+    # A copy, since torch has no read-only tensors; this is the way of a machine without numba.
+    tensors = (torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (plane, coefficients, basis))
+    result = basis_codes_ref(*tensors, **settings)
+    return result.numpy() if isinstance(plane, np.ndarray) else result
+
+
+def _with_triton(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
+    from vidscale.triton_kernels.basis_gpu import basis_triton
+
+    return basis_triton(plane, coefficients, basis, **settings)
+
+
+_PATHS: dict[Implementation, Callable[..., Any]] = {
+    "numba": _with_numba,
+    "torch": _with_torch,
+    "triton": _with_triton,
+}
+
+
+def _geometry(
+    step: Fraction, siting: tuple[Fraction, Fraction], size: tuple[int, int]
+) -> tuple[Fraction, tuple[Fraction, Fraction], tuple[int, int]]:
+    if len(siting) != 2 or not all(isinstance(value, Rational) for value in (step, *siting)):
+        raise ValueError(f"step and siting (y, x) must be exact, Fraction or int: {step = !r}, {siting = !r}")
+    if step <= 0:
+        raise ValueError(f"step must be positive: {step = !s}")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (h, w), both positive: {size = }")
+    return Fraction(step), (Fraction(siting[0]), Fraction(siting[1])), (int(size[0]), int(size[1]))
+
+
+def _joined(basis: Any, phases: int) -> Any:
+    """A basis as [M, P, P, support_y, support_x]."""
+    if isinstance(basis, tuple):
+        y, x = basis
+        if y.ndim != 3 or x.ndim != 3 or y.shape[:2] != x.shape[:2]:
+            raise ValueError(f"a pair of bases is [M, P, support] along y and x: {y.shape = }, {x.shape = }")
+        basis = y[:, :, None, :, None] * x[:, None, :, None, :]
+    if basis.ndim != 5 or tuple(basis.shape[1:3]) != (phases, phases) or 0 in basis.shape:
+        raise ValueError(f"basis must be [M, P, P, support_y, support_x] with P = {phases}: {basis.shape = }")
+    return basis
+
+
+def _check(
+    plane: Any, coefficients: Any, basis: Any, size: tuple[int, int], block: tuple[int, int], bit_depth: int | None
+) -> None:
+    dtype = str(plane.dtype).removeprefix("torch.")
+    if bit_depth is None:
+        if isinstance(plane, np.ndarray) or plane.ndim != 4 or not plane.dtype.is_floating_point or 0 in plane.shape:
+            raise ValueError(
+                f"plane must be a float tensor [N, C, H, W] or have a bit depth: {plane.shape = }, {dtype = }"
+            )
+    else:
+        if plane.ndim != 2 or 0 in plane.shape:
+            raise ValueError(f"plane must be [H, W] and not empty: {plane.shape = }")
+        if not 8 <= bit_depth <= 16:
+            raise ValueError(f"bit_depth must be 8 to 16: {bit_depth = }")
+        if dtype != ("uint8" if bit_depth == 8 else "uint16"):
+            raise ValueError(f"plane must be uint8 at 8 bit, uint16 above: {bit_depth = }, {plane.dtype = !s}")
+    if len(block) != 2 or min(block) < 1:
+        raise ValueError(f"block must be (rows, columns), both positive: {block = }")
+    cells = tuple(-(-side // n) for side, n in zip(size, block, strict=True))
+    expected = (*plane.shape[:-3], basis.shape[0], *cells)
+    if tuple(coefficients.shape) != expected:
+        raise ValueError(f"coefficients must be {expected} for {size = }, {block = }: {coefficients.shape = }")
+    for name, array in (("coefficients", coefficients), ("basis", basis)):
+        if "float" not in str(array.dtype):
+            raise ValueError(f"{name} must be float: {array.dtype = !s}")
+        if not isinstance(plane, np.ndarray) and not isinstance(array, np.ndarray) and array.device != plane.device:
+            raise ValueError(f"plane and {name} lie on different devices: {plane.device = !s}, {array.device = !s}")
