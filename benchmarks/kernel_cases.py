@@ -61,9 +61,9 @@ def cpu_cases() -> Iterator[Case]:
 
 def toy_cases(device: torch.device) -> Iterator[Case]:
     """Everything once; kernels in Triton's interpreter where there is no GPU."""
-    size = (14, 18)
+    size = (12, 14)
     yield from _adaptive_on_gpu(device, size, 2, 2, 3)
-    yield _basis(device, size, Fraction(3, 2), 4, triton=True)
+    yield _basis(device, size, Fraction(2), 4, triton=True)
     yield from _planes(device, size, triton=True)
     if device.type == "cpu":
         yield from _adaptive_on_cpu((1, 3, 12, 12), (8, 8))
@@ -79,13 +79,12 @@ def _adaptive_inputs(device: torch.device, shape: tuple[int, ...], scale: int, s
 
 
 def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int, channels: int) -> Iterator[Case]:
-    from adaptive_variants import gathered, naive_backward, naive_forward, naive_heads
+    from adaptive_variants import naive_forward, naive_heads
 
     from vidscale.triton_kernels import adaptive_gpu as gpu
 
     x, *heads = _adaptive_inputs(device, (1, channels, *size), scale, support)
-    inputs = [t.detach().requires_grad_() for t in (x, *activated(*heads, scale=scale))]
-    plain = [t.detach() for t in inputs]
+    plain = [x, *activated(*heads, scale=scale)]
     planes, taps = x.nbytes + x.nbytes // scale**2, 3 * heads[0].nbytes
     about = {"size": f"{size[1]}x{size[0]}", "scale": scale, "K": support, "C": channels}
     ways: dict[str, Callable[[], Any]] = {
@@ -102,14 +101,24 @@ def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int,
         "ref": partial(adaptive_heads_ref, codes, *halves, **settings),
     }
     yield Case({"operation": "adaptive heads, float16 to uint8", **about}, planes // 4 + taps // 2, ways)
+    yield from _adaptive_gradients(plain, scale, about)
+
+
+def _adaptive_gradients(plain: list[Tensor], scale: int, about: dict[str, Any]) -> Iterator[Case]:
+    from adaptive_variants import gathered, naive_backward
+
+    from vidscale.triton_kernels import adaptive_gpu as gpu
+
+    inputs = [t.detach().requires_grad_() for t in plain]
     graph = adaptive_resample_ref(*inputs, scale=scale)
     grad = torch.randn_like(graph)
-    ways = {
+    taken, found = (sum(t.nbytes for t in some) for some in ([*plain, grad], plain[1:]))
+    ways: dict[str, Callable[[], Any]] = {
         "triton": partial(gpu.backward, grad, *plain, scale=scale, of_x=False),
         "triton, straightforward": partial(naive_backward, grad, *plain, scale=scale),
         "ref": partial(torch.autograd.grad, graph, inputs[1:], grad, retain_graph=True),
     }
-    yield Case({"operation": "adaptive backward, float32", **about}, planes + 2 * taps, ways)
+    yield Case({"operation": "adaptive backward, float32", **about}, taken + found, ways)
 
     def by_gathering() -> list[Tensor | None]:
         return [gathered(grad, *plain, scale=scale), *gpu.backward(grad, *plain, scale=scale, of_x=False)]
@@ -119,8 +128,8 @@ def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int,
         "triton, picture by gathering": by_gathering,
         "ref": partial(torch.autograd.grad, graph, inputs, grad, retain_graph=True),
     }
-    about["operation"] = "adaptive backward, float32, of the picture too"
-    yield Case(about, planes + x.nbytes + 2 * taps, ways)
+    operation = "adaptive backward, float32, of the picture too"
+    yield Case({"operation": operation, **about}, taken + found + plain[0].nbytes, ways)
 
 
 def _adaptive_on_cpu(training: tuple[int, ...], size: Size) -> Iterator[Case]:

@@ -180,17 +180,18 @@ from triton.compiler import ASTSource
 from vidscale.triton_kernels import adaptive_gpu
 
 integers = dict.fromkeys(("H", "W", "h", "w", "stride_n", "stride_k", "stride_y", "stride_x"), "i32")
+ones = dict.fromkeys(("H", "h", "stride_n", "stride_k"), 1)  # what a launch makes of them
 blocks = {"BLOCK_Y": adaptive_gpu._BLOCK_Y, "BLOCK_X": adaptive_gpu._BLOCK_X}
 def compiles(kernel, pointers, fixed):
     types = {**integers, "gain": "fp32", "peak": "fp32", **pointers}
-    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    signature = {name: "constexpr" if name in fixed else types.get(name, "constexpr") for name in kernel.arg_names}
     constants = {(kernel.arg_names.index(name),): value for name, value in {**blocks, **fixed}.items()}
     source = ASTSource(kernel, signature, constants)
     triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
 
 maps = ("taps", "offset_x", "offset_y")
 for x, heads, out, fixed in (
-    ("*bf16", "*bf16", "*bf16", {"K": 4, "SCALE": 2, "C": 1, "MIRRORS": 3, "HEADS": False, "ROUND": False}),
+    ("*bf16", "*bf16", "*bf16", {"K": 4, "SCALE": 2, "C": 1, "MIRRORS": 3, "HEADS": False, "ROUND": False, **ones}),
     ("*u8", "*fp16", "*u8", {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "HEADS": True, "ROUND": True}),
 ):
     compiles(adaptive_gpu._forward_kernel, {"x": x, **dict.fromkeys(maps, heads), "out": out}, fixed)

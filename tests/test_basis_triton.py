@@ -116,10 +116,11 @@ from triton.compiler import ASTSource
 from vidscale.triton_kernels.basis_gpu import _resample_kernel as kernel
 
 floats = {"taps": "*fp32", "sums": "*fp32", "peak": "fp32", "least_sum": "fp32", "start_y": "*i32", "start_x": "*i32"}
-blocks = {"BLOCK_Y": 4, "BLOCK_X": 32, "C": 1}
+ones = dict.fromkeys(("H", "h", "cells_y", "cells_x", "block_y", "stride_x"), 1)  # what a launch makes of them
+blocks = {"BLOCK_Y": 16, "BLOCK_X": 32, "C": 1}
 for plane, cells, out, fixed in (
     ("*u8", "*bf16", "*u8", {"M": 8, "P": 1, "ADVANCE": 2, "SUPPORT_Y": 8, "SUPPORT_X": 8, "MIRRORS": 1}),
-    ("*fp32", "*fp32", "*fp32", {"M": 11, "P": 2, "ADVANCE": 3, "SUPPORT_Y": 4, "SUPPORT_X": 5, "MIRRORS": 3}),
+    ("*fp32", "*fp32", "*fp32", {"M": 11, "P": 2, "ADVANCE": 3, "SUPPORT_Y": 4, "SUPPORT_X": 5, "MIRRORS": 3, **ones}),
 ):
     types = {**floats, "plane": plane, "coefficients": cells, "out": out}
     constants = {**fixed, **blocks, "ROUND": out == "*u8"}

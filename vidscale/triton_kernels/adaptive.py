@@ -36,8 +36,8 @@ def adaptive_resample(x: ArrayT, taps: ArrayT, offset_x: ArrayT, offset_y: Array
     again and again); what lies further is the edge of that larger picture, and offsets get no gradient there.
     Positions are an integer and a small fraction, so that their error does not grow with the width.
 
-    Differentiable in all four, where they are tensors; gradients are float32, or float64 where an input is. Where an
-    offset falls on a sample's centre, its gradient is that of the next cell to the right or below.
+    Differentiable in all four, where they are tensors. Where an offset falls on a sample's centre, its gradient is that
+    of the next cell to the right or below.
 
     Args:
         x: [N, C, H, W] float of any range, C from 1 to 4: channels share taps and offsets. numpy or torch, like the

@@ -54,7 +54,7 @@ def _forward_kernel(
     n = tl.program_id(2).to(tl.int64)
     inside = (row < h) & (column < w)
     place = n * stride_n + row.to(tl.int64) * stride_y + column.to(tl.int64) * stride_x
-    plane = H.to(tl.int64) * W
+    plane, small = H * W, h * w
     picture = x + n * C * plane
     base_x = column * SCALE + ((SCALE - 1) // 2 - K // 2)
     base_y = row * SCALE + ((SCALE - 1) // 2 - K // 2)
@@ -99,8 +99,8 @@ def _forward_kernel(
         w01 = tap * fx - w11
         w10 = tap * fy - w11
         w00 = tap - tap * fx - w10
+        samples = picture
         for c in tl.static_range(C):
-            samples = picture + c * plane
             value = w00 * tl.load(samples + i00, mask=inside, other=0).to(tl.float32)
             value += w01 * tl.load(samples + i01, mask=inside, other=0).to(tl.float32)
             value += w10 * tl.load(samples + i10, mask=inside, other=0).to(tl.float32)
@@ -113,15 +113,16 @@ def _forward_kernel(
                 s2 += value
             if c == 3:
                 s3 += value
+            samples += plane
     if HEADS:
         gain = gain / tl.maximum(total, 1e-6)
-    small = h.to(tl.int64) * w
     out += n * C * small + row.to(tl.int64) * w + column
     for c in tl.static_range(C):
         value = (s0 if c == 0 else (s1 if c == 1 else (s2 if c == 2 else s3))) * gain
         if ROUND:
             value = tl.floor(tl.minimum(tl.maximum(value, 0.0), peak) + 0.5).to(tl.int32)
-        tl.store(out + c * small, value.to(out.dtype.element_ty), mask=inside)
+        tl.store(out, value.to(out.dtype.element_ty), mask=inside)
+        out += small
 
 
 @triton.jit
@@ -156,7 +157,7 @@ def _backward_kernel(
     n = tl.program_id(2).to(tl.int64)
     inside = (row < h) & (column < w)
     place = n * stride_n + row.to(tl.int64) * stride_y + column.to(tl.int64) * stride_x
-    plane, small = H.to(tl.int64) * W, h.to(tl.int64) * w
+    plane, small = H * W, h * w
     picture, grad_picture = x + n * C * plane, grad_x + n * C * plane
     here = row.to(tl.int64) * w + column
     dense = n * K * K * small + here
@@ -197,9 +198,9 @@ def _backward_kernel(
 
         # The gradient of what is read at each corner, summed over channels; the picture's own is scattered.
         c00, c01, c10, c11 = zero, zero, zero, zero
+        samples, sums = picture, grad_picture
         for c in tl.static_range(C):
             g = g0 if c == 0 else (g1 if c == 1 else (g2 if c == 2 else g3))
-            samples = picture + c * plane
             c00 += g * tl.load(samples + i00, mask=inside, other=0).to(tl.float32)
             c01 += g * tl.load(samples + i01, mask=inside, other=0).to(tl.float32)
             c10 += g * tl.load(samples + i10, mask=inside, other=0).to(tl.float32)
@@ -208,11 +209,12 @@ def _backward_kernel(
                 right = tap * g * fx
                 w11 = right * fy
                 w10 = tap * g * fy - w11
-                sums = grad_picture + c * plane
                 tl.atomic_add(sums + i00, tap * g - right - w10, mask=inside, sem="relaxed")
                 tl.atomic_add(sums + i01, right - w11, mask=inside, sem="relaxed")
                 tl.atomic_add(sums + i10, w10, mask=inside, sem="relaxed")
                 tl.atomic_add(sums + i11, w11, mask=inside, sem="relaxed")
+            samples += plane
+            sums += plane
         c01 -= c00
         c11 -= c10
         to_x = tap * (c01 + (c11 - c01) * fy)

@@ -237,5 +237,8 @@ def _check(
     for name, array in (("coefficients", coefficients), ("basis", basis)):
         if "float" not in str(array.dtype):
             raise ValueError(f"{name} must be float: {array.dtype = !s}")
-        if not isinstance(plane, np.ndarray) and not isinstance(array, np.ndarray) and array.device != plane.device:
-            raise ValueError(f"plane and {name} lie on different devices: {plane.device = !s}, {array.device = !s}")
+        device = "cpu" if isinstance(plane, np.ndarray) else str(plane.device)
+        if not isinstance(array, np.ndarray) and str(array.device) != device:
+            raise ValueError(f"plane and {name} lie on different devices: {device = }, {array.device = !s}")
+        if bit_depth is None and isinstance(array, np.ndarray):
+            raise ValueError(f"{name} must be a tensor where the plane is float: {type(array) = }")

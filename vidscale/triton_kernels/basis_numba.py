@@ -118,18 +118,23 @@ def _weigh(
 ) -> None:  # fmt: skip
     """Coefficients of `count` cells, which belong to the columns first, first + step, ..., so that taps sum to one."""
     total[:count] = 0
-    for m in range(u64(coefficients.shape[0])):
+    x, rest, filters = u64(first // block), first % block, u64(coefficients.shape[0])
+    if step != block:
+        for i in range(u64(count)):
+            for m in range(filters):
+                cells[m, i] = coefficients[m, u64(row), x]
+            rest += step % block
+            x += u64(step // block + int(rest >= block))
+            rest -= block * int(rest >= block)
+    for m in range(filters):
         if step == block:
             for i in range(u64(count)):
                 cells[m, i] = coefficients[m, u64(row), i]
-        else:
-            for i in range(u64(count)):
-                cells[m, i] = coefficients[m, u64(row), (u64(first) + i * u64(step)) // u64(block)]
         for i in range(u64(count)):
             total[i] += cells[m, i] * sums[m]
     for i in range(u64(count)):
         total[i] = f32(1) / max(total[i], _LEAST_SUM)
-    for m in range(u64(coefficients.shape[0])):
+    for m in range(filters):
         for i in range(u64(count)):
             cells[m, i] *= total[i]
 
