@@ -73,15 +73,15 @@ def _filter(explicit: Path | None, name: str) -> Finding:
 
 def _scaler() -> Finding:
     """Shrinks and enlarges a flat picture with each fixed pair; it must stay flat."""
-    from vidscale.frames import PixelFormat
+    from vidscale.frames import Color, PixelFormat
     from vidscale.geometry import Geometry
 
     flat = np.full((48, 64), 77, dtype=np.uint8)
     layout, geometry = PixelFormat("gray", 8), Geometry(64, 48, Fraction(2), 32, 24)
     for family in families():
         pair = find_pair(family, Fraction(2))
-        small = pair.shrink([flat], layout, "left")
-        back = pair.enlarge(small, layout, "left", geometry, 28.0)
+        small = pair.shrink([flat], layout, Color())
+        back = pair.enlarge(small, layout, Color(), geometry, 28.0)
         if back[0].shape != flat.shape or not (back[0] == flat).all():
             return Finding("scalers", False, f"{pair.name} changes a flat picture")
     return Finding(

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from vidscale.frames import Frame, Plane, Siting
+from vidscale.frames import Color, Frame, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.pairs import Pair
 from vidscale.threads import Clock
 
 
 def downscale(
-    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, siting: Siting, clock: Clock
+    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, color: Color, clock: Clock
 ) -> Iterator[Frame]:
     """Small frames, one for one, timestamps kept; padded to the coded size by repeating the last row and column."""
     for frame in frames:
         with clock.measure():
-            planes = pair.shrink(frame.planes, frame.format, siting)
+            planes = pair.shrink(frame.planes, frame.format, color)
             coded = frame.format.plane_shapes(geometry.coded_height, geometry.coded_width)
             small = tuple(_padded(plane, size) for plane, size in zip(planes, coded, strict=True))
         yield replace(frame, planes=small, coded_bytes=None)

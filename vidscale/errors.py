@@ -7,7 +7,8 @@
     ├── EncodeError      ffmpeg or an encoder failed; carries the command and the end of its log
     ├── IdentityError    a small file whose identity is missing, broken or contradictory
     ├── ModelError       a pair or its weights that are missing or damaged
-    └── MeasureError     two videos that cannot be compared
+    ├── MeasureError     two videos that cannot be compared
+    └── TrainingError    a training that cannot go on
 
 A wrong argument to a function is a ``ValueError``: that is a mistake in the calling program.
 Every message is one line, fit to be shown to a person as it is.
@@ -43,6 +44,10 @@ class ModelError(VidscaleError):
 
 class MeasureError(VidscaleError):
     """Two videos that cannot be compared."""
+
+
+class TrainingError(VidscaleError):
+    """A training that cannot go on: its material, its folder, or numbers that are not finite any more."""
 
 
 class EncodeError(VidscaleError):

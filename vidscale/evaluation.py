@@ -16,8 +16,8 @@ from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.frames import Frame, PixelFormat, VideoInfo
 from vidscale.measure import Lonely, paired, score
 from vidscale.perceptual import PerceptualMeter, needed_filters, with_scores
-from vidscale.pipeline import Outcome, expected_frames
-from vidscale.planning import EncodePlan
+from vidscale.pipeline import Outcome
+from vidscale.planning import EncodePlan, expected_frames
 from vidscale.probe import Source, probe
 from vidscale.progress import Progress
 from vidscale.report import DistortedFacts, FrameScore, Report, SourceFacts, StageTiming, Unpaired

@@ -67,17 +67,16 @@ def _scaled(
     direction: Direction, frames: Iterator[Frame], info: VideoInfo, pair: Pair, settings: StageSettings
 ) -> tuple[VideoInfo, Iterator[Frame]]:
     clock = Clock(direction)
-    siting = info.color.siting
     if direction == "down":
         geometry = _small_geometry(info, pair.scale)
         small = replace(info, height=geometry.coded_height, width=geometry.coded_width)
-        return small, downscale(frames, pair=pair, geometry=geometry, siting=siting, clock=clock)
+        return small, downscale(frames, pair=pair, geometry=geometry, color=info.color, clock=clock)
     height, width = settings.size or (int(info.height * pair.scale), int(info.width * pair.scale))
     geometry = Geometry(width, height, pair.scale, coded_width=info.width, coded_height=info.height)
     if geometry.small_height > info.height or geometry.small_width > info.width:
         raise ConfigError(f"{width}x{height} at scale {pair.scale} is more than {info.width}x{info.height} restores")
     restored = replace(info, height=height, width=width)
-    scaled = upscale(frames, pair=pair, geometry=geometry, siting=siting, strength=settings.strength, clock=clock)
+    scaled = upscale(frames, pair=pair, geometry=geometry, color=info.color, strength=settings.strength, clock=clock)
     return restored, scaled
 
 

@@ -8,18 +8,15 @@ A plan (`vidscale.planning`) says what is to be done; here it is carried out.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-from vidscale.config import TimeRange
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.downscale import downscale
 from vidscale.encode import encode_frames
 from vidscale.errors import DecodeError
 from vidscale.frames import Frame
 from vidscale.mux import check_output, mux, save_covers, sign
-from vidscale.planning import DecodePlan, EncodePlan
-from vidscale.probe import Source
+from vidscale.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.progress import Progress
 from vidscale.restore import restored_frames
 from vidscale.threads import Clock, Prefetch, queue_depth
@@ -54,7 +51,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     progress = progress or Progress()
     log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "downscale", "encode"))
     video = plan.source.video
-    siting, settings = video.color.siting, plan.settings
+    settings = plan.settings
     with partial_files(plan.output.path, source=plan.source.path, overwrite=settings.overwrite) as workspace:
         progress.start("encoding", expected_frames(plan.source, settings.range))
         decoded = decode_frames(
@@ -63,7 +60,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         with (
             Prefetch(decoded, queue_depth(video.format.frame_bytes(video.height, video.width))) as frames,
             Prefetch(
-                downscale(frames, pair=plan.pair, geometry=plan.geometry, siting=siting, clock=clocks[1]),
+                downscale(frames, pair=plan.pair, geometry=plan.geometry, color=video.color, clock=clocks[1]),
                 queue_depth(video.format.frame_bytes(plan.geometry.coded_height, plan.geometry.coded_width)),
             ) as small,
         ):
@@ -129,17 +126,3 @@ def _counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
     for frame in frames:
         yield frame
         progress.advance()
-
-
-def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
-    """How many frames a source, or a part of it, will have; None when nobody knows."""
-    video = source.video
-    if time_range is None and video.frame_count:
-        return video.frame_count
-    if not video.frame_rate or not video.duration_s:
-        return None
-    end = video.duration_s
-    start = Fraction(0)
-    if time_range is not None:
-        start, end = time_range.start, min(end, time_range.end or end)
-    return max(1, round((end - start) * video.frame_rate))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
+from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings, TimeRange
 from vidscale.containers import OutputPlan, plan_output
 from vidscale.encode import encode_command, lossless_command
 from vidscale.encoders import ENCODERS, Encoder
@@ -112,7 +112,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
         geometry=geometry,
         output=target,
         identity=_identity(source, pair, geometry, settings),
-        notes=_notes(source, target, settings),
+        notes=(*_notes(source, target, settings), *_time_notes(source, pair, geometry, settings)),
     )
     if settings.report:
         check_folder(plan.report_dir)
@@ -176,7 +176,8 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
-    plan = DecodePlan(settings, small, ffmpeg, target, _loss_notes(small.source, target, settings.strict))
+    notes = *_loss_notes(small.source, target, settings.strict), *_restoring_notes(small)
+    plan = DecodePlan(settings, small, ffmpeg, target, notes)
     if plan.codec != "ffv1":
         _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
     return plan
@@ -234,6 +235,40 @@ def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, 
     return tuple(notes)
 
 
+def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:
+    """How long slow networks will take, so that nobody starts by mistake what takes days."""
+    times = pair.seconds_per_frame(geometry.height, geometry.width)
+    if times is None:
+        return ()
+    shrinking, restoring = times
+    frames = expected_frames(source, settings.range)
+    text = f"{pair.name} on {pair.device}: about {_duration(shrinking)} a frame to shrink"
+    if settings.report:
+        text += f" and {_duration(restoring)} to restore it for the report"
+    return (text + _in_all(frames, shrinking + restoring * settings.report),)
+
+
+def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
+    times = small.pair.seconds_per_frame(small.geometry.height, small.geometry.width)
+    if times is None:
+        return ()
+    text = f"{small.pair.name} on {small.pair.device}: about {_duration(times[1])} a frame to restore"
+    return (text + _in_all(expected_frames(small.source, None), times[1]),)
+
+
+def _in_all(frames: int | None, seconds: float) -> str:
+    return f", {_duration(frames * seconds)} in all" if frames else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
+
+
 def _source_stem(path: Path, small: SmallFile) -> str:
     return path.stem.removesuffix(f".vs{scale_text(small.geometry.scale)}")
 
@@ -247,3 +282,17 @@ def _check_codable(small: SmallFile, encoder: Encoder, *, lossless: bool) -> Non
     if encoder.coded_size(height, width, pixel_format) != (height, width):
         remedy = "write Matroska, which holds FFV1" if lossless else "use --lossless or --y4m"
         raise ConfigError(f"{width}x{height} {pixel_format.name} cannot be coded exactly; {remedy}")
+
+
+def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
+    """How many frames a source, or a part of it, will have; None when nobody knows."""
+    video = source.video
+    if time_range is None and video.frame_count:
+        return video.frame_count
+    if not video.frame_rate or not video.duration_s:
+        return None
+    end = video.duration_s
+    start = Fraction(0)
+    if time_range is not None:
+        start, end = time_range.start, min(end, time_range.end or end)
+    return max(1, round((end - start) * video.frame_rate))

@@ -7,11 +7,11 @@ class Progress:
     A method may raise to end the job: that is how an interrupted run stops between two frames.
     """
 
-    def start(self, task: str, total_frames: int | None) -> None:
-        """A part of the job begins; ``total_frames`` is None when nobody knows."""
+    def start(self, task: str, total: int | None, unit: str = "frames") -> None:
+        """A part of the job begins; ``total`` is how many units it has, None when nobody knows."""
 
     def advance(self) -> None:
-        """One more frame is done."""
+        """One more unit is done."""
 
     def note(self, text: str) -> None:
         """One line that a person should read."""

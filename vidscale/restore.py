@@ -95,12 +95,9 @@ def find_identity(path: Path) -> tuple[Identity | None, int]:
 
 def _identified_pair(path: Path, identity: Identity, device: Device) -> Pair:
     try:
-        pair = find_pair(identity.pair, identity.scale_fraction, device)
+        return find_pair(identity.pair, identity.scale_fraction, device, sha256=identity.sha256)
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{path} needs the pair {identity.pair!r}, which is not here: {error}") from error
-    if pair.sha256 != identity.sha256:
-        raise ModelError(f"{path} needs other weights of the pair {identity.pair!r} than the ones here")
-    return pair
 
 
 def _by_hand(path: Path, source: Source, settings: DecodeSettings) -> SmallFile:
@@ -138,7 +135,7 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
             frames,
             pair=small.pair,
             geometry=small.geometry,
-            siting=video.color.siting,
+            color=video.color,
             strength=small.strength,
             clock=upscaling,
         )

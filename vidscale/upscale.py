@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from vidscale.frames import Frame, Siting
+from vidscale.frames import Color, Frame
 from vidscale.geometry import Geometry
 from vidscale.models.pairs import Pair
 from vidscale.threads import Clock
 
 
 def upscale(
-    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, siting: Siting, strength: float, clock: Clock
+    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, color: Color, strength: float, clock: Clock
 ) -> Iterator[Frame]:
     """Frames of exactly the source's size, one for one, timestamps kept.
 
@@ -18,7 +18,7 @@ def upscale(
         frames: decoded small frames of the coded size.
         pair: the pair that made them.
         geometry: of the source and the small picture.
-        siting: chroma location of the video.
+        color: colour description of the video.
         strength: coding strength (crf) that the small frames went through.
         clock: counts pictures and time.
     """
@@ -26,5 +26,5 @@ def upscale(
         with clock.measure():
             true_sizes = frame.format.plane_shapes(geometry.small_height, geometry.small_width)
             small = [plane[:h, :w] for plane, (h, w) in zip(frame.planes, true_sizes, strict=True)]
-            planes = pair.enlarge(small, frame.format, siting, geometry, strength)
+            planes = pair.enlarge(small, frame.format, color, geometry, strength)
         yield replace(frame, planes=tuple(planes))

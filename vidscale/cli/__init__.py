@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from vidscale.cli import decode, doctor, encode, measure, models, run, stage
+from vidscale.cli import decode, doctor, encode, measure, models, run, stage, train
 
 app = typer.Typer(
     name="vidscale",
@@ -20,6 +20,7 @@ app.command("play")(decode.play)
 app.command("measure")(measure.measure)
 app.add_typer(stage.app, name="stage")
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 app.command("run")(run.run)
 app.command("doctor")(doctor.doctor)
 

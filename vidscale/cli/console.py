@@ -45,13 +45,13 @@ class Console(Progress):
         self._is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None where it is closed
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
-        self._task, self._total, self._done = "", None, 0  # type: str, int | None, int
+        self._task, self._total, self._done, self._unit = "", None, 0, ""  # type: str, int | None, int, str
         self._started = self._last_line = time.monotonic()
 
-    def start(self, task: str, total_frames: int | None) -> None:
+    def start(self, task: str, total: int | None, unit: str = "frames") -> None:
         self._stop_bar()
         self._check()
-        self._task, self._total, self._done = task, total_frames, 0
+        self._task, self._total, self._done, self._unit = task, total, 0, unit
         self._started = self._last_line = time.monotonic()
         if not self.quiet and self._is_terminal:
             self._start_bar()
@@ -63,7 +63,7 @@ class Console(Progress):
             return
         if self._bar is not None and self._bar_task is not None:
             elapsed = max(time.monotonic() - self._started, 1e-3)
-            self._bar.update(self._bar_task, advance=1, fps=f"{self._done / elapsed:.1f} fps")
+            self._bar.update(self._bar_task, advance=1, speed=self._speed(self._done / elapsed))
         elif time.monotonic() - self._last_line > _PLAIN_LINE_S:
             self._last_line = time.monotonic()
             typer.echo(self._plain_line(), err=True)
@@ -82,10 +82,13 @@ class Console(Progress):
 
     def _plain_line(self) -> str:
         elapsed = max(time.monotonic() - self._started, 1e-3)
-        fps = self._done / elapsed
+        speed = self._done / elapsed
         total = f"/{self._total}" if self._total else ""
-        left = f", {(self._total - self._done) / fps:.0f} s left" if self._total and fps else ""
-        return f"{self._task}: {self._done}{total} frames, {fps:.1f} fps{left}"
+        left = f", {(self._total - self._done) / speed:.0f} s left" if self._total and speed else ""
+        return f"{self._task}: {self._done}{total} {self._unit}, {self._speed(speed)}{left}"
+
+    def _speed(self, per_second: float) -> str:
+        return f"{per_second:.1f} fps" if self._unit == "frames" else f"{per_second:.2f} {self._unit}/s"
 
     def _start_bar(self) -> None:
         from rich.console import Console as RichConsole
@@ -97,12 +100,12 @@ class Console(Progress):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[fps]}"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
             console=RichConsole(stderr=True),
             transient=True,
         )
-        self._bar_task = progress.add_task(self._task, total=self._total, fps="")
+        self._bar_task = progress.add_task(self._task, total=self._total, speed="")
         self._bar = progress
         progress.start()
 

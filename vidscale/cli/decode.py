@@ -160,7 +160,7 @@ def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
 def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> None:
     from vidscale.decode import ReadLog
     from vidscale.errors import DecodeError
-    from vidscale.pipeline import expected_frames
+    from vidscale.planning import expected_frames
     from vidscale.restore import restored_frames
     from vidscale.threads import Clock, Prefetch, queue_depth
     from vidscale.y4m import Y4mWriter

@@ -103,6 +103,19 @@ def installed() -> dict[str, Path]:
     return {folder.name: folder for folder in found}
 
 
+def with_hash(name: str, sha256: str) -> Path | None:
+    """The folder of an installed pair with these weights, also where the user has another of that name."""
+    for root in (user_folder(), _SHIPPED):
+        for card in sorted(root.glob(f"*/{CARD}")):
+            try:
+                found = read_card(card.parent)
+            except ModelError:
+                continue
+            if (found.name, found.sha256) == (name, sha256):
+                return card.parent
+    return None
+
+
 def find_pair_dir(name: str) -> Path:
     """The folder of a pair.
 

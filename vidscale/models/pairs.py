@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import PixelFormat, Plane, Siting
+from vidscale.frames import Color, PixelFormat, Plane, Siting
 from vidscale.geometry import Geometry, scale_text
+from vidscale.models.cards import CARD, installed, read_card, with_hash
 from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
 
 Kind = Literal["lanczos", "bicubic", "area"]
@@ -46,20 +48,23 @@ class Pair(Protocol):
     @property
     def implementation(self) -> str: ...
 
-    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting) -> list[Plane]:
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         """Planes of the small picture at its true size, from planes of the source."""
 
     def enlarge(
-        self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting, geometry: Geometry, strength: float
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
         """Planes at the source's size, from decoded small planes at their true size.
 
         Args:
             planes: of the small picture.
-            pixel_format, siting: of both pictures.
+            pixel_format, color: of both pictures.
             geometry: the source's size.
             strength: coding strength (crf) that the small picture went through.
         """
+
+    def seconds_per_frame(self, height: int, width: int) -> tuple[float, float] | None:
+        """About how long a frame of the source's size takes to shrink and to enlarge; None where that is no matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +84,21 @@ class FixedPair:
     def implementation(self) -> str:
         return implementation(self.device)
 
-    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting) -> list[Plane]:
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         kind, _ = _FIXED[self.family]
         height, width = (-(-side // self.scale) for side in planes[0].shape)
         sizes = pixel_format.plane_shapes(int(height), int(width))
-        return self._resample(planes, pixel_format, siting, sizes, self.scale, kind)
+        return self._resample(planes, pixel_format, color.siting, sizes, self.scale, kind)
 
     def enlarge(
-        self, planes: Sequence[Plane], pixel_format: PixelFormat, siting: Siting, geometry: Geometry, strength: float
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
         _, kind = _FIXED[self.family]
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(planes, pixel_format, siting, sizes, 1 / self.scale, kind)
+        return self._resample(planes, pixel_format, color.siting, sizes, 1 / self.scale, kind)
+
+    def seconds_per_frame(self, height: int, width: int) -> None:
+        return None
 
     def _resample(
         self,
@@ -133,22 +141,28 @@ def families() -> list[str]:
     return list(_FIXED)
 
 
-def find_pair(name: str, scale: Fraction | None, device: Device = "auto") -> Pair:
+def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256: str | None = None) -> Pair:
     """The pair of that name.
 
     Args:
-        name: a family ("lanczos"), or a family with its scale ("lanczos-x2").
+        name: a family ("lanczos", "car"), a family with its scale ("lanczos-x2"), or the folder of a pair with weights.
         scale: the scale asked for; None takes it from the name.
-        device: where it shall run; "auto" is the CPU for fixed pairs, which keep up with any encoder there.
+        device: where it shall run; "auto" is the CPU for fixed pairs, which keep up with any encoder there, and the GPU
+            for networks, where there is one.
+        sha256: of the weights that it must have; None takes what is there.
 
     Raises:
         UsageError: the name and the scale disagree.
         ConfigError: the device is not there.
-        ModelError: no such pair.
+        ModelError: no such pair, or with other weights.
     """
+    if folder := (with_hash(name, sha256) if sha256 else None) or _folder(name, scale):
+        return _networks(folder, scale, device, sha256)
     family, _, suffix = name.partition("-x")
     if family not in _FIXED:
-        raise ModelError(f"there is no pair {name!r}; there are {', '.join(_FIXED)}")
+        raise ModelError(f"there is no pair {_wanted(name, scale)!r}; there are {', '.join([*_FIXED, *installed()])}")
+    if sha256:
+        raise ModelError(f"the pair {name!r} has no weights, others were asked for")
     named = _scale_of(suffix, name) if suffix else None
     if named is not None and scale is not None and named != scale:
         raise UsageError(f"pair {name!r} is made for scale {scale_text(named)}, not for {scale_text(scale)}")
@@ -156,6 +170,30 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto") -> Pai
     if resolved is None:
         raise UsageError(f"pair {name!r} needs a scale")
     return FixedPair(family, resolved, device=resolve(device))
+
+
+def _wanted(name: str, scale: Fraction | None) -> str:
+    return name if scale is None or "-x" in name else f"{name}-x{scale_text(scale)}"
+
+
+def _folder(name: str, scale: Fraction | None) -> Path | None:
+    """Where the weights of that name lie; None where it is not a pair with weights."""
+    if (Path(name) / CARD).is_file():
+        return Path(name)
+    there = installed()
+    return there.get(name) or there.get(_wanted(name, scale))
+
+
+def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str | None) -> Pair:
+    card = read_card(folder)
+    if scale is not None and scale != card.scale:
+        raise UsageError(f"pair {card.name!r} is made for scale {scale_text(card.scale)}, not for {scale_text(scale)}")
+    if sha256 is not None and card.sha256 != sha256:
+        raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
+    from vidscale.models.network_pair import NetworkPair
+    from vidscale.models.pair_files import load_pair_dir
+
+    return NetworkPair(load_pair_dir(folder), resolve(device, auto="cuda"))
 
 
 def _scale_of(suffix: str, name: str) -> Fraction:

@@ -22,20 +22,30 @@ def polyphase_ref(
     values = plane.to(torch.float64)
     for axis in (0, 1) if step > 1 else (1, 0):
         bank = filter_bank(kind, step, siting[axis], size[axis])
-        values = _filter_axis(values, bank, axis, size[axis]).clamp_(0, 2**bit_depth - 1)
+        values = filter_axis(values, bank, axis, size[axis]).clamp_(0, 2**bit_depth - 1)
     return (values + _HALF).floor_().to(plane.dtype)
 
 
-def _filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) -> torch.Tensor:
-    """[H, W] float64 filtered along one axis to `length` samples."""
+def filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) -> torch.Tensor:
+    """Filters floats along one axis, on any device; nothing is rounded or clamped.
+
+    Args:
+        values: [H, W] float.
+        bank: of `vidscale.triton_kernels.polyphase.filter_bank`, for `length` samples.
+        axis: 0 or 1.
+        length: output samples along the axis.
+
+    Returns:
+        [length, W] or [H, length], dtype of `values`.
+    """
     device = values.device
     output = torch.arange(length, device=device)
     phase = output % bank.phases
     first = torch.tensor(bank.start, device=device)[phase] + bank.advance * (output // bank.phases)
-    taps = torch.tensor(bank.taps, device=device)[phase].T
+    taps = torch.tensor(bank.taps, device=device, dtype=values.dtype)[phase].T
     if axis == 0:
         taps = taps[:, :, None]
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = torch.zeros((), dtype=values.dtype, device=device)
     for tap in range(bank.support):
         total = total + values.index_select(axis, _mirror(first + tap, values.shape[axis])) * taps[tap]
     return total

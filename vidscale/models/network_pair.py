@@ -1,0 +1,95 @@
+"""A pair of networks that are defined in RGB, such as CAR, as the stages use it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import torch
+
+from vidscale.frames import Color, PixelFormat, Plane
+from vidscale.geometry import Geometry
+from vidscale.models.pair_files import LoadedPair
+from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
+from vidscale.models.tiling import Tiled
+
+_TRIAL_SIDE = 96  # HR pixels
+
+
+@dataclass(frozen=True)
+class NetworkPair:
+    """A loaded pair on a device.
+
+    The picture is converted to RGB with the video's own matrix, and back; chroma of the small picture is subsampled as
+    the source's is. Networks run in bfloat16 on a GPU, in float32 on the CPU.
+
+    Args:
+        loaded: networks and card.
+        device: "cpu" or "cuda".
+    """
+
+    loaded: LoadedPair
+    device: str
+
+    def __post_init__(self) -> None:
+        for network in (self.loaded.downscaler, self.loaded.upscaler):
+            network.to(self.device, torch.bfloat16 if self.device == "cuda" else torch.float32)
+
+    @property
+    def name(self) -> str:
+        return self.loaded.card.name
+
+    @property
+    def sha256(self) -> str:
+        return self.loaded.card.sha256
+
+    @property
+    def scale(self) -> Fraction:
+        return self.loaded.card.scale
+
+    @property
+    def implementation(self) -> str:
+        return "torch bfloat16" if self.device == "cuda" else "torch float32"
+
+    @cached_property
+    def _downscale(self) -> Tiled:
+        return Tiled(self.loaded.downscaler.downscale, self.loaded.downscaler.tile_rule)
+
+    @cached_property
+    def _upscale(self) -> Tiled:
+        return Tiled(self.loaded.upscaler.upscale, self.loaded.upscaler.tile_rule)
+
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
+        height = planes[0].shape[0]
+        rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=height, device=self.device)
+        return rgb_to_planes(self._downscale(rgb), pixel_format, color, matrix_height=height)
+
+    def enlarge(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
+    ) -> list[Plane]:
+        rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=geometry.height, device=self.device)
+        restored = self._upscale(rgb)[:, :, : geometry.height, : geometry.width]
+        return rgb_to_planes(restored, pixel_format, color, matrix_height=geometry.height)
+
+    def seconds_per_frame(self, height: int, width: int) -> tuple[float, float]:
+        """About how long a frame of the source's size takes to shrink and to enlarge, by trying a small one.
+
+        Args:
+            height, width: source, luma samples.
+        """
+        area = height * width / _TRIAL_SIDE**2
+        trial = torch.full((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), 0.5, device=self.device)
+        small = self._downscale(trial)  # also warms both up
+        self._upscale(small)
+        start = time.perf_counter()
+        self._downscale(trial)
+        self._wait()
+        between = time.perf_counter()
+        self._upscale(small)
+        self._wait()
+        return area * (between - start), area * (time.perf_counter() - between)
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()

@@ -1,0 +1,45 @@
+"""What keeps the offsets of content-adaptive resampling in order.
+
+Both are those of Sun and Chen, "Learned Image Downscaling for Upscaling Using Content Adaptive Resampler", IEEE TIP
+2020: without them taps wander and the small picture gets noisy.
+"""
+
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from vidscale.models.car import Sampling
+
+_TINY = 1e-12  # under the root, whose derivative has no value at 0
+
+
+def offset_distance(sampling: Sampling) -> Tensor:
+    """How far taps are moved, the outer ones counting more, so that they stay where they can be told apart.
+
+    For each tap the length of (tanh_x, tanh_y) times its distance from the centre over the support; summed over taps,
+    mean over pixels.
+
+    Returns:
+        scalar, 0 or more.
+    """
+    support = isqrt(sampling.taps.shape[1])
+    line = torch.arange(support, device=sampling.taps.device, dtype=torch.float32) - support // 2
+    distance = torch.hypot(line[:, None], line[None, :]).flatten() / support
+    length = (sampling.tanh_x.square() + sampling.tanh_y.square() + _TINY).sqrt()
+    return (length * distance[:, None, None]).sum(1).mean()
+
+
+def offset_variation(sampling: Sampling) -> Tensor:
+    """How much offsets change from pixel to pixel, where their taps weigh.
+
+    |horizontal difference of the vertical offsets| and |vertical difference of the horizontal offsets|, each times the
+    tap of the pixel that the difference starts at; summed over taps, mean over pixels.
+
+    Returns:
+        scalar, 0 or more.
+    """
+    taps, along_x, along_y = sampling.taps, sampling.tanh_x, sampling.tanh_y
+    across = (along_y[..., 1:] - along_y[..., :-1]).abs() * taps[..., :-1]
+    down = (along_x[..., 1:, :] - along_x[..., :-1, :]).abs() * taps[..., :-1, :]
+    return across.sum(1).mean() + down.sum(1).mean()
