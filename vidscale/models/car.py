@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ MINIMUM = 16  # two pixels of that grid: with one there is nothing to mirror
 _SLOPE = 0.2
 _SMALLEST_TAP = 1e-6
 _TRUNK_CONVS = 3
-_START_NOISE = 0.1  # how much of torch's first weights the taps start with
+_START_NOISE = 0.01  # of the usual first weights
 
 
 class Heads(NamedTuple):
@@ -36,9 +36,28 @@ class Heads(NamedTuple):
 
     def activate(self) -> "Sampling":
         """Taps and offsets as the losses and the resampling of training want them, float32 whatever the heads are."""
-        taps = self.taps.float().clamp(_SMALLEST_TAP, 1)
+        taps: Tensor = _Clamp.apply(self.taps.float())  # type: ignore[no-untyped-call]
         taps = taps / taps.sum(1, keepdim=True)
         return Sampling(taps, self.offset_x.float().tanh(), self.offset_y.float().tanh())
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamps taps; a gradient that would bring a clamped one back passes.
+
+    With the gradient of a plain clamp a tap that was once pushed below its bound is lost for good, and training ends
+    at taps that pick a single sample.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(taps)
+        return taps.clamp(_SMALLEST_TAP, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (taps,) = ctx.saved_tensors
+        stays_out = ((taps < _SMALLEST_TAP) & (grad > 0)) | ((taps > 1) & (grad < 0))
+        return grad.masked_fill(stays_out, 0)
 
 
 class Sampling(NamedTuple):
@@ -76,10 +95,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _conv(width, width, 3)
-        self.second = _conv(width, width, 3)
+        self.last = _conv(width, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.second(F.leaky_relu(self.first(x), _SLOPE, inplace=True))
+        added: Tensor = self.last(F.leaky_relu(self.first(x), _SLOPE, inplace=True))
         return x + added
 
 
@@ -155,16 +174,26 @@ class ResamplerNet(nn.Module):
         self.offsets_trunk = Trunk(trunk, MULTIPLE // scale)
         self.offset_x_head = Head(trunk, support * support)
         self.offset_y_head = Head(trunk, support * support)
-        self._start_as_gaussian(support)
+        self._start(support)
 
     @torch.no_grad()
-    def _start_as_gaussian(self, support: int) -> None:
+    def _start(self, support: int) -> None:
+        """First weights: a Gaussian for a downscaler, and convolutions (He et al. 2015) through which content passes.
+
+        With torch's own first weights each rectified layer halves what it gets, and behind ten of them taps would be
+        the same everywhere; training does not get away from there.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.kaiming_normal_(module.weight, a=_SLOPE)
+                module.bias.zero_()
+        for module in self.modules():  # what begins by adding little
+            if isinstance(module, (ResidualBlock, Head)):
+                module.last.weight *= _START_NOISE
         distance = torch.arange(support) - support // 2
         line = torch.exp(-0.5 * (distance / (self.scale / 4)) ** 2)
-        last = self.taps_head.last
-        last.weight *= _START_NOISE
-        if last.bias is not None:
-            last.bias.copy_(torch.outer(line, line).flatten() / 2)  # in the middle of what is not clamped
+        if self.taps_head.last.bias is not None:  # in the middle of what is not clamped
+            self.taps_head.last.bias.copy_(torch.outer(line, line).flatten() / 2)
 
     def forward(self, image: Tensor) -> Heads:
         """Finds taps and offsets, not yet activated.

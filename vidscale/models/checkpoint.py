@@ -93,7 +93,7 @@ def _resampler_modules() -> dict[str, str]:
     }
     for block in range(_RESAMPLER_BLOCKS):
         modules[f"blocks.{block}.first"] = f"res_4.{block}.transform.1"
-        modules[f"blocks.{block}.second"] = f"res_4.{block}.transform.4"
+        modules[f"blocks.{block}.last"] = f"res_4.{block}.transform.4"
     for ours, theirs in (("taps_trunk", "kernels_trunk"), ("offsets_trunk", "offsets_trunk")):
         modules |= {f"{ours}.convs.{number}": f"{theirs}.{3 * number + 1}" for number in range(3)}
         modules |= {f"{ours}.enlarge": f"{theirs}.9.upsample.0", f"{ours}.last": f"{theirs}.11"}

@@ -15,7 +15,7 @@ from vidscale.models.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.progress import Progress
 from vidscale.training.crops import Crops, read_rgb
-from vidscale.training.loop import LoopSettings, Losses, Trained, train
+from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
 from vidscale.training.quantise import Quantiser, quantise
 from vidscale.training.recipes import STRICT, keep_recipe
@@ -56,6 +56,7 @@ class CarRecipe:
             by bicubic interpolation (antialiased, a = -0.5): what CAR is measured against.
         crop: side of the HR examples, a multiple of 8.
         quantiser: how gradients pass the rounding to codes.
+        downscaler_rate: learning rate of the downscaler over that of the upscaler.
         distance, variation: weights of the offset losses beside L1.
         downscaler, upscaler: sizes of the networks.
         loop: how long and how fast.
@@ -67,6 +68,7 @@ class CarRecipe:
     down: Down = "car"
     crop: int = 96
     quantiser: Quantiser = "soft"
+    downscaler_rate: float = 1.0
     distance: float = 0.001
     variation: float = 0.005
     downscaler: DownscalerSizes = field(default_factory=DownscalerSizes)
@@ -103,6 +105,13 @@ class CarTask:
                 recipe.scale, stem=down.stem, body=down.body, trunk=down.trunk, blocks=down.blocks
             )
             self.network["downscaler"] = self.downscaler
+
+    def groups(self) -> list[Group]:
+        groups = [Group([weights for weights in self.upscaler.parameters() if weights.requires_grad])]
+        if self.downscaler is not None:
+            learning = [weights for weights in self.downscaler.parameters() if weights.requires_grad]
+            groups.append(Group(learning, self.recipe.downscaler_rate))
+        return groups
 
     def losses(self, examples: torch.Generator) -> Losses:
         recipe = self.recipe

@@ -78,6 +78,19 @@ class Losses:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Weights that learn at one rate.
+
+    Attributes:
+        weights: parameters.
+        rate: their learning rate over that of the settings.
+    """
+
+    weights: list[nn.Parameter]
+    rate: float = 1.0
+
+
 class Task(Protocol):
     """What is trained, and on what.
 
@@ -87,6 +100,9 @@ class Task(Protocol):
 
     @property
     def network(self) -> nn.Module: ...
+
+    def groups(self) -> list[Group]:
+        """What learns, and how fast."""
 
     def losses(self, examples: torch.Generator) -> Losses:
         """The losses of one step, on examples chosen with this generator and nothing else."""
@@ -128,9 +144,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     """
     progress = progress or Progress()
     network = task.network.to(settings.device)
-    optimizer = torch.optim.Adam(
-        [weights for weights in network.parameters() if weights.requires_grad], lr=settings.learning_rate
-    )
+    optimizer = torch.optim.Adam([{"params": group.weights, "rate": group.rate} for group in task.groups()])
     average = copy.deepcopy(network).requires_grad_(requires_grad=False) if settings.ema else None
     state = load_checkpoint(folder / LAST, network, optimizer, average) or Checkpoint()
     log = TrainingLog(folder / LOG, keep_until=state.step)
@@ -138,7 +152,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     started = time.perf_counter() - state.seconds
     while state.step < settings.steps and not _is_stuck(state, settings):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, settings)
+            group["lr"] = learning_rate(state.step, settings) * group["rate"]
         network.train()
         with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             losses = task.losses(_examples(settings.seed, state.step))
@@ -153,7 +167,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
 
         if state.step % settings.log_every == 0 or state.step == settings.steps:
             parts = {name: float(part) for name, part in losses.parts.items()}
-            log.add(LogRow(step=state.step, seconds=state.seconds, loss=float(losses.total), parts=parts))
+            log.add(LogRow(step=state.step, seconds=state.seconds, loss=float(losses.total.detach()), parts=parts))
         if state.step % settings.validate_every == 0 or state.step == settings.steps:
             decibels = _validated(task, average)
             log.add(LogRow(step=state.step, seconds=state.seconds, validation_db=decibels))
