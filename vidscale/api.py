@@ -19,7 +19,7 @@ from vidscale import pipe_stage, pipeline
 from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, ImageSettings, MeasureSettings, StageSettings
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.images import jobs
-from vidscale.images.bench import Comparison, Scored, run_bench
+from vidscale.images.bench import Comparison, run_bench
 from vidscale.images.jobs import Failed, Scaled
 from vidscale.images.methods import find_methods
 from vidscale.pipe_stage import Direction
@@ -173,12 +173,8 @@ def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = Non
     Raises:
         VidscaleError: no pictures, or a pair that was named is not there.
     """
-    resolved = BenchSettings.resolve(settings)
-    methods = find_methods(resolved, progress)
-    results = list(run_bench(_paths(paths), methods, crops=True, progress=progress))
-    scored = tuple(result for result in results if isinstance(result, Scored))
-    failed = tuple(result for result in results if isinstance(result, Failed))
-    return Comparison(resolved.scale, tuple(method.name for method in methods), scored, failed)
+    methods = find_methods(BenchSettings.resolve(settings), progress)
+    return Comparison.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))
 
 
 def _paths(paths: Sequence[str | Path]) -> list[Path]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vidscale.config import ImageSettings
     from vidscale.images.bench import Comparison, Scored
     from vidscale.images.jobs import Failed, Result, Scaled
+    from vidscale.images.methods import Method
     from vidscale.images.summary import Summary
 
 app = typer.Typer(help="Scale folders of pictures, and compare how well that goes.", no_args_is_help=True)
@@ -135,26 +136,23 @@ def bench(
         if output is not None:
             check_outputs(output, paths[0], overwrite=overwrite)
         methods = find_methods(settings, console)
-        names = tuple(method.name for method in methods)
         results = []
         for result in run_bench(paths, methods, crops=output is not None, progress=console):
             results.append(result)
             if not isinstance(result, Scored):
                 _say_failed(result)
             if json_output:
-                emit(_scores(result, names) if isinstance(result, Scored) else _record(result))
+                emit(_scores(result, methods) if isinstance(result, Scored) else _record(result))
         console.close()
-        scored = tuple(result for result in results if isinstance(result, Scored))
-        failed = tuple(result for result in results if not isinstance(result, Scored))
-        comparison = Comparison(settings.scale, names, scored, failed)
-        if output is not None and scored:
+        comparison = Comparison.of(methods, results)
+        if output is not None and comparison.pictures:
             write_bench(comparison, output, paths[0], overwrite=overwrite)
             console.note(f"page: {show_path(output / PAGE)}")
         if json_output:
             emit(_means(comparison))
-        elif scored and not quiet:
+        elif comparison.pictures and not quiet:
             typer.echo(markdown(comparison), nl=False)
-        if failed:
+        if comparison.failures:
             raise typer.Exit(1)
 
     run_job(job, quiet=quiet)
@@ -219,7 +217,7 @@ def _say_failed(failed: "Failed") -> None:
 
 def _record(result: "Result") -> dict[str, Any]:
     record = {key: _plain(value) for key, value in asdict(result).items()}
-    return {"event": "failed" if "error" in record else "scaled"} | record
+    return {"event": "picture_failed" if "error" in record else "picture"} | record
 
 
 def _totals(summary: "Summary") -> dict[str, Any]:
@@ -231,12 +229,12 @@ def _totals(summary: "Summary") -> dict[str, Any]:
     return {"event": "pictures"} | record | {"perfect": perfect}
 
 
-def _scores(scored: "Scored", methods: Sequence[str]) -> dict[str, Any]:
+def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
     scores = {
-        name: {"psnr_y": _plain(score.psnr_y), "ssim_y": _plain(score.ssim_y)}
-        for name, score in zip(methods, scored.scores, strict=True)
+        method.name: {"psnr_y": _plain(score.psnr_y), "ssim_y": _plain(score.ssim_y)}
+        for method, score in zip(methods, scored.scores, strict=True)
     }
-    record = {"event": "scored", "source": str(scored.path), "width": scored.width, "height": scored.height}
+    record = {"event": "picture_scores", "source": str(scored.path), "width": scored.width, "height": scored.height}
     return record | {"scores": scores}
 
 
@@ -250,7 +248,7 @@ def _means(comparison: "Comparison") -> dict[str, Any]:
         for row in comparison.rows
     }
     counts = {"pictures": len(comparison.pictures), "failed": len(comparison.failures)}
-    return {"event": "compared", "scale": str(comparison.scale)} | counts | {"methods": methods}
+    return {"event": "benched", "scale": str(comparison.scale)} | counts | {"methods": methods}
 
 
 def _plain(value: object) -> object:

@@ -111,6 +111,13 @@ class Comparison:
     pictures: tuple[Scored, ...]
     failures: tuple[Failed, ...] = ()
 
+    @classmethod
+    def of(cls, methods: Sequence[Method], results: Sequence[Scored | Failed]) -> "Comparison":
+        """From the results of `run_bench` for these methods."""
+        scored = tuple(result for result in results if isinstance(result, Scored))
+        failed = tuple(result for result in results if isinstance(result, Failed))
+        return cls(methods[0].scaler.scale, tuple(method.name for method in methods), scored, failed)
+
     @property
     def rows(self) -> list[Row]:
         """One for each method."""
@@ -207,7 +214,7 @@ def _part(picture: Picture, window: tuple[slice, slice]) -> Picture:
     """Rows and columns of a picture, in 8 bits, without transparency and metadata."""
 
     def part(plane: Plane) -> Plane:
-        inside: Plane = np.ascontiguousarray(plane[window])
+        inside = plane[window].copy()
         return inside if inside.dtype == np.uint8 else np.rint(inside / 257).astype(np.uint8)
 
     return Picture(tuple(part(plane) for plane in picture.planes))

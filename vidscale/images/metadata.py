@@ -6,9 +6,10 @@ The files have been decoded before, or written by libvips; a part that is broken
 import struct
 from collections.abc import Iterator
 
-_PNG = {b"iCCP": "ICC profile", b"eXIf": "EXIF", b"cICP": "colour tags (cICP)"}
-_PNG |= {b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
-_PNG_XMP = b"XML:com.adobe.xmp"
+from vidscale.images import png
+from vidscale.images.png import TEXT
+
+_PNG = {b"iCCP": "ICC profile", b"eXIf": "EXIF", b"cICP": "colour tags (cICP)"} | dict.fromkeys(TEXT, "text")
 _JPEG = {
     (0xE1, b"Exif\0"): "EXIF",
     (0xE1, b"http://ns.adobe.com/xap/1.0/\0"): "XMP",
@@ -31,7 +32,7 @@ def lost(source: bytes, result: bytes) -> list[str]:
 
 def held(data: bytes) -> Iterator[str]:
     """What a PNG, JPEG, WebP or TIFF file holds beside the picture, in words."""
-    if data.startswith(b"\x89PNG"):
+    if data.startswith(png.SIGNATURE):
         return _in_png(data)
     if data.startswith(b"\xff\xd8"):
         return _in_jpeg(data)
@@ -42,15 +43,16 @@ def held(data: bytes) -> Iterator[str]:
 
 def is_animated(data: bytes) -> bool:
     """Whether a PNG has more than one frame, of which libvips reads the first alone."""
-    return data.startswith(b"\x89PNG") and any(name == b"acTL" for name, _ in _png_chunks(data))
+    return data.startswith(png.SIGNATURE) and any(name == b"acTL" for name, _ in png.chunks(data))
 
 
 def _in_png(data: bytes) -> Iterator[str]:
-    chunks = dict(_png_chunks(data))
-    for name, content in _png_chunks(data):
+    names = set()
+    for name, content in png.chunks(data):
+        names.add(name)
         if name in _PNG:
-            yield "XMP" if content.startswith(_PNG_XMP) else _PNG[name]
-    if b"gAMA" in chunks and not chunks.keys() & {b"sRGB", b"iCCP", b"cICP"}:
+            yield "XMP" if content.startswith(png.XMP_KEYWORD) else _PNG[name]
+    if b"gAMA" in names and not names & {b"sRGB", b"iCCP", b"cICP"}:
         yield "gamma"
 
 
@@ -59,15 +61,6 @@ def _in_jpeg(data: bytes) -> Iterator[str]:
         for (wanted, beginning), word in _JPEG.items():
             if marker == wanted and content.startswith(beginning):
                 yield word
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk."""
-    at = 8
-    while at + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        at += length + 12
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:

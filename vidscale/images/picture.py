@@ -13,6 +13,7 @@ import numpy.typing as npt
 from vidscale.errors import DecodeError, EncodeError
 from vidscale.frames import Plane
 from vidscale.images.metadata import is_animated
+from vidscale.images.png import carried_chunks, with_chunks
 
 PictureFormat = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -30,7 +31,6 @@ JPEG_QUALITY = 95
 _COLORS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
 _KEPT = {"xmp-data", "iptc-data", "icc-profile-data", "photoshop-data", "image-description"}
 _KEPT |= {"orientation", "resolution-unit"}
-_KEPT_FAMILIES = ("exif-", "png-comment-")
 _XMP = "xmp-data"
 _UNKNOWN_RESOLUTION = 1.0  # what libvips gives where a file says nothing
 _USUAL_RESOLUTION = 72 / 25.4  # what it writes for PNG then, samples per mm
@@ -51,7 +51,8 @@ class Picture:
     Attributes:
         planes: gray, or R, G, B; each [H, W], uint8 (8 bit) or uint16 (16 bit), as stored, before any turning.
         alpha: [H, W] of the same type; colours are not multiplied with it. None for an opaque picture.
-        fields: EXIF, ICC profile, XMP, IPTC, text, orientation.
+        fields: EXIF, ICC profile, XMP, IPTC, description, orientation.
+        png_chunks: text, gamma and colour tags of a PNG, as they stand there.
         resolution: samples per mm, (horizontal, vertical).
         notes: what a person should know of how it was read.
     """
@@ -59,6 +60,7 @@ class Picture:
     planes: tuple[Plane, ...] = field(repr=False)
     alpha: Plane | None = field(default=None, repr=False)
     fields: tuple[Field, ...] = field(default=(), repr=False)
+    png_chunks: bytes = field(default=b"", repr=False)
     resolution: tuple[float, float] = (_USUAL_RESOLUTION, _USUAL_RESOLUTION)
     notes: tuple[str, ...] = ()
 
@@ -113,6 +115,7 @@ def decode_picture(data: bytes) -> Picture:
         planes=planes[:bands],
         alpha=planes[bands] if len(planes) > bands else None,
         fields=tuple(_fields(image)),
+        png_chunks=carried_chunks(data),
         resolution=_resolution(image),
         notes=("a palette became RGB",) if image.get_typeof("palette") else (),
     )
@@ -142,10 +145,12 @@ def encode_picture(picture: Picture, picture_format: PictureFormat, *, quality: 
             np.stack(planes, axis=2), interpretation=interpretation[len(picture.planes), picture.bit_depth]
         ).copy(xres=picture.resolution[0], yres=picture.resolution[1])
         for item in picture.fields:
-            image.set_type(item.type, item.name, item.value)
-        return bytes(image.write_to_buffer(SUFFIXES[picture_format], **_options(picture, picture_format, quality)))
+            if item.name != _XMP or picture_format != "png":
+                image.set_type(item.type, item.name, item.value)
+        coded = bytes(image.write_to_buffer(SUFFIXES[picture_format], **_options(picture, picture_format, quality)))
     except pyvips.Error as error:
         raise EncodeError(f"cannot be written as {picture_format.upper()}: {_reason(error)}") from error
+    return with_chunks(coded, picture.png_chunks, picture.xmp) if picture_format == "png" else coded
 
 
 def _options(picture: Picture, picture_format: PictureFormat, quality: int | None) -> dict[str, Any]:
@@ -182,7 +187,7 @@ def _bands(image: Any, data: bytes) -> int:
 
 
 def _fields(image: Any) -> list[Field]:
-    names = (name for name in image.get_fields() if name in _KEPT or name.startswith(_KEPT_FAMILIES))
+    names = (name for name in image.get_fields() if name in _KEPT or name.startswith("exif-"))
     return [Field(name, image.get_typeof(name), image.get(name)) for name in names]
 
 
