@@ -239,6 +239,8 @@ def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
 
 
 def _means(comparison: "Comparison") -> dict[str, Any]:
+    from vidscale.versions import versions
+
     methods = {
         row.method: {
             "psnr_y": _plain(row.psnr_y.value),
@@ -248,7 +250,7 @@ def _means(comparison: "Comparison") -> dict[str, Any]:
         for row in comparison.rows
     }
     counts = {"pictures": len(comparison.pictures), "failed": len(comparison.failures)}
-    return {"event": "benched", "scale": str(comparison.scale)} | counts | {"methods": methods}
+    return {"event": "benched", "scale": str(comparison.scale)} | counts | {"methods": methods, "versions": versions()}
 
 
 def _plain(value: object) -> object:

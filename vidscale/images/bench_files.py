@@ -12,6 +12,7 @@ from vidscale.geometry import scale_text
 from vidscale.images.bench import Comparison, Crop, Scored, side_multiple
 from vidscale.images.summary import Mean
 from vidscale.report_totals import plural
+from vidscale.versions import versions
 from vidscale.workspace import check_folder, check_target, partial_files
 
 MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
@@ -98,6 +99,7 @@ def page(comparison: Comparison) -> str:
         pictures=comparison.pictures,
         shown=[(picture, _captions(picture)) for picture in comparison.pictures[:_SHOWN] if picture.crops],
         hidden=max(len(comparison.pictures) - _SHOWN, 0),
+        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         failures=[(str(failure.source), failure.error) for failure in comparison.failures],
     )
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cache
 from math import ceil, nan
 from pathlib import Path
+from typing import Protocol
 
 from vidscale.config import ImageSettings
 from vidscale.errors import ConfigError, IdentityError, ModelError, VidscaleError
@@ -72,6 +73,12 @@ class Failed:
 Result = Scaled | Failed
 
 
+class FindScaler(Protocol):
+    """`find_scaler` on the device of a job."""
+
+    def __call__(self, name: str, scale: Fraction | None, sha256: str | None = None, /) -> Scaler: ...
+
+
 def shrink_folder(
     paths: Sequence[Path], output: Path, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
@@ -105,7 +112,11 @@ def enlarge_folder(
 
     Arguments and errors as of `shrink_folder`.
     """
-    find = cache(lambda name, scale: find_scaler(name, scale, settings.device))
+
+    @cache
+    def find(name: str, scale: Fraction | None, sha256: str | None = None) -> Scaler:
+        return find_scaler(name, scale, settings.device, sha256)
+
     if settings.pair is not None:
         find(settings.pair, settings.scale)  # one that is not there fails before the first picture
 
@@ -211,9 +222,7 @@ def _shrunk(source: Picture, scaler: Scaler, settings: ImageSettings) -> tuple[P
     return small, encode_picture(small, settings.format, quality=settings.quality)
 
 
-def _how_to_restore(
-    small: Picture, settings: ImageSettings, find: Callable[[str, Fraction | None], Scaler]
-) -> tuple[Scaler, int, int]:
+def _how_to_restore(small: Picture, settings: ImageSettings, find: FindScaler) -> tuple[Scaler, int, int]:
     """The scalers, height and width for a small picture."""
     identity = find_identity(small.xmp)
     if identity is None:
@@ -222,15 +231,23 @@ def _how_to_restore(
         scaler = find(settings.pair, settings.scale)
         return scaler, *(settings.size or (int(small.height * scaler.scale), int(small.width * scaler.scale)))
     check_size(identity, small.height, small.width)
+    scaler = _scaler_of(identity, settings, find)
+    return scaler, *(settings.size or (identity.height, identity.width))
+
+
+def _scaler_of(identity: Identity, settings: ImageSettings, find: FindScaler) -> Scaler:
+    """The scaler that made a small picture; what the settings name must be that one."""
+    scale = settings.scale or identity.scale_fraction
+    if settings.pair is not None or settings.scale is not None:
+        asked = find(settings.pair or identity.pair, scale)
+        if asked.name != identity.pair:
+            raise ConfigError(f"was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out")
+        if asked.sha256 == identity.sha256:
+            return asked
     try:
-        scaler = find(settings.pair or identity.pair, settings.scale or identity.scale_fraction)
+        return find(identity.pair, scale, identity.sha256)
     except ModelError as error:
         raise ModelError(f"needs the pair {identity.pair!r}, which is not here: {error}") from error
-    if scaler.name != identity.pair:
-        raise ConfigError(f"was made with {identity.pair}, not with {scaler.name}; leave --pair and --scale out")
-    if scaler.sha256 != identity.sha256:
-        raise ModelError(f"needs other weights of the pair {identity.pair!r} than the ones here")
-    return scaler, *(settings.size or (identity.height, identity.width))
 
 
 def _write(coded: bytes, target: Path, item: Item, settings: ImageSettings) -> Path:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vidscale.devices import Device, resolve
-from vidscale.errors import UsageError
-from vidscale.frames import PixelFormat, Plane
+from vidscale.errors import ModelError, UsageError
+from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.images.picture import Picture
-from vidscale.models.cards import CARD, find_pair_dir, installed
-from vidscale.models.pairs import Pair, families, find_pair
+from vidscale.models.cards import CARD, installed
+from vidscale.models.pairs import Pair, find_pair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +69,12 @@ class FixedScaler:
         return self.pair.scale
 
     def shrink(self, planes: Sequence[Plane]) -> list[Plane]:
-        return [self.pair.shrink([plane], _gray(plane), "center")[0] for plane in planes]
+        return [self.pair.shrink([plane], _gray(plane), Color())[0] for plane in planes]
 
     def enlarge(self, planes: Sequence[Plane], height: int, width: int) -> list[Plane]:
         coded_height, coded_width = planes[0].shape
         geometry = Geometry(width, height, self.scale, coded_width, coded_height)
-        return [self.pair.enlarge([plane], _gray(plane), "center", geometry, 0)[0] for plane in planes]
+        return [self.pair.enlarge([plane], _gray(plane), Color(), geometry, 0)[0] for plane in planes]
 
 
 class NetworkScaler:
@@ -123,31 +123,31 @@ def _gray(plane: Plane) -> PixelFormat:
     return PixelFormat("gray", 8 * plane.itemsize)
 
 
-def find_scaler(name: str, scale: Fraction | None, device: Device = "auto") -> Scaler:
+def find_scaler(name: str, scale: Fraction | None, device: Device = "auto", sha256: str | None = None) -> Scaler:
     """The scalers of a pair: of a fixed one, an installed one, or one in a folder.
 
     Args:
         name: family ("lanczos", "car"), family with scale ("car-x2"), or a pair's folder.
-        scale: the scale asked for; None takes that of the pair, or 2 where it has none.
+        scale: the scale asked for; None takes that of the pair, or 2 where the name says none.
         device: where it shall run; "auto" is the CPU for fixed filters, a GPU that is there for networks.
+        sha256: of the weights that it must have; None takes what is there.
 
     Raises:
         UsageError: the pair is made for another scale.
         ConfigError: the device is not there.
-        ModelError: no such pair, or a damaged one.
+        ModelError: no such pair, a damaged one, or one with other weights.
     """
-    if name.partition("-x")[0] in families():
-        return FixedScaler(find_pair(name, scale if scale or "-x" in name else _DEFAULT_SCALE, device))
-    from vidscale.models.pair_files import load_pair_dir
+    if scale is None and "-x" not in name and name not in installed() and not (Path(name) / CARD).is_file():
+        scale = _DEFAULT_SCALE
+    # Networks come from the CPU, in float32: that of the video pipeline on a GPU, bfloat16, is too coarse for 16 bits.
+    pair = find_pair(name, scale, "cpu", sha256)
+    if not pair.sha256:
+        return FixedScaler(find_pair(name, scale, device, sha256))
+    from vidscale.models.network_pair import NetworkPair
 
-    full_name = f"{name}-x{scale_text(scale or _DEFAULT_SCALE)}"
-    there = full_name in installed() and name not in installed() and not (Path(name) / CARD).is_file()
-    loaded = load_pair_dir(find_pair_dir(full_name if there else name))
-    if scale is not None and loaded.card.scale != scale:
-        raise UsageError(
-            f"pair {loaded.card.name!r} is made for scale {scale_text(loaded.card.scale)}, not for {scale_text(scale)}"
-        )
-    return NetworkScaler(loaded, resolve(device, auto="cuda"))
+    if not isinstance(pair, NetworkPair):
+        raise ModelError(f"the pair {pair.name!r} is not for pictures")
+    return NetworkScaler(pair.loaded, resolve(device, auto="cuda"))
 
 
 def shrink_picture(picture: Picture, scaler: Scaler) -> Picture:
