@@ -155,7 +155,8 @@ def round_trip_folder(
         png = encode_picture(restored.with_xmp(source.xmp), "png")
         small_path = _write(coded, item.target(output / "small", settings.format), item, settings)
         restored_path = _write(png, item.target(output / "restored", "png"), item, settings)
-        return replace(result, small=small_path, restored=restored_path)
+        notes = (*result.notes, *_loss(settings.format, lost(data, coded)))
+        return replace(result, small=small_path, restored=restored_path, notes=notes)
 
     return _each(paths, output, work, "round trip", progress)
 
