@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.errors import DecodeError, VidscaleError
+from vidscale.errors import DecodeError
 from vidscale.frames import Plane
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, find_pictures
-from vidscale.images.jobs import Failed
+from vidscale.images.jobs import Failed, attempt
 from vidscale.images.methods import Method
 from vidscale.images.picture import Picture, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler
@@ -156,12 +156,7 @@ def _results(
 ) -> Iterator[Scored | Failed]:
     progress.start("comparing", len(items), unit="pictures")
     for item in items:
-        try:
-            yield _scored(item, methods, crops)
-        except VidscaleError as error:
-            yield Failed(item.path, str(error))
-        except OSError as error:
-            yield Failed(item.path, error.strerror or str(error))
+        yield attempt(item, lambda item: _scored(item, methods, crops))
         progress.advance()
 
 

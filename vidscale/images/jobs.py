@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache
 from math import ceil, nan
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
 from vidscale.errors import ConfigError, IdentityError, ModelError, VidscaleError
@@ -20,6 +20,8 @@ from vidscale.images.picture import Picture, PictureFormat, decode_picture, enco
 from vidscale.images.scaling import Scaler, enlarge_picture, find_scaler, shrink_picture
 from vidscale.progress import Progress
 from vidscale.workspace import check_folder, partial_files
+
+T = TypeVar("T")
 
 _DEFAULT_PAIR = "lanczos"
 
@@ -179,21 +181,22 @@ def _results(items: Sequence[Item], work: Callable[[Item], Scaled], task: str, p
     refused = clashes(items)
     progress.start(task, len(items), unit="pictures")
     for item in items:
-        yield Failed(item.path, refused[item]) if item in refused else _attempt(item, work)
+        started = time.perf_counter()
+        result = Failed(item.path, refused[item]) if item in refused else attempt(item, work)
+        yield replace(result, seconds=time.perf_counter() - started) if isinstance(result, Scaled) else result
         progress.advance()
 
 
-def _attempt(item: Item, work: Callable[[Item], Scaled]) -> Result:
-    started = time.perf_counter()
+def attempt(item: Item, work: Callable[[Item], T]) -> T | Failed:
+    """What the work gives for a picture, or in one line why it gives nothing."""
     try:
-        result = work(item)
+        return work(item)
     except VidscaleError as error:
         return Failed(item.path, str(error))
     except OSError as error:
         return Failed(item.path, error.strerror or str(error))
     except MemoryError:
         return Failed(item.path, "out of memory")
-    return replace(result, seconds=time.perf_counter() - started)
 
 
 def _read(item: Item) -> tuple[bytes, Picture]:
