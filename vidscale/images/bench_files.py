@@ -106,7 +106,7 @@ def page(comparison: Comparison) -> str:
 
 def title(comparison: Comparison) -> str:
     """What was compared, in a few words."""
-    return f"{plural(len(comparison.pictures), 'picture')} at 1/{scale_text(comparison.scale)} of their size and back"
+    return f"{plural(len(comparison.pictures), 'picture')}, scaled down by {scale_text(comparison.scale)} and back"
 
 
 def protocol(comparison: Comparison) -> str:
