@@ -17,6 +17,7 @@ from robustness import FFMPEG, Run, content, message, nothing_left, run_apart, r
 
 Clip = Callable[..., Path]
 COMMANDS = ["encode", "decode", "play", "measure", "stage down", "stage up", "run", "doctor"]
+COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
 MANUAL = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
 

@@ -10,20 +10,35 @@ Settings are those of the command line, with ``_`` for ``-``; `vidscale.config` 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from vidscale import pipe_stage, pipeline
-from vidscale.config import DecodeSettings, EncodeSettings, MeasureSettings, StageSettings
+from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, ImageSettings, MeasureSettings, StageSettings
 from vidscale.evaluation import evaluate_encode, evaluate_files
+from vidscale.images import jobs
+from vidscale.images.bench import Comparison, run_bench
+from vidscale.images.jobs import Failed, Scaled
+from vidscale.images.methods import find_methods
 from vidscale.pipe_stage import Direction
 from vidscale.planning import plan_decode, plan_encode
 from vidscale.progress import Progress
 from vidscale.report import Report
 from vidscale.report_files import write_report
 
-__all__ = ["Encoded", "decode", "encode", "measure", "stage"]
+__all__ = [
+    "Encoded",
+    "decode",
+    "encode",
+    "images_bench",
+    "images_down",
+    "images_roundtrip",
+    "images_up",
+    "measure",
+    "stage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,56 @@ def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: 
         VidscaleError: the input is not raw video, or damaged.
     """
     return pipe_stage.run_stage(direction, source, sink, StageSettings.resolve(settings))
+
+
+def images_down(
+    paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
+) -> list[Scaled | Failed]:
+    """Makes pictures small: one result for each; one that fails does not stop the others.
+
+    Args:
+        paths: folders and files.
+        output: folder to write.
+        progress: told about every picture.
+        settings: fields of `vidscale.config.ImageSettings`.
+
+    Raises:
+        VidscaleError: none of them could be scaled: no pair, no pictures, no place to write to.
+    """
+    return list(jobs.shrink_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
+
+
+def images_up(
+    paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
+) -> list[Scaled | Failed]:
+    """Restores small pictures to the size of their sources; arguments and errors as of `images_down`."""
+    return list(jobs.enlarge_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
+
+
+def images_roundtrip(
+    paths: Sequence[str | Path], output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
+) -> list[Scaled | Failed]:
+    """Makes pictures small, restores and measures them; as `images_down`, but nothing is written without an output."""
+    return list(jobs.round_trip_folder(_paths(paths), _path(output), ImageSettings.resolve(settings), progress))
+
+
+def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = None, **settings: Any) -> Comparison:
+    """Compares ways to make pictures small and large again; `vidscale.images.bench_files` turns it into files.
+
+    Args:
+        paths: folders and files.
+        progress: told about every picture.
+        settings: fields of `vidscale.config.BenchSettings`.
+
+    Raises:
+        VidscaleError: no pictures, or a pair that was named is not there.
+    """
+    methods = find_methods(BenchSettings.resolve(settings), progress)
+    return Comparison.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))
+
+
+def _paths(paths: Sequence[str | Path]) -> list[Path]:
+    return [Path(path) for path in paths]
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -218,3 +218,48 @@ class StageSettings(_Settings):
     color_range: Literal["tv", "pc"] | None = Field(default=None, description="over what the stream says")
     chroma_location: Siting | None = Field(default=None, description="over what the stream says")
     device: Device = Field(default="auto", description="where the scaler runs")
+
+
+class ImageSettings(_Settings):
+    """How pictures are scaled and written."""
+
+    pair: str | None = Field(
+        default=None, description="pair of scalers, a family or a full name; None is lanczos, or what a picture names"
+    )
+    scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
+        default=None, description="scale; None takes it from the pair's name or the picture, else 2"
+    )
+    format: Literal["png", "jpeg", "webp", "tiff"] = Field(default="png", description="format to write")
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="of JPEG (None is 95) and lossy WebP (None is lossless)"
+    )
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
+        default=None,
+        description="(height, width) to restore; None is what the picture says, or its size times the scale",
+    )
+    device: Device = Field(default="auto", description="where the scalers run")
+    overwrite: bool = Field(default=False, description="replace existing outputs")
+
+    @model_validator(mode="after")
+    def _quality_has_meaning(self) -> "ImageSettings":
+        if self.quality is not None and self.format in ("png", "tiff"):
+            raise ValueError(f"--quality is for JPEG and WebP; {self.format.upper()} is lossless")
+        return self
+
+
+def _as_names(value: object) -> object:
+    """Names from ``NAME,NAME``; none from ``none``."""
+    if not isinstance(value, str):
+        return value
+    return () if value == "none" else tuple(filter(None, value.split(",")))
+
+
+class BenchSettings(_Settings):
+    """Which methods are compared on pictures."""
+
+    scale: Scale = Field(default=Fraction(2), description="source size over small size, a rational from 1 to 8")
+    pairs: Annotated[tuple[str, ...] | None, BeforeValidator(_as_names)] = Field(
+        default=None, description="pairs to compare beside the fixed filters; None for every installed one of the scale"
+    )
+    device: Device = Field(default="auto", description="where networks run")
+    overwrite: bool = Field(default=False, description="replace existing outputs")

@@ -12,6 +12,7 @@ _PACKAGES = {
     "PyAV": "av",
     "numpy": "numpy",
     "numba": "numba",
+    "libvips": "pyvips-binary",
 }
 
 

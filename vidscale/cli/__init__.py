@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from vidscale.cli import decode, doctor, encode, measure, models, run, stage, train
+from vidscale.cli import decode, doctor, encode, images, measure, models, run, stage, train
 
 app = typer.Typer(
     name="vidscale",
@@ -19,6 +19,7 @@ app.command("decode")(decode.decode)
 app.command("play")(decode.play)
 app.command("measure")(measure.measure)
 app.add_typer(stage.app, name="stage")
+app.add_typer(images.app, name="images")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.command("run")(run.run)

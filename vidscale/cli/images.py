@@ -1,0 +1,309 @@
+"""``vidscale images down|up|roundtrip|bench``: folders of pictures."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.options import said
+
+if TYPE_CHECKING:
+    from vidscale.config import ImageSettings
+    from vidscale.images.bench import Comparison, Scored
+    from vidscale.images.jobs import Failed, Result, Scaled
+    from vidscale.images.methods import Method
+    from vidscale.images.summary import Summary
+
+app = typer.Typer(help="Scale folders of pictures, and compare how well that goes.", no_args_is_help=True)
+
+Paths = Annotated[
+    list[Path], typer.Argument(help="Folders and files: PNG, JPEG, WebP, TIFF.", show_default=False, readable=False)
+]
+Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False, readable=False)]
+FolderOrNone = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Folder to write; none without.", show_default=False)
+]
+Format = Annotated[str | None, typer.Option("--format", help="png, jpeg, webp or tiff.", show_default="png")]
+Quality = Annotated[
+    int | None, typer.Option("--quality", help="1 to 100, of JPEG and WebP.", show_default="JPEG 95, WebP lossless")
+]
+
+
+@app.command("down")
+def down(
+    paths: Paths,
+    output: Folder,
+    scale: options.Scale = None,
+    pair: options.Pair = None,
+    picture_format: Format = None,
+    quality: Quality = None,
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make pictures small. Each says of itself how it is restored."""
+
+    def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
+        from vidscale.images.jobs import shrink_folder
+
+        return shrink_folder(paths, output, settings, console)
+
+    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite)
+    _run(work, layer, json_output=json_output, quiet=quiet)
+
+
+@app.command("up")
+def up(
+    paths: Paths,
+    output: Folder,
+    scale: options.Scale = None,
+    pair: options.Pair = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Size to restore, WIDTHxHEIGHT.", show_default="what a picture says")
+    ] = None,
+    picture_format: Format = None,
+    quality: Quality = None,
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Restore small pictures to the size of their sources."""
+
+    def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
+        from vidscale.images.jobs import enlarge_folder
+
+        return enlarge_folder(paths, output, settings, console)
+
+    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite) | {"size": size}
+    _run(work, layer, json_output=json_output, quiet=quiet)
+
+
+@app.command("roundtrip")
+def round_trip(
+    paths: Paths,
+    output: FolderOrNone = None,
+    scale: options.Scale = None,
+    pair: options.Pair = None,
+    picture_format: Format = None,
+    quality: Quality = None,
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make pictures small, restore them, and measure what that cost."""
+
+    def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
+        from vidscale.images.jobs import round_trip_folder
+
+        return round_trip_folder(paths, output, settings, console)
+
+    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite)
+    _run(work, layer, json_output=json_output, quiet=quiet)
+
+
+@app.command("bench")
+def bench(
+    paths: Paths,
+    output: FolderOrNone = None,
+    scale: options.Scale = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option("--pairs", help="Pairs to compare too: NAME,NAME or none.", show_default="all that are installed"),
+    ] = None,
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare ways to make pictures small and large again, as papers do."""
+
+    def job(console: Console) -> None:
+        from vidscale.config import BenchSettings
+        from vidscale.images.bench import Comparison, Scored, run_bench
+        from vidscale.images.bench_files import PAGE, check_outputs, markdown, write_bench
+        from vidscale.images.methods import find_methods
+
+        layer = {"scale": scale, "pairs": pairs, "device": device, "overwrite": said(overwrite)}
+        settings = BenchSettings.resolve(layer)
+        if output is not None:
+            check_outputs(output, paths[0], overwrite=overwrite)
+        methods = find_methods(settings, console)
+        results = []
+        for result in run_bench(paths, methods, crops=output is not None, progress=console):
+            results.append(result)
+            if not isinstance(result, Scored):
+                _say_failed(result)
+            if json_output:
+                emit(_scores(result, methods) if isinstance(result, Scored) else _record(result))
+        console.close()
+        comparison = Comparison.of(methods, results)
+        if output is not None and comparison.pictures:
+            write_bench(comparison, output, paths[0], overwrite=overwrite)
+            console.note(f"page: {show_path(output / PAGE)}")
+        if json_output:
+            emit(_means(comparison))
+        elif comparison.pictures and not quiet:
+            typer.echo(markdown(comparison), nl=False)
+        if comparison.failures:
+            raise typer.Exit(1)
+
+    run_job(job, quiet=quiet)
+
+
+def _layer(
+    scale: str | None,
+    pair: str | None,
+    picture_format: str | None,
+    quality: int | None,
+    device: str | None,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
+    return {
+        "scale": scale,
+        "pair": pair,
+        "format": picture_format,
+        "quality": quality,
+        "device": device,
+        "overwrite": said(overwrite),
+    }
+
+
+def _run(
+    work: "Callable[[ImageSettings, Console], Iterator[Result]]",
+    layer: dict[str, Any],
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    def job(console: Console) -> None:
+        from vidscale.config import ImageSettings
+        from vidscale.images.jobs import Failed
+        from vidscale.images.summary import summarize
+
+        results = []
+        for result in work(ImageSettings.resolve(layer), console):
+            results.append(result)
+            if isinstance(result, Failed):
+                _say_failed(result)
+            else:
+                for note in result.notes:
+                    console.note(f"{show_path(result.source)}: {note}")
+            if json_output:
+                emit(_record(result))
+        console.close()
+        summary = summarize(results)
+        if json_output:
+            emit(_totals(summary))
+        elif not quiet:
+            typer.echo("\n".join(_table([result for result in results if not isinstance(result, Failed)], summary)))
+        if summary.failed:
+            raise typer.Exit(1)
+
+    run_job(job, quiet=quiet)
+
+
+def _say_failed(failed: "Failed") -> None:
+    typer.echo(f"vidscale: {failed.source}: {' '.join(failed.error.split())}", err=True)
+
+
+def _record(result: "Result") -> dict[str, Any]:
+    record = {key: _plain(value) for key, value in asdict(result).items()}
+    return {"event": "picture_failed" if "error" in record else "picture"} | record
+
+
+def _totals(summary: "Summary") -> dict[str, Any]:
+    record = {key: _plain(value) for key, value in asdict(summary).items()}
+    for metric in ("psnr_y", "ssim_y"):
+        mean = getattr(summary, metric)
+        record[metric] = None if mean is None else _plain(mean.value)
+    perfect = None if summary.psnr_y is None else summary.psnr_y.perfect
+    return {"event": "pictures"} | record | {"perfect": perfect}
+
+
+def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
+    scores = {
+        method.name: {"psnr_y": _plain(score.psnr_y), "ssim_y": _plain(score.ssim_y)}
+        for method, score in zip(methods, scored.scores, strict=True)
+    }
+    record = {"event": "picture_scores", "source": str(scored.path), "width": scored.width, "height": scored.height}
+    return record | {"scores": scores}
+
+
+def _means(comparison: "Comparison") -> dict[str, Any]:
+    from vidscale.versions import versions
+
+    methods = {
+        row.method: {
+            "psnr_y": _plain(row.psnr_y.value),
+            "perfect": row.psnr_y.perfect,
+            "ssim_y": _plain(row.ssim_y.value),
+        }
+        for row in comparison.rows
+    }
+    counts = {"pictures": len(comparison.pictures), "failed": len(comparison.failures)}
+    return {"event": "benched", "scale": str(comparison.scale)} | counts | {"methods": methods, "versions": versions()}
+
+
+def _plain(value: object) -> object:
+    """The value as JSON knows it: inf as "inf", nan as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
+    """A line a picture, and one for all of them."""
+    from vidscale.report_totals import format_bytes
+
+    rows = [
+        (
+            show_path(result.source),
+            f"{result.width}x{result.height}",
+            f"{result.small_width}x{result.small_height}",
+            format_bytes(result.bytes),
+            *(() if result.psnr_y is None else (_decibel(result.psnr_y), _number(result.ssim_y, 4))),
+        )
+        for result in scaled
+    ]
+    if not rows:
+        return [_total(summary)]
+    head = ("picture", "size", "small", "bytes", "PSNR-Y", "SSIM-Y")[: len(rows[0])]
+    return [*_aligned([head, *rows]), _total(summary)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns are as wide as their widest cell, all but the first flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return lines
+
+
+def _total(summary: "Summary") -> str:
+    from vidscale.report_totals import format_bytes, plural
+
+    read, made = format_bytes(summary.source_bytes), format_bytes(summary.bytes)
+    total = f"{plural(summary.pictures, 'picture')}, {made} of {read}, {summary.seconds:.1f} s"
+    if summary.psnr_y is not None and summary.ssim_y is not None:
+        perfect = f" without {summary.psnr_y.perfect} perfect" if summary.psnr_y.perfect else ""
+        total += f"; mean PSNR-Y {_decibel(summary.psnr_y.value)}{perfect}, SSIM-Y {_number(summary.ssim_y.value, 4)}"
+    return f"{total}; {summary.failed} failed" if summary.failed else total
+
+
+def _decibel(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f} dB"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"

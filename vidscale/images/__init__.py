@@ -1,0 +1,1 @@
+"""Folders of pictures: made small, restored, measured; and the comparison of methods that papers print."""

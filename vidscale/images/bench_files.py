@@ -1,0 +1,148 @@
+"""A comparison of methods as a Markdown table, as CSV, and as one page that needs no network."""
+
+import base64
+import csv
+import io
+import math
+from importlib.resources import files
+from math import ceil
+from pathlib import Path
+
+from vidscale.geometry import scale_text
+from vidscale.images.bench import Comparison, Crop, Scored, side_multiple
+from vidscale.images.summary import Mean
+from vidscale.report_totals import plural
+from vidscale.versions import versions
+from vidscale.workspace import check_folder, check_target, partial_files
+
+MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
+
+_SHOWN = 24  # pictures with crops on a page
+
+
+def check_outputs(folder: Path, source: Path, *, overwrite: bool) -> None:
+    """Makes sure, before work starts, that the files can be written.
+
+    Raises:
+        ConfigError: they cannot, or are there and are not to be replaced.
+    """
+    check_folder(folder)
+    if folder.exists():
+        for name in (MARKDOWN, CSV, PAGE):
+            check_target(folder / name, source=source, overwrite=overwrite)
+
+
+def write_bench(comparison: Comparison, folder: Path, source: Path, *, overwrite: bool) -> None:
+    """Writes the table, a row per picture and method, and the page.
+
+    Args:
+        comparison: what was compared.
+        folder: where to; made where it is missing.
+        source: what it was made from, which is never replaced.
+        overwrite: existing files may be replaced.
+
+    Raises:
+        ConfigError: a file is there and is not to be replaced.
+        EncodeError: one cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ((MARKDOWN, markdown(comparison)), (CSV, csv_text(comparison)), (PAGE, page(comparison))):
+        with partial_files(folder / name, source=source, overwrite=overwrite) as workspace:
+            workspace.result.write_text(text, encoding="utf-8", newline="\n")
+
+
+def markdown(comparison: Comparison) -> str:
+    """The table of the means, the best of each column in bold, with what was measured above it."""
+    rows = comparison.rows
+    lines = [
+        title(comparison),
+        "",
+        protocol(comparison),
+        "",
+        "| method | PSNR-Y, dB | SSIM-Y |",
+        "| --- | ---: | ---: |",
+    ]
+    for row in rows:
+        cells = []
+        for mean, digits, highest in zip((row.psnr_y, row.ssim_y), (2, 4), _best(comparison), strict=True):
+            text = mean_text(mean, digits)
+            cells.append(f"**{text}**" if mean.value == highest else text)
+        lines.append(f"| {row.method.replace('|', '/')} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(comparison: Comparison) -> str:
+    """A row per picture and method; inf as ``inf``, a missing number as nothing."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("picture", "width", "height", "method", "psnr_y", "ssim_y"))
+    for picture in comparison.pictures:
+        for method, score in zip(comparison.methods, picture.scores, strict=True):
+            numbers = ("" if math.isnan(value) else value for value in (score.psnr_y, score.ssim_y))
+            writer.writerow((picture.name, picture.width, picture.height, method, *numbers))
+    return text.getvalue()
+
+
+def page(comparison: Comparison) -> str:
+    """The page as text: the means, crops side by side, all scores. Every value is escaped; pictures are inside."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"mean": mean_text, "number": number_text, "uri": _data_uri}
+    template = environment.from_string(files("vidscale.images").joinpath("bench.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=title(comparison),
+        protocol=protocol(comparison),
+        rows=comparison.rows,
+        best=_best(comparison),
+        methods=comparison.methods,
+        pictures=comparison.pictures,
+        shown=[(picture, _captions(picture)) for picture in comparison.pictures[:_SHOWN] if picture.crops],
+        hidden=max(len(comparison.pictures) - _SHOWN, 0),
+        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+        failures=[(str(failure.source), failure.error) for failure in comparison.failures],
+    )
+
+
+def title(comparison: Comparison) -> str:
+    """What was compared, in a few words."""
+    return f"{plural(len(comparison.pictures), 'picture')}, scaled down by {scale_text(comparison.scale)} and back"
+
+
+def protocol(comparison: Comparison) -> str:
+    """How it was measured, in a sentence."""
+    return (
+        f"Pictures cropped to multiples of {side_multiple(comparison.scale)}, small and restored pictures in 8-bit "
+        f"codes, {plural(ceil(comparison.scale), 'sample')} shaved off each edge, PSNR and SSIM of luma, means over "
+        "the pictures."
+    )
+
+
+def mean_text(mean: Mean, digits: int) -> str:
+    """The mean with what is not in it."""
+    perfect = f" ({mean.perfect} perfect)" if mean.perfect and math.isfinite(mean.value) else ""
+    return f"{number_text(mean.value, digits)}{perfect}"
+
+
+def number_text(value: float, digits: int) -> str:
+    """The number for people."""
+    if math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
+def _best(comparison: Comparison) -> tuple[float, float]:
+    """Highest mean PSNR and SSIM; nan where there is none."""
+    psnrs = [row.psnr_y.value for row in comparison.rows if not math.isnan(row.psnr_y.value)]
+    ssims = [row.ssim_y.value for row in comparison.rows if not math.isnan(row.ssim_y.value)]
+    return max(psnrs, default=math.nan), max(ssims, default=math.nan)
+
+
+def _captions(picture: Scored) -> list[tuple[Crop, str]]:
+    """Crops with what to write below them."""
+    numbers = [f"{number_text(score.psnr_y, 2)} dB, {number_text(score.ssim_y, 4)}" for score in picture.scores]
+    return list(zip(picture.crops, ["", *numbers], strict=True))
+
+
+def _data_uri(crop: Crop) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(crop.webp).decode('ascii')}"

@@ -1,0 +1,92 @@
+"""The methods that papers compare: interpolations, fixed filters, and every installed pair."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from vidscale.config import BenchSettings
+from vidscale.errors import ModelError
+from vidscale.frames import Plane
+from vidscale.images.scaling import Scaler, find_scaler
+from vidscale.models.cards import installed, read_card
+from vidscale.progress import Progress
+
+_FIXED = {"Bicubic": "bicubic", "Lanczos": "lanczos", "Area down, Lanczos up": "area"}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to make pictures small and large again, by the name that tables show."""
+
+    name: str
+    scaler: Scaler
+
+
+@dataclass(frozen=True, slots=True)
+class InterpolationScaler:
+    """Torch's interpolation by a rational scale, with mirrored edges as MATLAB's ``imresize`` has them.
+
+    Attributes:
+        mode: "nearest-exact", which takes the sample on or behind the centre, as Pillow and scikit-image do; or
+            "bilinear", with antialiasing.
+        scale: source sample spacing per small sample; sizes must be multiples of its numerator.
+    """
+
+    mode: Literal["nearest-exact", "bilinear"]
+    scale: Fraction
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.mode
+
+    def shrink(self, planes: Sequence[Plane]) -> list[Plane]:
+        return [self._resized(plane, 1 / self.scale) for plane in planes]
+
+    def enlarge(self, planes: Sequence[Plane], height: int, width: int) -> list[Plane]:
+        return [self._resized(plane, self.scale)[:height, :width] for plane in planes]
+
+    def _resized(self, plane: Plane, factor: Fraction) -> Plane:
+        import torch
+        from torch.nn import functional as F
+
+        margin = 4 * factor.denominator
+        mirrored = torch.from_numpy(np.pad(plane, margin, mode="symmetric").astype(np.float64))
+        size = [int(side * factor) for side in mirrored.shape]
+        antialias = self.mode == "bilinear"
+        values = F.interpolate(mirrored[None, None], size, mode=self.mode, antialias=antialias)[0, 0].numpy()
+        inside = slice(int(margin * factor), -int(margin * factor))
+        resized: Plane = np.rint(values[inside, inside]).astype(plane.dtype)
+        return resized
+
+
+def find_methods(settings: BenchSettings, progress: Progress | None = None) -> list[Method]:
+    """What is compared: interpolations, the fixed pairs, and the pairs that were named, or all installed ones.
+
+    Args:
+        settings: scale, pairs, device.
+        progress: told about installed pairs that are damaged; without it they are left out in silence.
+
+    Raises:
+        VidscaleError: a pair that was named is not there, or made for another scale.
+    """
+    scale = settings.scale
+    methods = [
+        Method("Nearest", InterpolationScaler("nearest-exact", scale)),
+        Method("Bilinear", InterpolationScaler("bilinear", scale)),
+    ]
+    methods += [Method(name, find_scaler(family, scale, settings.device)) for name, family in _FIXED.items()]
+    if settings.pairs is not None:
+        named = [find_scaler(name, scale, settings.device) for name in settings.pairs]
+        return methods + [Method(scaler.name, scaler) for scaler in named]
+    for name, folder in installed().items():
+        try:
+            if read_card(folder).scale == scale:
+                methods.append(Method(name, find_scaler(name, scale, settings.device)))
+        except ModelError as error:
+            if progress is not None:
+                progress.note(f"left out: {error}")
+    return methods

@@ -1,0 +1,212 @@
+"""Pictures in files: PNG, JPEG, WebP and TIFF of 8 and 16 bits, with what they hold beside the picture.
+
+libvips reads and writes them. Nothing is converted: pictures that are not gray or RGB are refused.
+"""
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.errors import DecodeError, EncodeError
+from vidscale.frames import Plane
+from vidscale.images.metadata import is_animated
+from vidscale.images.png import carried_chunks, with_chunks
+
+PictureFormat = Literal["png", "jpeg", "webp", "tiff"]
+
+FORMATS: dict[str, PictureFormat] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+SUFFIXES: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
+JPEG_QUALITY = 95
+
+_COLORS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
+_KEPT = {"xmp-data", "iptc-data", "icc-profile-data", "photoshop-data", "image-description"}
+_KEPT |= {"orientation", "resolution-unit"}
+_XMP = "xmp-data"
+_UNKNOWN_RESOLUTION = 1.0  # what libvips gives where a file says nothing
+_USUAL_RESOLUTION = 72 / 25.4  # what it writes for PNG then, samples per mm
+
+
+class Field(NamedTuple):
+    """Something that a file holds beside the picture, by libvips's names and types."""
+
+    name: str
+    type: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture in memory.
+
+    Attributes:
+        planes: gray, or R, G, B; each [H, W], uint8 (8 bit) or uint16 (16 bit), as stored, before any turning.
+        alpha: [H, W] of the same type; colours are not multiplied with it. None for an opaque picture.
+        fields: EXIF, ICC profile, XMP, IPTC, description, orientation.
+        png_chunks: text, gamma and colour tags of a PNG, as they stand there.
+        resolution: samples per mm, (horizontal, vertical).
+        notes: what a person should know of how it was read.
+    """
+
+    planes: tuple[Plane, ...] = field(repr=False)
+    alpha: Plane | None = field(default=None, repr=False)
+    fields: tuple[Field, ...] = field(default=(), repr=False)
+    png_chunks: bytes = field(default=b"", repr=False)
+    resolution: tuple[float, float] = (_USUAL_RESOLUTION, _USUAL_RESOLUTION)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        return int(self.planes[0].shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.planes[0].shape[1])
+
+    @property
+    def bit_depth(self) -> int:
+        """8 or 16."""
+        return 8 * self.planes[0].itemsize
+
+    @property
+    def xmp(self) -> bytes | None:
+        """The XMP packet."""
+        return next((bytes(found.value) for found in self.fields if found.name == _XMP), None)
+
+    def with_xmp(self, packet: bytes | None) -> "Picture":
+        """The same with another XMP packet, or without one."""
+        import pyvips
+
+        others = tuple(found for found in self.fields if found.name != _XMP)
+        added = () if packet is None else (Field(_XMP, pyvips.GValue.blob_type, packet),)
+        return replace(self, fields=others + added)
+
+    def rgb(self) -> npt.NDArray[np.float32]:
+        """[3, H, W] in [0, 1], as the metrics and the networks take it; gray three times."""
+        planes = self.planes if len(self.planes) == 3 else self.planes * 3
+        return np.stack(planes).astype(np.float32) / np.float32((1 << self.bit_depth) - 1)
+
+
+def decode_picture(data: bytes) -> Picture:
+    """Reads a picture from the bytes of its file.
+
+    Raises:
+        DecodeError: broken, of another format, animated, or neither gray nor RGB of 8 or 16 bits.
+    """
+    import pyvips
+
+    try:
+        image = pyvips.Image.new_from_buffer(data, "", fail_on="error")
+        bands = _bands(image, data)
+        pixels = image.numpy()
+    except pyvips.Error as error:
+        raise DecodeError(f"cannot be read: {_reason(error)}") from error
+    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.atleast_3d(pixels), 2, 0))
+    return Picture(
+        planes=planes[:bands],
+        alpha=planes[bands] if len(planes) > bands else None,
+        fields=tuple(_fields(image)),
+        png_chunks=carried_chunks(data),
+        resolution=_resolution(image),
+        notes=("a palette became RGB",) if image.get_typeof("palette") else (),
+    )
+
+
+def encode_picture(picture: Picture, picture_format: PictureFormat, *, quality: int | None = None) -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        picture: what to write.
+        picture_format: its format.
+        quality: 1 to 100 for JPEG (None is 95) and lossy WebP (None is lossless); the others are lossless.
+
+    Raises:
+        EncodeError: the format cannot hold such a picture.
+    """
+    import pyvips
+
+    if picture_format in ("jpeg", "webp") and picture.bit_depth > 8:
+        raise EncodeError(f"{picture_format.upper()} holds 8 bits, not {picture.bit_depth}: choose PNG or TIFF")
+    if picture_format == "jpeg" and picture.alpha is not None:
+        raise EncodeError("JPEG holds no transparency: choose PNG, WebP or TIFF")
+    planes = picture.planes if picture.alpha is None else (*picture.planes, picture.alpha)
+    interpretation = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
+    try:
+        image = pyvips.Image.new_from_array(
+            np.stack(planes, axis=2), interpretation=interpretation[len(picture.planes), picture.bit_depth]
+        ).copy(xres=picture.resolution[0], yres=picture.resolution[1])
+        for item in picture.fields:
+            if item.name != _XMP or picture_format != "png":
+                image.set_type(item.type, item.name, item.value)
+        coded = bytes(image.write_to_buffer(SUFFIXES[picture_format], **_options(picture, picture_format, quality)))
+    except pyvips.Error as error:
+        raise EncodeError(f"cannot be written as {picture_format.upper()}: {_reason(error)}") from error
+    return with_chunks(coded, picture.png_chunks, picture.xmp) if picture_format == "png" else coded
+
+
+def _options(picture: Picture, picture_format: PictureFormat, quality: int | None) -> dict[str, Any]:
+    import pyvips
+
+    everything = pyvips.enums.ForeignKeep.ALL
+    # libvips makes up an EXIF block where there is none; only what turns a picture needs one.
+    named = {found.name: found.value for found in picture.fields}
+    needs_exif = "exif-data" in named or named.get("orientation", 1) != 1
+    options: dict[str, Any] = {"keep": everything if needs_exif else everything & ~pyvips.enums.ForeignKeep.EXIF}
+    if picture_format == "jpeg":
+        options |= {"Q": quality or JPEG_QUALITY, "subsample_mode": "off", "optimize_coding": True}
+    elif picture_format == "webp":
+        options |= {"exact": True} | ({"lossless": True} if quality is None else {"Q": quality})
+    elif picture_format == "tiff":
+        options |= {"compression": "deflate", "predictor": "horizontal", "resunit": "inch"}
+    return options
+
+
+def _bands(image: Any, data: bytes) -> int:
+    """How many bands are colour; DecodeError for a picture that is not taken."""
+    loader = image.get("vips-loader").partition("load")[0]
+    if loader not in SUFFIXES:
+        raise DecodeError(f"is {loader.upper()}; PNG, JPEG, WebP and TIFF are read")
+    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    if pages > 1 or is_animated(data):
+        raise DecodeError("holds more than one picture")
+    colors = _COLORS.get(image.interpretation, 0)
+    if not colors or image.bands not in (colors, colors + 1):
+        raise DecodeError(f"is {image.interpretation.upper()} of {image.bands} channels: convert it to gray or RGB")
+    if image.format not in ("uchar", "ushort"):
+        raise DecodeError(f"has samples of type {image.format}: convert it to 8 or 16 bits")
+    return colors
+
+
+def _fields(image: Any) -> list[Field]:
+    names = (name for name in image.get_fields() if name in _KEPT or name.startswith("exif-"))
+    return [Field(name, image.get_typeof(name), image.get(name)) for name in names]
+
+
+def _resolution(image: Any) -> tuple[float, float]:
+    resolution = float(image.xres), float(image.yres)
+    if resolution != (_UNKNOWN_RESOLUTION, _UNKNOWN_RESOLUTION):
+        return resolution
+    if image.get_typeof("exif-ifd0-XResolution"):  # libvips does not look there for WebP
+        try:
+            x, y = (Fraction(image.get(f"exif-ifd0-{axis}Resolution").split()[0]) for axis in "XY")
+        except (ValueError, ZeroDivisionError, IndexError):
+            x = y = Fraction(0)
+        unit_mm = 10 if image.get("exif-ifd0-ResolutionUnit").startswith("3") else 25.4
+        if x > 0 and y > 0:
+            return float(x) / unit_mm, float(y) / unit_mm
+    return _USUAL_RESOLUTION, _USUAL_RESOLUTION
+
+
+def _reason(error: Any) -> str:
+    """The last line of what libvips says, which names the cause."""
+    lines = [line.strip() for line in str(error.detail).splitlines() if line.strip()]
+    return lines[-1].removeprefix("VipsForeignLoad: ") if lines else str(error.message)
