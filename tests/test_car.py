@@ -110,6 +110,9 @@ def test_constant_image_stays_constant() -> None:
 
 def test_every_weight_but_the_mean_is_trained() -> None:
     network, image = small(2), torch.rand(1, 3, 32, 32)
+    for name, weights in network.named_parameters():
+        if name.endswith("last.weight"):  # some start at 0, behind which nothing is trained in the first step
+            torch.nn.init.normal_(weights, std=0.01)
     network(image).activate().resample(image, 2).square().sum().backward()
     for name, weights in network.named_parameters():
         if "mean" in name:
@@ -117,6 +120,18 @@ def test_every_weight_but_the_mean_is_trained() -> None:
         else:
             assert weights.grad is not None, name
             assert weights.grad.abs().sum() > 0, name
+
+
+def test_taps_that_are_clamped_come_back() -> None:
+    heads = Heads(*(torch.zeros(1, 49, 2, 2) for _ in range(3)))
+    heads.taps[:, 24] = 1
+    heads.taps[:, 23] = -0.5  # clamped away
+    heads.taps.requires_grad_()
+    for _ in range(50):
+        loss = (heads.activate().taps[:, 23] - 0.4).square().sum()
+        (grad,) = torch.autograd.grad(loss, heads.taps)
+        heads.taps.data -= 0.5 * grad
+    assert heads.activate().taps[0, 23].min() > 0.3
 
 
 def test_space_to_depth_is_the_inverse_of_the_pixel_shuffle() -> None:

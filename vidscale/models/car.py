@@ -20,7 +20,6 @@ MINIMUM = 16  # two pixels of that grid: with one there is nothing to mirror
 _SLOPE = 0.2
 _SMALLEST_TAP = 1e-6
 _TRUNK_CONVS = 3
-_START_NOISE = 0.01  # of the usual first weights
 
 
 class Heads(NamedTuple):
@@ -89,6 +88,27 @@ def _conv(into: int, out: int, support: int) -> nn.Conv2d:
     return nn.Conv2d(into, out, support, padding=support // 2, padding_mode="reflect" if support > 1 else "zeros")
 
 
+class _Relu(torch.autograd.Function):
+    """A rectifier whose gradient on the negative side is not 0, so that a unit that was pushed there comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, grad, grad * _SLOPE)
+
+
+def _relu(x: Tensor) -> Tensor:
+    if not x.requires_grad:
+        return F.relu(x, inplace=True)
+    rectified: Tensor = _Relu.apply(x)  # type: ignore[no-untyped-call]
+    return rectified
+
+
 class ResidualBlock(nn.Module):
     """x + conv(leaky_relu(conv(x)))."""
 
@@ -114,9 +134,8 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
-            x = F.relu(conv(x), inplace=True)
-        x = F.pixel_shuffle(self.enlarge(x), self.factor)
-        return F.relu(self.last(x), inplace=True)
+            x = _relu(conv(x))
+        return _relu(self.last(F.pixel_shuffle(self.enlarge(x), self.factor)))
 
 
 class Head(nn.Module):
@@ -128,7 +147,7 @@ class Head(nn.Module):
         self.last = _conv(width, taps, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        numbers: Tensor = self.last(F.relu(self.hidden(x), inplace=True))
+        numbers: Tensor = self.last(_relu(self.hidden(x)))
         return numbers
 
 
@@ -187,9 +206,10 @@ class ResamplerNet(nn.Module):
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, a=_SLOPE)
                 module.bias.zero_()
-        for module in self.modules():  # what begins by adding little
-            if isinstance(module, (ResidualBlock, Head)):
-                module.last.weight *= _START_NOISE
+        for block in self.blocks:
+            torch.nn.init.zeros_(block.get_parameter("last.weight"))
+        for head in (self.taps_head, self.offset_x_head, self.offset_y_head):
+            head.last.weight.zero_()
         distance = torch.arange(support) - support // 2
         line = torch.exp(-0.5 * (distance / (self.scale / 4)) ** 2)
         if self.taps_head.last.bias is not None:  # in the middle of what is not clamped
