@@ -29,10 +29,11 @@ from vidscale.report import (
     WorstFrame,
 )
 from vidscale.report_files import read_json, write_csv, write_json, write_report
-from vidscale.report_html import render_html, timecode
+from vidscale.report_html import render_html
 from vidscale.report_pictures import PICTURE_WIDTH, WorstFrames, color_notes, pictures
 from vidscale.report_plots import BINS, figure
 from vidscale.report_totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
+from vidscale.web_page import timecode
 
 YUV420 = PixelFormat("420", 8)
 SOURCE = SourceFacts("film.mkv", 64, 48, YUV420, Color("tv", "bt709", "bt709", "bt709"), Fraction(2), 100_000, 90_000)
