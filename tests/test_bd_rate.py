@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+import bjontegaard
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -79,7 +80,6 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("anchor", "test"), EXAMPLES)
 def test_both_differences_are_those_of_the_bjontegaard_package(anchor: Pairs, test: Pairs) -> None:
-    bjontegaard = pytest.importorskip("bjontegaard")
     columns = [list(column) for pairs in (anchor, test) for column in zip(*sorted(pairs), strict=True)]
     ours, theirs = curve(anchor), curve(test, "lanczos")
     expected = bjontegaard.bd_rate(*columns, method="pchip", min_overlap=0)
@@ -103,7 +103,6 @@ def walked(steps: Pairs, quality: float) -> Pairs:
 @hypothesis.given(STEPS, STEPS, st.floats(28, 32))
 @hypothesis.settings(max_examples=50)
 def test_any_curves_agree_with_the_bjontegaard_package(first: Pairs, second: Pairs, start: float) -> None:
-    bjontegaard = pytest.importorskip("bjontegaard")
 
     anchor, test = walked(first, 30), walked(second, start)
     low, high = max(anchor[0][1], test[0][1]), min(anchor[-1][1], test[-1][1])

@@ -126,7 +126,7 @@ def common_quality(anchor: Front, test: Front, metric: Metric) -> tuple[float, f
 def _spanned_range(
     curve: Curve, anchor: Front, test: Front, metric: Metric, within: Within
 ) -> tuple[float, float] | NoFigure:
-    """The range of a metric that belongs to a range of ``within[0]`` by the anchor; refused unless both fronts span it."""
+    """The range of a metric that belongs to a range of ``within[0]`` by the anchor, if both fronts span it."""
     low, high = within[1:]
     if metric != within[0]:
         rates = _anchor_rates(curve, within)

@@ -1,20 +1,14 @@
 """Rate-distortion curves as functions: PCHIP through the points that a curve can go through."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vidscale.compare.points import Curve, Metric
 
-if TYPE_CHECKING:
-    from scipy.interpolate import PPoly
-
-    Poly = PPoly
-else:
-    Poly = Any
-
+Poly = Any  # scipy.interpolate.PPoly; scipy is imported where it is needed, and has no types
 Numbers = npt.NDArray[np.float64]
 
 
