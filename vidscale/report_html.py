@@ -13,20 +13,9 @@ from vidscale.report import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
 from vidscale.report_pictures import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.report_plots import BINS, MAX_POINTS, figure
 from vidscale.report_totals import columns, format_bytes, plural, psnr, remarks, totals
-from vidscale.web_page import Table, render_template, shown, timecode
+from vidscale.web_page import Table, Tile, render_template, shown, timecode
 
 UNPAIRED_SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One number at the head of the page."""
-
-    label: str
-    value: str
-    unit: str = ""
-    detail: str = ""
-    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +101,7 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
         )
     missing = len(unpaired.ref_only) + len(unpaired.dist_only)
     pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
-    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, bool(missing)))
+    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else ""))
     return tiles
 
 

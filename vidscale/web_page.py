@@ -8,10 +8,28 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the head of a page.
+
+    Attributes:
+        label: what it is.
+        value, unit: the number as text.
+        detail: a line below it.
+        tone: "warning", "saves" (good), "costs" (bad) or "".
+    """
+
+    label: str
+    value: str
+    unit: str = ""
+    detail: str = ""
+    tone: Literal["", "warning", "saves", "costs"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def encoded_picture(frame: "av.VideoFrame", quality: int | None) -> Picture:
     encoder.width, encoder.height, encoder.pix_fmt = rgb.width, rgb.height, rgb.format.name
     encoder.time_base = Fraction(1, 25)
     if webp:
-        encoder.options = {"lossless": "1"} if quality is None else {"quality": str(quality)}
+        # Level 0 is six times as quick as the default and makes files larger by a seventh.
+        lossless = {"lossless": "1", "compression_level": "0"}
+        encoder.options = lossless if quality is None else {"quality": str(quality)}
     data = b"".join(bytes(packet) for packet in [*encoder.encode(rgb), *encoder.encode(None)])
     return Picture(data, "image/webp" if webp else "image/png", rgb.width, rgb.height)
