@@ -65,13 +65,13 @@ def _tiles(answer: Answer) -> tuple[Tile, ...]:
         mean = f"; mean of {movies}{of} movies" if best.rate.total > 1 else ""
         detail = f"{best.way.scaling}{among}, needs {'fewer' if value < 0 else 'more'} bits than the full size{mean}"
         label = f"BD-rate by {METRIC_TEXT[best.metric].label}"
-        tiles.append(Tile(label, signed(value, 1), "%", detail, "saves" if value < 0 else "costs"))
+        tiles.append(Tile(label, _signed(value), "%", detail, "saves" if value < 0 else "costs"))
     return tuple(tiles)
 
 
-def signed(value: float, digits: int) -> str:
+def _signed(percent: float) -> str:
     """A difference for people: "+1.5", "−12.3"."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{percent:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _notes(comparison: Comparison, frames: list[ShownFrame]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -138,12 +138,10 @@ def _read(path: Path) -> RGB:
     import av
 
     with av.open(path) as container:
-        picture: RGB = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    return picture
+        return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def _frame(part: RGB) -> "av.VideoFrame":
     import av
 
-    frame: Any = av.VideoFrame.from_ndarray(part, format="rgb24")
-    return frame
+    return av.VideoFrame.from_ndarray(part, format="rgb24")

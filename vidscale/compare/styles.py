@@ -34,18 +34,17 @@ METRIC_TEXT: dict[Metric, MetricText] = {
     "xpsnr_y": MetricText("XPSNR-Y", "dB", 2),
 }
 
-# (light, dark): hues that stay apart for people who see no red, no green or no blue (a test measures it), at least
-# three times as bright or dark as the page.
+# (light, dark): found by search so that these and the colour of text stay apart from each other and from the page, also
+# for people who see no red, no green or no blue (a test measures it).
 PALETTE = (
-    ("#0072b2", "#3aa0e8"),
-    ("#d55e00", "#ff8a3d"),
-    ("#009e73", "#1fc79a"),
-    ("#c4669a", "#e59ac4"),
-    ("#8a6d00", "#d9b72b"),
-    ("#5b3fb0", "#a58bf0"),
-    ("#3f97a8", "#7cd6e6"),
+    ("#2696fd", "#37beff"),
+    ("#fb3e8e", "#db7295"),
+    ("#26725a", "#0a7d4d"),
+    ("#948501", "#98a22b"),
+    ("#582a88", "#8c4dcc"),
+    ("#6b3200", "#ffd5a7"),
 )
-# (plotly, matplotlib); as many as have no common factor with the palette, so that colour and symbol together last long.
+# (plotly, matplotlib); their number has no common factor with that of the colours, so that pairs of both last long.
 SYMBOLS = (
     ("square", "s"),
     ("diamond", "D"),
@@ -54,7 +53,6 @@ SYMBOLS = (
     ("x", "X"),
     ("star", "*"),
     ("pentagon", "p"),
-    ("hexagon", "h"),
 )
 FULL_SYMBOL = ("circle", "o")
 DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))

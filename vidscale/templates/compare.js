@@ -57,4 +57,7 @@ function element(tag, text = "", attributes = {}) {
 }
 
 const rateText = kbps => kbps < 999.5 ? `${Number(kbps.toPrecision(3))} kb/s` : `${Number((kbps / 1000).toPrecision(3))} Mb/s`;
-const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+function signed(value, digits) {
+  const size = Math.abs(value).toFixed(digits);
+  return (Number(size) === 0 ? "" : value < 0 ? "−" : "+") + size;
+}
