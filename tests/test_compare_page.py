@@ -151,7 +151,7 @@ def test_page_holds_every_number():
     assert back["value"] == pytest.approx(-100 / 3, rel=1e-5)
     assert data["means"][0][1][0][0] == {"value": pytest.approx(50), "overlap": 1, "movies": 2, "total": 2}
     point = data["curves"][0][1]["points"][2]
-    assert point == {"crf": 14, "kbps": 1500, "quality": [36, 72], "encode_ms": 40, "decode_ms": 10}
+    assert point == {"crf": 14, "kbps": 1500, "quality": [36, 72], "encode_s": 1, "decode_s": 0.25}
     assert data["curves"][0][1]["relative"][0][1] == pytest.approx([50] * 33)
     assert data["curves"][0][0]["relative"] is None
 
@@ -258,7 +258,7 @@ def test_stills_show_the_same_part_without_loss(tmp_path):
     for picture, expected in zip(frame.pictures, (NOISE, NOISE // 2), strict=True):
         (tmp_path / "out.webp").write_bytes(picture.data)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.webp").convert("RGB")), expected)
-    assert frame.made == "The whole picture, 64×48, without loss."
+    assert frame.lossless
 
 
 def test_stills_stay_within_budget(tmp_path):
@@ -273,10 +273,23 @@ def test_stills_stay_within_budget(tmp_path):
         assert sum(len(picture.data) for frame in frames for picture in frame.pictures) <= budget
         assert {(picture.width, picture.height) for frame in frames for picture in frame.pictures} == {expected}
         assert all(len(frame.pictures) == 3 for frame in frames)
-    assert "A part of 320×180 pixels, at" in frames[0].made
-    assert "where the source has the most detail; as WebP of quality 90" in frames[0].made
+    assert not frames[0].lossless
     assert shown_frames(stills, 20_000) == []
     assert shown_frames(stills[:1]) == []
+
+
+def test_page_says_how_pictures_were_made(tmp_path):
+    stills = [still(png(tmp_path / f"{n}.png", NOISE), way) for n, way in enumerate((None, FULL))]
+    for width, said in ((64, "The whole picture, coded without loss."), (128, "A part of 64×48 of 128×48 pixels")):
+        movies = [MovieFacts("film.mp4", width, 48, None)]
+        page = render_page(modelled_comparison(modelled_curve(FULL), movies=movies, stills=stills))
+        assert data_of(page, "frames")[0]["made"].startswith(said)
+
+
+def test_stills_of_two_encoders_share_their_source(tmp_path):
+    path = png(tmp_path / "s.png", NOISE)
+    (frame,) = shown_frames([still(path), still(path, FULL), still(path), still(path, FULL_X264)])
+    assert [one.way for one in frame.stills] == [None, FULL, FULL_X264]
 
 
 def test_page_names_movies_without_pictures(tmp_path):

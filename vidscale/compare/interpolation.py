@@ -1,6 +1,7 @@
 """Rate-distortion curves as functions: PCHIP through the points that a curve can go through."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,11 @@ class Front:
 
     def rate_at(self) -> Poly:
         """log10 of the bitrate as a function of quality; nan outside of what was measured."""
-        return _pchip(self.quality, self.log_rate)
+        return _pchip(tuple(self.quality.tolist()), tuple(self.log_rate.tolist()))
 
     def quality_at(self) -> Poly:
         """Quality as a function of log10 of the bitrate; nan outside of what was measured."""
-        return _pchip(self.log_rate, self.quality)
+        return _pchip(tuple(self.log_rate.tolist()), tuple(self.quality.tolist()))
 
 
 def front_of(curve: Curve, metric: Metric) -> Front:
@@ -98,7 +99,8 @@ def percent(log_ratio: float) -> float:
     return float((10**log_ratio - 1) * 100)
 
 
-def _pchip(x: Numbers, y: Numbers) -> Poly:
+@lru_cache(maxsize=4096)  # each curve is compared with every other, and building a polynomial costs more than using it
+def _pchip(x: tuple[float, ...], y: tuple[float, ...]) -> Poly:
     from scipy.interpolate import PchipInterpolator
 
     return PchipInterpolator(x, y, extrapolate=False)

@@ -37,8 +37,8 @@ class _CurveFacts:
 def render_page(comparison: Comparison) -> str:
     """The page as text. Every value is escaped; scripts, styles and pictures are inside."""
     figures = Figures(comparison)
-    frames = shown_frames(comparison.stills)
     names = [movie.name for movie in comparison.movies]
+    frames = shown_frames([still for still in comparison.stills if still.movie in names])
     return render_template(
         "compare.html.j2",
         title=names[0] if len(names) == 1 else plural(len(names), "movie"),
@@ -127,7 +127,7 @@ def _frame_data(frame: ShownFrame, comparison: Comparison, figures: Figures) -> 
     return {
         "movie": [movie.name for movie in comparison.movies].index(frame.movie),
         "time": timecode(frame.pts_s),
-        "made": frame.made,
+        "made": _made(frame, comparison),
         "width": first.width,
         "height": first.height,
         "pictures": [
@@ -141,6 +141,16 @@ def _frame_data(frame: ShownFrame, comparison: Comparison, figures: Figures) -> 
             for still, picture in zip(frame.stills, frame.pictures, strict=True)
         ],
     }
+
+
+def _made(frame: ShownFrame, comparison: Comparison) -> str:
+    first = frame.pictures[0]
+    movie = next(movie for movie in comparison.movies if movie.name == frame.movie)
+    part = "The whole picture"
+    if (first.width, first.height) != (movie.width, movie.height):
+        of = f"{first.width}×{first.height} of {movie.width}×{movie.height} pixels"
+        part = f"A part of {of}, where the source has much detail"
+    return f"{part}, {'coded without loss' if frame.lossless else 'slightly compressed to keep this page small'}."
 
 
 def _still_facts(still: Still, comparison: Comparison) -> str:

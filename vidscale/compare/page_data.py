@@ -67,7 +67,7 @@ def _curve(comparison: Comparison, figures: Figures, movie: str, way: Way) -> di
         "told": [_told(anchor, curve, metric) for metric in metrics],
         "encode_s": math.fsum(point.encode_s for point in curve.points),
         "decode_s": math.fsum(point.decode_s for point in curve.points),
-        "frames": sum(point.frames for point in curve.points),
+        "video_s": math.fsum(point.duration_s for point in curve.points),
     }
 
 
@@ -78,12 +78,13 @@ def _told(anchor: Curve | None, curve: Curve, metric: Any) -> list[str]:
 
 
 def _point(point: Point, comparison: Comparison) -> dict[str, Any]:
+    """A point; times are for a second of video."""
     return {
         "crf": point.crf,
         "kbps": _short(point.bitrate_kbps),
         "quality": [_number(point.metrics.get(metric)) for metric in comparison.metrics],
-        "encode_ms": _short(1000 * point.encode_s / point.frames) if point.frames else None,
-        "decode_ms": _short(1000 * point.decode_s / point.frames) if point.frames else None,
+        "encode_s": _short(point.encode_s / point.duration_s),
+        "decode_s": _short(point.decode_s / point.duration_s),
     }
 
 

@@ -49,16 +49,16 @@ class ShownFrame:
     Attributes:
         movie: name.
         pts_s: time of the frame, seconds.
-        stills: source first.
-        pictures: one for each still, all of one size.
-        made: how, in a sentence; it names the crop.
+        stills: the source first.
+        pictures: one for each still, all of one size, at the source's sampling.
+        lossless: nothing was lost in coding them.
     """
 
     movie: str
     pts_s: Fraction
     stills: tuple[Still, ...]
     pictures: tuple[Picture, ...]
-    made: str
+    lossless: bool
 
 
 def shown_frames(stills: Sequence[Still], budget: int = BUDGET_BYTES) -> list[ShownFrame]:
@@ -69,12 +69,14 @@ def shown_frames(stills: Sequence[Still], budget: int = BUDGET_BYTES) -> list[Sh
         budget: bytes of all pictures together.
 
     Returns:
-        One for each frame of which there is more than one still; frames that do not fit even as the smallest crops of
-        the lowest quality are left out, the last ones first.
+        One for each frame of which there is more than one still; a frame that does not fit its share even as the
+        smallest crops of the lowest quality is left out.
     """
     grouped: dict[tuple[str, Fraction], list[Still]] = {}
     for still in stills:
-        grouped.setdefault((still.movie, still.pts_s), []).append(still)
+        group = grouped.setdefault((still.movie, still.pts_s), [])
+        if all(still.way != other.way for other in group):  # each encoder's stills come with a source of their own
+            group.append(still)
     frames = [group for group in grouped.values() if len(group) > 1]
     found: list[ShownFrame] = []
     for at, group in enumerate(frames):
@@ -112,12 +114,7 @@ def _shown_frame(stills: Sequence[Still], budget: int) -> ShownFrame | None:
         pictures = _within(parts, step.quality, budget)
         if pictures:
             lossless = step.quality is None or pictures[0].media_type == "image/png"
-            kind = "without loss" if lossless else f"as WebP of quality {step.quality}"
-            made = f"The whole picture, {width}×{height}, {kind}."
-            if (width, height) != (full_width, full_height):
-                made = f"A part of {width}×{height} pixels, at {left}, {top} of {full_width}×{full_height}, where the "
-                made += f"source has the most detail; {kind}."
-            return ShownFrame(stills[0].movie, stills[0].pts_s, tuple(stills), pictures, made)
+            return ShownFrame(stills[0].movie, stills[0].pts_s, tuple(stills), pictures, lossless)
     return None
 
 

@@ -11,7 +11,7 @@ function qualityText(value, metric) {
 function hoverText(way, point) {
   const lines = [`<b>${plotText(way.name)}</b>, crf ${point.crf}`, rateText(point.kbps)];
   data.metrics.forEach((metric, m) => { if (point.quality[m] !== null) lines.push(`${metric.label} ${qualityText(point.quality[m], metric)}`); });
-  if (point.encode_ms !== null) lines.push(`encode ${point.encode_ms.toFixed(1)} ms a frame, decode ${point.decode_ms.toFixed(1)}`);
+  lines.push(`encode ${point.encode_s.toPrecision(3)} s, decode ${point.decode_s.toPrecision(3)} s for a second of video`);
   return lines.join("<br>");
 }
 

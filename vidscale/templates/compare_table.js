@@ -27,19 +27,19 @@ function figureCell(entry, metric, where, reasons) {
   if (typeof quality !== "string") cell.append(element("small", signed(quality.value, metric.digits) + (metric.unit && " " + metric.unit)));
   if (typeof rate !== "string") {
     const common = `${Math.round(100 * rate.overlap)} % common`;
-    cell.append(element("small", rate.total > 1 ? `≥ ${common}` : common));
+    cell.append(element("small", rate.total > 1 && rate.overlap < 0.995 ? `≥ ${common}` : common));
     if (rate.movies < rate.total) cell.append(element("small", `${rate.movies} of ${rate.total} movies`));
   }
   return cell;
 }
 
-// Milliseconds a frame, and the ratio to the anchor's on the same movies.
+// Seconds for a second of video, and the ratio to the anchor's on the same movies.
 function timeCell(key, movies, w, anchor) {
   const cell = element("td", "", { class: "number" });
   const both = movies.filter(m => data.curves[m][w] && (data.curves[m][anchor] || anchor < 0));
-  const mean = way => both.reduce((sum, m) => sum + data.curves[m][way][key], 0) / both.reduce((sum, m) => sum + data.curves[m][way].frames, 0);
+  const mean = way => both.reduce((sum, m) => sum + data.curves[m][way][key], 0) / both.reduce((sum, m) => sum + data.curves[m][way].video_s, 0);
   if (!both.length || !Number.isFinite(mean(w))) return cell;
-  cell.append(element("span", `${(1000 * mean(w)).toPrecision(3)} ms`));
+  cell.append(element("span", `${mean(w).toPrecision(3)} s`));
   if (anchor >= 0 && anchor !== w && mean(anchor) > 0) cell.append(element("small", `${(mean(w) / mean(anchor)).toPrecision(2)} ×`));
   return cell;
 }
@@ -70,7 +70,7 @@ function drawTable() {
   const head = element("tr"), reasons = [];
   head.append(element("th", data.movies.length > 1 ? `Mean of ${data.movies.length} movies` : "Way", { scope: "col" }));
   for (const metric of data.metrics) head.append(element("th", metric.label, { scope: "col", class: "number" }));
-  for (const label of ["Encode, a frame", "Decode, a frame"]) head.append(element("th", label, { scope: "col", class: "number" }));
+  for (const label of ["Encode", "Decode"]) head.append(element("th", label, { scope: "col", class: "number" }));
   const body = element("tbody");
   data.ways.forEach((way, w) => { if (way.encoder === chosen.encoder || w === chosen.anchor) body.append(...wayRows(w, reasons)); });
   const top = element("thead");
