@@ -21,16 +21,15 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 def browsed(page: str, folder: Path, view: str = "", then: str = "") -> str:
     """The page's text and markup after its scripts ran in a browser, after `then`, a line of script."""
     assert CHROMIUM is not None
-    errors = "<script>addEventListener('error', e => document.body.append('SCRIPT ERROR ' + e.message))</script>"
+    errors = "<script>addEventListener('error', e => { document.documentElement.dataset.failed = e.message; })</script>"
     late = f"<script>setTimeout(() => {{ {then} }}, 300)</script>"
     (folder / "page.html").write_text(page.replace("<body>", f"<body>{errors}").replace("</body>", f"{late}</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}"]
     command = [CHROMIUM, *options, "--virtual-time-budget=1500", "--dump-dom", f"file://{folder / 'page.html'}#{view}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    dom = result.stdout[result.stdout.index("<main>") :]
-    assert "SCRIPT ERROR" not in dom.split("<script")[-1]
-    return dom[: dom.index("</main>")]
+    assert "data-failed" not in result.stdout.split("<head>")[0]
+    return result.stdout.split("<main>")[1].split("</main>")[0]
 
 
 def table_rows(dom: str) -> list[list[str]]:

@@ -65,6 +65,11 @@ def test_answer_losing_ways_are_told():
     assert "area-x1.5, up by lanczos comes nearest and costs bits: 10.0 %" in verdicts(two)[0][0]
 
 
+def test_answer_says_that_little_is_common():
+    little = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=0.9, psnr=(27, 30, 33)))
+    assert "only 20 % of the range of quality is common to both curves" in visible(render_page(little))
+
+
 def test_answer_names_crossings_per_movie():
     steep = modelled_curve(LANCZOS, bits=1.9, slope=2, psnr=(30, 33, 36, 39))  # crosses where 1.9 * 2**x = 1
     comparison = modelled_comparison(modelled_curve(FULL), steep, metrics=["psnr_y"])

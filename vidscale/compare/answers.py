@@ -17,12 +17,14 @@ class Best:
         metric: by which.
         way: the one with the lowest mean BD-rate among those that have a figure on the most movies.
         rate: its mean BD-rate.
+        overlap: the smallest share of quality, of any movie, that both curves covered, 0 to 1.
         rivals: how many ways it was chosen from.
     """
 
     metric: Metric
     way: Way
     rate: MeanDelta
+    overlap: float
     rivals: int
 
 
@@ -65,14 +67,14 @@ def _answer(comparison: Comparison, figures: Figures, encoder: str) -> Answer:
 
 
 def _best(figures: Figures, full: Way, rivals: list[Way], metric: Metric) -> Best | None:
-    means = [(way, figures.mean(full, way, metric).rate) for way in rivals]
-    known = [(way, rate) for way, rate in means if isinstance(rate, MeanDelta)]
-    most = max((rate.movies for _, rate in known), default=0)
-    fair = [(way, rate) for way, rate in known if rate.movies == most]
+    means = [(way, figures.mean(full, way, metric)) for way in rivals]
+    known = [(way, mean.rate, mean.overlap) for way, mean in means if isinstance(mean.rate, MeanDelta)]
+    most = max((rate.movies for _, rate, _ in known), default=0)
+    fair = [one for one in known if one[1].movies == most]
     if not fair:
         return None
-    way, rate = min(fair, key=lambda one: one[1].value)
-    return Best(metric, way, rate, len(rivals))
+    way, rate, overlap = min(fair, key=lambda one: one[1].value)
+    return Best(metric, way, rate, overlap, len(rivals))
 
 
 def _verdict(best: tuple[Best, ...], comparison: Comparison) -> list[str]:

@@ -16,6 +16,8 @@ from vidscale.compare.styles import METRIC_TEXT, PALETTE
 from vidscale.report_totals import plural
 from vidscale.web_page import Table, Tile, render_template, shown, timecode
 
+_LITTLE_OVERLAP = 0.5  # a figure of less is said to be one
+
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
@@ -64,6 +66,8 @@ def _tiles(answer: Answer) -> tuple[Tile, ...]:
         of = f" of {best.rate.total}" if movies < best.rate.total else ""
         mean = f"; mean of {movies}{of} movies" if best.rate.total > 1 else ""
         detail = f"{best.way.scaling}{among}, needs {'fewer' if value < 0 else 'more'} bits than the full size{mean}"
+        if best.overlap < _LITTLE_OVERLAP:
+            detail += f"; only {100 * best.overlap:.0f} % of the range of quality is common to both curves"
         label = f"BD-rate by {METRIC_TEXT[best.metric].label}"
         tiles.append(Tile(label, _signed(value), "%", detail, "saves" if value < 0 else "costs"))
     return tuple(tiles)
