@@ -60,9 +60,15 @@ def test_answer_saving_way():
 
 def test_answer_losing_ways_are_told():
     one = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.25), metrics=["psnr_y"])
-    assert verdicts(one) == [("By PSNR-Y downscaling does not pay: lanczos-x2 costs bits: 25.0 % by PSNR-Y.",)]
+    assert verdicts(one) == [("By PSNR-Y downscaling does not pay: lanczos-x2 costs bits, 25.0 % by PSNR-Y.",)]
     two = modelled_comparison(*one.curves, modelled_curve(AREA, bits=1.1), metrics=["psnr_y"])
-    assert "area-x1.5, up by lanczos comes nearest and costs bits: 10.0 %" in verdicts(two)[0][0]
+    assert "area-x1.5, up by lanczos comes nearest and costs bits, 10.0 %" in verdicts(two)[0][0]
+
+
+def test_answer_level():
+    comparison = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.004), metrics=["psnr_y"])
+    assert verdicts(comparison) == [("By PSNR-Y lanczos-x2 needs as many bits as the full size.",)]
+    assert 'class="tile"' in render_page(comparison)
 
 
 def test_answer_says_that_little_is_common():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vidscale.compare.bd_rate import Delta, MeanDelta
-from vidscale.compare.crossings import crossing_sentence
+from vidscale.compare.crossings import Verdict, crossing_sentence, verdict_of
 from vidscale.compare.figures import Figures
 from vidscale.compare.points import Comparison, Metric, Way
 from vidscale.compare.styles import METRIC_TEXT
@@ -26,6 +26,11 @@ class Best:
     rate: MeanDelta
     overlap: float
     rivals: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the way does to the bits."""
+        return verdict_of(self.rate.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +83,31 @@ def _best(figures: Figures, full: Way, rivals: list[Way], metric: Metric) -> Bes
 
 
 def _verdict(best: tuple[Best, ...], comparison: Comparison) -> list[str]:
-    """A sentence for each way that is the best by some metric and saves bits, one for each that is and costs."""
+    """A sentence for each way that is the best by some metrics, and for each of what it does to the bits by them."""
     sentences = []
     for way in dict.fromkeys(one.way for one in best):
-        saving = [one for one in best if one.way == way and one.rate.value < 0]
-        costing = [one for one in best if one.way == way and one.rate.value >= 0]
+        of_way = [one for one in best if one.way == way]
+        saving, level, costing = (
+            [one for one in of_way if one.verdict == said] for said in ("saves", "level", "costs")
+        )
         if saving:
             sentences.append(
                 f"{way.scaling} needs fewer bits than the full size for equal quality: {_amounts(saving)}."
             )
+        if level:
+            sentences.append(f"By {_metrics(level)} {way.scaling} needs as many bits as the full size.")
         if costing:
-            metrics = _listed([METRIC_TEXT[one.metric].label for one in costing])
-            nearest = f"{way.scaling} comes nearest and costs bits: {_amounts(costing)}"
-            if costing[0].rivals == 1:
-                nearest = f"{way.scaling} costs bits: {_amounts(costing)}"
-            sentences.append(f"By {metrics} downscaling does not pay: {nearest}.")
+            nearest = "costs bits" if costing[0].rivals == 1 else "comes nearest and costs bits"
+            no = f"By {_metrics(costing)} downscaling does not pay"
+            sentences.append(f"{no}: {way.scaling} {nearest}, {_amounts(costing)}.")
     silent = [METRIC_TEXT[metric].label for metric in comparison.metrics if metric not in {one.metric for one in best}]
     if silent:
         sentences.append(f"By {_listed(silent)} there is no figure.")
     return sentences
+
+
+def _metrics(found: list[Best]) -> str:
+    return _listed([METRIC_TEXT[one.metric].label for one in found])
 
 
 def _amounts(found: list[Best]) -> str:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
 from vidscale.compare.bd_rate import NoFigure, common_quality
 from vidscale.compare.interpolation import difference, front_of, percent
 from vidscale.compare.points import Curve, Metric
+
+Verdict = Literal["saves", "level", "costs"]
 
 _LEVEL_PERCENT = 0.5  # a curve that is this near to the other, on average, neither saves nor costs
 
@@ -29,11 +32,16 @@ class Stretch:
     rate: float
 
     @property
-    def verdict(self) -> str:
-        """What the test does to the bits: "saves", "costs", or is "level" within half a percent."""
-        if abs(self.rate) < _LEVEL_PERCENT:
-            return "level"
-        return "saves" if self.rate < 0 else "costs"
+    def verdict(self) -> Verdict:
+        """What the test does to the bits."""
+        return verdict_of(self.rate)
+
+
+def verdict_of(rate: float) -> Verdict:
+    """What a difference in bitrate, in %, comes to: it is level within half a percent."""
+    if abs(rate) < _LEVEL_PERCENT:
+        return "level"
+    return "saves" if rate < 0 else "costs"
 
 
 def stretches(anchor: Curve, test: Curve, metric: Metric) -> tuple[Stretch, ...] | NoFigure:

@@ -43,7 +43,7 @@ def render_page(comparison: Comparison) -> str:
     frames = shown_frames([still for still in comparison.stills if still.movie in names])
     return render_template(
         "compare.html.j2",
-        title=names[0] if len(names) == 1 else plural(len(names), "movie"),
+        title=names[0] if len(names) == 1 else plural(len(names), "movie") if names else "no movie",
         movies=names if len(names) > 1 else [],
         metrics=[METRIC_TEXT[metric] for metric in comparison.metrics],
         encoders=figures.encoders,
@@ -59,17 +59,20 @@ def render_page(comparison: Comparison) -> str:
 
 
 def _tiles(answer: Answer) -> tuple[Tile, ...]:
+    needs = {"saves": "fewer bits than", "level": "as many bits as", "costs": "more bits than"}
     tiles = []
     for best in answer.best:
-        value, movies = best.rate.value, best.rate.movies
-        among = f", the best of {best.rivals}" if best.rivals > 1 else ""
-        of = f" of {best.rate.total}" if movies < best.rate.total else ""
-        mean = f"; mean of {movies}{of} movies" if best.rate.total > 1 else ""
-        detail = f"{best.way.scaling}{among}, needs {'fewer' if value < 0 else 'more'} bits than the full size{mean}"
+        movies, total = best.rate.movies, best.rate.total
+        among = f", the best of {best.rivals}," if best.rivals > 1 else ""
+        detail = f"{best.way.scaling}{among} needs {needs[best.verdict]} the full size"
+        if total > 1:
+            detail += f"; mean of {movies}{f' of {total}' if movies < total else ''} movies"
         if best.overlap < _LITTLE_OVERLAP:
             detail += f"; only {100 * best.overlap:.0f} % of the range of quality is common to both curves"
         label = f"BD-rate by {METRIC_TEXT[best.metric].label}"
-        tiles.append(Tile(label, _signed(value), "%", detail, "saves" if value < 0 else "costs"))
+        tiles.append(
+            Tile(label, _signed(best.rate.value), "%", detail, "" if best.verdict == "level" else best.verdict)
+        )
     return tuple(tiles)
 
 

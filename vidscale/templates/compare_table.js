@@ -1,9 +1,8 @@
 const table = document.getElementById("table");
 
-// The way that a way is compared with: the chosen one, or the full size of its own encoder.
+// The way that a way is compared with: the chosen one, or the first of its own encoder, which is the full size where there is one.
 function anchorOf(w) {
-  if (chosen.anchor !== null) return chosen.anchor;
-  return data.ways.findIndex(way => way.full && way.encoder === data.ways[w].encoder);
+  return chosen.anchor ?? data.ways.findIndex(way => way.encoder === data.ways[w].encoder);
 }
 
 // Why there is no figure, once for each reason; returns its number.
@@ -36,11 +35,11 @@ function figureCell(entry, metric, where, reasons) {
 // Seconds for a second of video, and the ratio to the anchor's on the same movies.
 function timeCell(key, movies, w, anchor) {
   const cell = element("td", "", { class: "number" });
-  const both = movies.filter(m => data.curves[m][w] && (data.curves[m][anchor] || anchor < 0));
+  const both = movies.filter(m => data.curves[m][w] && data.curves[m][anchor]);
   const mean = way => both.reduce((sum, m) => sum + data.curves[m][way][key], 0) / both.reduce((sum, m) => sum + data.curves[m][way].video_s, 0);
   if (!both.length || !Number.isFinite(mean(w))) return cell;
   cell.append(element("span", `${mean(w).toPrecision(3)} s`));
-  if (anchor >= 0 && anchor !== w && mean(anchor) > 0) cell.append(element("small", `${(mean(w) / mean(anchor)).toPrecision(2)} ×`));
+  if (anchor !== w && mean(anchor) > 0) cell.append(element("small", `${(mean(w) / mean(anchor)).toPrecision(2)} ×`));
   return cell;
 }
 
@@ -59,10 +58,9 @@ function wayRows(w, reasons) {
   const way = data.ways[w], anchor = anchorOf(w), all = data.movies.map((_, m) => m).filter(m => data.curves[m][w]);
   const title = data.ways.filter(other => other.name === way.name).length > 1 && chosen.anchor !== null ? wayText(way) : way.name;
   if (anchor === w) return [tableRow(w, all, `compared with: ${title}`, "anchor", null, reasons)];
-  const entries = (from, m) => anchor < 0 ? null : m === null ? from[anchor][w] : from[m][anchor][w];
   const single = data.movies.length === 1;
-  const rows = [tableRow(w, all, title, "mean", single ? entries(data.figures, 0) : entries(data.means, null), reasons)];
-  if (chosen.each && !single) for (const m of all) rows.push(tableRow(w, [m], data.movies[m], "movie", entries(data.figures, m), reasons));
+  const rows = [tableRow(w, all, title, "mean", (single ? data.figures[0] : data.means)[anchor][w], reasons)];
+  if (chosen.each && !single) for (const m of all) rows.push(tableRow(w, [m], data.movies[m], "movie", data.figures[m][anchor][w], reasons));
   return rows;
 }
 
@@ -83,7 +81,7 @@ function drawTable() {
 
 if (table) {
   const anchors = document.querySelector('select[name="anchor"]');
-  if (data.ways.some(way => way.full)) anchors.append(element("option", "the full size, same encoder", { value: "" }));
+  anchors.append(element("option", data.ways.some(way => way.full) ? "the full size, same encoder" : "the first way, same encoder", { value: "" }));
   data.ways.forEach((way, w) => anchors.append(element("option", wayText(way), { value: String(w) })));
   anchors.addEventListener("change", () => choose({ anchor: anchors.value === "" ? null : Number(anchors.value) }));
   const each = document.querySelector('input[name="each"]');
