@@ -92,7 +92,8 @@ def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator)
     """The photograph enlarged to fill the scene, with texture, as Y and half-size U and V in codes, not yet rounded."""
     width, height = width + width % 2, height + height % 2
     enlarge = max(width / photo.width, height / photo.height)
-    left, top = (photo.width - width / enlarge) / 2, (photo.height - height / enlarge) / 2
+    # Rounding must not take the box beyond the photograph.
+    left, top = max(0.0, (photo.width - width / enlarge) / 2), max(0.0, (photo.height - height / enlarge) / 2)
     box = (left, top, photo.width - left, photo.height - top)
     enlarged = photo.resize((width, height), Image.Resampling.LANCZOS, box=box)
     rgb = np.asarray(enlarged, np.float32) / np.float32(255)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from html.parser import HTMLParser
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from web import Page, assert_self_contained
 
 from vidscale.errors import VidscaleError
 from vidscale.frames import Color, Frame, PixelFormat
@@ -29,10 +29,11 @@ from vidscale.report import (
     WorstFrame,
 )
 from vidscale.report_files import read_json, write_csv, write_json, write_report
-from vidscale.report_html import render_html, timecode
+from vidscale.report_html import render_html
 from vidscale.report_pictures import PICTURE_WIDTH, WorstFrames, color_notes, pictures
 from vidscale.report_plots import BINS, figure
 from vidscale.report_totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
+from vidscale.web_page import timecode
 
 YUV420 = PixelFormat("420", 8)
 SOURCE = SourceFacts("film.mkv", 64, 48, YUV420, Color("tv", "bt709", "bt709", "bt709"), Fraction(2), 100_000, 90_000)
@@ -324,43 +325,15 @@ def test_figure_bins_keep_extremes():
     json.dumps(drawn, allow_nan=False)
 
 
-class _Page(HTMLParser):
-    """Tags and references of a page, and the text outside of scripts and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.references: list[str] = []
-        self.handlers: list[str] = []
-        self.visible: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
-
-    def handle_data(self, data: str) -> None:
-        if self.tags[-1:] not in (["script"], ["style"]):
-            self.visible.append(data)
-
-
 def test_html_is_self_contained(full_report):
     text = render_html(full_report)
-    page = _Page(text)
-    assert page.references
-    assert all(reference.startswith("data:image/") for reference in page.references)
-    assert "link" not in page.tags
-    assert "default-src 'none'" in text
-    style = text[text.index("<style>") : text.index("</style>")]
-    assert "url(" not in style
-    assert "@import" not in style
+    assert Page(text).references
+    assert_self_contained(text)
 
 
 def test_html_escapes_names(full_report):
     text = render_html(full_report)
-    page = _Page(text)
+    page = Page(text)
     assert page.tags.count("script") == 3
     assert page.tags.count("img") == 4
     assert not page.handlers
@@ -372,7 +345,7 @@ def test_html_escapes_names(full_report):
 
 
 def test_html_shows_unpaired_frames(full_report):
-    text = "".join(_Page(render_html(full_report)).visible)
+    text = "".join(Page(render_html(full_report)).visible)
     assert "2 frames only in the source: 0:00.333, 0:05.000." in text
     assert "1 frame only in the restored video: 1:01.000." in text
     many = report(unpaired=Unpaired(tuple(Fraction(i) for i in range(100))))

@@ -1,45 +1,21 @@
 """The report as one page that needs no network: numbers, plots over time, the worst frames as pictures.
 
-The page is the template report.html.j2; here is what goes into it. Plots are plotly figures in plain JSON whose traces
-name their colour (``meta.color``); the page resolves the name, so that light, dark and print each have their own.
+The page is templates/report.html.j2; here is what goes into it. Plots are plotly figures in plain JSON: traces name
+their colour (``meta.color``); the page resolves the name, so that light, dark and print each have their own.
 """
 
-import base64
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from importlib.resources import files
 from typing import Any
-
-import numpy as np
 
 from vidscale.report import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
 from vidscale.report_pictures import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.report_plots import BINS, MAX_POINTS, figure
 from vidscale.report_totals import columns, format_bytes, plural, psnr, remarks, totals
+from vidscale.web_page import Table, Tile, render_template, shown, timecode
 
 UNPAIRED_SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One number at the head of the page."""
-
-    label: str
-    value: str
-    unit: str = ""
-    detail: str = ""
-    warning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table as text; the first column names the row."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +29,11 @@ class Triple:
 
 def render_html(report: Report) -> str:
     """The page as text. Every value of the report is escaped; scripts, styles and pictures are inside."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     table = columns(report)
     sums = totals(report, table)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["bound"] = _bound
-    template = environment.from_string(files("vidscale").joinpath("report.html.j2").read_text(encoding="utf-8"))
     notes = remarks(report, sums) + (color_notes(report.source) if report.worst else [])
-    return template.render(
+    return render_template(
+        "report.html.j2",
         source=report.source,
         distorted=report.distorted,
         verdict=_verdict(report, sums),
@@ -85,17 +55,7 @@ def render_html(report: Report) -> str:
         settings=_settings_table(report.settings),
         commands=report.commands,
         versions=Table(("Program or library", "Version"), tuple(report.versions.items())),
-        plotly=Markup(get_plotlyjs()),
     )
-
-
-def timecode(seconds: Fraction) -> str:
-    """Presentation time for people, such as ``0:04.170`` or ``1:02:03.000``."""
-    sign, thousandths = "-" if seconds < 0 else "", round(abs(seconds) * 1000)
-    minutes, thousandths = divmod(thousandths, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{sign}{head}:{thousandths // 1000:02}.{thousandths % 1000:03}"
 
 
 def _verdict(report: Report, sums: Totals) -> str:
@@ -104,9 +64,9 @@ def _verdict(report: Report, sums: Totals) -> str:
     shape = f"coded at {coded.coded_width}×{coded.coded_height}"
     if (coded.coded_width, coded.coded_height) != (source.width, source.height):
         shape += f" and shown at {source.width}×{source.height}"
-    text = f"{size}{shape}: PSNR-Y {_value(sums.psnr_y.of_mean_mse, 2)} dB, SSIM-Y {_value(sums.ssim_y.mean, 4)}"
+    text = f"{size}{shape}: PSNR-Y {shown(sums.psnr_y.of_mean_mse, 2)} dB, SSIM-Y {shown(sums.ssim_y.mean, 4)}"
     if sums.vmaf:
-        text += f", VMAF {_value(sums.vmaf.mean, 2)}"
+        text += f", VMAF {shown(sums.vmaf.mean, 2)}"
     if not sums.frames:
         return "No frame of the one has a partner in the other: nothing was compared."
     return f"{text[0].upper()}{text[1:]} over {plural(sums.frames, 'frame')}."
@@ -114,17 +74,17 @@ def _verdict(report: Report, sums: Totals) -> str:
 
 def _tiles(report: Report, sums: Totals) -> list[Tile]:
     luma, ssim, unpaired = sums.psnr_y, sums.ssim_y, report.unpaired
-    mean = _value(luma.mean_of_frames_finite, 2)
+    mean = shown(luma.mean_of_frames_finite, 2)
     if luma.perfect_frames:
         mean = (
             f"{mean} without {luma.perfect_frames} perfect" if luma.perfect_frames < sums.frames else "∞, all perfect"
         )
-    tiles = [Tile("PSNR-Y", _value(luma.of_mean_mse, 2), "dB", f"of the mean MSE; mean of frames {mean}")]
-    tiles.append(Tile("SSIM-Y", _value(ssim.mean, 4), "", f"mean of frames; 1st percentile {_value(ssim.p1, 4)}"))
+    tiles = [Tile("PSNR-Y", shown(luma.of_mean_mse, 2), "dB", f"of the mean MSE; mean of frames {mean}")]
+    tiles.append(Tile("SSIM-Y", shown(ssim.mean, 4), "", f"mean of frames; 1st percentile {shown(ssim.p1, 4)}"))
     for label, metric in (("VMAF", sums.vmaf), ("VMAF NEG", sums.vmaf_neg), ("XPSNR-Y", sums.xpsnr_y)):
         if metric:
             tiles.append(
-                Tile(label, _value(metric.mean, 2), "", f"mean of frames; 1st percentile {_value(metric.p1, 2)}")
+                Tile(label, shown(metric.mean, 2), "", f"mean of frames; 1st percentile {shown(metric.p1, 2)}")
             )
     if sums.bitrate_kbps is not None:
         bpp = "" if sums.bpp is None else f"{sums.bpp:.4f} bit per source pixel"
@@ -137,11 +97,11 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
     if luma.perfect_frames < sums.frames:
         worst = max(report.rows, key=lambda row: row.mse[0])
         tiles.append(
-            Tile("Worst frame", _value(luma.minimum, 2), "dB", f"frame {worst.index} at {timecode(worst.pts_s)}")
+            Tile("Worst frame", shown(luma.minimum, 2), "dB", f"frame {worst.index} at {timecode(worst.pts_s)}")
         )
     missing = len(unpaired.ref_only) + len(unpaired.dist_only)
     pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
-    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, bool(missing)))
+    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else ""))
     return tiles
 
 
@@ -181,12 +141,12 @@ def _quality_table(report: Report, sums: Totals) -> Table:
 
 def _psnr_cells(sums: PsnrTotals) -> tuple[str, ...]:
     values = (sums.mean_of_frames, sums.of_mean_mse, sums.minimum, sums.p1, sums.p5)
-    finite = _value(sums.mean_of_frames_finite, 3) if sums.perfect_frames else "–"
-    return (*(_value(value, 3) for value in values), str(sums.perfect_frames), finite)
+    finite = shown(sums.mean_of_frames_finite, 3) if sums.perfect_frames else "–"
+    return (*(shown(value, 3) for value in values), str(sums.perfect_frames), finite)
 
 
 def _metric_cells(metric: MetricTotals, digits: int) -> tuple[str, ...]:
-    mean, low, p1, p5 = (_value(value, digits) for value in (metric.mean, metric.minimum, metric.p1, metric.p5))
+    mean, low, p1, p5 = (shown(value, digits) for value in (metric.mean, metric.minimum, metric.p1, metric.p5))
     return (mean, "–", low, p1, p5, "–", "–")
 
 
@@ -218,10 +178,10 @@ def _unpaired(report: Report) -> list[tuple[str, str]]:
     found = []
     for side, times in (("the source", report.unpaired.ref_only), ("the restored video", report.unpaired.dist_only)):
         if times:
-            shown = ", ".join(timecode(time) for time in times[:UNPAIRED_SHOWN])
+            some = ", ".join(timecode(time) for time in times[:UNPAIRED_SHOWN])
             rest = len(times) - UNPAIRED_SHOWN
             more = f" and {rest} more, all of them in report.json" if rest > 0 else ""
-            found.append((f"{plural(len(times), 'frame')} only in {side}", f"{shown}{more}"))
+            found.append((f"{plural(len(times), 'frame')} only in {side}", f"{some}{more}"))
     return found
 
 
@@ -233,7 +193,7 @@ def _stage_table(report: Report) -> Table:
             stage.implementation,
             f"{stage.frames:,}",
             f"{stage.seconds:,.2f}",
-            _value(stage.fps, 1),
+            shown(stage.fps, 1),
         )
         for stage in report.stages
     )
@@ -253,31 +213,15 @@ def _settings_table(settings: Mapping[str, Any], prefix: str = "") -> Table:
 
 def _triple(frame: WorstFrame, report: Report) -> Triple:
     score = frame.score
-    facts = [f"SSIM-Y {_value(score.ssim[0], 4)}", f"{score.pict_type} frame" if score.pict_type else ""]
+    facts = [f"SSIM-Y {shown(score.ssim[0], 4)}", f"{score.pict_type} frame" if score.pict_type else ""]
     facts.append("" if score.bytes is None else format_bytes(score.bytes))
     decibel = float(psnr(score.mse[0], report.source.format.peak))
     images = tuple(
-        (
-            label,
-            f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}",
-            picture.width,
-            picture.height,
-        )
+        (label, picture.data_uri, picture.width, picture.height)
         for label, picture in zip(("Source", "Restored", "Error"), pictures(frame, report.source), strict=True)
     )
-    title = f"Frame {score.index} at {timecode(score.pts_s)}: PSNR-Y {_value(decibel, 2)} dB"
+    title = f"Frame {score.index} at {timecode(score.pts_s)}: PSNR-Y {shown(decibel, 2)} dB"
     return Triple(title, ", ".join(fact for fact in facts if fact), images)
-
-
-def _value(value: float, digits: int) -> str:
-    if np.isnan(value):
-        return "–"
-    return "∞" if np.isinf(value) else f"{value:.{digits}f}"
-
-
-def _bound(text: str) -> str:
-    """The text with no line break between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=(?:dB|%|k?bit|[kMGT]?B)\b|%)", "\N{NO-BREAK SPACE}", text)
 
 
 def _percent(ratio: float) -> str:

@@ -5,7 +5,6 @@ at which the page shows them.
 """
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from vidscale.frames import Frame, PixelFormat, Plane
 from vidscale.report import FrameScore, SourceFacts, WorstFrame
+from vidscale.web_pictures import Picture, encoded_picture
 
 if TYPE_CHECKING:
     import av
@@ -91,22 +91,6 @@ class WorstFrames:
             if len(chosen) < self._keep and all(_distance(candidate, other) >= APART_S for other in chosen):
                 chosen.append(candidate)
         return tuple(chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An encoded picture.
-
-    Attributes:
-        data: the file's bytes.
-        media_type: "image/webp" or "image/png".
-        width, height: pixels.
-    """
-
-    data: bytes
-    media_type: str
-    width: int
-    height: int
 
 
 def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, Picture]:
@@ -214,28 +198,20 @@ def _rgb_frame(pixels: npt.NDArray[np.uint8]) -> "av.VideoFrame":
 
 
 def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
-    """The frame as RGB, reduced to `PICTURE_WIDTH`, in WebP, or in PNG where PyAV was built without libwebp."""
-    import av
+    """The frame as RGB, reduced to `PICTURE_WIDTH`."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
-    webp = "libwebp" in av.codecs_available
     matrix, color_range = _shown_colors(source)
     width = min(frame.width, PICTURE_WIDTH)
     rgb = VideoReformatter().reformat(
         frame,
         width=width,
         height=max(1, round(frame.height * width / frame.width)),
-        format="bgra" if webp else "rgb24",
+        format="bgra",
         src_colorspace=_SWS_MATRIX[matrix],
         dst_colorspace=_SWS_MATRIX[matrix],
         src_color_range=_SWS_RANGE[color_range if frame.format.name != "rgb24" else "pc"],
         dst_color_range=_SWS_RANGE["pc"],
         interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    encoder = av.CodecContext.create("libwebp" if webp else "png", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = rgb.width, rgb.height, rgb.format.name
-    encoder.time_base = Fraction(1, 25)
-    if webp:
-        encoder.options = {"quality": str(WEBP_QUALITY)}
-    data = b"".join(bytes(packet) for packet in [*encoder.encode(rgb), *encoder.encode(None)])
-    return Picture(data, "image/webp" if webp else "image/png", rgb.width, rgb.height)
+    return encoded_picture(rgb, WEBP_QUALITY)

@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import math
-from importlib.resources import files
 from math import ceil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from vidscale.images.bench import Comparison, Crop, Scored, side_multiple
 from vidscale.images.summary import Mean
 from vidscale.report_totals import plural
 from vidscale.versions import versions
+from vidscale.web_page import render_template, shown
 from vidscale.workspace import check_folder, check_target, partial_files
 
 MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
@@ -85,19 +85,18 @@ def csv_text(comparison: Comparison) -> str:
 
 def page(comparison: Comparison) -> str:
     """The page as text: the means, crops side by side, all scores. Every value is escaped; pictures are inside."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"mean": mean_text, "number": number_text, "uri": _data_uri}
-    template = environment.from_string(files("vidscale.images").joinpath("bench.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return render_template(
+        "bench.html.j2",
+        mean=mean_text,
+        shown=shown,
+        uri=_data_uri,
         title=title(comparison),
         protocol=protocol(comparison),
         rows=comparison.rows,
         best=_best(comparison),
         methods=comparison.methods,
         pictures=comparison.pictures,
-        shown=[(picture, _captions(picture)) for picture in comparison.pictures[:_SHOWN] if picture.crops],
+        cropped=[(picture, _captions(picture)) for picture in comparison.pictures[:_SHOWN] if picture.crops],
         hidden=max(len(comparison.pictures) - _SHOWN, 0),
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         failures=[(str(failure.source), failure.error) for failure in comparison.failures],
@@ -121,14 +120,7 @@ def protocol(comparison: Comparison) -> str:
 def mean_text(mean: Mean, digits: int) -> str:
     """The mean with what is not in it."""
     perfect = f" ({mean.perfect} perfect)" if mean.perfect and math.isfinite(mean.value) else ""
-    return f"{number_text(mean.value, digits)}{perfect}"
-
-
-def number_text(value: float, digits: int) -> str:
-    """The number for people."""
-    if math.isnan(value):
-        return "–"
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+    return f"{shown(mean.value, digits)}{perfect}"
 
 
 def _best(comparison: Comparison) -> tuple[float, float]:
@@ -140,7 +132,7 @@ def _best(comparison: Comparison) -> tuple[float, float]:
 
 def _captions(picture: Scored) -> list[tuple[Crop, str]]:
     """Crops with what to write below them."""
-    numbers = [f"{number_text(score.psnr_y, 2)} dB, {number_text(score.ssim_y, 4)}" for score in picture.scores]
+    numbers = [f"{shown(score.psnr_y, 2)} dB, {shown(score.ssim_y, 4)}" for score in picture.scores]
     return list(zip(picture.crops, ["", *numbers], strict=True))
 
 

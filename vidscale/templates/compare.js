@@ -1,0 +1,63 @@
+const data = JSON.parse(document.getElementById("comparison").textContent);
+const chosen = { metric: 0, encoder: 0, movie: 0, anchor: null, each: false };
+const redraws = [];
+
+const wayText = way => `${way.name}, ${data.encoders[way.encoder]}`;
+const names = {
+  metric: data.metrics.map(metric => metric.key), encoder: data.encoders, movie: data.movies, anchor: data.ways.map(wayText),
+};
+
+// What is chosen stands behind # of the address, by name, so that a view can be linked.
+function recall() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  for (const [key, list] of Object.entries(names)) {
+    const found = list.indexOf(said.get(key));
+    chosen[key] = found >= 0 ? found : key === "anchor" ? null : 0;
+  }
+  chosen.each = said.has("each");
+}
+
+function remember() {
+  const said = new URLSearchParams();
+  for (const [key, list] of Object.entries(names)) {
+    if (chosen[key] !== null && (chosen[key] > 0 || key === "anchor")) said.set(key, list[chosen[key]]);
+  }
+  if (chosen.each) said.set("each", "");
+  history.replaceState(null, "", "#" + said);
+}
+
+function choose(changes) {
+  Object.assign(chosen, changes);
+  remember();
+  show();
+}
+
+function show() {
+  for (const name of ["metric", "encoder"]) {
+    const radio = document.querySelector(`input[name="${name}"][value="${chosen[name]}"]`);
+    if (radio) radio.checked = true;
+  }
+  const movie = document.querySelector('select[name="movie"]');
+  if (movie) movie.value = chosen.movie;
+  for (const redraw of redraws) redraw();
+}
+
+for (const name of ["metric", "encoder", "movie"]) {
+  for (const control of document.querySelectorAll(`[name="${name}"]`)) {
+    control.addEventListener("change", () => choose({ [name]: Number(control.value) }));
+  }
+}
+addEventListener("hashchange", () => { recall(); show(); });
+
+function element(tag, text = "", attributes = {}) {
+  const made = document.createElement(tag);
+  if (text) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+const rateText = kbps => kbps < 999.5 ? `${Number(kbps.toPrecision(3))} kb/s` : `${Number((kbps / 1000).toPrecision(3))} Mb/s`;
+function signed(value, digits) {
+  const size = Math.abs(value).toFixed(digits);
+  return (Number(size) === 0 ? "" : value < 0 ? "−" : "+") + size;
+}
