@@ -1,0 +1,149 @@
+"""What decides a measured number, as one hash: the coded pictures of the source, the way, and every program at work."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import av
+
+from vidscale.compare.points import Way
+from vidscale.compare.ways import pair_of
+from vidscale.config import TimeRange
+from vidscale.decode import open_before
+from vidscale.devices import Device
+from vidscale.probe import Source
+
+# What turns pictures into other pictures or into numbers; with weights, models and all operations besides.
+_OPERATIONS = (
+    "downscale.py",
+    "upscale.py",
+    "encode.py",
+    "measure.py",
+    "perceptual.py",
+    "compare/coding.py",
+    "compare/restoring.py",
+    "compare/measuring.py",
+    "triton_kernels/metrics*.py",
+    "triton_kernels/polyphase*.py",
+)
+_WEIGHTED = ("models/*.py", "triton_kernels/*.py")
+_PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what a coded part of a movie is, and what its scores are.
+
+    Attributes:
+        digest: of all of it, in hexadecimal digits.
+        facts: the same for people.
+    """
+
+    digest: str
+    facts: Mapping[str, Any]
+
+
+def recipe(
+    source: Source,
+    part: TimeRange | None,
+    content: str,
+    way: Way,
+    crf: float,
+    *,
+    programs: Mapping[str, str],
+    device: Device,
+    interlaced: str,
+) -> Recipe:
+    """The recipe of one part of a movie coded in one way.
+
+    Args:
+        source, part: the movie, and which part of it.
+        content: of `content_digest`.
+        way, crf: how it is coded.
+        programs: versions of what codes, decodes and measures.
+        device, interlaced: as of the settings.
+    """
+    weights, devices = _pair_facts(way.down, way.up, way.scale, device)
+    facts = {
+        "content": content,
+        "video": repr(source.video),
+        "range": None if part is None else [str(part.start), str(part.end)],
+        "interlaced": interlaced,
+        "way": [way.down, way.up, str(way.scale), way.codec, way.preset],
+        "weights": weights,
+        "devices": devices,
+        "crf": f"{crf:g}",
+        "operations": operations_digest(_OPERATIONS + (_WEIGHTED if any(weights) else ())),
+        "programs": {name: programs[name] for name in _PROGRAMS if name in programs},
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return Recipe(hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), facts)
+
+
+@cache
+def _pair_facts(down: str, up: str, scale: Fraction, device: Device) -> tuple[list[str], list[str]]:
+    """Hashes of the weights of both pairs, "" for none, and where they run."""
+    pairs = [pair_of(family, scale, device) for family in (down, up)]
+    return [pair.sha256 if pair else "" for pair in pairs], [pair.device if pair else "" for pair in pairs]
+
+
+def content_digest(source: Source, part: TimeRange | None) -> str:
+    """Hash of every packet that the pictures of a part are decoded from, with its time.
+
+    Reading packets takes no longer than reading the bytes, and of a long movie only those around the part are read.
+    It is the same whatever the file is called and whatever lies beside the video in it.
+    """
+    start = None if part is None else source.start_s + part.start
+    end = None if part is None or part.end is None else source.start_s + part.end
+    digest = hashlib.blake2b(digest_size=16)
+    with open_before(source, start) as container:
+        stream: Any = container.streams[source.stream_index]
+        digest.update(stream.codec_context.extradata or b"")
+        try:
+            for packet in _until(container.demux(stream), end, source.video.time_base):
+                digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())
+                digest.update(memoryview(packet))
+        except av.FFmpegError as error:  # damage is a part of the content
+            digest.update(type(error).__name__.encode())
+    return digest.hexdigest()
+
+
+def _until(packets: Iterator[Any], end: Fraction | None, time_base: Fraction) -> Iterator[Any]:
+    """Packets up to the first that no picture before ``end`` needs: decoding order is that of dts, and dts <= pts."""
+    for packet in packets:
+        if end is not None and packet.dts is not None and packet.dts * time_base >= end:
+            return
+        if packet.size:
+            yield packet
+
+
+@cache
+def operations_digest(patterns: tuple[str, ...]) -> str:
+    """Hash of what the code of some modules does: comments, docstrings and layout do not count.
+
+    A number that stays valid when an operation changes its results would have to be raised by hand; this cannot be
+    forgotten.
+
+    Args:
+        patterns: of paths inside the package.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    root = files("vidscale")
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):  # type: ignore[attr-defined]
+            digest.update(f"{path.name}:{_logic(path.read_text(encoding='utf-8'))}".encode())
+    return digest.hexdigest()
+
+
+def _logic(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
