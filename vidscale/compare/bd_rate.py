@@ -94,7 +94,7 @@ def bd_quality(anchor: Curve, test: Curve, metric: Metric, *, within: Within | N
     a, t = front_of(anchor, metric), front_of(test, metric)
     if shortage := a.shortage or t.shortage:
         return NoFigure(shortage)
-    low, high = max(a.log_rate[0], t.log_rate[0]), min(a.log_rate[-1], t.log_rate[-1])
+    low, high = float(max(a.log_rate[0], t.log_rate[0])), float(min(a.log_rate[-1], t.log_rate[-1]))
     if within is not None:
         rates = _anchor_rates(anchor, within)
         if isinstance(rates, NoFigure):
@@ -104,7 +104,7 @@ def bd_quality(anchor: Curve, test: Curve, metric: Metric, *, within: Within | N
         return NoFigure(f"no common bitrate: {a.rate_text()}, {t.rate_text()}")
     area = float(difference(t.quality_at(), a.quality_at(), low, high).integrate(low, high))
     overlap = _overlap(a.log_rate, t.log_rate)
-    return Delta(area / (high - low), float(10**low), float(10**high), overlap, (*a.notes, *t.notes))
+    return Delta(area / (high - low), 10**low, 10**high, overlap, (*a.notes, *t.notes))
 
 
 def mean_delta(figures: Sequence[Delta | NoFigure]) -> MeanDelta | NoFigure:

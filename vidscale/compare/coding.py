@@ -54,18 +54,21 @@ def code_part(
     Raises:
         VidscaleError: it cannot be coded; ``target`` is not there then.
     """
-    started = time.perf_counter()
     wanted = _encode_settings(part, way, crf, settings)
     if way.down in FFMPEG_FLAGS:
         geometry = geometry_of(source, way)
+        started = time.perf_counter()
         _code_by_ffmpeg(source, geometry, FFMPEG_FLAGS[way.down], target, wanted, ffmpeg, progress)
+        seconds = time.perf_counter() - started
         command = _ffmpeg_text(source, geometry, FFMPEG_FLAGS[way.down], target, wanted, ffmpeg)
     else:
         plan = plan_encode(source.path, target, wanted)
         alone = replace(plan.output, kept=(plan.source.stream,), lost=())  # sound would only take time and space
+        started = time.perf_counter()
         encode(replace(plan, output=alone), progress)
+        seconds = time.perf_counter() - started
         command = _vidscale_text(source, target, wanted)
-    return Coded(time.perf_counter() - started, command)
+    return Coded(seconds, command)
 
 
 def geometry_of(source: Source, way: Way) -> Geometry:
@@ -108,7 +111,6 @@ def _code_by_ffmpeg(
     """
     video = source.video
     ENCODERS[settings.codec].check(video.format, geometry.coded_height, geometry.coded_width)
-    scaling = f"scale=w={geometry.coded_width}:h={geometry.coded_height}:flags={flags}"
     frames = decode_frames(
         source, log=ReadLog(), clock=Clock("decode"), time_range=settings.range, interlaced=settings.interlaced
     )
@@ -116,8 +118,12 @@ def _code_by_ffmpeg(
         partial_files(target, source=source.path, overwrite=True) as workspace,
         Prefetch(frames, queue_depth(video.format.frame_bytes(video.height, video.width))) as decoded,
     ):
-        command = encode_command(ffmpeg, settings, video, workspace.result, filters=scaling)
+        command = encode_command(ffmpeg, settings, video, workspace.result, filters=_scaling(geometry, flags))
         encode_frames(counted(decoded, progress), video, command=command, path=workspace.result, clock=Clock("encode"))
+
+
+def _scaling(geometry: Geometry, flags: str) -> str:
+    return f"scale=w={geometry.coded_width}:h={geometry.coded_height}:flags={flags}"
 
 
 def _ffmpeg_text(
@@ -129,8 +135,7 @@ def _ffmpeg_text(
         if settings.range.end is not None:
             before["t"] = _seconds_text(settings.range.end - settings.range.start)
     stream = ffmpeg_python.input(str(source.path), **before)
-    stream = stream.filter("scale", geometry.coded_width, geometry.coded_height, flags=flags)
-    options = {"c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
+    options = {"vf": _scaling(geometry, flags), "c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
     return shlex.join(stream.output(target.name, preset=settings.resolved_preset, **options).compile(cmd="ffmpeg"))
 
 

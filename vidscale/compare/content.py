@@ -1,8 +1,9 @@
 """What decides a measured number, as one hash: the coded pictures of the source, the way, and every program at work."""
 
-import ast
 import hashlib
+import io
 import json
+import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,7 +98,7 @@ def content_digest(source: Source, part: TimeRange | None) -> str:
     """Hash of every packet that the pictures of a part are decoded from, with its time.
 
     Reading packets takes no longer than reading the bytes, and of a long movie only those around the part are read.
-    It is the same whatever the file is called and whatever lies beside the video in it.
+    It is the same whatever the file is called, whenever it was written, and whatever lies beside the video in it.
     """
     start = None if part is None else source.start_s + part.start
     end = None if part is None or part.end is None else source.start_s + part.end
@@ -142,8 +143,18 @@ def operations_digest(patterns: tuple[str, ...]) -> str:
 
 
 def _logic(text: str) -> str:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
+    """The tokens of a module without comments and docstrings. (Not by ``ast``, which fails in threads before 3.13.)"""
+    kept: list[str] = []
+    line: list[tokenize.TokenInfo] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in (tokenize.COMMENT, tokenize.NL):
+            continue
+        if token.type in (tokenize.INDENT, tokenize.DEDENT):
+            kept.append(tokenize.tok_name[token.type])
+        elif token.type != tokenize.NEWLINE:
+            line.append(token)
+        else:
+            if any(part.type != tokenize.STRING for part in line):
+                kept.append(" ".join(part.string for part in line))
+            line.clear()
+    return "\n".join(kept)

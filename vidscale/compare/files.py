@@ -72,8 +72,14 @@ def read_comparison(path: Path) -> Comparison:
     if document.schema_version != SCHEMA_VERSION:
         raise ConfigError(f"{file} has version {document.schema_version}; this vidscale reads {SCHEMA_VERSION}")
     comparison = document.comparison
-    stills = tuple(replace(still, path=file.parent / still.path) for still in comparison.stills)
-    return replace(comparison, stills=stills)
+    return replace(
+        comparison,
+        movies=tuple(comparison.movies),
+        curves=tuple(replace(curve, points=tuple(curve.points)) for curve in comparison.curves),
+        metrics=tuple(comparison.metrics),
+        failures=tuple(comparison.failures),
+        stills=tuple(replace(still, path=file.parent / still.path) for still in comparison.stills),
+    )
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
