@@ -16,7 +16,7 @@ import pytest
 from robustness import FFMPEG, Run, content, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
-COMMANDS = ["encode", "decode", "play", "measure", "stage down", "stage up", "run", "doctor"]
+COMMANDS = ["encode", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
 COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
 MANUAL = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")

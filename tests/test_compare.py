@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import av
 import pytest
 from material import FFMPEG, ffmpeg
 from robustness import finish, processes_naming, run_here, start, wait_for
+from test_cli import documented
 
 from vidscale import api
+from vidscale.compare.bd_rate import Delta, bd_rate
 from vidscale.compare.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
 
@@ -317,6 +320,24 @@ def test_text_names_figures_and_their_lack(tmp_path: Path, clip: Path) -> None:
     assert "index.html" in run.stderr
     quiet = run_here("compare", clip, "-o", tmp_path / "out", *WORDS, "--pairs", "lanczos,area", "--quiet")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_records_are_as_documented(tmp_path: Path, clip: Path) -> None:
+    words = [*WORDS[:4], "--pairs", "lanczos", "--scales", "1.25", "--rates", "20,50", "--json"]
+    other = Path(shutil.copy(clip, tmp_path / "copy.mp4"))
+    run = run_here("compare", clip, other, tmp_path / "none.mp4", "-o", tmp_path / "out", *words)
+    records = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [record["event"] for record in records] == ["bd", "bd", "bd", "failed", "compared"]
+    for record in records:
+        assert set(record) - {"event"} == documented(record["event"])
+    first, second, mean = records[:3]
+    assert (first["movie"], second["movie"], mean["movie"]) == ("clip.mp4", "copy.mp4", None)
+    assert mean["bd_rate"] == pytest.approx((first["bd_rate"] + second["bd_rate"]) / 2)
+    assert (mean["movies"], first["movies"]) == (2, None)
+    comparison = read_comparison(tmp_path / "out")
+    figure = bd_rate(comparison.curves[0], comparison.curves[1], "psnr_y")
+    assert isinstance(figure, Delta)
+    assert (first["bd_rate"], first["overlap"]) == (figure.value, figure.overlap)
 
 
 def test_csv_holds_every_point(tmp_path: Path, clip: Path) -> None:
