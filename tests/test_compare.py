@@ -45,7 +45,7 @@ def made(folder: Path) -> dict[str, int]:
 
 
 def videos(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("points/*.mp4")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("coded/*.mp4")}
 
 
 def packet_bytes(path: Path) -> int:
@@ -68,7 +68,7 @@ def psnr_y(source: Path, coded: Path, before: str = "null") -> float:
 
 def coded_file(folder: Path, point: Point) -> Path:
     words = shlex.split(point.commands[0])
-    return folder / "points" / next(word for word in words if word.endswith(".mp4") and word != words[2])
+    return folder / "coded" / next(word for word in words if word.endswith(".mp4") and word != words[2])
 
 
 # Numbers.
@@ -173,6 +173,17 @@ def test_another_pair_or_rate_computes_only_that(tmp_path: Path, clip: Path) -> 
     assert len(made(folder)) == 9
 
 
+def test_ways_that_differ_in_who_enlarges_are_coded_once(tmp_path: Path, clip: Path) -> None:
+    pairs = "lanczos,lanczos:area,lanczos:ffmpeg-bicubic,area"
+    comparison = api.compare(clip, output=tmp_path / "out", **QUICK | {"pairs": pairs, "rates": "30"})
+    assert len(made(tmp_path / "out")) == 5
+    assert len(videos(tmp_path / "out")) == 3
+    full, one, two, three, other = (curve.points[0] for curve in comparison.curves)
+    assert one.video_bytes == two.video_bytes == three.video_bytes != other.video_bytes
+    assert len({point.metrics["psnr_y"] for point in (full, one, three, other)}) == 4
+    assert two.metrics == one.metrics  # area enlarges by Lanczos
+
+
 def test_another_metric_measures_what_is_coded(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "out"
     api.compare(clip, output=folder, **QUICK)
@@ -216,11 +227,11 @@ def test_damaged_numbers_are_computed_again(tmp_path: Path, clip: Path, damage: 
 def test_damaged_video_is_coded_again_when_it_is_needed(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "out"
     first = api.compare(clip, output=folder, **QUICK)
-    whole = {path: path.read_bytes() for path in folder.glob("points/*.mp4")}
+    whole = {path: path.read_bytes() for path in folder.glob("coded/*.mp4")}
     for path in whole:
         path.write_bytes(path.read_bytes()[:300])
     second = api.compare(clip, output=folder, **QUICK | {"metrics": "psnr_y,ssim_y"})
-    assert {path: path.read_bytes() for path in whole} == whole
+    assert {path: path.read_bytes() for path in whole} == whole != {}
     for ours, theirs in zip(first.curves, second.curves, strict=True):
         pairs = zip(ours.points, theirs.points, strict=True)
         assert all(one.metrics["psnr_y"] == other.metrics["psnr_y"] for one, other in pairs)
@@ -267,7 +278,7 @@ def test_interrupted_run_ends_at_once_and_keeps_points(tmp_path: Path, film: Pat
     wait_for(lambda: not processes_naming(folder))
     kept = made(folder)
     assert kept
-    assert not list(folder.glob("points/.*"))
+    assert not list(folder.glob("*/.*"))
     run_here("compare", film, "-o", folder, *SLOW)
     assert kept.items() <= made(folder).items()
 

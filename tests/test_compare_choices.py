@@ -235,15 +235,19 @@ def test_recipe_is_of_everything_that_decides_the_numbers(
         digest(part=TimeRange(start=Fraction(1), end=Fraction(2))),
         digest(programs=programs | {"x264": "165"}),
         digest(interlaced="bwdif"),
-        digest(Way("lanczos", "area", Fraction(2), "x264", "medium")),
+        digest(enlarged := Way("lanczos", "area", Fraction(2), "x264", "medium")),
         digest(Way("lanczos", "lanczos", Fraction(3), "x264", "medium")),
         digest(Way("lanczos", "lanczos", Fraction(2), "x264", "slow")),
     ]
     monkeypatch.setattr(content, "pair_of", lambda family, scale, device: FixedPair(family, scale, sha256="other"))
-    content._pair_facts.cache_clear()
+    content._scaler.cache_clear()
     others.append(digest())
-    content._pair_facts.cache_clear()
+    content._scaler.cache_clear()
     assert len({same, *others}) == 1 + len(others)
+    both = [recipe(source, None, "content", each, 20, programs=programs, device="cpu", interlaced="refuse")
+            for each in (way, enlarged)]  # fmt: skip
+    assert both[0].coded == both[1].coded
+    assert both[0].digest != both[1].digest
 
 
 def test_content_is_the_packets_of_the_part(long_movie: Path, tmp_path: Path) -> None:
@@ -279,7 +283,7 @@ def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_operation_is_there_to_be_counted() -> None:
     root = Path(content.__file__).parents[1]
-    assert all(list(root.glob(pattern)) for pattern in content._OPERATIONS + content._WEIGHTED)
+    assert all(list(root.glob(pattern)) for pattern in content._SCALING + content._WEIGHTED + content._MEASURING)
 
 
 # Others.

@@ -20,20 +20,17 @@ from vidscale.decode import open_before
 from vidscale.devices import Device
 from vidscale.probe import Source
 
-# What turns pictures into other pictures or into numbers; with weights, models and all operations besides.
-_OPERATIONS = (
+# What turns pictures into other pictures, and into numbers; of pairs with weights the models and all operations.
+_SCALING = (
     "downscale.py",
     "upscale.py",
     "encode.py",
-    "measure.py",
-    "perceptual.py",
     "compare/coding.py",
     "compare/restoring.py",
-    "compare/measuring.py",
-    "triton_kernels/metrics*.py",
     "triton_kernels/polyphase*.py",
 )
 _WEIGHTED = ("models/*.py", "triton_kernels/*.py")
+_MEASURING = ("measure.py", "perceptual.py", "compare/measuring.py", "triton_kernels/metrics*.py")
 _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 
 
@@ -42,10 +39,12 @@ class Recipe:
     """Everything that decides what a coded part of a movie is, and what its scores are.
 
     Attributes:
-        digest: of all of it, in hexadecimal digits.
+        coded: hash of what decides the coded video, in hexadecimal digits; ways that differ in who enlarges share it.
+        digest: hash of all of it.
         facts: the same for people.
     """
 
+    coded: str
     digest: str
     facts: Mapping[str, Any]
 
@@ -70,28 +69,29 @@ def recipe(
         programs: versions of what codes, decodes and measures.
         device, interlaced: as of the settings.
     """
-    weights, devices = _pair_facts(way.down, way.up, way.scale, device)
-    facts = {
+    coding = {
         "content": content,
         "video": repr(source.video),
         "range": None if part is None else [str(part.start), str(part.end)],
         "interlaced": interlaced,
-        "way": [way.down, way.up, str(way.scale), way.codec, way.preset],
-        "weights": weights,
-        "devices": devices,
-        "crf": f"{crf:g}",
-        "operations": operations_digest(_OPERATIONS + (_WEIGHTED if any(weights) else ())),
+        "down": _scaler(way.down, way.scale, device),
+        "encoder": [way.codec, way.preset, f"{crf:g}"],
         "programs": {name: programs[name] for name in _PROGRAMS if name in programs},
     }
-    text = json.dumps(facts, sort_keys=True)
-    return Recipe(hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), facts)
+    restoring = {"up": _scaler(way.up, way.scale, device), "measuring": operations_digest(_MEASURING)}
+    return Recipe(_digest(coding), _digest(coding | restoring), coding | restoring)
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @cache
-def _pair_facts(down: str, up: str, scale: Fraction, device: Device) -> tuple[list[str], list[str]]:
-    """Hashes of the weights of both pairs, "" for none, and where they run."""
-    pairs = [pair_of(family, scale, device) for family in (down, up)]
-    return [pair.sha256 if pair else "" for pair in pairs], [pair.device if pair else "" for pair in pairs]
+def _scaler(family: str, scale: Fraction, device: Device) -> tuple[str, ...]:
+    """Who scales, by which weights, where, and by which code."""
+    pair = pair_of(family, scale, device)
+    weights, place = (pair.sha256, pair.device) if pair else ("", "")
+    return family, str(scale), weights, place, operations_digest(_SCALING + (_WEIGHTED if weights else ()))
 
 
 def content_digest(source: Source, part: TimeRange | None) -> str:

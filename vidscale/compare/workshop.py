@@ -1,10 +1,11 @@
 """Where parts of movies are coded, restored and measured, unless they were before."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, log10
+from pathlib import Path
 
-from vidscale.compare.cache import Part, PartStore, file_digest
+from vidscale.compare.cache import Part, PartStore
 from vidscale.compare.coding import code_part
 from vidscale.compare.content import Recipe, recipe
 from vidscale.compare.measuring import measure_part, stored_name, video_bytes
@@ -73,30 +74,31 @@ class Workshop:
         if known is not None and not missing:
             return known
         with self.progress.job(str(take)) as frames:
-            if known is None or not self.store.has_coded(of_take, known):
-                return self._make(take, of_take, frames)
-            more = measure_part(
-                self._coded_part(take, of_take),
-                take.time_range,
-                missing,
-                interlaced=self.settings.interlaced,
-                progress=frames,
+            file = self.store.coded(of_take, lambda path: self._code(take, path, frames))
+            if known is not None and known.coded_digest != file.digest:
+                known, missing = None, list(wanted)
+            coded = self._coded_part(take, of_take)
+            found = measure_part(coded, take.time_range, missing, interlaced=self.settings.interlaced, progress=frames)
+            part = Part(
+                video_bytes=video_bytes(coded),
+                duration_s=found.duration_s,
+                frames=found.frames,
+                means={**(known.means if known else {}), **found.means},
+                encode_s=file.seconds,
+                decode_s=known.decode_s if known else found.decode_s,
+                commands=(file.command, coded.command()),
+                coded_digest=file.digest,
             )
-            part = replace(known, means={**known.means, **more.means})
             self.store.save(of_take, part)
             return part
 
     def coded(self, take: Take) -> CodedPart:
         """The coded video of a take, for pictures of it; made again where somebody deleted it."""
         of_take = self._recipe(take)
-        known = self.store.load(of_take)
-        if known is None or not self.store.has_coded(of_take, known):
-            with self.progress.job(str(take)) as frames:
-                self._make(take, of_take, frames)
+        self.store.coded(of_take, lambda path: self._code(take, path, Progress()))
         return self._coded_part(take, of_take)
 
-    def _make(self, take: Take, of_take: Recipe, frames: Progress) -> Part:
-        path = self.store.coded_path(of_take)
+    def _code(self, take: Take, path: Path, frames: Progress) -> tuple[float, str]:
         coded = code_part(
             take.movie.source,
             take.time_range,
@@ -107,26 +109,7 @@ class Workshop:
             ffmpeg=self.ffmpeg,
             progress=frames,
         )
-        coded_part = self._coded_part(take, of_take)
-        measured = measure_part(
-            coded_part,
-            take.time_range,
-            self.settings.measured,
-            interlaced=self.settings.interlaced,
-            progress=frames,
-        )
-        part = Part(
-            video_bytes=video_bytes(coded_part),
-            duration_s=measured.duration_s,
-            frames=measured.frames,
-            means=measured.means,
-            encode_s=coded.seconds,
-            decode_s=measured.decode_s,
-            commands=(coded.command, coded_part.command()),
-            coded_digest=file_digest(path),
-        )
-        self.store.save(of_take, part)
-        return part
+        return coded.seconds, coded.command
 
     def _recipe(self, take: Take) -> Recipe:
         return recipe(
