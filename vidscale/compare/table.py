@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
+from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure
 from vidscale.compare.crossings import crossing_sentence
+from vidscale.compare.figures import Figures
 from vidscale.compare.points import Comparison, Curve, Metric, Way
 
 
@@ -35,14 +36,13 @@ class Row:
 
 def rows_of(comparison: Comparison) -> list[Row]:
     """By encoder and metric: each movie, then the mean where there are several movies."""
-    curves = {(curve.movie, curve.way): curve for curve in comparison.curves}
-    ways = list(dict.fromkeys(curve.way for curve in comparison.curves))
+    figures = Figures(comparison)
     rows = []
-    for codec in dict.fromkeys(way.codec for way in ways):
-        pairs = _against([way for way in ways if way.codec == codec])
+    for encoder in figures.encoders:
+        pairs = _against(figures.ways_of(encoder))
         for metric in comparison.metrics:
             for anchor, test in pairs:
-                rows += _rows(comparison, curves, anchor, test, metric)
+                rows += _rows(comparison, figures, anchor, test, metric)
     return rows
 
 
@@ -53,24 +53,20 @@ def _against(ways: Sequence[Way]) -> list[tuple[Way, Way]]:
     return [(anchor, test) for anchor in full for test in scaled] + [(scaled[0], test) for test in scaled[1:]]
 
 
-def _rows(
-    comparison: Comparison, curves: dict[tuple[str, Way], Curve], anchor: Way, test: Way, metric: Metric
-) -> list[Row]:
+def _rows(comparison: Comparison, figures: Figures, anchor: Way, test: Way, metric: Metric) -> list[Row]:
     rows: list[Row] = []
     tests = []
-    rates, qualities = list[Delta | NoFigure](), list[Delta | NoFigure]()
     for movie in comparison.movies:
-        a, t = curves.get((movie.name, anchor)), curves.get((movie.name, test))
+        a, t = figures.curve(movie.name, anchor), figures.curve(movie.name, test)
         if a is None or t is None:
             continue
-        rates.append(bd_rate(a, t, metric, within=comparison.within))
-        qualities.append(bd_quality(a, t, metric, within=comparison.within))
+        found = figures.pairing(movie.name, anchor, test, metric)
         sentence = crossing_sentence(a, t, metric)
-        rows.append(Row(anchor, test, metric, movie.name, rates[-1], qualities[-1], *_seconds([t]), sentence))
+        rows.append(Row(anchor, test, metric, movie.name, found.rate, found.quality, *_seconds([t]), sentence))
         tests.append(t)
     if len(rows) > 1:
-        mean = mean_delta(rates), mean_delta(qualities)
-        rows.append(Row(anchor, test, metric, None, *mean, *_seconds(tests)))
+        mean = figures.mean(anchor, test, metric)
+        rows.append(Row(anchor, test, metric, None, mean.rate, mean.quality, *_seconds(tests)))
     return rows
 
 
