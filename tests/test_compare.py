@@ -111,18 +111,31 @@ def test_perceptual_metrics_are_those_of_ffmpeg_with_two_files(tmp_path: Path, c
 
 
 def test_commands_of_a_point_make_it_again(tmp_path: Path, clip: Path) -> None:
-    """Those of vidscale and those of ffmpeg."""
-    comparison = api.compare(clip, output=tmp_path / "out", **QUICK | {"pairs": "ffmpeg-lanczos", "rates": "30"})
-    (again := tmp_path / "again").mkdir()
-    for curve in comparison.curves:
+    """Those of vidscale, those of ffmpeg, and pipes of both."""
+    settings = QUICK | {"pairs": "ffmpeg-lanczos,area:bicubic", "rates": "30"}
+    comparison = api.compare(clip, output=tmp_path / "out", **settings)
+    (programs := tmp_path / "programs").mkdir()
+    (programs / "ffmpeg").symlink_to(FFMPEG)
+    (programs / "vidscale").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m vidscale "$@"\n')
+    (programs / "vidscale").chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    for at, curve in enumerate(comparison.curves):
+        (again := tmp_path / str(at)).mkdir()
         (point,) = curve.points
-        encode, decode = (shlex.split(command) for command in point.commands)
-        for words in (encode, decode):
-            program = [FFMPEG] if words[0] == "ffmpeg" else [sys.executable, "-m", "vidscale"]
-            subprocess.run([*program, *words[1:]], cwd=again, check=True, capture_output=True, timeout=60)
-        name = coded_file(tmp_path / "out", point).name
-        assert packet_bytes(again / name) == pytest.approx(point.video_bytes, rel=2e-3)
-        restored = again / ("restored.mkv" if decode[0] == "ffmpeg" else f"{Path(name).stem}.restored.mkv")
+        for command in point.commands:
+            subprocess.run(
+                command,
+                shell=True,
+                cwd=again,
+                check=True,
+                capture_output=True,
+                timeout=60,
+                env=os.environ | {"PATH": path},
+            )
+        assert packet_bytes(again / coded_file(tmp_path / "out", point).name) == pytest.approx(
+            point.video_bytes, rel=2e-3
+        )
+        (restored,) = again.glob("*restored.mkv")
         assert point.metrics["psnr_y"] == pytest.approx(psnr_y(clip, restored), abs=0.01)
 
 
@@ -182,6 +195,25 @@ def test_ways_that_differ_in_who_enlarges_are_coded_once(tmp_path: Path, clip: P
     assert one.video_bytes == two.video_bytes == three.video_bytes != other.video_bytes
     assert len({point.metrics["psnr_y"] for point in (full, one, three, other)}) == 4
     assert two.metrics == one.metrics  # area enlarges by Lanczos
+
+
+def test_pair_with_other_weights_is_another_pair(tmp_path: Path, make_clip: Clip) -> None:
+    from test_network_pair import write_pair
+
+    clip = make_clip("clip.mp4", size="64x48", frames=4)
+    folder, weights = tmp_path / "out", tmp_path / "trained" / "mine-x2"
+    settings = QUICK | {"pairs": f"lanczos,{weights},{weights}:ffmpeg-bicubic", "rates": "30"}
+    write_pair(weights, name="mine-x2")
+    first = api.compare(clip, output=folder, **settings)
+    assert [curve.way.scaling for curve in first.curves[2:]] == ["mine-x2", "mine-x2, up by ffmpeg-bicubic"]
+    assert (len(made(folder)), len(videos(folder))) == (4, 3)
+    assert api.compare(clip, output=folder, **settings) == first
+    shutil.rmtree(weights)
+    write_pair(weights, seed=1, name="mine-x2")
+    second = api.compare(clip, output=folder, **settings)
+    assert (len(made(folder)), len(videos(folder))) == (6, 4)
+    assert second.curves[:2] == first.curves[:2]
+    assert second.curves[2] != first.curves[2]
 
 
 def test_another_metric_measures_what_is_coded(tmp_path: Path, clip: Path) -> None:
@@ -366,7 +398,7 @@ def test_csv_holds_every_point(tmp_path: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--pairs", "nearest"], 1, "there is no pair 'nearest'"),
+        (["--pairs", "nearest"], 1, "there is no pair 'nearest"),
         (["--pairs", "lanczos-x2:area-x3"], 2, "names two scales"),
         (["--pairs", "a:b:c"], 2, "neither FAMILY nor FAMILY:FAMILY"),
         (["--scales", "1"], 1, "lanczos at scale 1 is the full size"),

@@ -69,22 +69,33 @@ class ComparisonView(ComparisonProgress):
             self._bar.update(task, description=running, completed=self._done, total=self._total, left=self._left())
         elif not self._console.quiet and time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
-            typer.echo(f"{self._done}/{self._total} done{self._left()}: {running}", err=True)
+            told = ", ".join(filter(None, [f"{self._done}/{self._total} done", self._left()]))
+            typer.echo(f"{told}: {running}", err=True)
 
     def _left(self) -> str:
         """What was made took so long; what was found finished took no time."""
         if not self._made:
             return ""
         seconds = (time.monotonic() - self._started) / self._made * (self._total - self._done)
-        return f", {seconds:.0f} s left" if seconds < 100 else f", {seconds / 60:.0f} min left"
+        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
 def _bar() -> "RichProgress":
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
 
-    columns = [SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")]
-    bar = RichProgress(*columns, TextColumn("{task.description}"), console=RichConsole(stderr=True), transient=True)
+    short = Column(no_wrap=True)
+    bar = RichProgress(
+        SpinnerColumn(),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=short),
+        TextColumn("{task.fields[left]}", table_column=short),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
+        console=RichConsole(stderr=True),
+        transient=True,
+        expand=True,
+    )
     bar.add_task("", total=None, left="")
     return bar

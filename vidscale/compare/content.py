@@ -86,7 +86,6 @@ def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-@cache
 def _scaler(family: str, scale: Fraction, device: Device) -> tuple[str, ...]:
     """Who scales, by which weights, where, and by which code."""
     pair = pair_of(family, scale, device)

@@ -13,13 +13,12 @@ import ffmpeg as ffmpeg_python
 
 from vidscale.compare.coding import geometry_of
 from vidscale.compare.points import Way
-from vidscale.compare.ways import FFMPEG_FLAGS, pair_of
+from vidscale.compare.ways import FFMPEG_FLAGS, is_folder, pair_of
 from vidscale.config import DecodeSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.devices import Device
 from vidscale.ffmpeg import Ffmpeg, FfmpegProcess, run_ffmpeg
 from vidscale.frames import Frame
-from vidscale.geometry import scale_text
 from vidscale.nut import read_nut
 from vidscale.probe import Source, probe
 from vidscale.restore import SmallFile, open_small, restored_frames
@@ -52,25 +51,28 @@ class CodedPart:
         return self.way.up in FFMPEG_FLAGS
 
     def small(self) -> SmallFile:
-        """The file with the pair that restores it."""
-        if self.way.down in FFMPEG_FLAGS:
-            up = pair_of(self.way.up, self.way.scale, self.device)
-            if up is None:
-                raise ValueError(f"ffmpeg restores {self.way}")
-            source = probe(self.path, ffmpeg=self.ffmpeg.path)
-            return SmallFile(source, None, up, geometry_of(self.original, self.way), self.crf)
-        small = open_small(self.path, ffmpeg=self.ffmpeg.path, settings=DecodeSettings(device=self.device))
-        other = None if self.way.up == self.way.down else pair_of(self.way.up, self.way.scale, self.device)
-        return small if other is None else replace(small, pair=other)
+        """The file with the pair that restores it: the one that it names itself, where the way has no other."""
+        if self.way.down == self.way.up and not is_folder(self.way.up):
+            return open_small(self.path, ffmpeg=self.ffmpeg.path, settings=DecodeSettings(device=self.device))
+        pair = pair_of(self.way.up, self.way.scale, self.device)
+        if pair is None:
+            raise ValueError(f"ffmpeg restores {self.way}")
+        source = probe(self.path, ffmpeg=self.ffmpeg.path)
+        color = replace(source.video.color, chroma_location=self.original.video.color.chroma_location)
+        source = replace(source, video=replace(source.video, color=color))
+        return SmallFile(source, None, pair, geometry_of(self.original, self.way), self.crf)
 
     def command(self) -> str:
         """What restores it, as one would type it."""
         if self.by_ffmpeg:
             return shlex.join(["ffmpeg", "-i", self.path.name, "-vf", self._scaling(), "-c:v", "ffv1", "restored.mkv"])
-        words = ["vidscale", "decode", self.path.name, "--lossless"]
-        if self.way.down != self.way.up:
-            words += ["--pair", self.way.up, "--scale", scale_text(self.way.scale), "--strength", f"{self.crf:g}"]
-        return shlex.join(words)
+        if self.way.down == self.way.up and not is_folder(self.way.up):
+            return shlex.join(["vidscale", "decode", self.path.name, "--lossless"])
+        video = self.original.video
+        up = ["vidscale", "stage", "up", "--pair", self.way.up, "--scale", str(self.way.scale)]
+        up += ["--size", f"{video.width}x{video.height}", "--strength", f"{self.crf:g}"]
+        raw = ["ffmpeg", "-i", self.path.name, "-f", "nut", "-c:v", "rawvideo", "-"]
+        return " | ".join(map(shlex.join, [raw, up, ["ffmpeg", "-i", "-", "-c:v", "ffv1", "restored.mkv"]]))
 
     def _scaling(self) -> str:
         video = self.original.video
@@ -123,13 +125,12 @@ def restored_frame(part: CodedPart, index: int) -> Frame:
     small = part.small()
     decoded = decode_frames(small.source, log=ReadLog(), clock=Clock("decode"))
     chosen = islice(decoded, index, index + 1)
-    siting = small.source.video.color.siting
     return next(
         upscale(
             chosen,
             pair=small.pair,
             geometry=small.geometry,
-            siting=siting,
+            color=small.source.video.color,
             strength=small.strength,
             clock=Clock("upscale"),
         )

@@ -14,7 +14,7 @@ from vidscale.compare.points import Comparison, Curve, Still
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.stills import stills_of
-from vidscale.compare.ways import Scalers, scalers_of
+from vidscale.compare.ways import Scalers, pair_of, scalers_of
 from vidscale.compare.workshop import Take, Workshop
 from vidscale.encoders import ENCODERS
 from vidscale.errors import VidscaleError
@@ -47,6 +47,7 @@ def run_comparison(
             written.
     """
     progress = progress or ComparisonProgress()
+    pair_of.cache_clear()  # a pair may have been trained anew since this process last compared
     scalers, notes = scalers_of(settings)
     for note in notes:
         progress.note(note)

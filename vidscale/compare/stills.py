@@ -18,7 +18,7 @@ from vidscale.compare.workshop import Take, Workshop
 from vidscale.config import Interlaced
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.frames import Frame, Plane
-from vidscale.pipeline import expected_frames
+from vidscale.planning import expected_frames
 from vidscale.report import SourceFacts
 from vidscale.report_pictures import shown_rgb
 from vidscale.threads import Clock

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 
 from vidscale.compare.points import Way
 from vidscale.compare.settings import CompareSettings
 from vidscale.devices import Device
 from vidscale.encoders import CodecName
 from vidscale.errors import ModelError, UsageError
+from vidscale.models.cards import CARD
 from vidscale.models.pairs import Pair, find_pair
 
 # ffmpeg's scale filter by name of its kernel. Exact rounding and full chroma, as everybody sets them who compares.
@@ -58,6 +61,12 @@ def scalers_of(settings: CompareSettings) -> tuple[list[Scalers], list[str]]:
     return list(dict.fromkeys(found)), notes
 
 
+def is_folder(family: str) -> bool:
+    """Whether a pair is named by the folder that holds it."""
+    return (Path(family) / CARD).is_file()
+
+
+@cache
 def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
     """The pair behind a family; None for ffmpeg's scalers. The full size has a pair that does nothing."""
     if family in FFMPEG_FLAGS:
@@ -76,11 +85,14 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     pairs = [pair_of(name, wanted, device) for name in names]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
         raise ModelError(f"{text} at scale 1 is the full size")
-    families = [name.partition("-x")[0] if pair else name for name, pair in zip(names, pairs, strict=True)]
+    families = [
+        name if pair is None or is_folder(name) else name.partition("-x")[0]
+        for name, pair in zip(names, pairs, strict=True)
+    ]
     return Scalers(families[0], families[-1], wanted)
 
 
 def _own_scale(name: str, device: Device) -> Fraction | None:
-    if name in FFMPEG_FLAGS or "-x" not in name:
+    if name in FFMPEG_FLAGS or ("-x" not in name and not is_folder(name)):
         return None
     return find_pair(name, None, device).scale
