@@ -221,7 +221,7 @@ class StageSettings(Settings):
     device: Device = Field(default="auto", description="where the scaler runs")
 
 
-class ImageSettings(_Settings):
+class ImageSettings(Settings):
     """How pictures are scaled and written."""
 
     pair: str | None = Field(
@@ -255,7 +255,7 @@ def _as_names(value: object) -> object:
     return () if value == "none" else tuple(filter(None, value.split(",")))
 
 
-class BenchSettings(_Settings):
+class BenchSettings(Settings):
     """Which methods are compared on pictures."""
 
     scale: Scale = Field(default=Fraction(2), description="source size over small size, a rational from 1 to 8")
