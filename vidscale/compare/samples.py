@@ -108,7 +108,7 @@ def _detector(stream: av.VideoStream) -> av.filter.Graph:
     steps = [
         graph.add_buffer(template=stream),
         graph.add("scale", f"w={_DETECT_WIDTH}:h=-2:flags=area"),
-        graph.add("scdet", f"threshold={_THRESHOLD}"),
+        graph.add("scdet", f"threshold={_THRESHOLD}:sc_pass=1"),  # metadata of frames came with PyAV 18.1
         graph.add("buffersink"),
     ]
     for before, after in pairwise(steps):
@@ -118,11 +118,11 @@ def _detector(stream: av.VideoStream) -> av.filter.Graph:
 
 
 def _found(graph: av.filter.Graph) -> Iterator[Fraction]:
-    """Times of the pictures that came out of the detector and begin a scene."""
+    """Times of the pictures that came out of the detector: those that begin a scene."""
     while True:
         try:
             frame = cast("av.VideoFrame", graph.pull())
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        if "lavfi.scd.time" in frame.metadata and frame.pts is not None and frame.time_base:
+        if frame.pts is not None and frame.time_base:
             yield frame.pts * Fraction(frame.time_base)
