@@ -16,7 +16,7 @@ import pytest
 from robustness import FFMPEG, Run, content, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
-COMMANDS = ["encode", "decode", "play", "measure", "stage down", "stage up", "run", "doctor"]
+COMMANDS = ["encode", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
 COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
 MANUAL = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
@@ -206,7 +206,7 @@ def test_notes_go_to_stderr(make_clip: Clip) -> None:
 
 
 def test_progress_is_lines_where_there_is_no_terminal(make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidscale.cli.console._PLAIN_LINE_S", 0.0)
+    monkeypatch.setattr("vidscale.cli.console.PLAIN_LINE_S", 0.0)
     run = run_here("encode", make_clip(), *FAST, "--no-report")
     assert re.search(r"^encoding: 5/10 frames, [\d.]+ fps, \d+ s left$", run.stderr, re.MULTILINE)
 

@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from vidscale import pipe_stage, pipeline
+from vidscale.compare import points
+from vidscale.compare.files import write_comparison
+from vidscale.compare.progress import ComparisonProgress
+from vidscale.compare.running import run_comparison
+from vidscale.compare.settings import CompareSettings
 from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, ImageSettings, MeasureSettings, StageSettings
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.images import jobs
@@ -30,6 +35,7 @@ from vidscale.report_files import write_report
 
 __all__ = [
     "Encoded",
+    "compare",
     "decode",
     "encode",
     "images_bench",
@@ -114,6 +120,31 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
         VidscaleError: one cannot be read, or they cannot be compared.
     """
     return evaluate_files(Path(ref), Path(dist), MeasureSettings.resolve(settings), progress=progress)
+
+
+def compare(
+    *movies: str | Path, output: str | Path, progress: ComparisonProgress | None = None, **settings: Any
+) -> points.Comparison:
+    """Codes movies at full size and through pairs of scalers, and compares rate and quality.
+
+    Args:
+        movies: the videos.
+        output: folder for coded parts, their numbers, comparison.json, points.csv and the page; what is in it already
+            is not made again.
+        progress: told about every job.
+        settings: fields of `vidscale.compare.settings.CompareSettings`.
+
+    Returns:
+        All that could be measured; a movie that failed is named in ``failures``.
+
+    Raises:
+        VidscaleError: nothing can be compared at all.
+    """
+    comparison = run_comparison(
+        [Path(movie) for movie in movies], Path(output), CompareSettings.resolve(settings), progress
+    )
+    write_comparison(comparison, Path(output))
+    return comparison
 
 
 def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: Any) -> int:

@@ -17,6 +17,7 @@ from vidscale.errors import UsageError
 from vidscale.frames import Siting
 
 SsimKind = Literal["gaussian", "ffmpeg"]
+Interlaced = Literal["refuse", "ignore", "bwdif"]
 
 _PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
 _FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
@@ -90,7 +91,9 @@ def _as_range(value: object) -> object:
 Scale = Annotated[Fraction, BeforeValidator(parse_scale), PlainSerializer(str)]
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Base of the settings of every command."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
@@ -118,7 +121,7 @@ def _first_error(error: ValidationError) -> str:
     return f"{name} = {detail['input']!r}: {message}"
 
 
-class CodecSettings(_Settings):
+class CodecSettings(Settings):
     """How ffmpeg encodes."""
 
     codec: CodecName = Field(default="x264", description="encoder")
@@ -143,7 +146,7 @@ class CodecSettings(_Settings):
         return self.preset or ENCODERS[self.codec].default_preset
 
 
-class MeasureSettings(_Settings):
+class MeasureSettings(Settings):
     """What is measured."""
 
     ssim: SsimKind = Field(default="gaussian", description="window: Gaussian 11x11 sigma 1.5, or ffmpeg's 8x8 blocks")
@@ -151,14 +154,12 @@ class MeasureSettings(_Settings):
     xpsnr: bool = Field(default=False, description="XPSNR through ffmpeg's xpsnr filter")
 
 
-class SourceSettings(_Settings):
+class SourceSettings(Settings):
     """Which part of a source is read, and how."""
 
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
     range: Annotated[TimeRange | None, BeforeValidator(_as_range)] = Field(default=None, description="part to code")
-    interlaced: Literal["refuse", "ignore", "bwdif"] = Field(
-        default="refuse", description="what to do with frames that are flagged interlaced"
-    )
+    interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
     strict: bool = Field(default=False, description="refuse to lose anything: streams, metadata, unreadable frames")
 
 
@@ -201,7 +202,7 @@ def _as_size(value: object) -> object:
     return int(height), int(width)
 
 
-class StageSettings(_Settings):
+class StageSettings(Settings):
     """What one stage between two pipes does."""
 
     pair: str = Field(default="lanczos", description="pair of scalers, a family or a full name")
@@ -220,7 +221,7 @@ class StageSettings(_Settings):
     device: Device = Field(default="auto", description="where the scaler runs")
 
 
-class ImageSettings(_Settings):
+class ImageSettings(Settings):
     """How pictures are scaled and written."""
 
     pair: str | None = Field(
@@ -254,7 +255,7 @@ def _as_names(value: object) -> object:
     return () if value == "none" else tuple(filter(None, value.split(",")))
 
 
-class BenchSettings(_Settings):
+class BenchSettings(Settings):
     """Which methods are compared on pictures."""
 
     scale: Scale = Field(default=Fraction(2), description="source size over small size, a rational from 1 to 8")

@@ -98,7 +98,7 @@ def decode_frames(
             do not rise, or nothing to decode at all.
     """
     start, end = _bounds(source, time_range)
-    with _open_before(source, start) as container:
+    with open_before(source, start) as container:
         stream = cast("av.VideoStream", container.streams[source.stream_index])
         stream.thread_type = "AUTO"
         timeline = _Timeline(source, log)
@@ -123,8 +123,9 @@ def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | No
     return source.start_s + time_range.start, end
 
 
-def _open_before(source: Source, start: Fraction | None) -> av.container.InputContainer:
-    """The opened file, at a keyframe before the start, or at its beginning where the container cannot find one."""
+def open_before(source: Source, start: Fraction | None) -> av.container.InputContainer:
+    """The opened file, at a keyframe before ``start`` (seconds, in the file's own time), or at its beginning where the
+    container cannot find one."""
     container = open_container(source.path)
     if start is None or start <= source.start_s:
         return container

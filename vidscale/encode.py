@@ -59,7 +59,9 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
     return Encoded(path=path, pts=timestamps)
 
 
-def encode_command(ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path) -> list[str]:
+def encode_command(
+    ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path, *, filters: str = ""
+) -> list[str]:
     """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
 
     Args:
@@ -67,6 +69,7 @@ def encode_command(ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, pat
         settings: how to encode.
         info: what the pipe carries.
         path: the file to write.
+        filters: ffmpeg's filters for the tagged pictures, "" for none.
     """
     encoder = ENCODERS[settings.codec]
     params = hdr_params(encoder, info.mastering_display, info.content_light)
@@ -80,7 +83,7 @@ def encode_command(ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, pat
     }
     if text:
         options[encoder.params_option] = text
-    return _command(ffmpeg, info, options, path, muxer="mp4")
+    return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
 
 
 def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
@@ -93,11 +96,19 @@ def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str)
     return _command(ffmpeg, info, options, path, muxer="matroska" if codec == "ffv1" else "mp4")
 
 
-def _command(ffmpeg: Ffmpeg, info: VideoInfo, codec_options: Mapping[str, str], path: Path, *, muxer: str) -> list[str]:
+def _command(
+    ffmpeg: Ffmpeg,
+    info: VideoInfo,
+    codec_options: Mapping[str, str],
+    path: Path,
+    *,
+    muxer: str,
+    filters: str = "",
+) -> list[str]:
     """Every timestamp is passed on as it is (copyts, passthrough, demux), every tag is set on the pictures."""
     options = {
         "map": "0:v:0",
-        "vf": pixel_tags(info),
+        "vf": ",".join(filter(None, [pixel_tags(info), filters])),
         "fps_mode:v:0": "passthrough",
         "enc_time_base:v:0": "demux",
         "f": muxer,

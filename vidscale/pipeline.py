@@ -66,7 +66,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         ):
             file = workspace.file("video.mp4")
             encoded = encode_frames(
-                _counted(small, progress),
+                counted(small, progress),
                 plan.small,
                 command=plan.encode_command(file),
                 path=file,
@@ -102,7 +102,7 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
         with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as restored:
             file = workspace.file("video.mkv" if plan.codec == "ffv1" else "video.mp4")
             encoded = encode_frames(
-                _counted(restored, progress),
+                counted(restored, progress),
                 info,
                 command=plan.encode_command(file),
                 path=file,
@@ -122,7 +122,8 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
 
 
-def _counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
+def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
+    """The frames, each told to ``progress`` when it was taken."""
     for frame in frames:
         yield frame
         progress.advance()

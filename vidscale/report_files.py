@@ -6,13 +6,11 @@ Every file is written under a temporary name beside its target and renamed when 
 import csv
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from vidscale.errors import VidscaleError
 from vidscale.frames import Color, PixelFormat
 from vidscale.report import DistortedFacts, FrameScore, Report, SourceFacts, StageTiming, Unpaired
 from vidscale.report_totals import PLANE_NAMES, Column, columns, remarks, totals
+from vidscale.workspace import replacing
 
 SCHEMA_VERSION = 1
 # Decimal places of numbers that are derived from others in the same file; measured numbers are written in full.
@@ -46,14 +45,14 @@ def write_html(report: Report, path: Path) -> None:
     from vidscale.report_html import render_html
 
     page = render_html(report)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(page)
 
 
 def write_csv(report: Report, path: Path) -> None:
     """Writes a row per frame; columns as in docs/report-schema.md, inf as ``inf``, a missing number as nothing."""
     table = columns(report)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
         writer.writerows(zip(*(_cells(name, column, "") for name, column in table.items()), strict=True))
@@ -83,7 +82,7 @@ def write_json(report: Report, path: Path) -> None:
         "notes": report.notes,
         "remarks": remarks(report, sums),
     }
-    with _replacing(path) as file:
+    with replacing(path) as file:
         text = json.dumps(_plain(head), indent=2, ensure_ascii=False, allow_nan=False)
         file.write(text.removesuffix("\n}") + ',\n  "frames": [')
         for number, row in enumerate(_json_rows(report, table)):
@@ -116,17 +115,6 @@ def read_json(path: Path) -> Report:
         return _report_from(data)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise VidscaleError(f"{path} is a damaged report: {type(exc).__name__} {exc}") from exc
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _source_facts(facts: SourceFacts) -> dict[str, Any]:

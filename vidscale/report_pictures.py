@@ -108,6 +108,22 @@ def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, 
     )
 
 
+def shown_rgb(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame":
+    """Planes at their own size as rgb24, with the matrix and range by which `pictures` shows them."""
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    matrix, color_range = _shown_colors(source)
+    return VideoReformatter().reformat(
+        _yuv_frame(planes, source),
+        format="rgb24",
+        src_colorspace=_SWS_MATRIX[matrix],
+        dst_colorspace=_SWS_MATRIX[matrix],
+        src_color_range=_SWS_RANGE[color_range],
+        dst_color_range=_SWS_RANGE["pc"],
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+    )
+
+
 def color_notes(source: SourceFacts) -> list[str]:
     """How the pictures were made from the video's colours, in sentences; what was assumed is named."""
     color = source.color

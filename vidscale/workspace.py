@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from vidscale.errors import ConfigError, EncodeError
 
@@ -87,6 +88,22 @@ def partial_files(target: Path, *, source: Path, overwrite: bool) -> Iterator["W
         workspace.clean()
         with _open_lock:
             _open.discard(workspace)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that is written under a temporary name beside ``path`` and renamed when complete.
+
+    Raises:
+        OSError: it cannot be written; nothing is left then, and what was there stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def discard_all() -> None:

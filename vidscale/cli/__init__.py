@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from vidscale.cli import decode, doctor, encode, images, measure, models, run, stage, train
+from vidscale.cli import compare, decode, doctor, encode, images, measure, models, run, stage, train
 
 app = typer.Typer(
     name="vidscale",
@@ -18,6 +18,7 @@ app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("play")(decode.play)
 app.command("measure")(measure.measure)
+app.command("compare")(compare.compare)
 app.add_typer(stage.app, name="stage")
 app.add_typer(images.app, name="images")
 app.add_typer(models.app, name="models")

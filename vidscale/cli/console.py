@@ -22,7 +22,7 @@ from vidscale.progress import Progress
 
 T = TypeVar("T")
 
-_PLAIN_LINE_S = 10.0
+PLAIN_LINE_S = 10.0
 
 
 class Interrupted(BaseException):
@@ -35,6 +35,7 @@ class Console(Progress):
     Attributes:
         quiet: draws nothing.
         interrupted: makes the job end at the next frame.
+        is_terminal: stderr is one.
         finished: what is complete and stays when the job is interrupted now, in words.
     """
 
@@ -42,7 +43,7 @@ class Console(Progress):
         self.quiet = quiet
         self.interrupted = False
         self.finished = ""
-        self._is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None where it is closed
+        self.is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None where it is closed
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
         self._task, self._total, self._done, self._unit = "", None, 0, ""  # type: str, int | None, int, str
@@ -50,21 +51,21 @@ class Console(Progress):
 
     def start(self, task: str, total: int | None, unit: str = "frames") -> None:
         self._stop_bar()
-        self._check()
+        self.check()
         self._task, self._total, self._done, self._unit = task, total, 0, unit
         self._started = self._last_line = time.monotonic()
-        if not self.quiet and self._is_terminal:
+        if not self.quiet and self.is_terminal:
             self._start_bar()
 
     def advance(self) -> None:
-        self._check()
+        self.check()
         self._done += 1
         if self.quiet:
             return
         if self._bar is not None and self._bar_task is not None:
             elapsed = max(time.monotonic() - self._started, 1e-3)
             self._bar.update(self._bar_task, advance=1, speed=self._speed(self._done / elapsed))
-        elif time.monotonic() - self._last_line > _PLAIN_LINE_S:
+        elif time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
             typer.echo(self._plain_line(), err=True)
 
@@ -72,11 +73,18 @@ class Console(Progress):
         if not self.quiet:
             typer.echo(text, err=True)
 
+    def show(self, bar: "RichProgress") -> None:
+        """Shows a bar of the command's own until `close`."""
+        self._stop_bar()
+        self._bar = bar
+        bar.start()
+
     def close(self) -> None:
         """Takes the bar away."""
         self._stop_bar()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises `Interrupted` when the job is to end."""
         if self.interrupted:
             raise Interrupted
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from vidscale.encoders import CodecName
@@ -19,9 +19,9 @@ class Way:
     """A way to code a movie: with which encoder, at which scale, and who scales.
 
     Attributes:
-        down, up: family of the pair that shrinks and of the one that enlarges, such as "lanczos"; "ffmpeg-lanczos" and
-            "ffmpeg-bicubic" are ffmpeg's own scale filter, as a player or a plain ffmpeg job would use it; both "" for
-            the full size.
+        down, up: family of the pair that shrinks and of the one that enlarges, such as "lanczos", or its folder;
+            "ffmpeg-lanczos" and "ffmpeg-bicubic" are ffmpeg's own scale filter, as a player or a plain ffmpeg job
+            would use it; both "" for the full size.
         scale: source over coded size; 1 for the full size.
         codec: encoder.
         preset: of the encoder.
@@ -43,8 +43,9 @@ class Way:
         """The scalers for people: "full size", "lanczos-x2", "lanczos-x2, up by ffmpeg-bicubic"."""
         if self.is_full:
             return "full size"
-        name = f"{self.down}-x{scale_text(self.scale)}"
-        return name if self.up == self.down else f"{name}, up by {self.up}"
+        suffix = f"-x{scale_text(self.scale)}"
+        name = f"{PurePath(self.down).name.removesuffix(suffix)}{suffix}"
+        return name if self.up == self.down else f"{name}, up by {PurePath(self.up).name.removesuffix(suffix)}"
 
     def __str__(self) -> str:
         return f"{self.scaling}, {self.codec} {self.preset}"

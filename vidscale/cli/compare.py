@@ -1,0 +1,139 @@
+"""``vidscale compare``."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.compare_text import bd_record, table_lines
+from vidscale.cli.console import Console, emit, run_job, show_path
+
+if TYPE_CHECKING:
+    from vidscale.compare.points import Comparison
+
+DEFAULT_FOLDER = Path("vidscale-compare")
+
+
+def compare(
+    movies: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False, readable=False)],
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            help="Who scales, a list: FAMILY, or DOWN:UP; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
+            show_default="lanczos,ffmpeg-lanczos",
+        ),
+    ] = None,
+    scales: Annotated[str | None, typer.Option("--scales", help="At which scales, a list.", show_default="2")] = None,
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="Encoders, a list of x264, x265, svtav1.", show_default="x264")
+    ] = None,
+    preset: options.Preset = None,
+    rates: Annotated[str | None, typer.Option("--rates", help="auto, or a list of crf.", show_default="auto")] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option("--samples", help="Code N parts of so many SECONDS.", metavar="NxSECONDS", show_default="5x4"),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y.",
+            show_default="psnr_y,ssim_y,vmaf,vmaf_neg",
+        ),
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option("--within", help="Compare only there.", metavar="METRIC=LOW:HIGH")
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for everything, kept to go on in.", readable=False)
+    ] = DEFAULT_FOLDER,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into a PNG too.", readable=False)] = None,
+    interlaced: Annotated[
+        str | None,
+        typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
+    ] = None,
+    device: options.Device = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Points made at a time.", show_default="what cores and memory bear")
+    ] = None,
+    ffmpeg: options.Ffmpeg = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Does it save bits? Code movies full size and through pairs of scalers, measure, compare."""
+    said: Mapping[str, Any] = {
+        "pairs": pairs,
+        "scales": scales,
+        "codecs": codec,
+        "preset": preset,
+        "rates": rates,
+        "samples": samples,
+        "metrics": metrics,
+        "within": within,
+        "interlaced": interlaced,
+        "device": device,
+        "jobs": jobs,
+        "ffmpeg": ffmpeg,
+    }
+
+    def job(console: Console) -> bool:
+        from vidscale.cli.compare_view import ComparisonView
+        from vidscale.compare.files import write_comparison
+        from vidscale.compare.running import run_comparison
+        from vidscale.compare.settings import CompareSettings
+
+        started = time.perf_counter()
+        settings = CompareSettings.resolve(said)
+        console.finished = f"finished points are kept in {show_path(folder)}, the same command goes on from there"
+        comparison = run_comparison(movies, folder, settings, ComparisonView(console))
+        write_comparison(comparison, folder)
+        if plot is not None:
+            from vidscale.compare.plots import plot_curves
+
+            plot_curves(comparison, plot)
+        console.close()
+        _tell(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)
+        return bool(comparison.failures)
+
+    if run_job(job, quiet=quiet):
+        raise typer.Exit(1)
+
+
+def _tell(
+    comparison: "Comparison",
+    folder: Path,
+    plot: Path | None,
+    console: Console,
+    seconds: float,
+    *,
+    json_output: bool,
+) -> None:
+    from vidscale.compare.table import rows_of
+
+    rows = rows_of(comparison)
+    if json_output:
+        for row in rows:
+            emit(bd_record(row))
+        for movie, reason in comparison.failures:
+            emit({"event": "failed", "movie": movie, "reason": reason})
+        emit(
+            {
+                "event": "compared",
+                "output": str(folder),
+                "plot": str(plot) if plot else None,
+                "movies": len(comparison.movies),
+                "failed": len(comparison.failures),
+                "points": sum(len(curve.points) for curve in comparison.curves),
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    if console.quiet:
+        return
+    for line in table_lines(rows):
+        typer.echo(line)
+    console.note(f"page: {show_path(folder / 'index.html')}")

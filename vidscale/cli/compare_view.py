@@ -1,0 +1,101 @@
+"""How `compare` shows what it does: what is running, how much is done, how long it will take."""
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from vidscale.cli.console import PLAIN_LINE_S, Console
+from vidscale.compare.progress import ComparisonProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+_SHOWN = 2  # running jobs that are named
+
+
+class ComparisonView(ComparisonProgress):
+    """Draws a bar with what is running on a terminal, writes a line now and then elsewhere, nothing when quiet."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._running: list[str] = []
+        self._made = self._done = self._total = 0
+        self._started = self._last_line = time.monotonic()
+        self._bar: RichProgress | None = None
+        if console.is_terminal and not console.quiet:
+            self._bar = _bar()
+            console.show(self._bar)
+
+    def start(self, job: str) -> None:
+        self._console.check()
+        with self._lock:
+            self._running.append(job)
+            self._draw()
+
+    def advance(self) -> None:
+        self._console.check()
+        if self._bar is None and time.monotonic() - self._last_line > PLAIN_LINE_S:
+            with self._lock:
+                self._draw()
+
+    def end(self, job: str) -> None:
+        with self._lock:
+            self._running.remove(job)
+            self._made += 1
+
+    def count(self, done: int, total: int) -> None:
+        self._console.check()
+        with self._lock:
+            self._done, self._total = done, total
+            self._draw()
+
+    def failed(self, movie: str, reason: str) -> None:
+        self._console.check()
+        typer.echo(f"vidscale: {movie}: {reason}", err=True)
+
+    def note(self, text: str) -> None:
+        self._console.check()
+        self._console.note(text)
+
+    def _draw(self) -> None:
+        running = ", ".join(self._running[:_SHOWN])
+        if len(self._running) > _SHOWN:
+            running += f" and {len(self._running) - _SHOWN} more"
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, description=running, completed=self._done, total=self._total, left=self._left())
+        elif not self._console.quiet and time.monotonic() - self._last_line > PLAIN_LINE_S:
+            self._last_line = time.monotonic()
+            told = ", ".join(filter(None, [f"{self._done}/{self._total} done", self._left()]))
+            typer.echo(f"{told}: {running}", err=True)
+
+    def _left(self) -> str:
+        """What was made took so long; what was found finished took no time."""
+        if not self._made:
+            return ""
+        seconds = (time.monotonic() - self._started) / self._made * (self._total - self._done)
+        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+
+
+def _bar() -> "RichProgress":
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+    from rich.table import Column
+
+    short = Column(no_wrap=True)
+    bar = RichProgress(
+        SpinnerColumn(),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(table_column=short),
+        TextColumn("{task.fields[left]}", table_column=short),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
+        console=RichConsole(stderr=True),
+        transient=True,
+        expand=True,
+    )
+    bar.add_task("", total=None, left="")
+    return bar

@@ -1,0 +1,132 @@
+"""What a comparison does: settings, and their forms on the command line."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from vidscale.compare.bd_rate import Within
+from vidscale.compare.points import METRICS, Metric
+from vidscale.config import Interlaced, Scale, Settings
+from vidscale.devices import Device
+from vidscale.encoders import ENCODERS, CodecName
+
+# Names without the plane are those of the other commands' options.
+_METRIC_NAMES = {"psnr": "psnr_y", "ssim": "ssim_y", "xpsnr": "xpsnr_y"} | {metric: metric for metric in METRICS}
+_MAX_SAMPLES = 1000
+
+
+class Samples(BaseModel):
+    """Parts of a movie that stand for all of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    count: int = Field(ge=1, le=_MAX_SAMPLES, description="how many")
+    seconds: Fraction = Field(gt=0, description="length of each")
+
+    @classmethod
+    def parse(cls, text: str) -> "Samples":
+        """From ``NxSECONDS``: ``6x4``, ``10x2.5``."""
+        count, x, seconds = text.strip().lower().replace("×", "x").partition("x")
+        try:
+            return cls(count=int(count), seconds=Fraction(seconds if x and "e" not in seconds else ""))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"samples {text!r} are not NxSECONDS, such as 6x4, at most {_MAX_SAMPLES}") from None
+
+
+def _listed(value: object) -> object:
+    """``a,b`` as a list; anything else as it is."""
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _metrics(value: object) -> object:
+    names = _listed(value)
+    if isinstance(names, list):
+        for name in names:
+            if name not in _METRIC_NAMES:
+                raise ValueError(f"there is no metric {name!r}; there are {', '.join(METRICS)}")
+        return list(dict.fromkeys(_METRIC_NAMES[name] for name in names))
+    return names
+
+
+def _rates(value: object) -> object:
+    return None if isinstance(value, str) and value.strip() == "auto" else _listed(value)
+
+
+def _within(value: object) -> object:
+    """(metric, low, high) from ``vmaf=60:88``."""
+    if not isinstance(value, str):
+        return value
+    name, _, bounds = value.partition("=")
+    low, _, high = bounds.partition(":")
+    try:
+        wanted = float(low), float(high)
+        metric = _METRIC_NAMES[name.strip()]
+    except (ValueError, KeyError):
+        raise ValueError(f"within {value!r} is not METRIC=LOW:HIGH, such as vmaf=60:88") from None
+    if not wanted[0] < wanted[1] < float("inf"):
+        raise ValueError(f"within {value!r} is no range: the lower value comes first")
+    return metric, *wanted
+
+
+class CompareSettings(Settings):
+    """Everything that decides what `compare` does."""
+
+    pairs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=("lanczos", "ffmpeg-lanczos"),
+        min_length=1,
+        description="who scales: FAMILY, or FAMILY:FAMILY for shrinking and enlarging",
+    )
+    scales: Annotated[tuple[Scale, ...], BeforeValidator(_listed)] = Field(
+        default=(Fraction(2),), min_length=1, description="source size over coded size, rationals from 1 to 8"
+    )
+    codecs: Annotated[tuple[CodecName, ...], BeforeValidator(_listed)] = Field(
+        default=("x264",), min_length=1, description="encoders"
+    )
+    preset: str | None = Field(default=None, description="of the encoders that know it; None takes each one's default")
+    rates: Annotated[tuple[float, ...] | None, BeforeValidator(_rates)] = Field(
+        default=None, min_length=1, description="constant rate factors; None chooses them"
+    )
+    samples: Annotated[Samples | None, BeforeValidator(lambda v: Samples.parse(v) if isinstance(v, str) else v)] = (
+        Field(default=None, description="parts that are coded; None is all of up to 20 s, else five parts of 4 s")
+    )
+    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_metrics)] = Field(
+        default=("psnr_y", "ssim_y", "vmaf", "vmaf_neg"), min_length=1, description="what is measured"
+    )
+    within: Annotated[Within | None, BeforeValidator(_within)] = Field(
+        default=None, description="compare only in this range of a metric, and choose rates that span it"
+    )
+    interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
+    stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
+    device: Device = Field(default="auto", description="where the scalers run")
+    jobs: int | None = Field(default=None, ge=1, description="points at a time; None is what cores and memory bear")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+
+    @model_validator(mode="after")
+    def _fits_encoders(self) -> "CompareSettings":
+        if self.preset is not None and not any(self.preset in ENCODERS[codec].presets for codec in self.codecs):
+            known = "; ".join(f"{codec} has {', '.join(ENCODERS[codec].presets)}" for codec in self.codecs)
+            raise ValueError(f"preset {self.preset!r} is known to none of the encoders: {known}")
+        for codec in self.codecs:
+            for crf in self.rates or ():
+                if not 0 <= crf <= ENCODERS[codec].crf_max:
+                    raise ValueError(f"rate {crf:g} is outside 0 to {ENCODERS[codec].crf_max} of {codec}")
+        return self
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics, with that of ``within`` among them."""
+        names = [*self.metrics, *([self.within[0]] if self.within else [])]
+        return tuple(cast("Metric", name) for name in get_args(Metric) if name in names)
+
+    @property
+    def leading(self) -> Metric:
+        """The metric by which rates are chosen: that of ``within``, else VMAF where it is measured, else the first."""
+        if self.within:
+            return self.within[0]
+        return "vmaf" if "vmaf" in self.measured else self.measured[0]
+
+    def preset_of(self, codec: CodecName) -> str:
+        """The preset of an encoder: the one asked for where it knows it."""
+        encoder = ENCODERS[codec]
+        return self.preset if self.preset is not None and self.preset in encoder.presets else encoder.default_preset
