@@ -83,17 +83,18 @@ def compare(
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView
         from vidscale.compare.files import write_comparison
+        from vidscale.compare.plots import check_plot, plot_curves
         from vidscale.compare.running import run_comparison
         from vidscale.compare.settings import CompareSettings
 
         started = time.perf_counter()
         settings = CompareSettings.resolve(said)
+        if plot is not None:
+            check_plot(plot, coming=folder)
         console.finished = f"finished points are kept in {show_path(folder)}, the same command goes on from there"
         comparison = run_comparison(movies, folder, settings, ComparisonView(console))
         write_comparison(comparison, folder)
         if plot is not None:
-            from vidscale.compare.plots import plot_curves
-
             plot_curves(comparison, plot)
         console.close()
         _tell(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)
