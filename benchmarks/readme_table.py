@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from vidscale.compare.bd_rate import NoFigure
+from vidscale.compare.crossings import stretches
 from vidscale.compare.figures import Figures
 from vidscale.compare.points import Comparison, Metric, Way
 from vidscale.compare.styles import METRIC_TEXT
@@ -35,7 +36,8 @@ def table_text(comparison: Comparison, origin: Origin) -> str:
     figures = Figures(comparison)
     lines = [_legend(comparison), "", *_against_full_size(comparison, figures), ""]
     lines += ["Against ffmpeg's scale filter with Lanczos, down and up, at the same scale:", ""]
-    lines += [*_against_yardstick(comparison, figures), "", _colophon(comparison, origin)]
+    lines += [*_against_yardstick(comparison, figures), "", _when_not(comparison, figures), ""]
+    lines.append(_colophon(comparison, origin))
     return "\n".join(lines)
 
 
@@ -134,6 +136,37 @@ def _times(comparison: Comparison, figures: Figures, full: Way, way: Way) -> lis
         unit = median(point.encode_s for point in theirs.points)
         ratios.append([median(getattr(p, name) for p in ours.points) / unit for name in ("encode_s", "decode_s")])
     return [f"{median(column):.2f}" for column in zip(*ratios, strict=True)]
+
+
+def _when_not(comparison: Comparison, figures: Figures) -> str:
+    """Up to which quality the best way of each encoder saves bits, and on how many movies."""
+    metric: Metric = "vmaf" if "vmaf" in comparison.metrics else comparison.metrics[0]
+    clauses, movies = [], len(comparison.movies)
+    for encoder in figures.encoders:
+        full, scaled = figures.full_size(encoder), [way for way in figures.ways_of(encoder) if not way.is_full]
+        means = {} if full is None else {way: figures.mean(full, way, metric).rate for way in scaled}
+        values = {way: mean.value for way, mean in means.items() if not isinstance(mean, NoFigure)}
+        if full is None or not values:
+            continue
+        best = min(values, key=lambda way: values[way])
+        limits = _limits(comparison, figures, full, best, metric)
+        clause = f"before {encoder} the best of these, {best.scaling}, saves bits on {len(limits)} of {movies} movies"
+        if limits:
+            clause += f", up to {METRIC_TEXT[metric].label} {median(limits):.3g} in the median"
+        clauses.append(clause)
+    rest = "Above that, and on the other movies, the full size needs fewer bits."
+    return f"**When not to downscale:** {'; '.join(clauses)}. {rest}"
+
+
+def _limits(comparison: Comparison, figures: Figures, full: Way, way: Way, metric: Metric) -> list[float]:
+    """The quality up to which a way saves bits, of each movie on which it does at the lowest quality, rising."""
+    limits = []
+    for movie in comparison.movies:
+        ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
+        found = None if ours is None or theirs is None else stretches(theirs, ours, metric)
+        if isinstance(found, tuple) and found[0].rate < 0:
+            limits.append(found[0].high)
+    return sorted(limits)
 
 
 def _colophon(comparison: Comparison, origin: Origin) -> str:

@@ -86,6 +86,7 @@ def test_table_of_known_curves(tmp_path: Path) -> None:
     assert ["ffmpeg-lanczos-x2", "-36.0 %", "-36.0 %", "1.00", "0.25"] in table
     assert ["lanczos-x2", "+25.0 %", "+25.0 %"] in table
     assert "2 movies (one, two)" in text
+    assert "the best of these, ffmpeg-lanczos-x2, saves bits on 2 of 2 movies, up to VMAF 84 in the median" in text
     assert "30 points, vidscale at commit abc1234" in text
     assert "Measured in the dark." in text
     assert text.startswith("# Title\n\n<!-- table -->\n")
@@ -100,6 +101,14 @@ def test_table_says_where_there_is_no_figure(tmp_path: Path) -> None:
     table = rows(written(tmp_path, modelled_comparison(*curves)))
     assert ["lanczos-x2", "+100.0 % (1)", "+100.0 % (1)", "1.00", "0.25"] in table
     assert ["ffmpeg-lanczos-x2", "no overlap", "no overlap", "1.00", "0.25"] in table
+
+
+def test_table_says_when_not_to_downscale(tmp_path: Path) -> None:
+    """Curves that cross at 36 dB, VMAF 72, and one that is worse throughout."""
+    curves = [modelled_curve(FULL, movie=movie) for movie in ("one", "two")]
+    curves += [modelled_curve(LANCZOS, movie="one", slope=1.2), modelled_curve(LANCZOS, movie="two", bits=1.1)]
+    text = written(tmp_path, modelled_comparison(*curves))
+    assert "before x264 medium the best of these, lanczos-x2, saves bits on 1 of 2 movies, up to VMAF 72 in" in text
 
 
 def test_a_run_stores_what_was_measured(tmp_path: Path, make_clip) -> None:
