@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 
 from vidscale.compare.bd_rate import NoFigure
 from vidscale.compare.crossings import stretches
@@ -12,6 +13,7 @@ from vidscale.compare.points import Comparison, Metric, Way
 from vidscale.compare.styles import METRIC_TEXT
 
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
+_WIDTH = 120  # of lines in documents
 YARDSTICK = "ffmpeg-lanczos"  # what one does without vidscale
 
 
@@ -38,7 +40,7 @@ def table_text(comparison: Comparison, origin: Origin) -> str:
     lines += ["Against ffmpeg's scale filter with Lanczos, down and up, at the same scale:", ""]
     lines += [*_against_yardstick(comparison, figures), "", _when_not(comparison, figures), ""]
     lines.append(_colophon(comparison, origin))
-    return "\n".join(lines)
+    return "\n".join(line if line.startswith("|") else fill(line, _WIDTH, break_on_hyphens=False) for line in lines)
 
 
 def frame_of(readme: Path) -> tuple[str, str]:
@@ -120,7 +122,7 @@ def _rate(comparison: Comparison, figures: Figures, anchor: Way, test: Way, metr
     mean = figures.mean(anchor, test, metric).rate
     if not isinstance(mean, NoFigure):
         movies = "" if mean.movies == len(comparison.movies) else f" ({mean.movies})"
-        return f"{mean.value:+.1f} %{movies}"
+        return f"{round(mean.value, 1) + 0.0:+.1f} %{movies}"  # no "-0.0"
     found = [figures.pairing(movie.name, anchor, test, metric).rate for movie in comparison.movies]
     reasons = [one.reason for one in found if isinstance(one, NoFigure)]
     return "no overlap" if all(reason.startswith("no overlap") for reason in reasons) else "no figure"
