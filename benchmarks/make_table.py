@@ -20,11 +20,8 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
-import skimage.data
 from machine import origin
-from PIL import Image
 from readme_table import Origin, frame_of, rewrite, table_text
-from synthetic import write_clip
 
 from vidscale.compare.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, MovieFacts
@@ -76,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _synthetic_clips(folder: Path, photos: Path | None, frames: int) -> list[Path]:
     """Two clips of other pictures with other motion, the same ones every time."""
+    import skimage.data
+    from PIL import Image
+    from synthetic import write_clip
+
     folder.mkdir(parents=True, exist_ok=True)
     if photos is None:
         for name in _PHOTOS:
