@@ -176,7 +176,8 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
-    plan = DecodePlan(settings, small, ffmpeg, target, _loss_notes(small.source, target, settings.strict))
+    notes = (*small.notes, *_loss_notes(small.source, target, settings.strict))
+    plan = DecodePlan(settings, small, ffmpeg, target, notes)
     if plan.codec != "ffv1":
         _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
     return plan

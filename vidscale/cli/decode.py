@@ -134,6 +134,8 @@ def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Cons
     from vidscale.workspace import check_target, partial_files
 
     small, target = _open(source, settings), Path(output)
+    for note in small.notes:
+        console.note(note)
     if dry_run:
         if output != "-":
             check_target(target, source=source, overwrite=settings.overwrite)
