@@ -36,6 +36,7 @@ FIELDS = {
     "codec": "hevc",
     "time_base": "1/12800",
     "chroma_location": "center",
+    "chroma": "420",
     "tool": "vidscale 0.1.0",
 }
 IDENTITY = Identity.model_validate(FIELDS)

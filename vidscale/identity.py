@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from vidscale import bitstream
 from vidscale.bitstream import Buffer, Codec
 from vidscale.errors import DamagedIdentityError, DecodeError, IdentityError, UnusableIdentityError
-from vidscale.frames import Siting
+from vidscale.frames import Chroma, Siting
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -84,6 +84,7 @@ class Identity(BaseModel):
     codec: str = Field(pattern=r"^[a-z0-9_]{1,32}$", description="coded format: h264, hevc, av1")
     time_base: Annotated[str, AfterValidator(_rational)] = Field(description="unit of the source's pts, seconds")
     chroma_location: Siting | None = Field(default=None, description="of the source; not every coded format says it")
+    chroma: Chroma | None = Field(default=None, description="of the source; gray H.264 is decoded as 4:2:0")
     tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
 
     @model_validator(mode="after")

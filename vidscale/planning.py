@@ -210,6 +210,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
         codec=ENCODERS[settings.codec].codec,
         time_base=str(source.video.time_base),
         chroma_location=source.video.color.chroma_location,
+        chroma=source.video.format.chroma,
         tool=f"vidscale {versions()['vidscale']}",
     )
 

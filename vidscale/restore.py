@@ -43,8 +43,11 @@ class SmallFile:
 
     @property
     def restored(self) -> VideoInfo:
-        """The restored video."""
-        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height)
+        """The restored video: of the source's size, and gray where that was gray."""
+        pixel_format = self.source.video.format
+        if self.identity is not None and self.identity.chroma == "gray":
+            pixel_format = replace(pixel_format, chroma="gray")
+        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height, format=pixel_format)
 
 
 def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFile:
@@ -158,13 +161,19 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
     decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log))
     with Prefetch(decoded, depth) as frames:
         yield from upscale(
-            frames,
+            _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
             pair=small.pair,
             geometry=small.geometry,
             siting=video.color.siting,
             strength=small.strength,
             clock=upscaling,
         )
+
+
+def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Frames without the planes that decoders invent for gray H.264."""
+    for frame in frames:
+        yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
 
 
 def _identity_check(small: SmallFile, log: ReadLog) -> Any:
