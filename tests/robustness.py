@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import imageio_ffmpeg
 import pytest
+from material import FFMPEG
 from typer.testing import CliRunner
 
 from vidscale.cli import app
 
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FAST = ["--scale", "1", "--preset", "ultrafast", "--no-report"]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import av
 import pytest
-from robustness import FFMPEG, Run, content, message, nothing_left, run_apart, run_here, start
+from material import FFMPEG
+from robustness import Run, content, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
 COMMANDS = ["encode", "decode", "play", "measure", "stage down", "stage up", "run", "doctor"]

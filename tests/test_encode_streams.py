@@ -463,6 +463,21 @@ def test_what_another_container_cannot_hold_is_named(
         assert (tag in tags(small)) == (tag in tags(source) and f" {tag}" not in note)
 
 
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "ts"])
+def test_flags_of_streams_are_kept_or_named(container: str, folder: Path, tmp_path: Path) -> None:
+    flags = ["forced", "original", "hearing_impaired", "visual_impaired", "dub", "comment"]
+    words = [word for i, flag in enumerate(flags, start=1) for word in ("-map", "1:a", f"-disposition:{i}", flag)]
+    source = make(folder / "flags.mkv", *picture(), *sound(), "-map", "0:v", *words, *X264, "-c:a", "aac")
+    assert dispositions(source)[1:] == [{flag} for flag in flags]
+    decided = plan(source, tmp_path / f"out.{container}")
+
+    found = dispositions(coded(source, tmp_path / f"out.{container}"))
+
+    for index, flag in enumerate(flags, start=1):
+        named = any(f"the flag {flag} of audio {index}" in note for note in decided.notes)
+        assert (flag in found[index]) != named
+
+
 def test_webm_becomes_matroska_with_h264_and_stays_webm_with_av1(folder: Path, tmp_path: Path) -> None:
     source = make(folder / "film.webm", *picture(), *sound(), "-c:v", "libvpx", "-c:a", "libopus")
     decided = plan(source)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
+from material import ffmpeg
 from robustness import Run, content, fake_ffmpeg, finish, message, processes_naming, run_here, start, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
@@ -20,10 +21,10 @@ SLOW = ["--scale", "1", "--preset", "placebo"]
 
 
 @pytest.fixture(scope="session")
-def _film(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[..., str]) -> Path:
+def _film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten seconds of 640x360, which take long to encode with a slow preset."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=10,format=yuv420p", "-preset", "ultrafast", path)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=10,format=yuv420p", "-preset", "ultrafast", path)
     return path
 
 
