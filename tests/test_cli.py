@@ -14,12 +14,11 @@ from typing import Any
 import av
 import pytest
 from material import FFMPEG
-from robustness import Run, content, message, nothing_left, run_apart, run_here, start
+from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
 COMMANDS = ["encode", "decode", "play", "measure", "stage down", "stage up", "run", "doctor"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
-MANUAL = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
 
 
 def records(run: Run) -> list[dict[str, Any]]:
@@ -30,16 +29,6 @@ def records(run: Run) -> list[dict[str, Any]]:
         raise ValueError(word)
 
     return [json.loads(line, parse_constant=refuse) for line in run.stdout.splitlines()]
-
-
-def documented(event: str) -> set[str]:
-    """Keys of a record by the manual: words in backquotes in its paragraph, or first in the rows of its table."""
-    section = MANUAL.split("## JSON records")[1].split("\n## ")[0]
-    parts = re.split(r"^`(\w+)` \(`[^)]*\)", section, flags=re.MULTILINE)
-    text = dict(zip(parts[1::2], parts[2::2], strict=True))[event]
-    if "| key |" in text:
-        return {key for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
-    return set(re.findall(r"`(\w+)`", text)) - {"decode"}
 
 
 # Help and version.
@@ -106,7 +95,7 @@ def test_dry_run_prints_settings_and_commands_and_does_nothing(tmp_path: Path, m
 def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     (plan,) = records(run_here("encode", clip, "--dry-run", "--json"))
-    assert set(plan) == documented("plan") - {"pair"} | {"event"}
+    assert set(plan) == documented("plan") | {"event"}
     assert plan["event"] == "plan"
     assert plan["settings"]["scale"] == "2"
     run_here("encode", clip, *FAST, "--no-report")

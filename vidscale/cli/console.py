@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -201,6 +201,20 @@ def fail(error: object) -> NoReturn:
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
     typer.echo(json.dumps(record, default=str))
+
+
+def tell_plan(
+    output: Path, pair: str, settings: dict[str, Any], commands: Iterable[Sequence[str]], *, json_output: bool
+) -> None:
+    """What ``--dry-run`` prints: where the output goes, the resolved settings, the ffmpeg command lines."""
+    import shlex
+
+    lines = [shlex.join(command) for command in commands]
+    if json_output:
+        emit({"event": "plan", "output": str(output), "pair": pair, "settings": settings, "commands": lines})
+        return
+    typer.echo("\n".join(f"{name} = {value}" for name, value in (settings | {"pair": pair, "output": output}).items()))
+    typer.echo("\n".join(lines))
 
 
 def raw_stdin() -> BinaryIO:
