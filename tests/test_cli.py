@@ -1,6 +1,7 @@
 """The command line itself: help, dry runs, JSON records as documented, silence, exit codes."""
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -118,6 +119,30 @@ def test_dry_run_finds_what_would_fail(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     assert "is the input" in message(run_here("encode", clip, "-o", clip, "--dry-run"))
     assert "does not exist" in message(run_here("encode", clip, "-o", tmp_path / "no" / "small.mkv", "--dry-run"))
+
+
+COMPILING = """
+import numpy as np
+from vidscale.cli.console import run_job
+from vidscale.triton_kernels.metrics import squared_error
+plane = np.zeros((4, 4), np.uint8)
+codes = [plane, plane.astype(np.uint16)]
+run_job(lambda console: [squared_error(plane, plane) for plane in codes], quiet=QUIET)
+"""
+
+
+def test_compiling_is_said_once_and_done_once(tmp_path: Path) -> None:
+    said = []
+    for quiet, cache in ((True, "other"), (False, "cache"), (False, "cache"), (False, None)):
+        script = COMPILING.replace("QUIET", str(quiet))
+        if cache is None:  # as numba finds it where no folder can be written to
+            script = "import numba.core.caching as c; c.CacheImpl._locator_classes = []" + script
+        env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / str(cache))}
+        run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        said.append(run.stderr)
+    ready = "compiling the filters for this processor; the next run finds them ready\n"
+    assert said[:3] == ["", ready, ""]
+    assert said[3].endswith("NUMBA_CACHE_DIR can name a folder to keep them\n")
 
 
 # Results.

@@ -112,6 +112,13 @@ class Console(Progress):
             self._bar = None
 
 
+class _Echo(logging.Handler):
+    """Log lines as notes, which the progress bar makes way for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(self.format(record), err=True)
+
+
 def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     """Runs a command's work: errors become one line and exit code 1, Ctrl-C and SIGTERM end it at once.
 
@@ -121,7 +128,9 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     from vidscale.threads import Unfinished, run_interruptible
 
     console = Console(quiet=quiet)
-    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING, handlers=[_Echo()])
+    if not quiet:
+        logging.getLogger("vidscale.compiling").setLevel(logging.INFO)
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     with _ending_by_signals(console):
         try:
