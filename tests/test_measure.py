@@ -13,7 +13,7 @@ from material import coded, coding, ffmpeg, make, picture, plan, restored, shown
 from typer.testing import CliRunner
 
 from vidscale.cli import app
-from vidscale.config import MeasureSettings
+from vidscale.config import FilesSettings
 from vidscale.errors import MeasureError
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.frames import Frame, PixelFormat
@@ -44,7 +44,7 @@ def pair(folder: Path) -> tuple[Path, Path]:
 
 def measured(ref: Path, dist: Path, **settings: Any) -> Report:
     """The report on two files."""
-    return evaluate_files(ref, dist, MeasureSettings.resolve(settings))
+    return evaluate_files(ref, dist, FilesSettings.resolve(settings))
 
 
 def stats(ref: Path, dist: Path, name: str, path: Path) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vidscale import pipe_stage, pipeline
-from vidscale.config import DecodeSettings, EncodeSettings, MeasureSettings, StageSettings
+from vidscale.config import DecodeSettings, EncodeSettings, FilesSettings, StageSettings
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.pipe_stage import Direction
 from vidscale.planning import plan_decode, plan_encode
@@ -93,12 +93,12 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
         ref: the source.
         dist: what was made of it.
         progress: told about every frame.
-        settings: fields of `vidscale.config.MeasureSettings`.
+        settings: fields of `vidscale.config.FilesSettings`.
 
     Raises:
         VidscaleError: one cannot be read, or they cannot be compared.
     """
-    return evaluate_files(Path(ref), Path(dist), MeasureSettings.resolve(settings), progress=progress)
+    return evaluate_files(Path(ref), Path(dist), FilesSettings.resolve(settings), progress=progress)
 
 
 def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: Any) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -88,6 +88,7 @@ def decode_frames(
     time_range: TimeRange | None = None,
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
+    filters: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
@@ -101,6 +102,7 @@ def decode_frames(
         time_range: part to read, None for all.
         interlaced: what to do with pictures that are flagged interlaced.
         inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
+        filters: name and arguments of ffmpeg's filters, one picture for one, of the same pixel format.
 
     Raises:
         DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
@@ -113,7 +115,7 @@ def decode_frames(
         timeline = _Timeline(source, log)
         pictures = _decoded(container, stream, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
-        for frame in to_frames(selected, source, interlaced, clock):
+        for frame in to_frames(selected, source, interlaced, clock, filters):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from importlib.resources import files
 from typing import Any
 
@@ -18,9 +17,10 @@ import numpy as np
 from vidscale.report import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
 from vidscale.report_pictures import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.report_plots import BINS, MAX_POINTS, figure
-from vidscale.report_totals import columns, format_bytes, plural, psnr, remarks, totals
+from vidscale.report_totals import Column, columns, format_bytes, plural, psnr, remarks, shot_totals, timecode, totals
 
 UNPAIRED_SHOWN = 40
+SHOTS_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ def render_html(report: Report) -> str:
         heat_top=f"{report.source.format.peak / AMPLIFICATION:.0f}",
         quality=_quality_table(report, sums),
         files=_files_table(report),
+        shots=_shots_table(report, table) if len(report.shots) > 1 else None,
+        more_shots=max(0, len(report.shots) - SHOTS_SHOWN),
         unpaired=_unpaired(report),
         stages=_stage_table(report) if report.stages else None,
         wall=f"{report.wall_s:.1f} s" if report.wall_s is not None else "",
@@ -87,15 +89,6 @@ def render_html(report: Report) -> str:
         versions=Table(("Program or library", "Version"), tuple(report.versions.items())),
         plotly=Markup(get_plotlyjs()),
     )
-
-
-def timecode(seconds: Fraction) -> str:
-    """Presentation time for people, such as ``0:04.170`` or ``1:02:03.000``."""
-    sign, thousandths = "-" if seconds < 0 else "", round(abs(seconds) * 1000)
-    minutes, thousandths = divmod(thousandths, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{sign}{head}:{thousandths // 1000:02}.{thousandths % 1000:03}"
 
 
 def _verdict(report: Report, sums: Totals) -> str:
@@ -211,6 +204,26 @@ def _files_table(report: Report) -> Table:
         ),
     )
     return Table(("", "Source", "Coded"), rows)
+
+
+def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
+    """The shots in order; of many those that came out worst."""
+    shots = shot_totals(report, table)
+    shown = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
+    rows = tuple(
+        (
+            str(number),
+            timecode(one.shot.start_s),
+            f"{one.shot.frames:,}",
+            _value(one.psnr_y, 3),
+            _value(one.ssim_y, 5),
+            "–" if np.isnan(one.bitrate_kbps) else f"{one.bitrate_kbps:,.1f}",
+            "–" if one.worst_index is None else f"{one.worst_index} ({_value(one.worst_psnr_y, 2)} dB)",
+        )
+        for number, one in enumerate(shots, start=1)
+        if id(one) in shown
+    )
+    return Table(("Shot", "Start", "Frames", "PSNR-Y, dB", "SSIM-Y", "Bitrate, kbit/s", "Worst frame"), rows)
 
 
 def _unpaired(report: Report) -> list[tuple[str, str]]:
