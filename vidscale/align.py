@@ -18,7 +18,7 @@ COMPARED_S = 5  # seconds of picture that are compared at the largest offset
 _COLUMNS = 64  # of a thumbnail
 _ANCHORS = 24  # frames whose partners the offsets to try are made from
 _MOST_UNLIKE = 0.5  # squared distance of partners, over that of any two pictures of the same part
-_CLEARLY = 1.2  # by how much an offset must fit better than any other
+_CLEARLY = 1.3  # by how much an offset must fit better than another; real video coded badly gives 1.6 at the least
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,11 +31,13 @@ class Offset:
         seconds: how much later the second video's times are, exact for the frames that were compared.
         slack: by how much, in seconds, rounded times of partners may differ beyond half a tick.
         frames: pairs of frames by which it was found.
+        doubt_s: the largest offset that fits as well as none, where none was taken for that; 0 where one fits alone.
     """
 
     seconds: Fraction = Fraction(0)
     slack: Fraction = Fraction(0)
     frames: int = 0
+    doubt_s: float = 0.0
 
 
 class _Strip:
@@ -103,15 +105,12 @@ def find_offset(
     best = int(fits.argmin())
     if not fits[best] <= _MOST_UNLIKE:
         raise MeasureError(f"--align: within {float(window_s):g} s there is no offset at which the pictures are alike")
-    as_good = offsets[fits < _CLEARLY * fits[best] + 1e-6]
-    rival = as_good[np.abs(as_good - offsets[best]).argmax()]
-    if abs(rival - offsets[best]) < 0.6 * ours.step_s:
+    alike = offsets[fits < _CLEARLY * fits[best] + 1e-6]
+    if np.ptp(alike) < 0.6 * ours.step_s:
         return search.exact(float(offsets[best]))
-    if np.abs(as_good).min() < 0.6 * ours.step_s:  # pictures that hardly change say nothing against no offset
-        return Offset(frames=len(search.partners(0.0)[0]))
-    raise MeasureError(
-        f"--align: the pictures hardly change: offsets of {offsets[best]:.3f} s and {rival:.3f} s fit alike"
-    )
+    if np.abs(alike).min() < 0.6 * ours.step_s:  # nothing speaks against no offset
+        return Offset(frames=len(search.partners(0.0)[0]), doubt_s=float(np.abs(alike).max()))
+    raise MeasureError(f"--align: offsets from {alike.min():.3f} to {alike.max():.3f} s fit alike")
 
 
 class _Search:

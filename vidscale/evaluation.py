@@ -94,6 +94,10 @@ def evaluate_files(
     if settings.align:
         progress.start("aligning", None)
         tally.offset = _offset(ours, theirs, small, settings)
+        if tally.offset.doubt_s:
+            notes.append(
+                f"offsets up to {tally.offset.doubt_s:.3f} s fit as well as none: times were taken as they are"
+            )
     frames = _restored(small, tally) if small else theirs.frames(tally.dist_log, tally.clock("decode distorted"))
     reading = ours.frames(tally.ref_log, tally.clock("decode source"))
     total = expected_frames(ours.source, None)
