@@ -59,10 +59,14 @@ def _thumbnail(frame: Frame) -> npt.NDArray[np.uint8]:
     luma = frame.planes[0]
     half = max(1, frame.width // _COLUMNS) // 2
     if half:
-        rows, columns = (side // (2 * half) * 2 * half for side in luma.shape)
-        some = luma[half // 2 : rows : half, half // 2 : columns : half].astype(np.uint32)
-        luma = (some[::2, ::2] + some[::2, 1::2] + some[1::2, ::2] + some[1::2, 1::2]) // 4  # type: ignore[assignment]
-    return np.ascontiguousarray(luma >> (frame.format.bit_depth - 8), dtype=np.uint8)
+        step, first = 2 * half, half // 2
+        luma = luma[: luma.shape[0] // step * step, : luma.shape[1] // step * step]
+        upper, lower = luma[first::step], luma[first + half :: step]
+        total = upper[:, first::step].astype(np.uint32)
+        for part in (upper[:, first + half :: step], lower[:, first::step], lower[:, first + half :: step]):
+            total += part
+        return (total >> frame.format.bit_depth - 6).astype(np.uint8)  # four samples, then 8 bit
+    return np.ascontiguousarray(luma >> frame.format.bit_depth - 8, dtype=np.uint8)
 
 
 def _graph(shape: tuple[int, ...]) -> av.filter.Graph:
