@@ -180,7 +180,7 @@ def _files_table(report: Report) -> Table:
 def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
     """The shots in order; of many those that came out worst."""
     shots = shot_totals(report, table)
-    listed = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
+    worst = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
     rows = tuple(
         (
             str(number),
@@ -192,7 +192,7 @@ def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
             "–" if one.worst_index is None else f"{one.worst_index} ({shown(one.worst_psnr_y, 2)} dB)",
         )
         for number, one in enumerate(shots, start=1)
-        if id(one) in listed
+        if id(one) in worst
     )
     return Table(("Shot", "Start", "Frames", "PSNR-Y, dB", "SSIM-Y", "Bitrate, kbit/s", "Worst frame"), rows)
 
