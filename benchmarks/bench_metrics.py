@@ -1,11 +1,16 @@
 """Time of the metrics on one core, beside the same metric elsewhere and ffmpeg's filters on the same frame, in one run.
 
     python benchmarks/bench_metrics.py [--rounds 15] [--device cpu] [-o benchmarks/results/metrics.jsonl]
+    python benchmarks/bench_metrics.py --movie MOVIE [--rounds 3] [-o benchmarks/results/metrics.jsonl]
 
 One row for every metric, size, depth and implementation, for the luma plane: ``vidscale`` (numba, or Triton on
 ``--device cuda``), ``reference`` (plain torch, float64), scikit-image, and kornia's convolutions where it is installed.
 Rows with ``planes: yuv420p`` are whole frames and processor time: ``ratio`` is vidscale's over that of ffmpeg's filters
 ``psnr`` and ``ssim``, from which the time of only reading the two files is taken.
+
+With ``--movie`` whole programs are timed instead: ``vidscale measure`` of the movie and of a coded copy of it, start-up
+and decoding included, against ffmpeg with both filters on the same two files, in turns. `benchmarks/synthetic.py` makes
+a movie. Beside wall time stands processor time, which other work on the machine disturbs less.
 """
 
 import argparse
@@ -14,6 +19,7 @@ import json
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +33,7 @@ from machine import origin
 from skimage import data, metrics
 
 from vidscale.ffmpeg import find_ffmpeg
+from vidscale.probe import probe
 from vidscale.triton_kernels import metrics_ref
 from vidscale.triton_kernels.metrics import implementation, squared_error, ssim_ffmpeg, ssim_gaussian
 
@@ -42,10 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--movie", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     ffmpeg = find_ffmpeg()
+    if options.movie:
+        _keep({**_whole_programs(options.movie, ffmpeg.path, options.rounds), **origin(ffmpeg)}, options.output)
+        return
     source = {**origin(ffmpeg), "device": _device_name(options.device)}
     for size, shape in _SIZES.items():
         for bit_depth in (8, 10):
@@ -54,11 +65,54 @@ def main() -> None:
             if options.device == "cpu":
                 rows += _frame_rows(ref, dist, bit_depth, ffmpeg.path, options.rounds)
             for row in rows:
-                line = json.dumps({"size": size, "bit_depth": bit_depth, **row, **source})
-                print(line, flush=True)
-                if options.output:
-                    with options.output.open("a") as file:
-                        file.write(line + "\n")
+                _keep({"size": size, "bit_depth": bit_depth, **row, **source}, options.output)
+
+
+def _keep(row: dict[str, Any], output: Path | None) -> None:
+    print(line := json.dumps(row), flush=True)
+    if output:
+        with output.open("a") as file:
+            file.write(line + "\n")
+
+
+def _whole_programs(movie: Path, ffmpeg: str, rounds: int) -> dict[str, Any]:
+    """Wall time of measuring a movie against a coded copy of it."""
+    video = probe(movie).video
+    with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as folder:
+        copy = Path(folder) / "copy.mp4"
+        read = [ffmpeg, "-v", "error", "-nostdin", "-y"]
+        subprocess.run([*read, "-i", movie, "-an", "-c:v", "libx264", "-preset", "veryfast", copy], check=True)
+        both = [*read, "-i", str(copy), "-i", str(movie)]
+        filters = "[0:v]split[a][b];[1:v]split[c][d];[a][c]psnr[p];[b][d]ssim[s]"
+        ours = [sys.executable, "-m", "vidscale", "measure", str(movie), str(copy), "--quiet"]
+        ways = {
+            "ffmpeg": [*both, "-lavfi", filters, "-map", "[p]", "-map", "[s]", "-f", "null", "-"],
+            "decoding": [*both, "-map", "0:v", "-map", "1:v", "-f", "null", "-"],
+            "ssim ffmpeg": [*ours, "--ssim", "ffmpeg"],
+            "ssim gaussian": ours,
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        processor: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, command in ways.items():
+                start = time.perf_counter()
+                processor[way].append(_processor_ms(command) / 1e3)
+                times[way].append(time.perf_counter() - start)
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    used = {way: statistics.median(values) for way, values in processor.items()}
+    return {
+        "benchmark": "measure wall time",
+        "frames": video.frame_count,
+        "size": f"{video.width}x{video.height}",
+        "rounds": rounds,
+        "seconds": {way: round(value, 2) for way, value in medians.items()},
+        "all_seconds": {way: [round(value, 2) for value in values] for way, values in times.items()},
+        "ssim_ffmpeg_to_ffmpeg": round(medians["ssim ffmpeg"] / medians["ffmpeg"], 3),
+        "ssim_gaussian_to_ffmpeg": round(medians["ssim gaussian"] / medians["ffmpeg"], 3),
+        "processor_seconds": {way: round(value, 2) for way, value in used.items()},
+        "processor_ssim_ffmpeg_to_ffmpeg": round(used["ssim ffmpeg"] / used["ffmpeg"], 3),
+        "processor_ssim_gaussian_to_ffmpeg": round(used["ssim gaussian"] / used["ffmpeg"], 3),
+    }
 
 
 def _device_name(device: str) -> str:

@@ -1,18 +1,16 @@
 """What all tests share: where kernels run, how many threads, and media made by ffmpeg at run time.
 
-Fixtures: `ffmpeg` (the binary), `run_ffmpeg`, `make_clip` and `shared_data`.
+Fixtures: `make_clip` and `shared_data`. How media are made and read stands in `material`.
 """
 
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import hypothesis
-import imageio_ffmpeg
 import pytest
 
 
@@ -40,33 +38,12 @@ hypothesis.settings.load_profile("vidscale")
 
 
 @pytest.fixture(scope="session")
-def ffmpeg() -> str:
-    """Path of the ffmpeg binary inside imageio-ffmpeg."""
-    return imageio_ffmpeg.get_ffmpeg_exe()
-
-
-@pytest.fixture(scope="session")
-def run_ffmpeg(ffmpeg: str) -> Callable[..., str]:
-    """Runs ffmpeg with the arguments given and returns its stdout; fails with what it says when it fails."""
-
-    def run(*args: object) -> str:
-        command = [ffmpeg, "-hide_banner", "-v", "error", "-nostdin", "-y", *map(str, args)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
-        return result.stdout
-
-    return run
-
-
-@pytest.fixture(scope="session")
 def _clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[object, ...], Path]]:
     return tmp_path_factory.mktemp("clips"), {}
 
 
 @pytest.fixture
-def make_clip(
-    run_ffmpeg: Callable[..., str], _clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Path
-) -> Callable[..., Path]:
+def make_clip(_clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Path) -> Callable[..., Path]:
     """Makes a clip in `tmp_path`; a recipe that another test used is copied instead of coded again.
 
     Arguments of the function: name (its suffix is the container); size, frames, fps and pix_fmt of the picture, which
@@ -74,7 +51,7 @@ def make_clip(
     """
     folder, made = _clips
 
-    def make(
+    def clip(
         name: str = "clip.mp4",
         *,
         size: str = "64x48",
@@ -87,14 +64,14 @@ def make_clip(
         suffix = Path(name).suffix
         recipe = (suffix, size, frames, fps, pix_fmt, audio, *options)
         if recipe not in made:
-            tone = ["-f", "lavfi", "-i", "sine=440:sample_rate=48000", "-shortest"] if audio else []
-            picture = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={fps},format={pix_fmt},trim=end_frame={frames}"]
-            path = folder / f"{len(made)}{suffix}"
-            run_ffmpeg(*picture, *tone, "-preset", "ultrafast", *options, path)
-            made[recipe] = path
+            from material import make, picture, sound  # not at the top: numba must find the number of threads set
+
+            moving = picture(size, fps, duration=3600, then=f"format={pix_fmt},trim=end_frame={frames}")
+            tone = [*sound(3600), "-shortest"] if audio else []
+            made[recipe] = make(folder / f"{len(made)}{suffix}", *moving, *tone, "-preset", "ultrafast", *options)
         return Path(shutil.copy(made[recipe], tmp_path / name))
 
-    return make
+    return clip
 
 
 @pytest.fixture(scope="session")

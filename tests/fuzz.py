@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from vidscale import pipeline, processes
-from vidscale.config import DecodeSettings, EncodeSettings, MeasureSettings, StageSettings
+from vidscale.config import DecodeSettings, EncodeSettings, FilesSettings, StageSettings
 from vidscale.errors import VidscaleError
 from vidscale.evaluation import evaluate_files
 from vidscale.pipe_stage import run_stage
@@ -68,8 +68,8 @@ def decode(source: Path, original: Path) -> None:
 
 def measure(source: Path, original: Path) -> None:
     """A source against itself, which is the damaged one."""
-    evaluate_files(original, source, MeasureSettings())
-    evaluate_files(source, original, MeasureSettings())
+    evaluate_files(original, source, FilesSettings())
+    evaluate_files(source, original, FilesSettings())
 
 
 def stage(source: Path, original: Path) -> None:

@@ -1,6 +1,7 @@
 """What the tests of bad input and interruption share: running the program, and seeing what it leaves behind."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import imageio_ffmpeg
 import pytest
+from material import FFMPEG
 from typer.testing import CliRunner
 
 from vidscale.cli import app
 
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FAST = ["--scale", "1", "--preset", "ultrafast", "--no-report"]
 
 
@@ -48,6 +48,17 @@ def start(*args: object, **pipes: Any) -> "subprocess.Popen[bytes]":
 def run_apart(*args: object, timeout_s: float = 60, **pipes: Any) -> Run:
     """Runs the program in a process of its own."""
     return finish(start(*args, **pipes), timeout_s)
+
+
+def documented(event: str) -> set[str]:
+    """Keys of a record by the manual: words in backquotes in its paragraph, or first in the rows of its table."""
+    manual = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    section = manual.split("## JSON records")[1].split("\n## ")[0]
+    parts = re.split(r"^`(\w+)` \(`[^)]*\)", section, flags=re.MULTILINE)
+    text = dict(zip(parts[1::2], parts[2::2], strict=True))[event]
+    if "| key |" in text:
+        return {key for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
+    return set(re.findall(r"`(\w+)`", text)) - {"decode"}
 
 
 _UNPRIVILEGED = """

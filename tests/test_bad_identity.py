@@ -7,10 +7,11 @@ from typing import Any
 
 import av
 import pytest
-from robustness import refused
+from robustness import frame_count, message, refused, run_here
 
 from vidscale import bitstream
-from vidscale.identity import TAG, Identity
+from vidscale.errors import DamagedIdentityError
+from vidscale.identity import TAG, Identity, probe_identity
 
 Clip = Callable[..., Path]
 
@@ -60,8 +61,8 @@ def signed(source: Path, target: Path, *payloads: bytes | None, tag: str | None 
 
 
 def named(**changes: Any) -> bytes:
-    """An identity as it stands in a file, with some fields changed, without any check."""
-    return json.dumps(json.loads(IDENTITY.to_json()) | changes).encode()
+    """An identity as it stands in a file, with some fields changed, without any check and checksum."""
+    return json.dumps(json.loads(IDENTITY.model_dump_json()) | changes).encode()
 
 
 BAD_IDENTITIES = [
@@ -82,7 +83,7 @@ BAD_IDENTITIES = [
     ([None], named(pair="phantom-x1"), "needs the pair 'phantom-x1'"),
     ([named(), named(crf=30)], None, "is spliced from files made differently: it changes at 0.400 s"),
     ([named(), named(pair="bicubic-x1")], None, "is spliced from files made differently: it changes at 0.400 s"),
-    ([named(), b"{"], None, "broken identity: not JSON"),
+    ([named(), named(vidscale=2)], None, "schema version 2"),
     ([None], None, "does not say how it was made; name its pair and scale"),
 ]
 
@@ -109,3 +110,74 @@ def test_pair_that_contradicts_the_identity_is_refused(tmp_path: Path, clip: Pat
     small = signed(clip, tmp_path / "small.mkv", named())
     said = refused(tmp_path, "decode", small, "--pair", "bicubic")
     assert "was made with lanczos-x1, not with bicubic-x1" in said
+
+
+SOUND = IDENTITY.to_json().encode()
+DAMAGED = SOUND.replace(b"lanczos", b"lanczas")
+
+
+@pytest.mark.parametrize(
+    ("payloads", "tag", "said"),
+    [
+        ([SOUND, DAMAGED, SOUND], None, "the identity of 1 keyframe of small.mkv cannot be read"),
+        ([DAMAGED, SOUND], None, "the identity of 1 keyframe of small.mkv cannot be read"),
+        ([b"{"] * 4 + [SOUND], None, "the identities of 4 keyframes of small.mkv cannot be read"),
+        ([DAMAGED], SOUND, "the identities of 5 keyframes of small.mkv cannot be read"),
+        ([SOUND], DAMAGED, "tag VIDSCALE left aside: broken identity: its checksum does not fit"),
+    ],
+)
+def test_damaged_identity_beside_a_sound_one_is_noted(
+    tmp_path: Path, clip: Path, caplog: Any, payloads: list[bytes], tag: bytes | None, said: str
+) -> None:
+    small = signed(clip, tmp_path / "small.mkv", *payloads, tag=tag.decode() if tag else None)
+    run = run_here("decode", small, "-o", tmp_path / "restored.mkv", "--preset", "ultrafast")
+    assert run.code == 0, run.stderr
+    assert said in run.stderr + caplog.text  # of the tag speaks the log, which pytest takes away from stderr
+    assert frame_count(tmp_path / "restored.mkv") == 50
+
+
+def test_sound_identity_behind_the_first_packets_is_found(tmp_path: Path, make_clip: Clip) -> None:
+    clip = make_clip("long.mp4", frames=75, options=["-g", "70", "-keyint_min", "70", "-bf", "0"])
+    assert probe_identity(signed(clip, tmp_path / "small.mkv", DAMAGED, SOUND)) == IDENTITY
+
+
+UNUSABLE = [
+    ([DAMAGED], None, "its checksum does not fit"),
+    ([b"{"], DAMAGED, "broken identity"),
+    ([None], b"nonsense", "broken identity: not JSON"),
+    ([named(vidscale=2)], None, "schema version 2"),
+    ([named(width=128, coded_width=128)], None, "coded again since?"),
+]
+
+
+@pytest.mark.parametrize(("payloads", "tag", "said"), UNUSABLE)
+@pytest.mark.parametrize("command", ["decode", "decode --y4m"])
+def test_pair_and_scale_by_hand_restore_what_no_identity_can(
+    tmp_path: Path, clip: Path, payloads: list[bytes | None], tag: bytes | None, said: str, command: str
+) -> None:
+    small = signed(clip, tmp_path / "small.mkv", *payloads, tag=tag.decode() if tag else None)
+    target = tmp_path / ("restored.y4m" if "y4m" in command else "restored.mkv")
+    assert "name its pair and scale with --pair and --scale" in message(run_here(*command.split(), small, "-o", target))
+    by_hand = ["--pair", "lanczos", "--scale", "2", "--preset", "ultrafast"]
+    run = run_here(*command.split(), small, "-o", target, *by_hand)
+    assert run.code == 0, run.stderr
+    assert said in run.stderr
+    assert "restored by lanczos-x2 to 128x96" in run.stderr
+    assert frame_count(target) == 50
+
+
+def test_by_hand_does_not_override_contradictions(tmp_path: Path, clip: Path) -> None:
+    small = signed(clip, tmp_path / "small.mkv", named(), tag=named(pair="bicubic-x1").decode())
+    said = refused(tmp_path, "decode", small, "--pair", "lanczos", "--scale", "1", "-o", tmp_path / "restored.mkv")
+    assert "contradictory identity" in said
+
+
+def test_one_flipped_bit_is_damage_or_harmless() -> None:
+    """Never another identity: that would be taken for a splice."""
+    for at in range(8 * len(SOUND)):
+        flipped = bytearray(SOUND)
+        flipped[at // 8] ^= 1 << at % 8
+        try:
+            assert Identity.from_json(bytes(flipped)) == IDENTITY
+        except DamagedIdentityError:
+            continue

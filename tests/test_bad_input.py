@@ -6,10 +6,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import av
 import pytest
+from material import ffmpeg
 from robustness import FAST, cut, frame_count, message, refused, run_here, run_unprivileged
 
 Clip = Callable[..., Path]
@@ -93,16 +93,16 @@ def test_source_with_its_index_cut_off_is_refused(tmp_path: Path, make_clip: Cli
     assert "cut.mp4 cannot be opened as a video" in refused(tmp_path, "encode", source, *FAST)
 
 
-def test_source_without_video_is_refused(tmp_path: Path, run_ffmpeg: Callable[..., str]) -> None:
+def test_source_without_video_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "sound.m4a"
-    run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", source)
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", source)
     assert refused(tmp_path, "encode", source, *FAST).endswith("sound.m4a holds no video stream")
 
 
-def test_source_with_cover_art_alone_is_refused(tmp_path: Path, run_ffmpeg: Callable[..., str]) -> None:
+def test_source_with_cover_art_alone_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "song.m4a"
     picture = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=1", "-c:v", "png", "-disposition:v", "attached_pic"]
-    run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", *picture, source)
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", *picture, source)
     assert refused(tmp_path, "encode", source, *FAST).endswith("song.m4a holds no video stream but cover art")
 
 
@@ -208,9 +208,9 @@ def test_truncated_mp4_codes_what_is_there_and_counts_the_rest(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
-def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix: str, run_ffmpeg: Any) -> None:
+def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix: str) -> None:
     whole = tmp_path / f"whole{suffix}"
-    run_ffmpeg("-i", clip, "-c", "copy", whole)
+    ffmpeg("-i", clip, "-c", "copy", whole)
     source = cut(whole, 0.35)
     run = run_here("encode", source, "-o", tmp_path / "small.mkv", *FAST)
     assert run.code == 0, run.stderr

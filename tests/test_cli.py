@@ -1,6 +1,7 @@
 """The command line itself: help, dry runs, JSON records as documented, silence, exit codes."""
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -13,13 +14,13 @@ from typing import Any
 
 import av
 import pytest
-from robustness import FFMPEG, Run, content, message, nothing_left, run_apart, run_here, start
+from material import FFMPEG
+from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
 COMMANDS = ["encode", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
 COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
-MANUAL = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
 
 
 def records(run: Run) -> list[dict[str, Any]]:
@@ -30,16 +31,6 @@ def records(run: Run) -> list[dict[str, Any]]:
         raise ValueError(word)
 
     return [json.loads(line, parse_constant=refuse) for line in run.stdout.splitlines()]
-
-
-def documented(event: str) -> set[str]:
-    """Keys of a record by the manual: words in backquotes in its paragraph, or first in the rows of its table."""
-    section = MANUAL.split("## JSON records")[1].split("\n## ")[0]
-    parts = re.split(r"^`(\w+)` \(`[^)]*\)", section, flags=re.MULTILINE)
-    text = dict(zip(parts[1::2], parts[2::2], strict=True))[event]
-    if "| key |" in text:
-        return {key for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
-    return set(re.findall(r"`(\w+)`", text)) - {"decode"}
 
 
 # Help and version.
@@ -106,7 +97,7 @@ def test_dry_run_prints_settings_and_commands_and_does_nothing(tmp_path: Path, m
 def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     (plan,) = records(run_here("encode", clip, "--dry-run", "--json"))
-    assert set(plan) == documented("plan") - {"pair"} | {"event"}
+    assert set(plan) == documented("plan") | {"event"}
     assert plan["event"] == "plan"
     assert plan["settings"]["scale"] == "2"
     run_here("encode", clip, *FAST, "--no-report")
@@ -129,6 +120,30 @@ def test_dry_run_finds_what_would_fail(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     assert "is the input" in message(run_here("encode", clip, "-o", clip, "--dry-run"))
     assert "does not exist" in message(run_here("encode", clip, "-o", tmp_path / "no" / "small.mkv", "--dry-run"))
+
+
+COMPILING = """
+import numpy as np
+from vidscale.cli.console import run_job
+from vidscale.triton_kernels.metrics import squared_error
+plane = np.zeros((4, 4), np.uint8)
+codes = [plane, plane.astype(np.uint16)]
+run_job(lambda console: [squared_error(plane, plane) for plane in codes], quiet=QUIET)
+"""
+
+
+def test_compiling_is_said_once_and_done_once(tmp_path: Path) -> None:
+    said = []
+    for quiet, cache in ((True, "other"), (False, "cache"), (False, "cache"), (False, None)):
+        script = COMPILING.replace("QUIET", str(quiet))
+        if cache is None:  # as numba finds it where no folder can be written to
+            script = "import numba.core.caching as c; c.CacheImpl._locator_classes = []" + script
+        env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / str(cache))}
+        run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+        said.append(run.stderr)
+    ready = "compiling the filters for this processor; the next run finds them ready\n"
+    assert said[:3] == ["", ready, ""]
+    assert said[3].endswith("NUMBA_CACHE_DIR can name a folder to keep them\n")
 
 
 # Results.

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from vidscale.config import (
     DecodeSettings,
     EncodeSettings,
-    MeasureSettings,
+    FilesSettings,
     SourceSettings,
     StageSettings,
     TimeRange,
@@ -188,7 +188,7 @@ def test_strength_errors(settings: Any, strength: float) -> None:
         (EncodeSettings, {"colour": "red"}, "colour"),
         (DecodeSettings, {"report": True}, "report"),
         (DecodeSettings, {"scale": "9"}, "scale 9 is outside 1 to 8"),
-        (MeasureSettings, {"vmaf": "perhaps"}, "vmaf = 'perhaps'"),
+        (FilesSettings, {"vmaf": "perhaps"}, "vmaf = 'perhaps'"),
         (StageSettings, {"size": "100"}, "size '100' is not WIDTHxHEIGHT"),
         (StageSettings, {"size": "0x100"}, "is not WIDTHxHEIGHT"),
         (StageSettings, {"size": "10x-1"}, "is not WIDTHxHEIGHT"),
@@ -241,7 +241,7 @@ def test_defaults_are_those_of_the_command_line() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    for settings in (EncodeSettings, DecodeSettings, MeasureSettings, StageSettings, TimeRange):
+    for settings in (EncodeSettings, DecodeSettings, FilesSettings, StageSettings, TimeRange):
         for name, field in settings.model_fields.items():
             assert field.description, f"{settings.__name__}.{name}"
 

@@ -422,8 +422,12 @@ def test_gray_is_measured_and_restored(folder: Path, tmp_path: Path) -> None:
         report = evaluate_encode(decided, outcome)
         assert [row.mse for row in report.rows] == [(0.0,)] * 5
         path = restored(outcome.path, tmp_path / f"{codec}.restored.mkv", lossless=True)
+        with av.open(str(path)) as file:
+            assert file.streams.video[0].codec_context.pix_fmt == "gray"  # though H.264 is decoded as 4:2:0
         np.testing.assert_array_equal(luma(path, "gray", H, W), luma(source, "gray", H, W))
         assert colour(path)[0] == 2
+        again = restored(outcome.path, tmp_path / f"{codec}.again.mp4", lossless=True)  # gray H.264
+        np.testing.assert_array_equal(luma(again, "gray", H, W), luma(source, "gray", H, W))
 
 
 # Interlaced

@@ -26,6 +26,7 @@ from material import (
     restored,
     shown_times,
     sound,
+    stream_line,
     stream_tags,
     tags,
 )
@@ -34,7 +35,7 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.evaluation import evaluate_encode
-from vidscale.identity import Identity, extract, tag_from_metadata
+from vidscale.identity import Identity, extract, probe_identity, tag_from_metadata
 from vidscale.mux import check_output
 from vidscale.report import Unpaired
 from vidscale.report_files import read_json, write_report
@@ -462,6 +463,21 @@ def test_what_another_container_cannot_hold_is_named(
         assert (tag in tags(small)) == (tag in tags(source) and f" {tag}" not in note)
 
 
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "ts"])
+def test_flags_of_streams_are_kept_or_named(container: str, folder: Path, tmp_path: Path) -> None:
+    flags = ["forced", "original", "hearing_impaired", "visual_impaired", "dub", "comment"]
+    words = [word for i, flag in enumerate(flags, start=1) for word in ("-map", "1:a", f"-disposition:{i}", flag)]
+    source = make(folder / "flags.mkv", *picture(), *sound(), "-map", "0:v", *words, *X264, "-c:a", "aac")
+    assert dispositions(source)[1:] == [{flag} for flag in flags]
+    decided = plan(source, tmp_path / f"out.{container}")
+
+    found = dispositions(coded(source, tmp_path / f"out.{container}"))
+
+    for index, flag in enumerate(flags, start=1):
+        named = any(f"the flag {flag} of audio {index}" in note for note in decided.notes)
+        assert (flag in found[index]) != named
+
+
 def test_webm_becomes_matroska_with_h264_and_stays_webm_with_av1(folder: Path, tmp_path: Path) -> None:
     source = make(folder / "film.webm", *picture(), *sound(), "-c:v", "libvpx", "-c:a", "libopus")
     decided = plan(source)
@@ -592,6 +608,42 @@ def test_identity_is_in_every_keyframe_and_in_the_tag(
         tool=decided.identity.tool,
     )
     assert decided.identity.tool.startswith("vidscale ")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+def test_h265_is_tagged_hvc1_and_a_copied_stream_keeps_its_tag(container: str, folder: Path, tmp_path: Path) -> None:
+    two = [*picture(), *picture("80x48"), "-map", "0", "-map", "1", "-c:v:0", "libx264", "-c:v:1", "libx265"]
+    source = make(folder / f"hev1.{container}", *two, "-tag:v:1", "hev1", "-x265-params", "log-level=error")
+    small = coded(source, tmp_path / f"small.{container}", codec="x265", encoder_params="repeat-headers=1")
+    for path in (small, restored(small, codec="x265")):
+        assert "(hvc1 / " in stream_line(path, 0)
+        assert "(hev1 / " in stream_line(path, 1)
+        with av.open(str(path)) as file:
+            assert {32, 33, 34} <= set(hvcc_units(file.streams[0].codec_context.extradata))
+        for packet in packet_data(path, 0):  # ISO/IEC 14496-15: hvc1 has its parameter sets there and nowhere else
+            assert not {32, 33, 34} & set(hevc_units(packet))
+    assert 39 in hevc_units(packet_data(small, 0)[0])
+    assert tag_from_metadata(tags(small)) == probe_identity(small)
+
+
+def hvcc_units(record: bytes) -> list[int]:
+    """NAL_unit_type of each array of a configuration record (ISO/IEC 14496-15, 8.3.3.1)."""
+    kinds, at = [], 23
+    for _ in range(record[22]):
+        kinds.append(record[at] & 63)
+        count, at = int.from_bytes(record[at + 1 : at + 3], "big"), at + 3
+        for _ in range(count):
+            at += 2 + int.from_bytes(record[at : at + 2], "big")
+    return kinds
+
+
+def hevc_units(packet: bytes) -> list[int]:
+    """nal_unit_type of each unit of a packet with lengths of four bytes."""
+    kinds, at = [], 0
+    while at < len(packet):
+        kinds.append(packet[at + 4] >> 1 & 63)
+        at += 4 + int.from_bytes(packet[at : at + 4], "big")
+    return kinds
 
 
 def test_default_names(vfr: Path, vfr_mkv: Path, tmp_path: Path) -> None:

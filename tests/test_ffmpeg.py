@@ -11,7 +11,8 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from robustness import FFMPEG, fake_ffmpeg, processes_naming, wait_for
+from material import FFMPEG
+from robustness import fake_ffmpeg, processes_naming, wait_for
 
 from vidscale import processes
 from vidscale.errors import ConfigError, EncodeError

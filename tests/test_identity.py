@@ -1,5 +1,6 @@
 """`vidscale.identity` on really encoded streams; packets made by hand are in test_bitstream.py."""
 
+import binascii
 import json
 import logging
 import subprocess
@@ -35,6 +36,7 @@ FIELDS = {
     "codec": "hevc",
     "time_base": "1/12800",
     "chroma_location": "center",
+    "chroma": "420",
     "tool": "vidscale 0.1.0",
 }
 IDENTITY = Identity.model_validate(FIELDS)
@@ -137,7 +139,9 @@ def test_json_round_trip():
     assert text.startswith('{"vidscale":1,"pair":"adaptive-x2",')
     assert text.isascii()
     assert " " not in text.replace("vidscale 0.1.0", "")
-    assert json.loads(text) == FIELDS
+    head, _, checksum = text.rpartition(',"crc32":')
+    assert checksum == f'"{binascii.crc32(head.encode()):08x}"}}'
+    assert json.loads(head + "}") == FIELDS
     assert Identity.from_json(text) == Identity.from_json(text.encode()) == IDENTITY
 
 
@@ -210,7 +214,7 @@ def test_extract_errors():
         assert extract(picture, codec=codec, extradata=None) is None
         with pytest.raises(IdentityError, match="broken identity: not JSON"):
             extract(packet[:100], codec=codec, extradata=None)
-        newer = IDENTITY.to_json().replace('"vidscale":1', '"vidscale":2').encode()
+        newer = IDENTITY.model_dump_json().replace('"vidscale":1', '"vidscale":2').encode()
         with pytest.raises(IdentityError, match="schema version 2"):
             extract(bitstream.insert(picture, codec=codec, extradata=None, payload=newer), codec=codec, extradata=None)
 
@@ -339,9 +343,11 @@ def test_probe_errors(coded, tmp_path):
     write(coded["h264"], small, None, "{")
     with pytest.raises(IdentityError, match="broken identity"):
         probe_identity(small)
-    write(coded["h264"], small, text.encode()[:-1], text)
+    write(coded["h264"], small, text.encode()[:-1], "{")
     with pytest.raises(IdentityError, match="broken identity"):
         probe_identity(small)
+    write(coded["h264"], small, text.encode()[:-1], text)
+    assert probe_identity(small) == IDENTITY
     with pytest.raises(DecodeError, match=r"none\.mkv: No such file"):
         probe_identity(tmp_path / "none.mkv")
     small.write_bytes(b"no video at all")

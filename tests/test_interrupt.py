@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import av
 import pytest
+from material import ffmpeg
 from robustness import Run, content, fake_ffmpeg, finish, message, processes_naming, run_here, start, wait_for
+
+from vidscale.workspace import remove_abandoned
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
 
@@ -20,10 +24,10 @@ SLOW = ["--scale", "1", "--preset", "placebo"]
 
 
 @pytest.fixture(scope="session")
-def _film(tmp_path_factory: pytest.TempPathFactory, run_ffmpeg: Callable[..., str]) -> Path:
+def _film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten seconds of 640x360, which take long to encode with a slow preset."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=10,format=yuv420p", "-preset", "ultrafast", path)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=10,format=yuv420p", "-preset", "ultrafast", path)
     return path
 
 
@@ -248,3 +252,37 @@ def test_signals_mean_what_they_meant_before_a_command_ran(tmp_path: Path, make_
     assert run_here("encode", tmp_path / "none").code == 1
     assert [signal.getsignal(number) for number in numbers] == before
     assert set(content(tmp_path)) == {"clip.mp4"}
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(
+    tmp_path: Path, film: Path, make_clip: Callable[..., Path]
+) -> None:
+    target = tmp_path / "small.mp4"
+    process = start("encode", film, "-o", target, *SLOW)
+    encoder_at_work(tmp_path)
+    process.kill()
+    finish(process)
+    wait_for(lambda: not processes_naming(tmp_path))
+    left = hidden(tmp_path)
+    assert any(name.endswith(".video.mp4") for name in left)
+    strangers = {".small.mp4.swp", ".small.mp4.0123456789ab.part.mp4", left[0].replace("small.mp4", "other.mp4")}
+    strangers.add(re.sub(r"[0-9a-f]{6}-", "000000-", left[0]))  # of another machine, which may be at work
+    for name in strangers:
+        (tmp_path / name).touch()
+    run = run_here("encode", make_clip("clip.mp4"), "-o", target, "--no-report")
+    assert run.code == 0, run.stderr
+    assert set(hidden(tmp_path)) == strangers
+
+
+def test_what_a_living_run_needs_is_left_alone(tmp_path: Path, film: Path) -> None:
+    process = start("encode", film, "-o", tmp_path / "small.mp4", *SLOW)
+    encoder_at_work(tmp_path)
+    before = hidden(tmp_path)
+    remove_abandoned(tmp_path / "small.mp4")
+    assert hidden(tmp_path) == before
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4")
+
+
+def hidden(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))

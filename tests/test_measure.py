@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from material import coded, coding, ffmpeg, make, picture, plan, restored, shown
 from typer.testing import CliRunner
 
 from vidscale.cli import app
-from vidscale.config import MeasureSettings
-from vidscale.errors import MeasureError
+from vidscale.config import FilesSettings
+from vidscale.errors import ConfigError, MeasureError
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.frames import Frame, PixelFormat
 from vidscale.measure import Lonely, paired
 from vidscale.report import Report, Unpaired
-from vidscale.report_totals import columns, totals
+from vidscale.report_files import read_json, write_json
+from vidscale.report_totals import columns, psnr, remarks, totals
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 SIZE = "176x144"  # libvmaf wants some pixels
@@ -44,7 +46,7 @@ def pair(folder: Path) -> tuple[Path, Path]:
 
 def measured(ref: Path, dist: Path, **settings: Any) -> Report:
     """The report on two files."""
-    return evaluate_files(ref, dist, MeasureSettings.resolve(settings))
+    return evaluate_files(ref, dist, FilesSettings.resolve(settings))
 
 
 def stats(ref: Path, dist: Path, name: str, path: Path) -> list[dict[str, float]]:
@@ -285,3 +287,102 @@ def test_small_file_measured_at_scale_one_is_as_its_decoder_sees_it(pair: tuple[
     truth = stats(pair[0], small, "psnr", tmp_path / "psnr.log")
     table = columns(measured(pair[0], small))
     np.testing.assert_allclose(table["psnr_y"], [row["psnr_y"] for row in truth], rtol=0, atol=0.01)
+
+
+# A part of the frames, of the picture, another size
+
+
+def test_every_third_frame_has_the_same_scores(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = {"vmaf": True, "xpsnr": True}
+    whole, third = measured(*pair, **settings), measured(*pair, every=3, **settings)
+    assert [replace(row, span_bytes=None) for row in third.rows] == whole.rows[::3]
+    assert [row.span_bytes for row in third.rows] == [
+        sum(row.bytes or 0 for row in whole.rows[start : start + 3]) for start in range(0, 15, 3)
+    ]
+    assert (third.pairs, third.pairing.every) == (15, 3)
+    ours, theirs = totals(third), totals(whole)
+    assert (ours.frames, ours.bitrate_kbps, ours.bpp) == (5, theirs.bitrate_kbps, theirs.bpp)
+    assert third.distorted.duration_s == whole.distorted.duration_s
+    assert "5 of 15 pairs of frames were measured, one in 3; bitrates are of all frames." in remarks(third, ours)
+    write_json(third, tmp_path / "report.json")
+    assert read_json(tmp_path / "report.json") == replace(third, rows=tuple(third.rows))
+
+
+def test_every_fifth_frame_keeps_the_sliding_bitrate(tmp_path: Path) -> None:
+    coding = ["-c:v", "libx264", "-crf", "20", "-bf", "0", "-g", "1"]
+    film = make(tmp_path / "film.mp4", *picture(SIZE, duration=8), *coding)
+    whole, some = (columns(measured(film, film, ssim="ffmpeg", every=every)) for every in (1, 5))
+    assert some["bitrate_kbps"] == pytest.approx(whole["bitrate_kbps"][::5], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("crop", "where"),
+    [("96:64:48:20", "96:64:48:20"), ("96:64", "96:64:40:40"), ("95:63:0:2", "95:63:0:2")],
+)
+def test_part_of_the_source_is_compared(pair: tuple[Path, Path], tmp_path: Path, crop: str, where: str) -> None:
+    ref, dist = (
+        make(tmp_path / f"{path.stem}.mkv", "-i", path, "-vf", f"crop={where}:exact=1", *FFV1) for path in pair
+    )
+    report = measured(pair[0], dist, crop=crop)
+    assert [row.mse for row in report.rows] == [row.mse for row in measured(ref, dist).rows]
+    width, height, x, y = where.split(":")
+    assert (report.source.width, report.source.height) == (int(width), int(height))
+    assert f"of ref.mkv {width}x{height} at {x},{y} is compared" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("crop", "words"),
+    [
+        ("176:146", "176x146 at 0,-2 reaches beyond"),
+        ("100:100:80:0", "100x100 at 80,0 reaches beyond .*ref.mkv, which is 176x144"),
+        ("100:100:1:0", "1,0 is not a multiple of 2,2, as the chroma of yuv420p"),
+        ("0:8", "crop.width"),
+        ("8x8", "crop '8x8' is not W:H:X:Y or W:H"),
+    ],
+)
+def test_crop_that_cannot_be_is_refused(pair: tuple[Path, Path], crop: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        measured(*pair, crop=crop)
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", ["88:72", "118:96"])
+def test_smaller_video_is_scaled_as_ffmpeg_does(
+    pair: tuple[Path, Path], tmp_path: Path, kernel: str, size: str
+) -> None:
+    rung = make(tmp_path / "rung.mkv", "-i", pair[0], "-vf", f"scale={size}", *FFV1)
+    scale = f"scale=176:144:flags={kernel}+accurate_rnd+full_chroma_int"
+    scaled = make(tmp_path / "scaled.mkv", "-i", rung, "-vf", scale, *FFV1)
+    report, wanted = measured(pair[0], rung, scale_dist=kernel), measured(pair[0], scaled)
+    for ours, theirs in zip(report.rows, wanted.rows, strict=True):
+        assert psnr(ours.mse, 255) == pytest.approx(psnr(theirs.mse, 255), abs=0.01)
+    assert report.distorted.coded_width == int(size.split(":")[0])
+    assert any(f"to 176x144 by ffmpeg's {kernel}" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuv420p10le"])
+def test_scaling_and_cropping_keep_full_range(tmp_path: Path, pix_fmt: str) -> None:
+    """White in full range stays white, and does not become the white of limited range."""
+    codec = ["-c:v", "mjpeg", "-q:v", "1"] if pix_fmt == "yuvj420p" else FFV1
+    white = bytes([255]) * (64 * 64) if pix_fmt == "yuvj420p" else b"\xff\x03" * (64 * 64)
+    chroma = bytes([128]) * (64 * 64 // 2) if pix_fmt == "yuvj420p" else b"\x00\x02" * (64 * 64 // 2)
+    raw = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-r", "25"]
+    big = make(tmp_path / "64.mkv", *raw, "-s", "64x64", "-i", "pipe:0", *codec, data=2 * (white + chroma))
+    small = make(
+        tmp_path / "32.mkv", *raw, "-s", "32x32", "-i", "pipe:0", *codec,
+        data=2 * (white[: len(white) // 4] + chroma[: len(chroma) // 4]),
+    )  # fmt: skip
+    report = measured(big, small, scale_dist="bicubic", crop="48:48")
+    assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
+
+
+def test_files_that_are_tagged_differently_are_compared_with_a_note(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    ref, dist = (
+        make(tmp_path / f"{name}.mkv", "-i", pair[0], "-vf", f"setparams=range=tv:color_trc={transfer}", *FFV1)
+        for name, transfer in (("ref", "smpte2084"), ("dist", "bt709"))
+    )
+    report = measured(ref, dist)
+    note = "the two are tagged differently (transfer smpte2084 and bt709): code values are compared"
+    assert note in report.notes
+    assert any("measured in code values" in line for line in remarks(report, totals(report)))
+    assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}

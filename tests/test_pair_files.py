@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from robustness import documented
 from test_checkpoint import kgn, saved, usn
 from typer.testing import CliRunner, Result
 
@@ -162,6 +163,7 @@ def test_models_import_car_makes_a_pair(tmp_path: Path) -> None:
     result = vidscale("import-car", *checkpoints, "--scale", 4, "-y", "-o", "other", "--family", "mine", "--json")
     record = json.loads(result.stdout)
     assert (record["event"], record["name"], record["sha256"]) == ("imported", "mine-x4", card.sha256)
+    assert set(record) == documented("imported") | {"event"}
 
 
 def test_models_list_and_show(networks: tuple[ResamplerNet, EDSR]) -> None:
@@ -176,6 +178,8 @@ def test_models_list_and_show(networks: tuple[ResamplerNet, EDSR]) -> None:
     assert "\nupscaler     network edsr, scale 2, blocks 1, width 2, res_scale 0.1\n" in shown
     record = json.loads(vidscale("show", "car-x2", "--json").stdout)
     assert record == records[-1]
+    for one in records:
+        assert (one["event"], set(one)) == ("pair", documented("pair") | {"event"})
     assert (record["scale"], record["sha256"], record["folder"]) == ("2", card.sha256, str(user_folder() / "car-x2"))
     assert "without weights" in vidscale("show", "lanczos").stdout
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import av
 import pytest
-from robustness import FFMPEG, content, message, nothing_left, processes_naming, run_here
+from material import FFMPEG
+from robustness import content, message, nothing_left, processes_naming, run_here
 
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError

@@ -22,7 +22,9 @@ from vidscale.frames import Color, Frame, PixelFormat
 from vidscale.report import (
     DistortedFacts,
     FrameScore,
+    Pairing,
     Report,
+    Shot,
     SourceFacts,
     StageTiming,
     Unpaired,
@@ -60,7 +62,7 @@ def frame(value: int, index: int = 0, width: int = 64, height: int = 48, format:
 def full_report() -> Report:
     """Every field filled, with the numbers JSON has no word for, and names that are markup."""
     rows = (
-        score(0, pict_type="I", bytes=5000, vmaf=90.5, vmaf_neg=88.0, xpsnr_y=41.0),
+        score(0, pict_type="I", bytes=5000, span_bytes=5300, vmaf=90.5, vmaf_neg=88.0, xpsnr_y=41.0),
         score(1, (0.0, 0.0, 0.5), pts_s=Fraction(1001, 30000), bytes=None, vmaf=99.0, vmaf_neg=98.0, xpsnr_y=math.inf),
         score(2, (1 / 3, 0.1, 123.456), ssim=(0.123456789012345, math.nan, math.nan), vmaf=80.0, xpsnr_y=30.0),
     )
@@ -78,6 +80,12 @@ def full_report() -> Report:
         commands=("ffmpeg -i '<i>' out.mp4",),
         versions={"vidscale": "0.1.0", "ffmpeg": "9.0"},
         notes=("A note with <u>markup</u>.",),
+        pairing=Pairing(3001, 1500, Fraction(-1, 3)),
+        shots=(
+            Shot(0, Fraction(0), 1, 5000),
+            Shot(1, Fraction(1001, 30000), 1, None),
+            Shot(2, Fraction(2, 25), 2999, 0),
+        ),
         worst=worst.frames(),
     )
 

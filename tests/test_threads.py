@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from robustness import wait_for
 
-from vidscale.threads import Clock, Prefetch, Unfinished, queue_depth, run_interruptible
+from vidscale.threads import Clock, Prefetch, Unfinished, in_order, queue_depth, run_interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -259,3 +259,64 @@ def test_error_of_an_interrupted_job_is_not_the_news() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_interruptible(job, on_interrupt=asked.set)
+
+
+def test_in_order_keeps_the_order_and_works_side_by_side():
+    together, most = [0], [0]
+    lock = threading.Lock()
+
+    def work(number):
+        with lock:
+            together[0] += 1
+            most[0] = max(most[0], together[0])
+        time.sleep(0.02 if number % 3 else 0.05)
+        with lock:
+            together[0] -= 1
+        return number * number
+
+    assert list(in_order(work, range(20), 4)) == [n * n for n in range(20)]
+    assert 1 < most[0] <= 4
+
+
+def test_in_order_takes_few_items_ahead():
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = in_order(lambda number: number, items(), 3)
+    for number in range(10):
+        assert next(results) == number
+        assert len(taken) <= number + 1 + 6 + 1
+    results.close()
+    assert len(taken) < 20
+
+
+def test_in_order_raises_what_the_function_raises_in_its_place():
+    def work(number):
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    results = in_order(work, range(10), 2)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="five"):
+        next(results)
+
+
+def test_clock_counts_in_several_threads():
+    clock = Clock("test")
+
+    def work():
+        for _ in range(200):
+            with clock.measure():
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.frames == 1600

@@ -7,19 +7,17 @@ import subprocess
 import sys
 from fractions import Fraction
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rawvideo import YUV420P, Dribble, ffmpeg, noise, raw
 
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.frames import Color, Frame, PixelFormat, VideoInfo
 from vidscale.rawpipe import enlarge_pipe, sniff
 from vidscale.y4m import Y4mWriter, read_y4m
 
-YUV420P = PixelFormat("420", 8)
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FORMATS = [PixelFormat(c, d) for c in ("420", "422", "444") for d in (8, 9, 10, 12, 14, 16)]
 FORMATS += [PixelFormat("gray", d) for d in (8, 9, 10, 12, 16)]
 
@@ -27,18 +25,6 @@ FORMATS += [PixelFormat("gray", d) for d in (8, 9, 10, 12, 16)]
 def video(pixel_format=YUV420P, width=17, height=15, **fields):
     fields = {"color": Color(), "time_base": Fraction(1, 30), "frame_rate": Fraction(30)} | fields
     return VideoInfo(width, height, pixel_format, **fields)
-
-
-def noise(info, count=3):
-    rng = np.random.default_rng(1)
-    shapes = info.format.plane_shapes(info.height, info.width)
-    for pts in range(count):
-        planes = tuple(rng.integers(0, info.format.peak, s, info.format.dtype, endpoint=True) for s in shapes)
-        yield Frame(planes, info.format, pts, info.time_base)
-
-
-def raw(frame):
-    return b"".join(plane.tobytes() for plane in frame.planes)
 
 
 def written(info, frames):
@@ -55,25 +41,6 @@ def header_of(info):
 
 def read_header(text, layout="420jpeg"):
     return read_y4m(io.BytesIO(f"YUV4MPEG2 W16 H16 C{layout} {text}\n".encode()))[0]
-
-
-def ffmpeg(*args, data=b""):
-    return subprocess.run([FFMPEG, "-hide_banner", *args], input=data, capture_output=True, check=True)
-
-
-class Dribble(io.RawIOBase):
-    """A pipe that delivers 1 to 7 bytes at a time."""
-
-    def __init__(self, data):
-        self._data = io.BytesIO(data)
-        self._step = 0
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        self._step = self._step % 7 + 1
-        return self._data.readinto(memoryview(buffer)[: self._step])
 
 
 @pytest.mark.parametrize("pixel_format", FORMATS, ids=lambda f: f.name)
@@ -227,7 +194,7 @@ def test_y4m_short_writes():
 
 def test_y4m_planes_are_views_on_one_buffer():
     info = video(PixelFormat("420", 10))
-    first, second = list(read_y4m(io.BytesIO(written(info, noise(info, 2))))[1])
+    first, second = list(read_y4m(io.BytesIO(written(info, noise(info, (0, 1)))))[1])
     assert all(plane.base is first.planes[0].base for plane in first.planes)
     assert first.planes[0].base is not second.planes[0].base
     assert all(plane.flags.writeable and plane.dtype == np.uint16 for plane in first.planes)
@@ -235,7 +202,7 @@ def test_y4m_planes_are_views_on_one_buffer():
 
 def test_y4m_planes_with_padded_rows_are_written():
     info = video(PixelFormat("gray", 8))
-    (frame,) = noise(info, 1)
+    (frame,) = noise(info, (0,))
     padded = np.zeros((15, 32), np.uint8)
     padded[:, :17] = frame.planes[0]
     same = Frame((padded[:, :17],), info.format, 0, info.time_base)
@@ -244,7 +211,7 @@ def test_y4m_planes_with_padded_rows_are_written():
 
 def test_y4m_cut_off_anywhere_is_said():
     info = video(PixelFormat("420", 8), 3, 3)
-    data = written(info, noise(info, 2))
+    data = written(info, noise(info, (0, 1)))
     start = len(header_of(info)) + 1
     size = len(b"FRAME\n") + info.format.frame_bytes(3, 3)
     assert len(data) == start + 2 * size

@@ -21,7 +21,7 @@ from vidscale.compare.files import write_comparison
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.running import run_comparison
 from vidscale.compare.settings import CompareSettings
-from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, ImageSettings, MeasureSettings, StageSettings
+from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, FilesSettings, ImageSettings, StageSettings
 from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.images import jobs
 from vidscale.images.bench import Comparison, run_bench
@@ -114,12 +114,12 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
         ref: the source.
         dist: what was made of it.
         progress: told about every frame.
-        settings: fields of `vidscale.config.MeasureSettings`.
+        settings: fields of `vidscale.config.FilesSettings`.
 
     Raises:
         VidscaleError: one cannot be read, or they cannot be compared.
     """
-    return evaluate_files(Path(ref), Path(dist), MeasureSettings.resolve(settings), progress=progress)
+    return evaluate_files(Path(ref), Path(dist), FilesSettings.resolve(settings), progress=progress)
 
 
 def compare(

@@ -154,6 +154,47 @@ class MeasureSettings(Settings):
     xpsnr: bool = Field(default=False, description="XPSNR through ffmpeg's xpsnr filter")
 
 
+class Crop(BaseModel):
+    """A part of a picture, in luma samples, before rotation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    width: int = Field(ge=1, description="luma samples")
+    height: int = Field(ge=1, description="luma samples")
+    x: int | None = Field(default=None, ge=0, description="first column; None centres it")
+    y: int | None = Field(default=None, ge=0, description="first row; None centres it")
+
+    @classmethod
+    def parse(cls, text: str) -> "Crop":
+        """From ``W:H:X:Y`` or ``W:H``, as ffmpeg's crop filter takes it."""
+        numbers = text.strip().split(":")
+        if len(numbers) not in (2, 4) or not all(number.isascii() and number.isdigit() for number in numbers):
+            raise ValueError(f"crop {text!r} is not W:H:X:Y or W:H")
+        return cls(**dict(zip(("width", "height", "x", "y"), map(int, numbers), strict=False)))
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} at {self.x},{self.y}"
+
+
+def _as_crop(value: object) -> object:
+    return Crop.parse(value) if isinstance(value, str) else value
+
+
+class FilesSettings(MeasureSettings):
+    """How two files are compared."""
+
+    align: bool = Field(default=False, description="look for a constant offset in time by the pictures")
+    align_window: Annotated[Fraction, PlainSerializer(float)] = Field(
+        default=Fraction(10), ge=0, le=600, description="largest offset looked for, either way, in seconds"
+    )
+    every: int = Field(default=1, ge=1, description="measure each so many-th pair of frames")
+    crop: Annotated[Crop | None, BeforeValidator(_as_crop)] = Field(
+        default=None, description="part of the source that is compared"
+    )
+    scale_dist: Literal["bilinear", "bicubic", "lanczos"] | None = Field(
+        default=None, description="ffmpeg's filter that scales the second video to the size of the source"
+    )
+
+
 class SourceSettings(Settings):
     """Which part of a source is read, and how."""
 

@@ -23,6 +23,19 @@ _MUXERS = {
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
 
+# Which flags of a stream that people set by hand each muxer writes so that they are read back (ffmpeg 9.0).
+_FLAGS = {
+    *("forced", "comment", "dub", "original", "hearing_impaired", "visual_impaired", "captions", "descriptions"),
+    *("lyrics", "karaoke", "clean_effects"),
+}
+_HELD_FLAGS = {
+    "mp4": {"forced", "comment", "dub", "hearing_impaired", "visual_impaired", "captions", "descriptions"},
+    "mov": set(),
+    "matroska": {"forced", "comment", "dub", "original", "hearing_impaired", "visual_impaired", "descriptions"},
+    "webm": {"forced"},
+    "mpegts": {"hearing_impaired", "visual_impaired", "clean_effects"},
+}
+
 # Tags that describe the source's own file or its coded video, and would be wrong in the output.
 STALE_TAGS = re.compile(
     r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
@@ -128,6 +141,12 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
         lost.append("chapters")
     if tags := _lost_tags(source, muxer, kept):
         lost.append(f"the tags {', '.join(tags)}")
+    lost += [
+        f"the flag {flag} of {stream.kind} {stream.index}"
+        for stream in kept
+        for flag in stream.disposition
+        if flag in _FLAGS - _HELD_FLAGS[muxer]
+    ]
     return kept, tuple(lost)
 
 

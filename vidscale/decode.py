@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -33,6 +33,7 @@ class ReadLog:
         frames: pictures handed out.
         unreadable: packets that did not decode, and pictures the container promises that never came.
         concealed: pictures handed out in which the decoder concealed damage.
+        damaged_identities: keyframes that do not say how they were made, though another one of the file does.
         timestamps_made: pictures that had no timestamp and got one from the frame rate.
         origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
         truncated_at_s: where reading broke off before the end that the container announces.
@@ -41,6 +42,7 @@ class ReadLog:
     frames: int = 0
     unreadable: int = 0
     concealed: int = 0
+    damaged_identities: int = 0
     timestamps_made: int = 0
     origin_s: Fraction = Fraction(0)
     truncated_at_s: Fraction | None = None
@@ -60,6 +62,13 @@ class ReadLog:
         if self.concealed:
             verb = "is" if self.concealed == 1 else "are"
             lines.append(f"{_frames(self.concealed)} of {name} {verb} damaged, mended as well as the decoder could")
+        if self.damaged_identities:
+            what = (
+                "identity of 1 keyframe"
+                if self.damaged_identities == 1
+                else f"identities of {self.damaged_identities} keyframes"
+            )
+            lines.append(f"the {what} of {name} cannot be read; what else it says of itself can, and was followed")
         if self.origin_s < 0:
             lines.append(f"{name} starts at {float(self.origin_s):.3f} s: all streams were moved to start at 0")
         if self.timestamps_made:
@@ -79,6 +88,7 @@ def decode_frames(
     time_range: TimeRange | None = None,
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
+    filters: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
@@ -92,6 +102,7 @@ def decode_frames(
         time_range: part to read, None for all.
         interlaced: what to do with pictures that are flagged interlaced.
         inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
+        filters: name and arguments of ffmpeg's filters, one picture for one, of the same pixel format.
 
     Raises:
         DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
@@ -104,7 +115,7 @@ def decode_frames(
         timeline = _Timeline(source, log)
         pictures = _decoded(container, stream, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
-        for frame in to_frames(selected, source, interlaced, clock):
+        for frame in to_frames(selected, source, interlaced, clock, filters):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame

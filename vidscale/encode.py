@@ -116,6 +116,8 @@ def _command(
     }
     if muxer == "mp4":
         options["video_track_timescale"] = str(info.time_base.denominator)
+        if codec_options["c:v:0"] == "libx265":
+            options["tag:v:0"] = "hvc1"  # Apple's players take no hev1, ffmpeg's default
     stream = ffmpeg_python.input("pipe:0", f="nut").output(str(path), **options)
     stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     command: list[str] = stream.compile(cmd=ffmpeg.path)

@@ -5,7 +5,9 @@
     │   └── UsageError   a setting that is wrong whatever the material
     ├── DecodeError      a source that cannot be read, or not in full
     ├── EncodeError      ffmpeg or an encoder failed; carries the command and the end of its log
-    ├── IdentityError    a small file whose identity is missing, broken or contradictory
+    ├── IdentityError    a small file whose identity is missing or contradictory
+    │   └── UnusableIdentityError    there is one, and it cannot be used: of a newer schema, or of other pictures
+    │       └── DamagedIdentityError    it cannot be read
     ├── ModelError       a pair or its weights that are missing or damaged
     ├── MeasureError     two videos that cannot be compared
     └── TrainingError    a training that cannot go on
@@ -35,7 +37,15 @@ class DecodeError(VidscaleError):
 
 
 class IdentityError(VidscaleError):
-    """The identity of a small file is missing, broken or contradictory."""
+    """The identity of a small file is missing or contradictory."""
+
+
+class UnusableIdentityError(IdentityError):
+    """An identity that does not say how these pictures are restored: of a newer schema, of other pictures."""
+
+
+class DamagedIdentityError(UnusableIdentityError):
+    """An identity that cannot be read; another one of the same file may."""
 
 
 class ModelError(VidscaleError):

@@ -6,6 +6,8 @@ container tag ``VIDSCALE``. The schema, the bytes and what survives what are wri
 
 import logging
 import math
+import re
+import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import islice
@@ -17,8 +19,8 @@ from pydantic_core import from_json
 
 from vidscale import bitstream
 from vidscale.bitstream import Buffer, Codec
-from vidscale.errors import DecodeError, IdentityError
-from vidscale.frames import Siting
+from vidscale.errors import DamagedIdentityError, DecodeError, IdentityError, UnusableIdentityError
+from vidscale.frames import Chroma, Siting
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -32,6 +34,7 @@ SCHEMA_VERSION = 1
 _MAX_JSON_BYTES = 1 << 16
 _MAX_PADDING = 64  # luma samples: the largest block that a small picture is rounded up to
 _PROBE_PACKETS = 64
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\s*$')
 _MUST_AGREE = ("pair", "sha256", "scale", "width", "height", "coded_width", "coded_height")
 
 
@@ -81,6 +84,7 @@ class Identity(BaseModel):
     codec: str = Field(pattern=r"^[a-z0-9_]{1,32}$", description="coded format: h264, hevc, av1")
     time_base: Annotated[str, AfterValidator(_rational)] = Field(description="unit of the source's pts, seconds")
     chroma_location: Siting | None = Field(default=None, description="of the source; not every coded format says it")
+    chroma: Chroma | None = Field(default=None, description="of the source; gray H.264 is decoded as 4:2:0")
     tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
 
     @model_validator(mode="after")
@@ -102,42 +106,47 @@ class Identity(BaseModel):
         return Fraction(self.time_base)
 
     def to_json(self) -> str:
-        """One line of ASCII without spaces between the fields."""
-        return self.model_dump_json()
+        """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it."""
+        text = self.model_dump_json().removesuffix("}")
+        return f'{text},"crc32":"{zlib.crc32(text.encode("ascii")):08x}"}}'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Identity":
-        """The identity that `to_json` wrote.
+        """The identity that `to_json` wrote. A checksum is compared where one stands at the end.
 
         Raises:
-            IdentityError: not an identity, or one of a schema version that this program does not know.
+            DamagedIdentityError: not an identity.
+            UnusableIdentityError: one of a schema version that this program does not know.
         """
         fields = _json_object(text)
         version = fields.get("vidscale")
         if type(version) is not int or version < SCHEMA_VERSION:  # True == 1, hence not isinstance
-            raise IdentityError("broken identity: no schema version")
+            raise DamagedIdentityError("broken identity: no schema version")
         if version > SCHEMA_VERSION:
-            raise IdentityError(
+            raise UnusableIdentityError(
                 f"the identity has schema version {version}, this program reads version {SCHEMA_VERSION}: "
                 "a newer vidscale is needed"
             )
         try:
             return cls.model_validate(fields)
         except ValidationError as exc:
-            raise IdentityError(f"broken identity: {_one_line(exc)}") from exc
+            raise DamagedIdentityError(f"broken identity: {_one_line(exc)}") from exc
 
 
 def _json_object(text: str | bytes) -> dict[str, object]:
     if len(text) > _MAX_JSON_BYTES:
-        raise IdentityError(f"broken identity: {len(text)} bytes long")
+        raise DamagedIdentityError(f"broken identity: {len(text)} bytes long")
     # Python's str may hold surrogates (undecodable tags), which from_json meets with a TypeError.
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    checksum = _CHECKSUM.search(data)
+    if checksum and int(checksum[1], 16) != zlib.crc32(data[: checksum.start()]):
+        raise DamagedIdentityError("broken identity: its checksum does not fit")
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as exc:
-        raise IdentityError(f"broken identity: not JSON ({exc})") from exc
+        raise DamagedIdentityError(f"broken identity: not JSON ({exc})") from exc
     if not isinstance(value, dict):
-        raise IdentityError("broken identity: not a JSON object")
+        raise DamagedIdentityError("broken identity: not a JSON object")
     return value
 
 
@@ -165,7 +174,7 @@ def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identi
         extradata: the stream's, None when it has none.
 
     Raises:
-        IdentityError: an identity is there, but broken or of an unknown schema version.
+        UnusableIdentityError: an identity is there, but damaged or of an unknown schema version.
     """
     payload = bitstream.find(packet, codec=codec, extradata=extradata)
     return None if payload is None else Identity.from_json(payload)
@@ -175,7 +184,7 @@ def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:
     """The identity in a container's tags, None when there is none. Keys are compared without case.
 
     Raises:
-        IdentityError: the tag is there, but broken or of an unknown schema version.
+        UnusableIdentityError: the tag is there, but damaged or of an unknown schema version.
     """
     for key, value in metadata.items():
         if key.upper() == TAG:
@@ -184,19 +193,21 @@ def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:
 
 
 def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
-    """The identity of a file, None when it has none. Reads the tags and the first 64 packets of its video.
+    """The identity of a file, None when it has none. Reads the tags and the first 64 packets of its video, more of them
+    while those that it finds are damaged.
 
     Args:
         path: the file.
         stream: which of the video streams that are not cover art.
 
-    The stream's own identity is preferred to the tag, which a program that codes again may have kept; a tag that
-    cannot be read beside one in the stream is left aside with a warning in the log.
+    The stream's own identity is preferred to the tag, which a program that codes again may have kept; what is damaged
+    is left aside, with a warning in the log when it is the tag.
 
     Raises:
         DecodeError: the file cannot be read, or has no video.
-        IdentityError: the identity is broken or of an unknown version, stream and tag contradict each other, or
-            the pictures do not have the size that it names.
+        UnusableIdentityError: all there is is damaged, or it is of an unknown version, or the pictures do not have the
+            size that it names.
+        IdentityError: stream and tag contradict each other.
     """
     import av  # not at module level: takes longer than all the rest here
 
@@ -206,17 +217,17 @@ def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
     except av.FFmpegError as exc:
         raise DecodeError(f"{path}: {exc.strerror or exc}") from exc
     except IdentityError as exc:
-        raise IdentityError(f"{path}: {exc}") from exc
+        raise type(exc)(f"{path}: {exc}") from exc
 
 
 def _probe(container: "InputContainer", path: str | Path, index: int) -> Identity | None:
     stream = _video_stream(container, index)
     if stream is None:
         raise DecodeError(f"{path}: no video stream")
-    in_band = _first_in_band(container, stream)
+    in_band, damage = _first_in_band(container, stream)
     try:
         tag = tag_from_metadata(container.metadata)
-    except IdentityError as exc:
+    except UnusableIdentityError as exc:
         if in_band is None:
             raise
         log.warning("%s: tag %s left aside: %s", path, TAG, exc)
@@ -226,6 +237,8 @@ def _probe(container: "InputContainer", path: str | Path, index: int) -> Identit
     identity = in_band or tag
     if identity:
         _check_picture_size(identity, stream)
+    elif damage:
+        raise damage
     return identity
 
 
@@ -236,18 +249,28 @@ def _video_stream(container: "InputContainer", index: int) -> "VideoStream | Non
     return next(islice(pictures, index, None), None)
 
 
-def _first_in_band(container: "InputContainer", stream: "VideoStream") -> Identity | None:
+def _first_in_band(
+    container: "InputContainer", stream: "VideoStream"
+) -> tuple[Identity | None, DamagedIdentityError | None]:
+    """The first sound identity, and what is wrong with the first one where that is damaged."""
     # The decoder's own name may be libdav1d; and a keyframe's dts may be None in Matroska, its size never 0.
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+    damage = None
     if codec not in get_args(Codec):
-        return None
+        return None, None
     extradata = stream.codec_context.extradata
-    for packet in islice(container.demux(stream), _PROBE_PACKETS):
+    for number, packet in enumerate(container.demux(stream)):
+        if number >= _PROBE_PACKETS and damage is None:
+            break
         if packet.size and packet.is_keyframe:
-            identity = extract(memoryview(packet), codec=cast("Codec", codec), extradata=extradata)
-            if identity:
-                return identity
-    return None
+            try:
+                identity = extract(memoryview(packet), codec=cast("Codec", codec), extradata=extradata)
+            except DamagedIdentityError as exc:
+                damage = damage or exc
+            else:
+                if identity:
+                    return identity, damage
+    return None, damage
 
 
 def _check_agreement(in_band: Identity, tag: Identity) -> None:
@@ -260,7 +283,7 @@ def _check_agreement(in_band: Identity, tag: Identity) -> None:
 def _check_picture_size(identity: Identity, stream: "VideoStream") -> None:
     actual = (stream.codec_context.width, stream.codec_context.height) if stream.codec_context else (0, 0)
     if all(actual) and actual != (identity.coded_width, identity.coded_height):
-        raise IdentityError(
+        raise UnusableIdentityError(
             f"the identity is for pictures of {identity.coded_width}x{identity.coded_height}, "
             f"these are {actual[0]}x{actual[1]}: coded again since?"
         )

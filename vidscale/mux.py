@@ -46,6 +46,8 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
                 options["movie_timescale"] = str(stream.time_base.denominator)
             target = stack.enter_context(av.open(str(signed), "w", format=muxer, options=options))
             copy = target.add_stream_from_template(stream, opaque=True)
+            if muxer == "mp4":  # a template's is not taken: H.265 would be hev1 again
+                copy.codec_context.codec_tag = stream.codec_context.codec_tag
             copy.codec_context.sample_aspect_ratio = info.sar
             copy.codec_context.color_range = _COLOR_RANGE[info.color.color_range]
             if muxer == "matroska" and info.frame_rate:  # MP4's is found from its table of timestamps

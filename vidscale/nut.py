@@ -37,20 +37,6 @@ _INDEX_MIN = 20  # bytes
 _TAIL_BYTES = 1 << 16
 
 
-def seconds_to_shift(first_pts: int, time_base: Fraction) -> int:
-    """Whole seconds to add to every timestamp so that none is negative: NUT has no negative time.
-
-    Give the result to `NutWriter`, and ``-itsoffset -RESULT`` to the ffmpeg that reads: it is a whole number of
-    seconds and of ticks, so that every timestamp comes out exact. 0 where nothing is negative.
-
-    Args:
-        first_pts: the lowest timestamp.
-        time_base: seconds per unit of it.
-    """
-    turns = max(0, -(first_pts // time_base.denominator))
-    return turns * time_base.numerator
-
-
 class NutWriter:
     """Writes frames as raw video in a NUT stream; the header goes out at once.
 
@@ -62,21 +48,16 @@ class NutWriter:
         target: path, file descriptor or stream to write to. A descriptor and a stream are not closed; a
             stream is flushed once, and its descriptor, if it has one, written to directly.
         info: size, format, time base, frame rate and SAR of the stream.
-        shift_s: seconds added to every timestamp, of `seconds_to_shift`.
 
     Raises:
         ConfigError: NUT has no tag for the format.
         BrokenPipeError: the reader is gone; from `write` and `close`, too.
     """
 
-    def __init__(self, target: str | int | IO[bytes], info: VideoInfo, *, shift_s: int = 0) -> None:
-        shift = shift_s / info.time_base
-        if shift.denominator != 1:
-            raise ValueError(f"{shift_s = } is no whole number of {info.time_base = }")
+    def __init__(self, target: str | int | IO[bytes], info: VideoInfo) -> None:
         if info.format not in _FORMATS.values():
             raise ConfigError(f"NUT cannot hold {info.format.name}: convert to 8, 10, 12 or 16 bits")
         self._info = info
-        self._shift = int(shift)
         self._size = info.format.frame_bytes(info.height, info.width)
         self._last_pts = -1
         self._open = True
@@ -89,20 +70,18 @@ class NutWriter:
         """Appends one picture; returns when it is in the pipe.
 
         Raises:
-            ValueError: another format, size or time base than announced; a timestamp that, shifted, is negative or not
-                after the one before; the stream is closed.
+            ValueError: another format, size or time base than announced; a timestamp that is negative or not after the
+                one before; the stream is closed.
         """
         if not self._open:
             raise ValueError("the NUT stream has been closed, or writing it failed")
         check_frame(frame, self._info)
-        pts = frame.pts + self._shift
-        if frame.time_base != self._info.time_base or pts <= self._last_pts:
+        if frame.time_base != self._info.time_base or frame.pts <= self._last_pts:
             raise ValueError(
-                f"{frame.pts = }, {frame.time_base = } with a shift of {self._shift} "
-                f"after {self._last_pts} in {self._info.time_base = }"
+                f"{frame.pts = }, {frame.time_base = } after {self._last_pts} in {self._info.time_base = }"
             )
-        self._last_pts = pts
-        self._send(nut_layout.before_picture(pts, self._size), *frame.planes)
+        self._last_pts = frame.pts
+        self._send(nut_layout.before_picture(frame.pts, self._size), *frame.planes)
 
     def _send(self, header: bytes, *planes: Plane) -> None:
         try:

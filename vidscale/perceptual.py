@@ -44,16 +44,22 @@ class PerceptualMeter:
     """Sends pairs of frames, the reference above the other in one picture, so that both arrive together.
 
     Use as a context manager; feed every pair in order, then ask for the `scores`.
+
+    Args:
+        ffmpeg: a binary that has the filters.
+        settings: which metrics.
+        info: the video.
+        every: scores of each so many-th pair are wanted; both metrics look at the neighbours of a frame, too.
     """
 
-    def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo) -> None:
-        self._settings = settings
+    def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, *, every: int = 1) -> None:
+        self._settings, self._every = settings, every
         half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
         self._stacked = replace(info, height=2 * half, sar=info.sar)
         self._frames = 0
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidscale-")))
-            command = _command(ffmpeg, settings, info, half, self._folder)
+            command = _command(ffmpeg, settings, info, half, self._folder, every)
             self._process = stack.enter_context(FfmpegProcess(command, stdin=True))
             try:
                 self._writer = NutWriter(self._process.stdin.fileno(), self._stacked)
@@ -82,7 +88,7 @@ class PerceptualMeter:
         return MeasureError(str(self._process.failure("measuring stopped")))
 
     def scores(self) -> list[PerceptualScore]:
-        """Scores of all pairs in order; ends the process. MeasureError when it failed."""
+        """Scores of the wanted pairs in order; ends the process. MeasureError when it failed."""
         with contextlib.suppress(BrokenPipeError):  # then the exit status says why
             self._writer.close()
         self._process.stdin.close()
@@ -96,7 +102,7 @@ class PerceptualMeter:
             raise MeasureError("measuring failed: ffmpeg did not write a score for every frame") from error
 
     def _read_scores(self) -> list[PerceptualScore]:
-        rows = [PerceptualScore()] * self._frames
+        rows = [PerceptualScore()] * -(-self._frames // self._every)
         if self._settings.vmaf:
             frames = json.loads((self._folder / "vmaf.json").read_text())["frames"]
             rows = [
@@ -105,7 +111,8 @@ class PerceptualMeter:
             ]
         if self._settings.xpsnr:
             values = re.findall(r"XPSNR y: *(\S+)", (self._folder / "xpsnr.log").read_text())
-            rows = [replace(row, xpsnr_y=float(v)) for row, v in zip(rows, values[: self._frames], strict=True)]
+            wanted = values[: self._frames : self._every]
+            rows = [replace(row, xpsnr_y=float(value)) for row, value in zip(rows, wanted, strict=True)]
         return rows
 
     def __enter__(self) -> "PerceptualMeter":
@@ -125,7 +132,9 @@ def with_scores(rows: list[FrameScore], scores: list[PerceptualScore]) -> list[F
     ]
 
 
-def _command(ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, half: int, folder: Path) -> list[str]:
+def _command(
+    ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, half: int, folder: Path, every: int
+) -> list[str]:
     width, height = info.width, info.height
     source = ffmpeg_python.input("pipe:0", f="nut")
     halves = source.filter_multi_output("split", 4 if settings.vmaf and settings.xpsnr else 2)
@@ -138,11 +147,8 @@ def _command(ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, half: i
     if settings.vmaf:
         upper, lower = cropped(0), cropped(half)
         log = (folder / "vmaf.json").as_posix()
-        outputs.append(
-            ffmpeg_python.filter(
-                [lower, upper], "libvmaf", model=_VMAF_MODELS, log_fmt="json", log_path=log, n_threads=2
-            )
-        )
+        options = {"model": _VMAF_MODELS, "log_fmt": "json", "log_path": log, "n_threads": 2, "n_subsample": every}
+        outputs.append(ffmpeg_python.filter([lower, upper], "libvmaf", **options))
     if settings.xpsnr:
         upper, lower = cropped(0), cropped(half)
         log = (folder / "xpsnr.log").as_posix()

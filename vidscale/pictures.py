@@ -1,7 +1,7 @@
 """Pictures as PyAV decodes them, made into frames."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, cast
@@ -35,7 +35,11 @@ class Picture:
 
 
 def to_frames(
-    pictures: Iterator[tuple[Picture, int]], source: Source, interlaced: str, clock: Clock
+    pictures: Iterator[tuple[Picture, int]],
+    source: Source,
+    interlaced: str,
+    clock: Clock,
+    more_filters: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Frame]:
     """Frames of decoded pictures, one for one: planar YUV as views on the decoder's memory, anything else, and what is
     to be deinterlaced, through a filter graph first; RGB is converted here.
@@ -45,8 +49,11 @@ def to_frames(
         source: what the pictures come from.
         interlaced: "bwdif" deinterlaces pictures that are flagged interlaced.
         clock: counts the pictures and the time.
+        more_filters: name and arguments of filters to follow, one picture for one, of the same pixel format.
     """
     filters = _filters(source, interlaced)
+    if more_filters:  # scale would take the chance to change the format, and yuvj's range with it
+        filters += [*more_filters, ("format", dict(filters).get("format", source.pix_fmt))]
     if not filters:
         for picture, pts in pictures:
             with clock.measure():

@@ -176,7 +176,7 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
-    notes = *_loss_notes(small.source, target, settings.strict), *_restoring_notes(small)
+    notes = (*small.notes, *_loss_notes(small.source, target, settings.strict), *_restoring_notes(small))
     plan = DecodePlan(settings, small, ffmpeg, target, notes)
     if plan.codec != "ffv1":
         _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
@@ -210,6 +210,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
         codec=ENCODERS[settings.codec].codec,
         time_base=str(source.video.time_base),
         chroma_location=source.video.color.chroma_location,
+        chroma=source.video.format.chroma,
         tool=f"vidscale {versions()['vidscale']}",
     )
 

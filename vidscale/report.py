@@ -20,7 +20,7 @@ class FrameScore:
     """One compared frame.
 
     Attributes:
-        index: number of the frame among the compared ones, from 0, in order of presentation.
+        index: number of the pair of frames, from 0, in order of presentation.
         pts_s: presentation time of the source's frame, seconds, exact.
         pict_type: coded type of the frame, "I", "P", "B", "" when unknown.
         bytes: size of the coded frame, None when unknown.
@@ -28,6 +28,7 @@ class FrameScore:
         ssim: per plane, -1 to 1; nan where the plane is smaller than the window.
         vmaf, vmaf_neg: 0 to 100; None when not measured.
         xpsnr_y: dB, may be inf; None when not measured.
+        span_bytes: size of the coded frame and of those behind it that were not measured; None when all were.
     """
 
     index: int
@@ -39,6 +40,7 @@ class FrameScore:
     vmaf: float | None = None
     vmaf_neg: float | None = None
     xpsnr_y: float | None = None
+    span_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,39 @@ class Unpaired:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairing:
+    """How frames were brought together.
+
+    Attributes:
+        pairs: number of pairs; None when all of them were measured.
+        every: each so many-th pair was measured.
+        offset_s: by how much the restored video's times were later than the source's, seconds, exact; None when that
+            was not looked for.
+    """
+
+    pairs: int | None = None
+    every: int = 1
+    offset_s: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Frames between two cuts of the source.
+
+    Attributes:
+        start_index: number of its first pair.
+        start_s: presentation time of its first frame, seconds, exact.
+        frames: pairs, whether measured or not.
+        bytes: of its coded frames; None when unknown.
+    """
+
+    start_index: int
+    start_s: Fraction
+    frames: int
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageTiming:
     """Work of one stage.
 
@@ -167,6 +202,8 @@ class Report:
         commands: ffmpeg command lines as one would type them.
         versions: name of program or library to version.
         notes: sentences; those that follow from the numbers are added by `remarks`.
+        pairing: how frames were brought together.
+        shots: in order, together all pairs.
         worst: pictures, worst first; not part of the JSON and not compared.
     """
 
@@ -181,7 +218,35 @@ class Report:
     commands: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pairing: Pairing = Pairing()
+    shots: tuple[Shot, ...] = ()
     worst: tuple[WorstFrame, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs, measured or not."""
+        return len(self.rows) if self.pairing.pairs is None else self.pairing.pairs
+
+
+@dataclass(frozen=True, slots=True)
+class ShotTotals:
+    """One shot in a few numbers.
+
+    Attributes:
+        shot: which.
+        psnr_y: PSNR of the mean squared error of its measured frames, dB, may be inf; nan when none was measured.
+        ssim_y: mean; nan when there is none.
+        bitrate_kbps: of the coded video packets, 1000 bit/s; nan when unknown.
+        worst_index: pair with the largest luma error; None when none was measured or all are perfect.
+        worst_psnr_y: its PSNR, dB; nan when there is none.
+    """
+
+    shot: Shot
+    psnr_y: float
+    ssim_y: float
+    bitrate_kbps: float
+    worst_index: int | None
+    worst_psnr_y: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,18 @@ import numpy as np
 
 from vidscale.errors import VidscaleError
 from vidscale.frames import Color, PixelFormat
-from vidscale.report import DistortedFacts, FrameScore, Report, SourceFacts, StageTiming, Unpaired
-from vidscale.report_totals import PLANE_NAMES, Column, columns, remarks, totals
+from vidscale.report import (
+    DistortedFacts,
+    FrameScore,
+    Pairing,
+    Report,
+    Shot,
+    ShotTotals,
+    SourceFacts,
+    StageTiming,
+    Unpaired,
+)
+from vidscale.report_totals import PLANE_NAMES, Column, columns, remarks, shot_totals, totals
 from vidscale.workspace import replacing
 
 SCHEMA_VERSION = 1
@@ -74,6 +84,13 @@ def write_json(report: Report, path: Path) -> None:
             "dist_only_pts_s": [float(time) for time in report.unpaired.dist_only],
             "dist_only_pts_s_exact": report.unpaired.dist_only,
         },
+        "pairing": {
+            "pairs": report.pairs,
+            "every": report.pairing.every,
+            "offset_s": _seconds(report.pairing.offset_s),
+            "offset_s_exact": report.pairing.offset_s,
+        },
+        "shots": [_shot(one) for one in shot_totals(report, table)],
         "stages": [asdict(stage) | {"fps": round(stage.fps, 3)} for stage in report.stages],
         "wall_s": report.wall_s,
         "settings": report.settings,
@@ -148,6 +165,22 @@ def _distorted_facts(facts: DistortedFacts) -> dict[str, Any]:
     }
 
 
+def _shot(totals_: ShotTotals) -> dict[str, Any]:
+    shot = totals_.shot
+    return {
+        "start_index": shot.start_index,
+        "start_s": float(shot.start_s),
+        "start_s_exact": shot.start_s,
+        "frames": shot.frames,
+        "bytes": shot.bytes,
+        "psnr_y": totals_.psnr_y,
+        "ssim_y": totals_.ssim_y,
+        "bitrate_kbps": totals_.bitrate_kbps,
+        "worst_index": totals_.worst_index,
+        "worst_psnr_y": totals_.worst_psnr_y,
+    }
+
+
 def _plain(value: Any) -> Any:
     """The value in JSON's types: inf as a string, nan as null, fractions, paths and the like as strings."""
     if isinstance(value, Mapping):
@@ -182,6 +215,9 @@ def _json_rows(report: Report, table: Mapping[str, Column]) -> Iterator[dict[str
     names[names.index("pts_s") + 1 : names.index("pts_s") + 1] = ["pts_s_exact"]
     cells = {name: _cells(name, column, None) for name, column in table.items()}
     cells["pts_s_exact"] = [str(row.pts_s) for row in report.rows]
+    if report.pairing.every > 1:
+        names.insert(names.index("bytes") + 1, "span_bytes")
+        cells["span_bytes"] = [row.span_bytes for row in report.rows]
     for values in zip(*(cells[name] for name in names), strict=True):
         yield dict(zip(names, values, strict=True))
 
@@ -223,7 +259,20 @@ def _report_from(data: dict[str, Any]) -> Report:
         commands=tuple(data["commands"]),
         versions=data["versions"],
         notes=tuple(data["notes"]),
+        pairing=_pairing_from(data.get("pairing"), len(data["frames"])),
+        shots=tuple(
+            Shot(item["start_index"], Fraction(item["start_s_exact"]), item["frames"], item["bytes"])
+            for item in data.get("shots", ())
+        ),
     )
+
+
+def _pairing_from(data: Mapping[str, Any] | None, rows: int) -> Pairing:
+    """Reports that were written before there was a choice do not say."""
+    if data is None:
+        return Pairing()
+    pairs = None if data["every"] == 1 and data["pairs"] == rows else data["pairs"]
+    return Pairing(pairs, data["every"], _fraction(data["offset_s_exact"]))
 
 
 def _score_from(row: Mapping[str, Any]) -> FrameScore:
@@ -239,6 +288,7 @@ def _score_from(row: Mapping[str, Any]) -> FrameScore:
         vmaf=vmaf,
         vmaf_neg=vmaf_neg,
         xpsnr_y=xpsnr_y,
+        span_bytes=row.get("span_bytes"),
     )
 
 

@@ -5,6 +5,7 @@ their colour (``meta.color``); the page resolves the name, so that light, dark a
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 from vidscale.report import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
 from vidscale.report_pictures import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.report_plots import BINS, MAX_POINTS, figure
-from vidscale.report_totals import columns, format_bytes, plural, psnr, remarks, totals
+from vidscale.report_totals import Column, columns, format_bytes, plural, psnr, remarks, shot_totals, totals
 from vidscale.web_page import Table, Tile, render_template, shown, timecode
 
 UNPAIRED_SHOWN = 40
+SHOTS_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def render_html(report: Report) -> str:
         heat_top=f"{report.source.format.peak / AMPLIFICATION:.0f}",
         quality=_quality_table(report, sums),
         files=_files_table(report),
+        shots=_shots_table(report, table) if len(report.shots) > 1 else None,
+        more_shots=max(0, len(report.shots) - SHOTS_SHOWN),
         unpaired=_unpaired(report),
         stages=_stage_table(report) if report.stages else None,
         wall=f"{report.wall_s:.1f} s" if report.wall_s is not None else "",
@@ -171,6 +175,26 @@ def _files_table(report: Report) -> Table:
         ),
     )
     return Table(("", "Source", "Coded"), rows)
+
+
+def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
+    """The shots in order; of many those that came out worst."""
+    shots = shot_totals(report, table)
+    worst = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
+    rows = tuple(
+        (
+            str(number),
+            timecode(one.shot.start_s),
+            f"{one.shot.frames:,}",
+            shown(one.psnr_y, 3),
+            shown(one.ssim_y, 5),
+            "–" if math.isnan(one.bitrate_kbps) else f"{one.bitrate_kbps:,.1f}",
+            "–" if one.worst_index is None else f"{one.worst_index} ({shown(one.worst_psnr_y, 2)} dB)",
+        )
+        for number, one in enumerate(shots, start=1)
+        if id(one) in worst
+    )
+    return Table(("Shot", "Start", "Frames", "PSNR-Y, dB", "SSIM-Y", "Bitrate, kbit/s", "Worst frame"), rows)
 
 
 def _unpaired(report: Report) -> list[tuple[str, str]]:

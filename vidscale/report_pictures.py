@@ -6,13 +6,14 @@ at which the page shows them.
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vidscale.frames import Frame, PixelFormat, Plane
 from vidscale.report import FrameScore, SourceFacts, WorstFrame
+from vidscale.triton_kernels.polyphase import polyphase_resample
 from vidscale.web_pictures import Picture, encoded_picture
 
 if TYPE_CHECKING:
@@ -153,30 +154,37 @@ def _distance(one: WorstFrame, other: WorstFrame) -> Fraction:
 
 
 def _worst_frame(score: FrameScore, ref: Frame, dist: Frame) -> WorstFrame:
-    factor = max(1, ref.width // PICTURE_WIDTH)
-    difference = ref.planes[0].astype(np.float32) - dist.planes[0]
+    factor, depth = max(1, ref.width // PICTURE_WIDTH), ref.format.bit_depth
     return WorstFrame(
         score=score,
-        ref=tuple(_reduced(plane, factor) for plane in ref.planes),
-        dist=tuple(_reduced(plane, factor) for plane in dist.planes),
-        error=np.sqrt(_box_mean(difference * difference, factor)),
+        ref=tuple(_reduced(plane, factor, depth) for plane in ref.planes),
+        dist=tuple(_reduced(plane, factor, depth) for plane in dist.planes),
+        error=_error_map(ref.planes[0], dist.planes[0], factor),
         reduction=factor,
     )
 
 
-def _reduced(plane: Plane, factor: int) -> Plane:
-    return plane.copy() if factor == 1 else np.floor(_box_mean(plane, factor) + 0.5).astype(plane.dtype)
+def _reduced(plane: Plane, factor: int, bit_depth: int) -> Plane:
+    """Means of factor x factor samples; sides round up, so that 4:2:0 stays 4:2:0."""
+    if factor == 1:
+        return plane.copy()
+    size, half = (-(-plane.shape[0] // factor), -(-plane.shape[1] // factor)), Fraction(1, 2)
+    return polyphase_resample(
+        plane, step=Fraction(factor), siting=(half, half), size=size, kind="area", bit_depth=bit_depth
+    )
 
 
-def _box_mean(plane: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:
-    """Means of factor x factor samples; sides round up, the last samples repeated, so that 4:2:0 stays 4:2:0."""
-    height, width = plane.shape
-    padded = np.pad(plane, ((0, -height % factor), (0, -width % factor)), mode="edge")
-    total = np.zeros((-(-height // factor), -(-width // factor)), dtype=np.float32)
+def _error_map(ref: Plane, dist: Plane, factor: int) -> npt.NDArray[np.float32]:
+    """Root of the mean squared error over factor x factor samples; sides round up, the last samples repeated."""
+    difference = np.subtract(ref, dist, dtype=np.int32)
+    if ref.shape[0] % factor or ref.shape[1] % factor:
+        difference = np.pad(difference, [(0, -side % factor) for side in ref.shape], mode="edge")
+    total = np.zeros(-(-np.array(ref.shape) // factor), dtype=np.float32)
     for y in range(factor):
         for x in range(factor):
-            total += padded[y::factor, x::factor]
-    return np.asarray(total / factor**2, dtype=np.float32)
+            part = difference[y::factor, x::factor].astype(np.float32)
+            total += part * part
+    return np.asarray(np.sqrt(total / factor**2), dtype=np.float32)
 
 
 def _shown_colors(source: SourceFacts) -> tuple[str, str]:

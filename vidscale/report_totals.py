@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.report import MetricTotals, PsnrTotals, Report, Totals
+from vidscale.report import MetricTotals, PsnrTotals, Report, ShotTotals, Totals
+from vidscale.web_page import timecode
 
 SLIDING_WINDOW_S = 1.0
 PLANE_NAMES = ("y", "u", "v")
@@ -28,17 +29,18 @@ def psnr(mse: npt.ArrayLike, peak: int) -> FloatColumn:
         return np.asarray(10.0 * np.log10(peak * peak / error), dtype=np.float64)
 
 
-def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike) -> FloatColumn:
+def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike, end_s: float | None = None) -> FloatColumn:
     """Bitrate over one second around each frame, 1000 bit/s.
 
     Args:
         pts_s: [N] presentation times in seconds, any order.
         frame_bytes: [N] sizes of the coded frames, nan where unknown.
+        end_s: when the last one ends, seconds; None where it lasts as long as the median frame.
 
     Returns:
         [N]; bytes between t - 1/2 and t + 1/2 over the part of that second which the video covers. A frame's bytes
-        are spread evenly until the next frame, and the last one lasts as long as the median frame. nan where the
-        window touches a frame of unknown size, and for a single frame, whose duration nobody knows.
+        are spread evenly until the next frame. nan where the window touches a frame of unknown size, and for a single
+        frame, whose duration nobody knows.
     """
     times = np.asarray(pts_s, dtype=np.float64)
     sizes = np.asarray(frame_bytes, dtype=np.float64)
@@ -46,7 +48,8 @@ def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike) -> Fl
         return np.full(times.size, np.nan)
     order = np.argsort(times, kind="stable")
     times, sizes = times[order], sizes[order]
-    knots = np.append(times, times[-1] + np.median(np.diff(times)))
+    last = times[-1] + np.median(np.diff(times)) if end_s is None or end_s <= times[-1] else end_s
+    knots = np.append(times, last)
     start = np.maximum(times - SLIDING_WINDOW_S / 2, knots[0])
     end = np.minimum(times + SLIDING_WINDOW_S / 2, knots[-1])
     total, unknown = (
@@ -73,7 +76,7 @@ def columns(report: Report) -> dict[str, Column]:
         "pict_type": np.array([row.pict_type for row in rows], dtype=object),
         "bytes": _floats(row.bytes for row in rows),
     }
-    table["bitrate_kbps"] = sliding_bitrate_kbps(table["pts_s"], table["bytes"])
+    table["bitrate_kbps"] = _bitrates(report, table)
     mse = {name: _floats(row.mse[i] for row in rows) for i, name in enumerate(planes)}
     if len(planes) == 3:
         samples = np.array([h * w for h, w in plane_shapes], dtype=np.float64)
@@ -85,6 +88,41 @@ def columns(report: Report) -> dict[str, Column]:
         if any(getattr(row, name) is not None for row in rows):
             table[name] = _floats(getattr(row, name) for row in rows)
     return table
+
+
+def _bitrates(report: Report, table: Mapping[str, Column]) -> FloatColumn:
+    """Sliding bitrate; of frames that were not measured the one before has the bytes."""
+    if report.pairing.every == 1:
+        return sliding_bitrate_kbps(table["pts_s"], table["bytes"])
+    duration, spans = report.distorted.duration_s, _floats(row.span_bytes for row in report.rows)
+    end_s = None if duration is None or not report.rows else float(report.rows[0].pts_s + duration)
+    return sliding_bitrate_kbps(table["pts_s"], spans, end_s)
+
+
+def shot_totals(report: Report, table: Mapping[str, Column]) -> list[ShotTotals]:
+    """A few numbers of each shot; `table` is `columns(report)`."""
+    peak, shots = report.source.format.peak, report.shots
+    ends = [shot.start_s for shot in shots[1:]]
+    if shots and report.distorted.duration_s is not None:
+        ends.append(shots[0].start_s + report.distorted.duration_s)
+    found = []
+    for number, shot in enumerate(shots):
+        inside = (table["index"] >= shot.start_index) & (table["index"] < shot.start_index + shot.frames)
+        mse, ssim = table["mse_y"][inside], table["ssim_y"][inside]
+        known = ssim[~np.isnan(ssim)]
+        seconds = float(ends[number] - shot.start_s) if number < len(ends) else 0.0
+        worst = int(mse.argmax()) if mse.size and mse.max() > 0 else None
+        found.append(
+            ShotTotals(
+                shot=shot,
+                psnr_y=float(psnr(mse.mean(), peak)) if mse.size else np.nan,
+                ssim_y=float(known.mean()) if known.size else np.nan,
+                bitrate_kbps=shot.bytes * 8 / 1000 / seconds if shot.bytes is not None and seconds > 0 else np.nan,
+                worst_index=None if worst is None else int(table["index"][inside][worst]),
+                worst_psnr_y=np.nan if worst is None else float(psnr(mse[worst], peak)),
+            )
+        )
+    return found
 
 
 def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
@@ -99,7 +137,7 @@ def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
     for name in (*(f"ssim_{plane}" for plane in PLANE_NAMES), "vmaf", "vmaf_neg", "xpsnr_y"):
         quality[name] = _metric_totals(table[name]) if name in table else None
     coded, source = report.distorted, report.source
-    pixels = source.width * source.height * (frames + len(report.unpaired.dist_only))
+    pixels = source.width * source.height * (report.pairs + len(report.unpaired.dist_only))
     return Totals(
         frames=frames,
         **quality,
@@ -111,7 +149,7 @@ def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
 
 def remarks(report: Report, sums: Totals) -> list[str]:
     """The report's notes, and the sentences that follow from its numbers: HDR, perfect frames, no SSIM."""
-    found = list(report.notes)
+    found = [*report.notes, *_pairing_remarks(report)]
     if report.source.color.is_hdr:
         found.append(f"HDR ({report.source.color.transfer}): PSNR and SSIM are measured in code values, not in light.")
     perfect = sums.psnr_y.perfect_frames
@@ -124,9 +162,22 @@ def remarks(report: Report, sums: Totals) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _pairing_remarks(report: Report) -> list[str]:
+    pairing, found = report.pairing, []
+    if pairing.offset_s is not None:
+        late = float(pairing.offset_s)
+        where = f"{abs(late):.6f} s {'later' if late > 0 else 'earlier'} than" if late else "the same as"
+        found.append(f"Times of {report.distorted.name} are {where} those of the source, by the pictures.")
+    if pairing.every > 1:
+        measured = f"{len(report.rows)} of {plural(report.pairs, 'pair')} of frames were measured"
+        found.append(f"{measured}, one in {pairing.every}; bitrates are of all frames.")
+    return found
+
+
 def summary_lines(report: Report) -> list[str]:
     """What a terminal shows at the end: a handful of aligned lines without colour or markup."""
-    sums = totals(report)
+    table = columns(report)
+    sums = totals(report, table)
     ref_only, dist_only = len(report.unpaired.ref_only), len(report.unpaired.dist_only)
     cells = [("frames", f"{sums.frames} compared, {ref_only} only in the source, {dist_only} only in the restored")]
     for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
@@ -148,11 +199,20 @@ def summary_lines(report: Report) -> list[str]:
     if report.distorted.size_bytes is not None:
         share = "" if sums.size_ratio is None else f", {100 * sums.size_ratio:.1f} % of the source"
         cells.append(("size", f"{format_bytes(report.distorted.size_bytes)}{share}"))
+    if len(report.shots) > 1:
+        cells.append(("shots", _shots_text(shot_totals(report, table))))
     if report.stages:
         cells.append(("fps", ", ".join(f"{stage.name} {stage.fps:.1f}" for stage in report.stages)))
     cells += [("note", sentence) for sentence in remarks(report, sums)]
     width = max(len(label) for label, _ in cells)
     return [f"{label:<{width}}  {text}" for label, text in cells]
+
+
+def _shots_text(shots: list[ShotTotals]) -> str:
+    measured = [one for one in shots if not np.isnan(one.psnr_y)]
+    low, high = min(measured, key=lambda one: one.psnr_y), max(measured, key=lambda one: one.psnr_y)
+    where = f"at {timecode(low.shot.start_s)}, {plural(low.shot.frames, 'frame')}"
+    return f"{len(shots)}, PSNR-Y from {low.psnr_y:.3f} dB ({where}) to {high.psnr_y:.3f}"
 
 
 def format_bytes(count: int) -> str:

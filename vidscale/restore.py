@@ -11,7 +11,7 @@ from vidscale.bitstream import Codec
 from vidscale.config import DecodeSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.devices import Device
-from vidscale.errors import ConfigError, IdentityError, ModelError
+from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
 from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry
 from vidscale.identity import Identity, extract, probe_identity
@@ -31,6 +31,7 @@ class SmallFile:
         pair: the pair that restores it.
         geometry: its size and the restored size.
         strength: coding strength (crf) for the upscaler.
+        notes: one line each, for a person.
     """
 
     source: Source
@@ -38,21 +39,30 @@ class SmallFile:
     pair: Pair
     geometry: Geometry
     strength: float
+    notes: tuple[str, ...] = ()
 
     @property
     def restored(self) -> VideoInfo:
-        """The restored video."""
-        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height)
+        """The restored video: of the source's size, and gray where that was gray."""
+        pixel_format = self.source.video.format
+        if self.identity is not None and self.identity.chroma == "gray":
+            pixel_format = replace(pixel_format, chroma="gray")
+        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height, format=pixel_format)
 
 
 def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFile:
-    """Finds out how a small file is restored: from its identity, or from the settings where it has none.
+    """Finds out how a small file is restored: from its identity, or from the settings where it has none to be used.
 
     Raises:
-        IdentityError: the identity is broken, or there is none and the settings name no pair and scale.
+        IdentityError: there is no identity to be used, and the settings name no pair and scale.
         ModelError: the pair it names is not here.
     """
-    identity, stream = find_identity(path)
+    try:
+        identity, stream = find_identity(path)
+    except UnusableIdentityError as error:
+        if settings.pair is None:
+            raise type(error)(f"{error}; name its pair and scale with --pair and --scale") from error
+        return _by_hand(path, probe(path, ffmpeg=ffmpeg), settings, unusable=str(error))
     source = probe(path, stream=stream, ffmpeg=ffmpeg)
     if identity is None:
         return _by_hand(path, source, settings)
@@ -85,11 +95,23 @@ def _sited(source: Source, identity: Identity) -> Source:
 
 
 def find_identity(path: Path) -> tuple[Identity | None, int]:
-    """The identity in a file, and which of the video streams that are not cover art carries it (0 when none does)."""
+    """The identity in a file, and which of the video streams that are not cover art carries it (0 when none does).
+
+    Raises:
+        IdentityError: see `probe_identity`.
+    """
     streams = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
+    damage = None
     for stream in range(streams):
-        if identity := probe_identity(path, stream=stream):
+        try:
+            identity = probe_identity(path, stream=stream)
+        except DamagedIdentityError as error:
+            damage = damage or error
+            continue
+        if identity:
             return identity, stream
+    if damage:
+        raise damage
     return None, 0
 
 
@@ -100,23 +122,27 @@ def _identified_pair(path: Path, identity: Identity, device: Device) -> Pair:
         raise ModelError(f"{path} needs the pair {identity.pair!r}, which is not here: {error}") from error
 
 
-def _by_hand(path: Path, source: Source, settings: DecodeSettings) -> SmallFile:
+def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: str = "") -> SmallFile:
+    """Restored as the settings say; ``unusable`` tells why not as the file says."""
     if settings.pair is None:
         raise IdentityError(f"{path} does not say how it was made; name its pair and scale with --pair and --scale")
     pair = find_pair(settings.pair, settings.scale, settings.device)
     video = source.video
+    geometry = Geometry(
+        width=int(video.width * pair.scale),
+        height=int(video.height * pair.scale),
+        scale=pair.scale,
+        coded_width=video.width,
+        coded_height=video.height,
+    )
+    size = f"{geometry.width}x{geometry.height}, with what was padded"
     return SmallFile(
         source=source,
         identity=None,
         pair=pair,
-        geometry=Geometry(
-            width=int(video.width * pair.scale),
-            height=int(video.height * pair.scale),
-            scale=pair.scale,
-            coded_width=video.width,
-            coded_height=video.height,
-        ),
+        geometry=geometry,
         strength=settings.strength,
+        notes=(f"{unusable}; restored by {pair.name} to {size}, as --pair and --scale say",) if unusable else (),
     )
 
 
@@ -129,10 +155,10 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
     """
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small))
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log))
     with Prefetch(decoded, depth) as frames:
         yield from upscale(
-            frames,
+            _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
             pair=small.pair,
             geometry=small.geometry,
             color=video.color,
@@ -141,8 +167,14 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
         )
 
 
-def _identity_check(small: SmallFile) -> Any:
-    """A function that refuses a keyframe packet with another identity than the file's first."""
+def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Frames without the planes that decoders invent for gray H.264."""
+    for frame in frames:
+        yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
+
+
+def _identity_check(small: SmallFile, log: ReadLog) -> Any:
+    """A function that refuses a keyframe packet with another identity than the file's, and counts damaged ones."""
     identity = small.identity
     if identity is None or small.source.codec not in get_args(Codec):
         return None
@@ -153,6 +185,9 @@ def _identity_check(small: SmallFile) -> Any:
     def inspect(packet: "av.Packet[av.VideoStream]") -> None:
         try:
             found = extract(memoryview(packet), codec=codec, extradata=extradata)
+        except DamagedIdentityError:
+            log.damaged_identities += 1
+            return
         except IdentityError as error:
             raise IdentityError(f"{small.source.path}: {error}") from error
         if found is not None and _essence(found) != _essence(identity):

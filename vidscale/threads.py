@@ -1,14 +1,18 @@
 """Stages side by side: bounded queues between generators, and work that Ctrl-C ends at once."""
 
+import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _POLL_S = 0.1
 _END = object()
@@ -21,12 +25,13 @@ class Clock:
     Attributes:
         stage: name for the report.
         frames: pictures it worked on.
-        busy_s: seconds inside `measure` blocks.
+        busy_s: seconds inside `measure` blocks, of all threads together.
     """
 
     stage: str
     frames: int = 0
     busy_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @contextmanager
     def measure(self, frames: int = 1) -> Iterator[None]:
@@ -35,8 +40,9 @@ class Clock:
         try:
             yield
         finally:
-            self.busy_s += time.perf_counter() - start
-            self.frames += frames
+            with self._lock:
+                self.busy_s += time.perf_counter() - start
+                self.frames += frames
 
 
 def queue_depth(frame_bytes: int) -> int:
@@ -109,6 +115,30 @@ class Prefetch(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def core_count() -> int:
+    """Processors that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """Results of a function that releases the interpreter's lock, in the order of the items.
+
+    At most ``2 * threads`` items are taken ahead of the result that is handed out.
+    """
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="worker") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 class Unfinished(BaseException):

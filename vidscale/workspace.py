@@ -1,14 +1,30 @@
 """Files on their way to their final name."""
 
 import contextlib
+import hashlib
+import logging
 import os
+import platform
+import re
 import secrets
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TextIO
 
 from vidscale.errors import ConfigError, EncodeError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+logger = logging.getLogger(__name__)
+
+_TEMPORARY = re.compile(r"([0-9a-f]{8})\.(lock|part|video|signed|cover\d+)(\.\w+)?")  # behind `_head`
 
 _open: set["Workspace"] = set()
 _open_lock = threading.Lock()
@@ -69,6 +85,8 @@ def check_folder(folder: Path) -> None:
 def partial_files(target: Path, *, source: Path, overwrite: bool) -> Iterator["Workspace"]:
     """Temporary files beside ``target``, which gets its name only when all went well; nothing is left otherwise.
 
+    What runs left there that were killed (kill -9, power) is removed first.
+
     Arguments as of `check_target`.
 
     Raises:
@@ -76,18 +94,20 @@ def partial_files(target: Path, *, source: Path, overwrite: bool) -> Iterator["W
         EncodeError: it cannot be written.
     """
     check_target(target, source=source, overwrite=overwrite)
-    workspace = Workspace(target)
-    with _open_lock:
-        _open.add(workspace)
+    remove_abandoned(target)
     try:
-        yield workspace
-        workspace.result.replace(target)
+        with _open_lock:
+            workspace = Workspace(target)
+            _open.add(workspace)
+        try:
+            yield workspace
+            workspace.result.replace(target)
+        finally:
+            workspace.clean()
+            with _open_lock:
+                _open.discard(workspace)
     except OSError as error:
         raise EncodeError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        workspace.clean()
-        with _open_lock:
-            _open.discard(workspace)
 
 
 @contextlib.contextmanager
@@ -113,19 +133,97 @@ def discard_all() -> None:
             workspace.clean()
 
 
+def remove_abandoned(target: Path) -> None:
+    """Removes the temporary files for a target that a program on this machine has left when it was killed.
+
+    A program holds a lock on one of them, which ends with the program however that ends. Where there are no locks
+    nothing is removed.
+    """
+    if fcntl is None:
+        return
+    head, runs = _head(target), dict[str, list[Path]]()
+    with contextlib.suppress(OSError):
+        for path in target.parent.absolute().iterdir():
+            if path.name.startswith(head) and (match := _TEMPORARY.fullmatch(path.name[len(head) :])):
+                runs.setdefault(match[1], []).append(path)
+    for token, paths in runs.items():
+        lock = target.parent.absolute() / f"{head}{token}.lock"
+        with contextlib.suppress(OSError), _locked(lock):
+            for path in sorted(paths, key=lock.__eq__):  # the lock last: a run makes it first
+                logger.info("removing %s, which a run that was killed has left", path)
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Holds a run's lock; OSError where the run has it. Where it is gone the run has ended, and its files may go."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _head(target: Path) -> str:
+    """How the names of a target's temporary files begin, on this machine: others may share the folder, not the locks.
+
+    Short enough for file systems whatever the target's name.
+    """
+    return f".{target.name[:32]}.{_machine()}-"
+
+
+@cache
+def _machine() -> str:
+    name = platform.node()
+    with contextlib.suppress(OSError):
+        name += Path("/etc/machine-id").read_text()
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
+
+
 class Workspace:
-    """Names of the temporary files of one output.
+    """Names of the temporary files of one output, under a lock that tells that they are in use.
 
     Attributes:
         result: becomes the target.
+
+    Raises:
+        OSError: the folder cannot be written to.
     """
 
     def __init__(self, target: Path) -> None:
-        # Short enough for file systems whatever the target's name; absolute, or ffmpeg takes "a:b.mp4" for a protocol.
-        self._stem = f".{target.name[:32]}.{secrets.token_hex(4)}"
-        self._folder = target.parent.absolute()
+        self._folder = target.parent.absolute()  # or ffmpeg takes "a:b.mp4" for a protocol
         self._files: list[Path] = []
+        self._lock: int | None = None
+        self._stem = f"{_head(target)}{secrets.token_hex(4)}"
+        while fcntl is not None and not self._claim():  # another run has taken it for one that was left
+            self._stem = f"{_head(target)}{secrets.token_hex(4)}"
         self.result = self.file(f"part{target.suffix}")
+
+    def _claim(self) -> bool:
+        """Makes the lock and takes it; False when somebody else has it, or it is gone again."""
+        path = self._folder / f"{self._stem}.lock"
+        self._lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            _lock(self._lock)
+        except BlockingIOError:
+            pass
+        except OSError:  # a file system without locks
+            return True
+        else:
+            if path.exists():
+                return True
+        os.close(self._lock)
+        return False
 
     def file(self, suffix: str) -> Path:
         """A name for one more temporary file."""
@@ -135,6 +233,9 @@ class Workspace:
 
     def clean(self) -> None:
         """Removes what is left."""
-        for path in self._files:
+        for path in (*self._files, self._folder / f"{self._stem}.lock"):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)

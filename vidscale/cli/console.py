@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -123,6 +123,13 @@ class Console(Progress):
             self._bar = None
 
 
+class _Echo(logging.Handler):
+    """Log lines as notes, which the progress bar makes way for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(self.format(record), err=True)
+
+
 def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     """Runs a command's work: errors become one line and exit code 1, Ctrl-C and SIGTERM end it at once.
 
@@ -132,7 +139,9 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     from vidscale.threads import Unfinished, run_interruptible
 
     console = Console(quiet=quiet)
-    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING, handlers=[_Echo()])
+    if not quiet:
+        logging.getLogger("vidscale.compiling").setLevel(logging.INFO)
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     with _ending_by_signals(console):
         try:
@@ -212,6 +221,20 @@ def fail(error: object) -> NoReturn:
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
     typer.echo(json.dumps(record, default=str))
+
+
+def tell_plan(
+    output: Path, pair: str, settings: dict[str, Any], commands: Iterable[Sequence[str]], *, json_output: bool
+) -> None:
+    """What ``--dry-run`` prints: where the output goes, the resolved settings, the ffmpeg command lines."""
+    import shlex
+
+    lines = [shlex.join(command) for command in commands]
+    if json_output:
+        emit({"event": "plan", "output": str(output), "pair": pair, "settings": settings, "commands": lines})
+        return
+    typer.echo("\n".join(f"{name} = {value}" for name, value in (settings | {"pair": pair, "output": output}).items()))
+    typer.echo("\n".join(lines))
 
 
 def raw_stdin() -> BinaryIO:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, fail, raw_stdout, run_job, show_path
+from vidscale.cli.console import Console, emit, fail, raw_stdout, run_job, show_path, tell_plan
 from vidscale.cli.options import said
 
 if TYPE_CHECKING:
@@ -90,8 +90,6 @@ def decode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, restores and tells; shared with recipes."""
-    import shlex
-
     from vidscale.pipeline import decode as run_decode
     from vidscale.planning import plan_decode
 
@@ -100,12 +98,8 @@ def decode_movie(
     for note in plan.notes:
         console.note(note)
     if dry_run:
-        commands = [shlex.join(command) for command in plan.commands()]
-        if json_output:
-            record = {"event": "plan", "output": str(plan.output.path), "settings": settings.model_dump(mode="json")}
-            emit({**record, "pair": plan.small.pair.name, "commands": commands})
-        else:
-            typer.echo("\n".join([f"pair = {plan.small.pair.name}", f"output = {plan.output.path}", *commands]))
+        resolved = settings.model_dump(mode="json")
+        tell_plan(plan.output.path, plan.small.pair.name, resolved, plan.commands(), json_output=json_output)
         return
     outcome = run_decode(plan, console)
     console.close()
@@ -134,6 +128,8 @@ def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Cons
     from vidscale.workspace import check_target, partial_files
 
     small, target = _open(source, settings), Path(output)
+    for note in small.notes:
+        console.note(note)
     if dry_run:
         if output != "-":
             check_target(target, source=source, overwrite=settings.overwrite)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
 from vidscale.cli.options import said
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def encode_movie(
     for note in plan.notes:
         console.note(note)
     if dry_run:
-        _tell_plan(plan, json_output=json_output)
+        resolved = plan.settings.model_dump(mode="json")
+        tell_plan(plan.output.path, plan.pair.name, resolved, plan.commands(), json_output=json_output)
         return
     outcome = run_encode(plan, console)
     for note in outcome.notes:
@@ -126,21 +127,6 @@ def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started:
     console.start("writing the report", None)
     write_report(report, plan.report_dir)
     return report
-
-
-def _tell_plan(plan: "EncodePlan", *, json_output: bool) -> None:
-    import shlex
-
-    settings = plan.settings.model_dump(mode="json")
-    commands = [shlex.join(command) for command in plan.commands()]
-    if json_output:
-        emit({"event": "plan", "output": str(plan.output.path), "settings": settings, "commands": commands})
-        return
-    for name, value in settings.items():
-        typer.echo(f"{name} = {value}")
-    typer.echo(f"output = {plan.output.path}")
-    for command in commands:
-        typer.echo(command)
 
 
 def _tell(

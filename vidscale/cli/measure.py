@@ -16,6 +16,22 @@ def measure(
     report_dir: Annotated[
         Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.", readable=False)
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Look for a constant offset in time, by the pictures.")
+    ] = False,
+    align_window: Annotated[
+        float | None, typer.Option("--align-window", help="Largest offset to look for, in seconds.", show_default="10")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option("--every", help="Measure each N-th pair of frames.", show_default="1")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option("--crop", help="Part of the source to compare with, W:H:X:Y or W:H (centred).")
+    ] = None,
+    scale_dist: Annotated[
+        str | None,
+        typer.Option("--scale-dist", help="Scale the second video to the source's size: bilinear, bicubic, lanczos."),
+    ] = None,
     ssim: options.Ssim = None,
     vmaf: options.Vmaf = False,
     xpsnr: options.Xpsnr = False,
@@ -26,13 +42,24 @@ def measure(
     """Compare a video with its source, frame by frame."""
 
     def job(console: Console) -> None:
-        from vidscale.config import MeasureSettings
+        from vidscale.config import FilesSettings
         from vidscale.evaluation import evaluate_files
         from vidscale.report_files import totals_record, write_report
         from vidscale.report_totals import summary_lines
         from vidscale.workspace import check_folder
 
-        settings = MeasureSettings.resolve({"ssim": ssim, "vmaf": said(vmaf), "xpsnr": said(xpsnr)})
+        settings = FilesSettings.resolve(
+            {
+                "align": said(align),
+                "align_window": align_window,
+                "every": every,
+                "crop": crop,
+                "scale_dist": scale_dist,
+                "ssim": ssim,
+                "vmaf": said(vmaf),
+                "xpsnr": said(xpsnr),
+            }
+        )
         if report_dir is not None:
             check_folder(report_dir)
         report = evaluate_files(ref, dist, settings, ffmpeg=ffmpeg, progress=console)

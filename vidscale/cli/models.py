@@ -34,7 +34,7 @@ def list_pairs(json_output: options.Json = False) -> None:
                 broken += 1
                 continue
             if json_output:
-                emit(_record(card, folder))
+                emit({"event": "pair"} | _record(card, folder))
             else:
                 typer.echo(f"{card.name:<16} x{card.scale}, {card.parameters:,} parameters, licence: {card.licence}")
         if broken:
@@ -62,7 +62,7 @@ def show(
         folder = find_pair_dir(name)
         record = _record(load_pair_dir(folder).card, folder)
         if json_output:
-            emit(record)
+            emit({"event": "pair"} | record)
             return
         for field, value in record.items():
             text = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
@@ -120,6 +120,9 @@ def _record(card: "PairCard", folder: Path) -> dict[str, Any]:
 
 def _show_fixed(family: str, *, json_output: bool) -> None:
     if json_output:
-        emit({"name": family, "scale": None, "sha256": "", "parameters": 0})
+        from vidscale.models.cards import PairCard
+
+        unset = dict.fromkeys([*PairCard.__dataclass_fields__, "folder"])
+        emit({"event": "pair"} | unset | {"name": family, "sha256": "", "parameters": 0})
     else:
         typer.echo(f"{family:<16} any scale from 1 to 8, a fixed filter without weights")

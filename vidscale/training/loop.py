@@ -32,6 +32,8 @@ class LoopSettings:
         steps: updates of the weights.
         batch: examples per step.
         learning_rate: of Adam, the highest.
+        second_beta, epsilon: of Adam: how slowly it forgets how large gradients were, and what is added to that. Where
+            some gradients are tiny for long (taps and offsets of CAR), 0.99 and 1e-5 keep a sudden one from a leap.
         warmup_steps: over which the learning rate rises from 0; then it falls to 1 % along a cosine.
         ema: how much of the averaged weights stays each step, 0 to below 1; 0 keeps no average. The average is what is
             validated and kept.
@@ -47,6 +49,8 @@ class LoopSettings:
     steps: int = 10_000
     batch: int = 16
     learning_rate: float = 1e-3
+    second_beta: float = 0.999
+    epsilon: float = 1e-8
     warmup_steps: int = 100
     ema: float = 0.0
     validate_every: int = 500
@@ -63,6 +67,8 @@ class LoopSettings:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not (0 < self.learning_rate < 1 and 0 <= self.ema < 1 and min(self.warmup_steps, self.patience) >= 0):
             raise ValueError(f"out of range: {self.learning_rate = }, {self.ema = }, {self.warmup_steps = }")
+        if not (0 <= self.second_beta < 1 and self.epsilon > 0):
+            raise ValueError(f"out of range: {self.second_beta = }, {self.epsilon = }")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,11 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     """
     progress = progress or Progress()
     network = task.network.to(settings.device)
-    optimizer = torch.optim.Adam([{"params": group.weights, "rate": group.rate} for group in task.groups()])
+    optimizer = torch.optim.Adam(
+        [{"params": group.weights, "rate": group.rate} for group in task.groups()],
+        betas=(0.9, settings.second_beta),
+        eps=settings.epsilon,
+    )
     average = copy.deepcopy(network).requires_grad_(requires_grad=False) if settings.ema else None
     state = load_checkpoint(folder / LAST, network, optimizer, average) or Checkpoint()
     log = TrainingLog(folder / LOG, keep_until=state.step)

@@ -8,20 +8,22 @@ Indices into arrays are made unsigned: numba tests signed ones for being negativ
 become vector instructions. Signed and unsigned integers must not meet: their sum is a float.
 """
 
+from functools import partial
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numpy import float32 as f32
 from numpy import int32 as i32
 from numpy import uint64 as u64
 
+from vidscale.triton_kernels._numba import compiled
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+_compiled = partial(compiled, fastmath={"contract", "nsz"})  # offsets may be anything
 
 _FARTHEST = f32(2**24)  # offsets beyond it are taken for it, so that an integer can hold them
 _BLOCK = 1024  # LR pixels at a time, about: what is kept for them stays in the first-level cache

@@ -11,19 +11,17 @@ become vector instructions. Signed and unsigned integers must not meet: their su
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numpy import float32 as f32
 from numpy import uint64 as u64
 
+from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels.basis import SMALLEST_SUM
 
 Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nnan", "nsz"})
 
 _ROWS = 16  # output rows of each phase for which source rows are kept
 _TILE_VALUES = 16384  # taps of a strip of pixels, which stay in the second-level cache
@@ -50,13 +48,13 @@ class Plan(NamedTuple):
     x_offset: Ints
 
 
-@_compiled
+@compiled
 def _mirror(index: int, length: int) -> int:
     folded = index % (2 * length)
     return min(folded, 2 * length - 1 - folded)
 
 
-@_compiled
+@compiled
 def _load_row(out: Floats, line: Floats, plane: Codes, row: int, width: int, plan: Plan) -> None:
     """A source row as float32, mirrored beyond its ends, its samples sorted by their index modulo `advance`."""
     begin = min(max(-plan.x_start, 0), plan.x_length)
@@ -82,7 +80,7 @@ def _load_row(out: Floats, line: Floats, plane: Codes, row: int, width: int, pla
             out[p * part + i] = line[u64(parts) * i + p]
 
 
-@_compiled
+@compiled
 def _load_rows(
     rows: Floats, line: Floats, plane: Codes, width: int, plan: Plan, have: tuple[int, int], want: tuple[int, int]
 ) -> None:
@@ -111,7 +109,7 @@ class _Work(NamedTuple):
     offset: Ints
 
 
-@_compiled
+@compiled
 def _weigh(
     cells: Floats, total: Floats, coefficients: Floats, row: int, count: int, first: int, step: int, block: int,
     sums: Floats,
@@ -139,7 +137,7 @@ def _weigh(
             cells[m, i] *= total[i]
 
 
-@_compiled
+@compiled
 def _mix(mixed: Floats, taps: Floats, cells: Floats, count: int) -> None:
     """mixed [taps, count] = taps [taps, M] @ cells [M, count]."""
     one, two, three = u64(1), u64(2), u64(3)
@@ -152,7 +150,7 @@ def _mix(mixed: Floats, taps: Floats, cells: Floats, count: int) -> None:
                 mixed[t, i] = sum_ab + c * cells[m + two, i] + d * cells[m + three, i]
 
 
-@_compiled
+@compiled
 def _spread(strip: Floats, pitch: int, mixed: Floats, first: int, count: int, times: int) -> None:
     """`count` cells of `mixed`, each value `times` times; the taps' rows lie `pitch` apart in the strip."""
     for t in range(u64(mixed.shape[0])):
@@ -172,7 +170,7 @@ def _spread(strip: Floats, pitch: int, mixed: Floats, first: int, count: int, ti
                     strip[o + r] = value
 
 
-@_compiled
+@compiled
 def _add_rows(
     sums: Floats, together: int, count: int, taps: Floats, at: int, pitch: int, rows: Floats, begin: int, step: int,
     offset: Ints,
@@ -203,7 +201,7 @@ def _add_rows(
                 sums[i] = sum_ab + taps[t2 + i] * rows[r2 + i] + taps[t3 + i] * rows[r3 + i]
 
 
-@_compiled
+@compiled
 def _store(out: Codes, first: int, step: int, sums: Floats, begin: int, count: int, peak: f32) -> None:
     """Codes of `count` pixels to out[first], out[first + step], ..."""
     at = u64(begin)
@@ -215,7 +213,7 @@ def _store(out: Codes, first: int, step: int, sums: Floats, begin: int, count: i
         out[u64(first) + i * u64(step)] = np.int32(min(max(sums[at + i], f32(0)), peak) + _HALF)
 
 
-@_compiled
+@compiled
 def _apply(
     out: Codes, rows: tuple[int, int], x: tuple[int, int], count: int, taps: Floats, at: int, pitch: int,
     work: _Work, plan: Plan, loaded: int, peak: f32,
@@ -234,7 +232,7 @@ def _apply(
         y += together * phases
 
 
-@_compiled
+@compiled
 def _block(
     out: Codes, rows: tuple[int, int], coefficients: Floats, row: int, block: int, taps: npt.NDArray[Any],
     sums: Floats, work: _Work, plan: Plan, loaded: int, peak: f32,
@@ -262,7 +260,7 @@ def _block(
                 _apply(out, (first, rows[1]), (px, x), count, wide, at, pitch, work, plan, loaded, peak)
 
 
-@_compiled
+@compiled
 def resample(
     plane: Codes, width: int, out: Codes, coefficients: Floats, block_y: int, block_x: int,
     taps: npt.NDArray[Any], sums: Floats, plan: Plan, peak: f32,

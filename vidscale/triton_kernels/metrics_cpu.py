@@ -6,7 +6,6 @@ Indices go through `u64` because numba's test for negative indices would keep LL
 
 from typing import cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numpy import float32 as f32
@@ -14,11 +13,11 @@ from numpy import int32 as i32
 from numpy import uint64 as u64
 from numpy.lib.stride_tricks import as_strided
 
+from vidscale.triton_kernels._numba import compiled
+
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
-
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
 _TAPS = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
 _W0, _W1, _W2, _W3, _W4, _W5 = (f32(tap) for tap in (_TAPS / _TAPS.sum())[:6])
@@ -77,7 +76,7 @@ def _rows(plane: Plane) -> Plane:
     return cast("Plane", as_strided(plane, (height, pitch), (pitch * item, item), writeable=False))
 
 
-@_compiled
+@compiled
 def _squared_error_8(x: Plane, y: Plane, width: int) -> np.int64:
     total = np.int64(0)
     for r in range(x.shape[0]):
@@ -90,7 +89,7 @@ def _squared_error_8(x: Plane, y: Plane, width: int) -> np.int64:
     return total
 
 
-@_compiled
+@compiled
 def _squared_error_16(x: Plane, y: Plane, width: int) -> np.int64:
     total = np.int64(0)
     for r in range(x.shape[0]):
@@ -100,7 +99,7 @@ def _squared_error_16(x: Plane, y: Plane, width: int) -> np.int64:
     return total
 
 
-@_compiled
+@compiled
 def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
     """Sum of the SSIM map over its [H - 10, W - 10] positions.
 
@@ -136,7 +135,7 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
     return total
 
 
-@_compiled
+@compiled
 def _fill_maps(x: Plane, y: Plane, row: int, left: int, columns: int, maps: Floats, at: int, middle: f32) -> None:
     """One row of s, d, s**2, d**2."""
     for j in range(columns):
@@ -149,13 +148,13 @@ def _fill_maps(x: Plane, y: Plane, row: int, left: int, columns: int, maps: Floa
         maps[u64(i + 3 * _PITCH)] = d * d
 
 
-@_compiled
+@compiled
 def _window(v0: f32, v1: f32, v2: f32, v3: f32, v4: f32, v5: f32, v6: f32, v7: f32, v8: f32, v9: f32, v10: f32) -> f32:
     outer = _W0 * (v0 + v10) + _W1 * (v1 + v9) + _W2 * (v2 + v8)
     return f32(outer + _W3 * (v3 + v7) + _W4 * (v4 + v6) + _W5 * v5)
 
 
-@_compiled
+@compiled
 def _filter_down(maps: Floats, at: int, means: Floats, columns: int) -> None:
     """_STEP rows of all four maps, filtered vertically."""
     for start in range(0, _ROW, _PITCH):
@@ -172,14 +171,14 @@ def _filter_down(maps: Floats, at: int, means: Floats, columns: int) -> None:
             means[u64(j + 3 * _ROW)] = _window(v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13)
 
 
-@_compiled
+@compiled
 def _filter_across(row: Floats, i: int) -> f32:
     v0, v1, v2, v3 = row[u64(i)], row[u64(i + 1)], row[u64(i + 2)], row[u64(i + 3)]
     v4, v5, v6, v7 = row[u64(i + 4)], row[u64(i + 5)], row[u64(i + 6)], row[u64(i + 7)]
     return _window(v0, v1, v2, v3, v4, v5, v6, v7, row[u64(i + 8)], row[u64(i + 9)], row[u64(i + 10)])
 
 
-@_compiled
+@compiled
 def _add_ssim(means: Floats, at: int, columns: int, column_sums: Floats, middle: f32, c1: f32, c2: f32) -> None:
     for j in range(columns):
         i = at + j
@@ -193,7 +192,7 @@ def _add_ssim(means: Floats, at: int, columns: int, column_sums: Floats, middle:
         )
 
 
-@_compiled
+@compiled
 def _ssim_ffmpeg(x: Plane, y: Plane, columns: Integers, blocks: Integers, c1: float, c2: float) -> float:
     """Sum of the SSIM of all windows; `columns` [4, 4 n] and `blocks` [2, 4, n] are work memory of integers."""
     count = blocks.shape[2]
@@ -206,7 +205,7 @@ def _ssim_ffmpeg(x: Plane, y: Plane, columns: Integers, blocks: Integers, c1: fl
     return float(by_column.sum())
 
 
-@_compiled
+@compiled
 def _sum_four_rows(x: Plane, y: Plane, row: int, columns: Integers) -> None:
     """Per column, over four rows: the sums of x, y, x**2 + y**2 and x y."""
     r0, r1, r2, r3 = u64(row), u64(row + 1), u64(row + 2), u64(row + 3)
@@ -220,7 +219,7 @@ def _sum_four_rows(x: Plane, y: Plane, row: int, columns: Integers) -> None:
         columns[3, i] = a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3
 
 
-@_compiled
+@compiled
 def _sum_four_columns(columns: Integers, blocks: Integers) -> None:
     for m in range(4):
         for k in range(blocks.shape[1]):
@@ -230,7 +229,7 @@ def _sum_four_columns(columns: Integers, blocks: Integers) -> None:
             )
 
 
-@_compiled
+@compiled
 def _add_window_ssim(p: Integers, q: Integers, by_column: npt.NDArray[np.float64], c1: float, c2: float) -> None:
     """Windows of 2x2 blocks. All sums, also scaled by 64, are integers below 2**53: exact in float64."""
     for k in range(by_column.shape[0]):
