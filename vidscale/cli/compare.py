@@ -51,7 +51,9 @@ def compare(
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for everything, kept to go on in.", readable=False)
     ] = DEFAULT_FOLDER,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves too: PNG, SVG or PDF.", readable=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the curves too: PNG, SVG or PDF.", readable=False)
+    ] = None,
     interlaced: Annotated[
         str | None,
         typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
