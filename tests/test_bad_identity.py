@@ -76,7 +76,11 @@ BAD_IDENTITIES = [
     ([named(vidscale=2)], None, "schema version 2"),
     ([named(pair="phantom-x1")], None, "needs the pair 'phantom-x1', which is not here"),
     ([named(pair="../../etc-x1")], None, "broken identity: pair"),
-    ([named(sha256="ab" * 32)], None, "needs other weights of the pair 'lanczos-x1'"),
+    (
+        [named(sha256="ab" * 32)],
+        None,
+        "needs the pair 'lanczos-x1', which is not here: the pair 'lanczos-x1' has no weights",
+    ),
     ([named(width=128, coded_width=128)], None, "the identity is for pictures of 128x48, these are 64x48"),
     ([named()], named(pair="bicubic-x1"), "contradictory identity: pair is 'lanczos-x1' in the stream, 'bicubic-x1'"),
     ([None], b"nonsense", "broken identity: not JSON"),

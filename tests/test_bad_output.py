@@ -164,10 +164,13 @@ def test_full_disk_is_told_by_decode_to_y4m(tmp_path: Path, small: Path, monkeyp
 
 @needs_dev_full
 @pytest.mark.parametrize("name", ["report.json", "frames.csv", "index.html"])
-def test_full_disk_is_told_while_the_report_is_written(tmp_path: Path, clip: Path, name: str) -> None:
+def test_full_disk_is_told_while_the_report_is_written(
+    tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidscale.workspace.secrets.token_hex", lambda count: 2 * count * "0")
     report = tmp_path / "report"
     report.mkdir()
-    (report / f".{name}.{os.getpid()}.part").symlink_to("/dev/full")
+    (report / f".{name}.00000000.part").symlink_to("/dev/full")
     run = run_here("encode", clip, "-o", tmp_path / "small.mp4", "--report-dir", report, *FAST[:4])
     said = message(run)
     assert "report cannot be written: No space left on device" in said

@@ -13,7 +13,8 @@ from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.recipe import Recipe, parse_assignments, read_recipe, run_pipe
 
-PIPELINES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
+PIPELINES = [path for path in RECIPES if "command = " in path.read_text()]  # the others are for `vidscale train`
 
 
 def written(folder: Path, text: str) -> Path:

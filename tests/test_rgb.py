@@ -5,6 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from material import FFMPEG
 from skimage import data
 
 from vidscale.frames import Color, PixelFormat
@@ -14,7 +15,7 @@ H, W = 96, 128
 ZSCALE_MATRIX = {"bt709": "709", "smpte170m": "170m", "bt2020nc": "2020_ncl"}
 
 
-def photo_planes(pixel_format, color, ffmpeg):
+def photo_planes(pixel_format, color):
     """A photograph in YUV by zscale, so that codes lie in gamut."""
     picture = np.ascontiguousarray(data.astronaut()[:H, 100 : 100 + W][:, :, [1, 2, 0]].transpose(2, 0, 1))  # gbrp
     matrix, color_range = ZSCALE_MATRIX[color.matrix], "full" if color.color_range == "pc" else "limited"
@@ -22,12 +23,12 @@ def photo_planes(pixel_format, color, ffmpeg):
         f"setparams=range=pc:colorspace=gbr,zscale=matrixin=gbr:matrix={matrix}:rangein=full:range={color_range}"
         f":chromal={color.siting}:filter=bicubic:dither=none"
     )
-    return picture, split(run(ffmpeg, "gbrp", scale, pixel_format.name, picture), pixel_format)
+    return picture, split(run("gbrp", scale, pixel_format.name, picture), pixel_format)
 
 
-def run(ffmpeg, from_format, scale, to_format, codes):
+def run(from_format, scale, to_format, codes):
     size = ["-s", f"{W}x{H}"]
-    command = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", from_format, *size, "-i", "-"]
+    command = [FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", from_format, *size, "-i", "-"]
     command += ["-vf", f"{scale},format={to_format}", "-f", "rawvideo", "-pix_fmt", to_format, "-"]
     return subprocess.run(command, input=codes.tobytes(), capture_output=True, check=True).stdout
 
@@ -51,14 +52,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pixel_format", "color"), CASES, ids=lambda case: getattr(case, "name", None))
-def test_planes_to_rgb_equals_zscale(pixel_format, color, ffmpeg):
-    _, planes = photo_planes(pixel_format, color, ffmpeg)
+def test_planes_to_rgb_equals_zscale(pixel_format, color):
+    _, planes = photo_planes(pixel_format, color)
     color_range = "full" if color.color_range == "pc" else "limited"
     scale = (
         f"zscale=matrixin={ZSCALE_MATRIX[color.matrix]}:matrix=gbr:rangein={color_range}:range=full"
         f":chromalin={color.siting}:filter=bicubic:dither=none"
     )
-    gbr = split(run(ffmpeg, pixel_format.name, scale, "gbrp", np.concatenate([p.ravel() for p in planes])),
+    gbr = split(run(pixel_format.name, scale, "gbrp", np.concatenate([p.ravel() for p in planes])),
                 PixelFormat("444", 8))  # fmt: skip
     ours = planes_to_rgb(planes, pixel_format, color, matrix_height=H)
     assert ours.shape == (1, 3, H, W)
@@ -69,8 +70,8 @@ def test_planes_to_rgb_equals_zscale(pixel_format, color, ffmpeg):
 
 
 @pytest.mark.parametrize(("pixel_format", "color"), CASES, ids=lambda case: getattr(case, "name", None))
-def test_rgb_to_planes_equals_zscale(pixel_format, color, ffmpeg):
-    gbr, planes = photo_planes(pixel_format, color, ffmpeg)
+def test_rgb_to_planes_equals_zscale(pixel_format, color):
+    gbr, planes = photo_planes(pixel_format, color)
     rgb = torch.from_numpy(gbr[[2, 0, 1]]).float()[None] / 255
     for got, want in zip(rgb_to_planes(rgb, pixel_format, color, matrix_height=H), planes, strict=True):
         assert got.dtype == want.dtype

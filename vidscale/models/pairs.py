@@ -160,7 +160,10 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
         return _networks(folder, scale, device, sha256)
     family, _, suffix = name.partition("-x")
     if family not in _FIXED:
-        raise ModelError(f"there is no pair {_wanted(name, scale)!r}; there are {', '.join([*_FIXED, *installed()])}")
+        there = installed()
+        shown = _wanted(name, scale) if any(pair.startswith(f"{name}-x") for pair in there) else name
+        hint = "; `vidscale models import-car` and `vidscale train car` make one" if family == "car" else ""
+        raise ModelError(f"there is no pair {shown!r}; there are {', '.join([*_FIXED, *there])}{hint}")
     if sha256:
         raise ModelError(f"the pair {name!r} has no weights, others were asked for")
     named = _scale_of(suffix, name) if suffix else None
