@@ -179,13 +179,15 @@ def test_full_size_goes_down_to_those_that_hardly_reach_it() -> None:
 
 
 def test_pairs_scales_and_notes() -> None:
-    settings = CompareSettings.resolve({"pairs": "lanczos,area-x3,lanczos:ffmpeg-bicubic", "scales": "1,2"})
+    named = "lanczos,area-x3,lanczos:ffmpeg-bicubic,ffmpeg-lanczos-x1.5"
+    settings = CompareSettings.resolve({"pairs": named, "scales": "1,2"})
     found, notes = scalers_of(settings)
     assert found == [
         FULL,
         Scalers("lanczos", "lanczos", Fraction(2)),
         Scalers("area", "area", Fraction(3)),
         Scalers("lanczos", "ffmpeg-bicubic", Fraction(2)),
+        Scalers("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(3, 2)),
     ]
     assert len(notes) == 2
 

@@ -51,7 +51,9 @@ def compare(
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for everything, kept to go on in.", readable=False)
     ] = DEFAULT_FOLDER,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into a PNG too.", readable=False)] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the curves too: PNG, SVG or PDF.", readable=False)
+    ] = None,
     interlaced: Annotated[
         str | None,
         typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
@@ -83,17 +85,18 @@ def compare(
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView
         from vidscale.compare.files import write_comparison
+        from vidscale.compare.plots import check_plot, plot_curves
         from vidscale.compare.running import run_comparison
         from vidscale.compare.settings import CompareSettings
 
         started = time.perf_counter()
         settings = CompareSettings.resolve(said)
+        if plot is not None:
+            check_plot(plot, coming=folder)
         console.finished = f"finished points are kept in {show_path(folder)}, the same command goes on from there"
         comparison = run_comparison(movies, folder, settings, ComparisonView(console))
         write_comparison(comparison, folder)
         if plot is not None:
-            from vidscale.compare.plots import plot_curves
-
             plot_curves(comparison, plot)
         console.close()
         _tell(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)

@@ -27,8 +27,12 @@ _INK = "#1a1f26"
 _RC: Any = {"pdf.fonttype": 42, "svg.hashsalt": "vidscale", "font.size": 8, "axes.titlesize": 8, "legend.fontsize": 8}
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, *, coming: Path | None = None) -> None:
     """Makes sure, before work starts, that a picture of that name can be drawn.
+
+    Args:
+        path: of the picture.
+        coming: a folder that will be there by then.
 
     Raises:
         ConfigError: a format that is not known, a folder that is not there, or matplotlib is missing.
@@ -37,7 +41,8 @@ def check_plot(path: Path) -> None:
 
     if _format(path) not in FORMATS:
         raise ConfigError(f"cannot draw {path}: its name must end in .{', .'.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
+    parent = path.absolute().parent
+    if not parent.is_dir() and (coming is None or parent != coming.absolute()):
         raise ConfigError(f"the folder {path.parent} does not exist")
     if find_spec("matplotlib") is None:
         raise ConfigError(f"drawing {path} needs matplotlib: pip install 'vidscale[plot]'")

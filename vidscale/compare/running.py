@@ -14,6 +14,7 @@ from vidscale.compare.points import Comparison, Curve, Still
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.stills import stills_of
+from vidscale.compare.warming import Warmth
 from vidscale.compare.ways import Scalers, pair_of, scalers_of
 from vidscale.compare.workshop import Take, Workshop
 from vidscale.encoders import ENCODERS
@@ -53,7 +54,7 @@ def run_comparison(
         progress.note(note)
     check_folder(folder)
     ffmpeg = _ffmpeg(settings)
-    workshop = Workshop(settings, ffmpeg, PartStore(folder), versions(ffmpeg), progress)
+    workshop = Workshop(settings, ffmpeg, PartStore(folder), versions(ffmpeg), progress, Warmth(settings.device))
     run = _Run(workshop, progress)
     opened = run.open_movies(movies)
     groups = run.measure([group for movie in opened for group in _groups(movie, scalers, settings)])

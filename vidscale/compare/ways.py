@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidscale.compare.points import Way
 from vidscale.compare.settings import CompareSettings
+from vidscale.config import parse_scale
 from vidscale.devices import Device
 from vidscale.encoders import CodecName
 from vidscale.errors import ModelError, UsageError
@@ -69,7 +70,7 @@ def is_folder(family: str) -> bool:
 @cache
 def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
     """The pair behind a family; None for ffmpeg's scalers. The full size has a pair that does nothing."""
-    if family in FFMPEG_FLAGS:
+    if family.partition("-x")[0] in FFMPEG_FLAGS:
         return None
     return find_pair(family or "lanczos", scale, device)
 
@@ -85,14 +86,17 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     pairs = [pair_of(name, wanted, device) for name in names]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
         raise ModelError(f"{text} at scale 1 is the full size")
-    families = [
-        name if pair is None or is_folder(name) else name.partition("-x")[0]
-        for name, pair in zip(names, pairs, strict=True)
-    ]
+    families = [name if is_folder(name) else name.partition("-x")[0] for name in names]
     return Scalers(families[0], families[-1], wanted)
 
 
 def _own_scale(name: str, device: Device) -> Fraction | None:
-    if name in FFMPEG_FLAGS or ("-x" not in name and not is_folder(name)):
+    if "-x" not in name and not is_folder(name):
         return None
+    family, _, suffix = name.partition("-x")
+    if family in FFMPEG_FLAGS:
+        try:
+            return parse_scale(suffix)
+        except ValueError as error:
+            raise UsageError(f"pair {name!r}: {error}") from None
     return find_pair(name, None, device).scale

@@ -14,6 +14,7 @@ from vidscale.compare.points import Metric, Point, Way
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.restoring import CodedPart
 from vidscale.compare.settings import CompareSettings
+from vidscale.compare.warming import Warmth
 from vidscale.config import TimeRange
 from vidscale.ffmpeg import Ffmpeg
 from vidscale.progress import Progress
@@ -53,6 +54,7 @@ class Workshop:
         store: where they are kept.
         programs: versions, as of `versions.versions`.
         progress: told about every job.
+        warmth: keeps what only a first picture takes out of the times of takes.
     """
 
     settings: CompareSettings
@@ -60,6 +62,7 @@ class Workshop:
     store: PartStore
     programs: Mapping[str, str]
     progress: ComparisonProgress
+    warmth: Warmth
 
     def measured(self, take: Take) -> Part:
         """The numbers of a take; computes only what is not known.
@@ -74,6 +77,7 @@ class Workshop:
         if known is not None and not missing:
             return known
         with self.progress.job(str(take)) as frames:
+            self.warmth.run_once(take.way, take.movie.source.video)
             file = self.store.coded(of_take, lambda path: self._code(take, path, frames))
             if known is not None and known.coded_digest != file.digest:
                 known, missing = None, list(wanted)

@@ -1,0 +1,121 @@
+"""The README's table: compares, stores the points, writes the table from the stored points alone.
+
+    python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
+    python benchmarks/make_table.py --from-stored
+
+Besides the movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs
+of scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run goes
+on where it was, and other pairs or movies add only what is new.
+
+What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
+from: ``vidscale.compare.files.read_comparison`` reads it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+
+from machine import origin
+from readme_table import Origin, frame_of, rewrite, table_text
+
+from vidscale.compare.files import read_comparison, write_json
+from vidscale.compare.points import Comparison, MovieFacts
+
+_ROOT = Path(__file__).parents[1]
+_PAIRS = (
+    "lanczos-x2",
+    "bicubic-x2",
+    "area-x2",
+    "ffmpeg-lanczos-x2",
+    "ffmpeg-bicubic-x2",
+    "lanczos-x1.5",
+    "ffmpeg-lanczos-x1.5",
+)
+_PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
+_SYNTHETIC = {"synthetic-1": Fraction(30), "synthetic-2": Fraction(24)}  # pictures per second
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the table, or writes it once more."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("movies", nargs="*", type=Path, metavar="MOVIE")
+    parser.add_argument("--pairs", default=",".join(_PAIRS), help="as of vidscale compare (default: %(default)s)")
+    parser.add_argument("--codec", default="x264,x265", help="(default: %(default)s)")
+    parser.add_argument("--preset", default="medium", help="(default: %(default)s)")
+    parser.add_argument("--metrics", default="psnr_y,ssim_y,vmaf,vmaf_neg", help="(default: %(default)s)")
+    parser.add_argument("--photos", type=Path, help="folder of photographs for the synthetic clips")
+    parser.add_argument(
+        "--frames", type=int, default=48, help="of each synthetic clip, 0 for none (default: %(default)s)"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("vidscale-table"), help="of the comparison")
+    parser.add_argument("--note", default="", help="a sentence about the run, stored and printed below the table")
+    parser.add_argument("--stored", type=Path, default=_ROOT / "benchmarks" / "results" / "compare")
+    parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
+    parser.add_argument("--from-stored", action="store_true", help="only write the table again")
+    options = parser.parse_args(arguments)
+    frame_of(options.readme)  # before an hour of work rather than after it
+    if not options.from_stored:
+        clips = _synthetic_clips(options.folder, options.photos, options.frames) if options.frames else []
+        movies = [*options.movies, *clips]
+        if not movies:
+            parser.error("there is nothing to compare")
+        words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
+        _compare(movies, options.folder, [*words, "--metrics", options.metrics])
+        _store(read_comparison(options.folder), clips, options.note, options.stored)
+    where = Origin(**json.loads((options.stored / "origin.json").read_text(encoding="utf-8")))
+    rewrite(options.readme, table_text(read_comparison(options.stored), where))
+
+
+def _synthetic_clips(folder: Path, photos: Path | None, frames: int) -> list[Path]:
+    """Two clips of other pictures with other motion, the same ones every time."""
+    import skimage.data
+    from PIL import Image
+    from synthetic import write_clip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if photos is None:
+        for name in _PHOTOS:
+            Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
+        chosen = [folder / f"{name}.png" for name in _PHOTOS]
+    else:
+        chosen = sorted(path for path in photos.iterdir() if path.suffix.lower() in Image.registered_extensions())
+    clips = []
+    for seed, ((name, fps), photo) in enumerate(zip(_SYNTHETIC.items(), chosen, strict=False)):
+        clips.append(folder / f"{name}.mkv")
+        write_clip(clips[-1], 1920, 1080, frames, fps, photo=photo, seed=seed)
+    return clips
+
+
+def _compare(movies: Sequence[Path], folder: Path, words: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "vidscale", "compare", *map(str, movies), "-o", str(folder), *words]
+    result = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if result.returncode:  # it has said why
+        raise SystemExit(result.returncode)
+
+
+def _store(comparison: Comparison, clips: Sequence[Path], note: str, folder: Path) -> None:
+    """Writes the points, by plain names of movies and without what names this machine's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    synthetic = {clip.name for clip in clips}
+    curves = [
+        replace(curve, movie=Path(curve.movie).stem, points=[replace(point, commands=()) for point in curve.points])
+        for curve in comparison.curves
+    ]
+    movies = [_named(movie, movie.name in synthetic) for movie in comparison.movies]
+    write_json(replace(comparison, movies=movies, curves=curves, stills=()), folder / "comparison.json")
+    facts = origin()
+    where = Origin(commit=facts["commit"], cpu=facts["cpu"], cores=facts["cores"], note=note)
+    (folder / "origin.json").write_text(f"{json.dumps(asdict(where), indent=1)}\n", encoding="utf-8")
+
+
+def _named(movie: MovieFacts, synthetic: bool) -> MovieFacts:
+    return replace(movie, name=Path(movie.name).stem, note="synthetic motion" if synthetic else movie.note)
+
+
+if __name__ == "__main__":
+    main()
