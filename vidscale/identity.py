@@ -106,8 +106,12 @@ class Identity(BaseModel):
         return Fraction(self.time_base)
 
     def to_json(self) -> str:
-        """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it."""
-        text = self.model_dump_json().removesuffix("}")
+        """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it.
+
+        Fields that say nothing (null, an empty text) are left out.
+        """
+        silent = {name for name in type(self).model_fields if getattr(self, name) in (None, "")}
+        text = self.model_dump_json(exclude=silent).removesuffix("}")
         return f'{text},"crc32":"{zlib.crc32(text.encode("ascii")):08x}"}}'
 
     @classmethod
@@ -161,8 +165,12 @@ def _one_line(error: ValidationError) -> str:
 
 
 def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:
-    """A copy of a keyframe packet with `identity` in front of its picture; see `vidscale.bitstream.insert`."""
-    return bitstream.insert(packet, codec=codec, extradata=extradata, payload=identity.to_json().encode("ascii"))
+    """A copy of a keyframe packet with `identity` in front of its picture; see `vidscale.bitstream.insert`.
+
+    Who wrote the file stands in the container's tag alone: every keyframe costs bits.
+    """
+    payload = identity.model_copy(update={"tool": ""}).to_json().encode("ascii")
+    return bitstream.insert(packet, codec=codec, extradata=extradata, payload=payload)
 
 
 def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identity | None:
