@@ -129,6 +129,7 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
             for r in range(0, rows, _STEP):
                 _filter_down(maps, r * _ROW, means, padded + 16)
                 for k in range(min(_STEP, rows - r)):
+                    _filter_across(means, k * _ROW, padded)
                     _add_ssim(means, k * _ROW, padded, column_sums, f32(peak), c1, c2)
             for j in range(columns):
                 total += column_sums[j]
@@ -172,19 +173,23 @@ def _filter_down(maps: Floats, at: int, means: Floats, columns: int) -> None:
 
 
 @compiled
-def _filter_across(row: Floats, i: int) -> f32:
-    v0, v1, v2, v3 = row[u64(i)], row[u64(i + 1)], row[u64(i + 2)], row[u64(i + 3)]
-    v4, v5, v6, v7 = row[u64(i + 4)], row[u64(i + 5)], row[u64(i + 6)], row[u64(i + 7)]
-    return _window(v0, v1, v2, v3, v4, v5, v6, v7, row[u64(i + 8)], row[u64(i + 9)], row[u64(i + 10)])
+def _filter_across(means: Floats, at: int, columns: int) -> None:
+    """One row of all four maps, filtered horizontally in place."""
+    for start in range(at, at + _ROW, _PITCH):
+        for i in range(start, start + columns):
+            v0, v1, v2, v3 = means[u64(i)], means[u64(i + 1)], means[u64(i + 2)], means[u64(i + 3)]
+            v4, v5, v6, v7 = means[u64(i + 4)], means[u64(i + 5)], means[u64(i + 6)], means[u64(i + 7)]
+            v8, v9, v10 = means[u64(i + 8)], means[u64(i + 9)], means[u64(i + 10)]
+            means[u64(i)] = _window(v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10)
 
 
 @compiled
 def _add_ssim(means: Floats, at: int, columns: int, column_sums: Floats, middle: f32, c1: f32, c2: f32) -> None:
     for j in range(columns):
         i = at + j
-        mean_s, mean_d = _filter_across(means, i), _filter_across(means, i + _PITCH)
-        var_s = _filter_across(means, i + 2 * _PITCH) - mean_s * mean_s
-        var_d = _filter_across(means, i + 3 * _PITCH) - mean_d * mean_d
+        mean_s, mean_d = means[u64(i)], means[u64(i + _PITCH)]
+        var_s = means[u64(i + 2 * _PITCH)] - mean_s * mean_s
+        var_d = means[u64(i + 3 * _PITCH)] - mean_d * mean_d
         mean_s += middle
         sum_2, diff_2 = mean_s * mean_s, mean_d * mean_d
         column_sums[u64(j)] += ((sum_2 - diff_2 + c1) * (var_s - var_d + c2)) / (
