@@ -19,6 +19,7 @@ from vidscale.config import DecodeSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.errors import ConfigError, DecodeError, VidscaleError
 from vidscale.evaluation import evaluate_encode
+from vidscale.frames import Color
 from vidscale.identity import Identity, probe_identity
 from vidscale.pictures import Picture, to_frames
 from vidscale.probe import target_format
@@ -549,8 +550,8 @@ def test_sizes(width: int, height: int, scale: str, folder: Path, tmp_path: Path
     pair, geometry = decided.pair, decided.geometry
     expected = []
     for frame in decode_frames(decided.source, log=ReadLog(), clock=Clock("d")):
-        shrunk = pair.shrink(frame.planes, frame.format, "left")
-        planes = pair.enlarge(shrunk, frame.format, "left", geometry, 0)
+        shrunk = pair.shrink(frame.planes, frame.format, Color())
+        planes = pair.enlarge(shrunk, frame.format, Color(), geometry, 0)
         expected.append(np.concatenate([plane.ravel() for plane in planes]))
     np.testing.assert_array_equal(pixels(path, "yuv420p", (height, width)), expected)
 

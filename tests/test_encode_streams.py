@@ -592,7 +592,8 @@ def test_identity_is_in_every_keyframe_and_in_the_tag(
         found = [extract(memoryview(p), codec=name, extradata=extradata) for p in packets]
         keys = [p.is_keyframe for p in packets]
         assert tag_from_metadata(opened.metadata) == decided.identity
-    assert [identity == decided.identity for identity in found] == keys
+    in_band = decided.identity.model_copy(update={"tool": ""})  # who wrote it stands in the tag alone
+    assert [identity == in_band for identity in found] == keys
     assert 3 <= sum(keys) < len(keys)
     assert decided.identity == Identity(
         pair="lanczos-x1.5",
@@ -605,6 +606,7 @@ def test_identity_is_in_every_keyframe_and_in_the_tag(
         codec={"x264": "h264", "x265": "hevc", "svtav1": "av1"}[codec],
         time_base="1/12800",
         chroma_location="left",
+        chroma="420",
         tool=decided.identity.tool,
     )
     assert decided.identity.tool.startswith("vidscale ")

@@ -1,6 +1,7 @@
 """`vidscale.images.picture`, `metadata` and `origin`: files as Pillow and tifffile see them, and what they hold."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -278,8 +279,9 @@ def test_packets_without_identity() -> None:
 
 
 def test_identity_errors() -> None:
+    later = with_identity(None, IDENTITY).replace(b'"vidscale":1', b'"vidscale":2')
     with pytest.raises(IdentityError, match="schema version 2"):
-        find_identity(with_identity(None, IDENTITY).replace(b'"vidscale":1', b'"vidscale":2'))
+        find_identity(re.sub(rb',"crc32":"\w+"', b"", later))
     with pytest.raises(IdentityError, match=r"^its identity is for 44x31, the picture is 40x31: scaled since\?$"):
         check_size(IDENTITY, 31, 40)
     check_size(IDENTITY, 31, 44)
