@@ -625,7 +625,9 @@ def test_h265_is_tagged_hvc1_and_a_copied_stream_keeps_its_tag(container: str, f
         for packet in packet_data(path, 0):  # ISO/IEC 14496-15: hvc1 has its parameter sets there and nowhere else
             assert not {32, 33, 34} & set(hevc_units(packet))
     assert 39 in hevc_units(packet_data(small, 0)[0])
-    assert tag_from_metadata(tags(small)) == probe_identity(small)
+    said = tag_from_metadata(tags(small))
+    assert said is not None
+    assert probe_identity(small) == said.model_copy(update={"tool": ""})
 
 
 def hvcc_units(record: bytes) -> list[int]:
