@@ -30,13 +30,11 @@ class Offset:
     Attributes:
         seconds: how much later the second video's times are, exact for the frames that were compared.
         slack: by how much, in seconds, rounded times of partners may differ beyond half a tick.
-        frames: pairs of frames by which it was found.
         doubt_s: the largest offset that fits as well as none, where none was taken for that; 0 where one fits alone.
     """
 
     seconds: Fraction = Fraction(0)
     slack: Fraction = Fraction(0)
-    frames: int = 0
     doubt_s: float = 0.0
 
 
@@ -109,7 +107,7 @@ def find_offset(
     if np.ptp(alike) < 0.6 * ours.step_s:
         return search.exact(float(offsets[best]))
     if np.abs(alike).min() < 0.6 * ours.step_s:  # nothing speaks against no offset
-        return Offset(frames=len(search.partners(0.0)[0]), doubt_s=float(np.abs(alike).max()))
+        return Offset(doubt_s=float(np.abs(alike).max()))
     raise MeasureError(f"--align: offsets from {alike.min():.3f} to {alike.max():.3f} s fit alike")
 
 
@@ -167,7 +165,7 @@ class _Search:
         quarter = min(b - a for a, b in pairwise(self._ours.times)) / 4
         slack = max(Fraction(0), min((tick - spread) / 2, quarter))
         seconds = (max(apart) + min(apart)) / 2
-        return Offset(seconds if abs(seconds) > tick / 2 else Fraction(0), slack, len(apart))
+        return Offset(seconds if abs(seconds) > tick / 2 else Fraction(0), slack)
 
 
 def _thumbnail(frame: Frame, size: tuple[Fraction, Fraction]) -> npt.NDArray[Any]:

@@ -171,9 +171,6 @@ class Crop(BaseModel):
             raise ValueError(f"crop {text!r} is not W:H:X:Y or W:H")
         return cls(**dict(zip(("width", "height", "x", "y"), map(int, numbers), strict=False)))
 
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height} at {self.x},{self.y}"
-
 
 def _as_crop(value: object) -> object:
     return Crop.parse(value) if isinstance(value, str) else value
