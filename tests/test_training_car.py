@@ -247,3 +247,21 @@ def test_train_pack_command(photos, tmp_path):
     assert _vidscale("train", "pack", photos, "-o", tmp_path / "c.npy").returncode == 1
     assert _vidscale("train", "pack", tmp_path / "none", "-o", tmp_path / "d.npy").returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
+
+
+def test_training_needs_torch_and_numpy_alone():
+    others = (
+        "av",
+        "pydantic",
+        "ffmpeg",
+        "imageio_ffmpeg",
+        "typer",
+        "rich",
+        "jinja2",
+        "plotly",
+        "scipy",
+        "pyvips",
+        "PIL",
+    )
+    program = f"import sys; sys.modules |= dict.fromkeys({others!r}); import vidscale.training.car"
+    subprocess.run([sys.executable, "-c", program], check=True)
