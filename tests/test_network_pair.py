@@ -117,6 +117,20 @@ def test_decode_without_the_pair_or_with_other_weights(pairs, tmp_path, make_cli
     assert (tmp_path / "a.mp4").exists()
 
 
+def test_pair_in_a_folder_that_is_not_installed(pairs, tmp_path, make_clip):
+    shutil.move(pairs / "car-x2", tmp_path / "mine")
+    movie, small = make_clip(frames=2, size="64x48"), tmp_path / "small.mp4"
+    result = api.encode(movie, small, pair=str(tmp_path / "mine"), scale=2)
+    assert len(result.report.rows) == 2
+    api.decode(small, tmp_path / "back.mkv", lossless=True, pair=str(tmp_path / "mine"))
+    assert [row.mse for row in api.measure(movie, tmp_path / "back.mkv").rows] == [
+        row.mse for row in result.report.rows
+    ]
+    write_pair(tmp_path / "other", seed=1)
+    with pytest.raises(ModelError, match="needs the pair 'car-x2'"):
+        api.decode(small, tmp_path / "again.mkv", lossless=True, pair=str(tmp_path / "other"))
+
+
 def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
     weights = pairs / "car-x2" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\xc0\x7f")  # a NaN

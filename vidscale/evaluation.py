@@ -37,7 +37,8 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
     """
     settings = plan.settings
     ffmpeg = find_ffmpeg(settings.ffmpeg, filters=needed_filters(settings))
-    small = open_small(outcome.path, ffmpeg=ffmpeg.path, settings=DecodeSettings(device=settings.device))
+    restoring = DecodeSettings(device=settings.device)
+    small = open_small(outcome.path, ffmpeg=ffmpeg.path, settings=restoring, pair=plan.pair)
     tally = Tally()
     ref = decode_frames(
         plan.source,

@@ -50,8 +50,14 @@ class SmallFile:
         return replace(self.source.video, width=self.geometry.width, height=self.geometry.height, format=pixel_format)
 
 
-def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFile:
+def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair | None = None) -> SmallFile:
     """Finds out how a small file is restored: from its identity, or from the settings where it has none to be used.
+
+    Args:
+        path: the file.
+        ffmpeg: path of the binary.
+        settings: of the restoring; a pair named in them that is the identity's is taken, also from a folder.
+        pair: the one that made the file, where it is at hand.
 
     Raises:
         IdentityError: there is no identity to be used, and the settings name no pair and scale.
@@ -67,15 +73,17 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings) -> SmallFil
     if identity is None:
         return _by_hand(path, source, settings)
     if settings.pair is not None or settings.scale is not None:
-        asked = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction)
-        if asked.name != identity.pair:
+        pair = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction, settings.device)
+        if pair.name != identity.pair:
             raise ConfigError(
-                f"{path} was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out"
+                f"{path} was made with {identity.pair}, not with {pair.name}; leave --pair and --scale out"
             )
+    if pair is None or pair.sha256 != identity.sha256:
+        pair = _identified_pair(path, identity, settings.device)
     return SmallFile(
         source=_sited(source, identity),
         identity=identity,
-        pair=_identified_pair(path, identity, settings.device),
+        pair=pair,
         geometry=Geometry(
             width=identity.width,
             height=identity.height,
