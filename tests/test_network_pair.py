@@ -62,7 +62,6 @@ def test_find_pair_by_family_name_and_folder(pairs):
 def test_shrink_is_centred(pairs):
     """A picture that is symmetric stays symmetric: no shift by half a pixel, in no plane."""
     pair = find_pair("car", Fraction(2), "cpu")
-    picture = data.astronaut()[100:164, 100:164]
     flat = Color("pc", "bt709", chroma_location="center")
     layout = PixelFormat("gray", 8)
     y, x = np.mgrid[:64, :64]
@@ -71,7 +70,6 @@ def test_shrink_is_centred(pairs):
     weight = small - small.min()
     centre = [(weight.sum(axis=1 - axis) * np.arange(32)).sum() / weight.sum() for axis in (0, 1)]
     assert centre == pytest.approx([15.5, 15.5], abs=0.3)
-    assert picture.shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 51), (8, 8), (5, 7), (1, 1)])

@@ -99,20 +99,23 @@ def user_folder() -> Path:
 
 def installed() -> dict[str, Path]:
     """Folders of the pairs that are there, by name, which is the folder's; the user's go before shipped ones."""
-    found = (card.parent for root in (_SHIPPED, user_folder()) for card in sorted(root.glob(f"*/{CARD}")))
-    return {folder.name: folder for folder in found}
+    return {folder.name: folder for folder in _folders()}
+
+
+def _folders() -> list[Path]:
+    """Of all pairs that are there, the user's last."""
+    return [card.parent for root in (_SHIPPED, user_folder()) for card in sorted(root.glob(f"*/{CARD}"))]
 
 
 def with_hash(name: str, sha256: str) -> Path | None:
     """The folder of an installed pair with these weights, also where the user has another of that name."""
-    for root in (user_folder(), _SHIPPED):
-        for card in sorted(root.glob(f"*/{CARD}")):
-            try:
-                found = read_card(card.parent)
-            except ModelError:
-                continue
-            if (found.name, found.sha256) == (name, sha256):
-                return card.parent
+    for folder in _folders():
+        try:
+            card = read_card(folder)
+        except ModelError:
+            continue
+        if (card.name, card.sha256) == (name, sha256):
+            return folder
     return None
 
 

@@ -161,7 +161,7 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     family, _, suffix = name.partition("-x")
     if family not in _FIXED:
         there = installed()
-        shown = _wanted(name, scale) if any(pair.startswith(f"{name}-x") for pair in there) else name
+        shown = _with_scale(name, scale) if any(pair.startswith(f"{name}-x") for pair in there) else name
         hint = "; `vidscale models import-car` and `vidscale train car` make one" if family == "car" else ""
         raise ModelError(f"there is no pair {shown!r}; there are {', '.join([*_FIXED, *there])}{hint}")
     if sha256:
@@ -175,7 +175,7 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     return FixedPair(family, resolved, device=resolve(device))
 
 
-def _wanted(name: str, scale: Fraction | None) -> str:
+def _with_scale(name: str, scale: Fraction | None) -> str:
     return name if scale is None or "-x" in name else f"{name}-x{scale_text(scale)}"
 
 
@@ -184,7 +184,7 @@ def _folder(name: str, scale: Fraction | None) -> Path | None:
     if (Path(name) / CARD).is_file():
         return Path(name)
     there = installed()
-    return there.get(name) or there.get(_wanted(name, scale))
+    return there.get(name) or there.get(_with_scale(name, scale))
 
 
 def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str | None) -> Pair:
