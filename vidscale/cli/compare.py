@@ -41,7 +41,7 @@ def compare(
         str | None,
         typer.Option(
             "--metrics",
-            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y.",
+            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y; psnr, ssim and xpsnr mean the same.",
             show_default="psnr_y,ssim_y,vmaf,vmaf_neg",
         ),
     ] = None,
