@@ -16,7 +16,6 @@ a movie. Beside wall time stands processor time, which other work on the machine
 import argparse
 import importlib.util
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import numpy.typing as npt
 import torch
 from machine import origin
 from skimage import data, metrics
+from turns import in_turns, wall_times
 
 from vidscale.ffmpeg import find_ffmpeg
 from vidscale.probe import probe
@@ -91,22 +91,15 @@ def _whole_programs(movie: Path, ffmpeg: str, rounds: int) -> dict[str, Any]:
             "ssim ffmpeg": [*ours, "--ssim", "ffmpeg"],
             "ssim gaussian": ours,
         }
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        processor: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(rounds):
-            for way, command in ways.items():
-                start = time.perf_counter()
-                processor[way].append(_processor_ms(command) / 1e3)
-                times[way].append(time.perf_counter() - start)
-    medians = {way: statistics.median(values) for way, values in times.items()}
-    used = {way: statistics.median(values) for way, values in processor.items()}
+        runs = in_turns(ways, rounds)
+    medians = {way: statistics.median(found.wall_s) for way, found in runs.items()}
+    used = {way: statistics.median(found.processor_s) for way, found in runs.items()}
     return {
         "benchmark": "measure wall time",
         "frames": video.frame_count,
         "size": f"{video.width}x{video.height}",
         "rounds": rounds,
-        "seconds": {way: round(value, 2) for way, value in medians.items()},
-        "all_seconds": {way: [round(value, 2) for value in values] for way, values in times.items()},
+        **wall_times(runs),
         "ssim_ffmpeg_to_ffmpeg": round(medians["ssim ffmpeg"] / medians["ffmpeg"], 3),
         "ssim_gaussian_to_ffmpeg": round(medians["ssim gaussian"] / medians["ffmpeg"], 3),
         "processor_seconds": {way: round(value, 2) for way, value in used.items()},
@@ -191,8 +184,8 @@ def _frame_rows(
     with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as folder:
         commands = _ffmpeg_commands(ref, dist, bit_depth, ffmpeg, Path(folder))
         for _ in range(max(3, rounds // 3)):
-            reading, measuring = (_processor_ms(command) for command in commands)
-            times["ffmpeg"].append((measuring - reading) / _FFMPEG_FRAMES)
+            reading, measuring = (runs.processor_s[0] for runs in in_turns(commands, 1).values())
+            times["ffmpeg"].append((measuring - reading) * 1e3 / _FFMPEG_FRAMES)
             for name, ssim in ours.items():
                 start = time.thread_time()
                 for x, y in zip(ref, dist, strict=True):
@@ -209,7 +202,7 @@ def _frame_rows(
 
 def _ffmpeg_commands(
     ref: list[Plane], dist: list[Plane], bit_depth: int, ffmpeg: str, folder: Path
-) -> tuple[list[str], list[str]]:
+) -> dict[str, list[str]]:
     """One that reads the frame pair again and again, and one that also measures it."""
     pix_fmt = "yuv420p" if bit_depth == 8 else f"yuv420p{bit_depth}le"
     height, width = ref[0].shape
@@ -221,15 +214,7 @@ def _ffmpeg_commands(
         inputs += ["-s", f"{width}x{height}", "-i", str(path)]
     filters = "[0]split[a][b];[1]split[c][d];[a][c]psnr[p];[b][d]ssim[s]"
     measure = ["-lavfi", filters, "-map", "[p]", "-map", "[s]", "-f", "null", "-"]
-    return [*inputs, "-map", "0", "-map", "1", "-f", "null", "-"], [*inputs, *measure]
-
-
-def _processor_ms(command: list[str]) -> float:
-    """Time that the process spends on all cores together."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3
+    return {"reading": [*inputs, "-map", "0", "-map", "1", "-f", "null", "-"], "measuring": [*inputs, *measure]}
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import origin
+from turns import in_turns, wall_times
 
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.probe import probe
@@ -82,21 +82,15 @@ def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[
         "scaled": [*read, "-vf", half, *_CODED, str(folder / "scaled.mp4")],
         "vidscale": _encode(movie, folder / "small.mp4"),
     }
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, command in ways.items():
-            start = time.perf_counter()
-            subprocess.run(command, check=True)
-            times[way].append(time.perf_counter() - start)
-    medians = {way: statistics.median(values) for way, values in times.items()}
+    runs = in_turns(ways, rounds)
+    medians = {way: statistics.median(found.wall_s) for way, found in runs.items()}
     return [
         {
             "benchmark": "encode wall time",
             "frames": video.frame_count,
             "size": f"{video.width}x{video.height}",
             "rounds": rounds,
-            "seconds": {way: round(value, 2) for way, value in medians.items()},
-            "all_seconds": {way: [round(value, 2) for value in values] for way, values in times.items()},
+            **wall_times(runs),
             "to_scaled": round(medians["vidscale"] / medians["scaled"], 3),
             "to_full": round(medians["vidscale"] / medians["full"], 3),
             "scaled_to_full": round(medians["scaled"] / medians["full"], 3),
@@ -109,18 +103,9 @@ def _start_up(folder: Path, ffmpeg: Ffmpeg) -> list[dict[str, Any]]:
     source = ["-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25:d=0.04"]
     subprocess.run([ffmpeg.path, "-v", "error", "-y", *source, "-c:v", "libx264", str(one_frame)], check=True)
     commands = {"vidscale --help": _vidscale("--help"), "encode one 1080p frame": _encode(one_frame, folder / "o.mp4")}
-    rows = []
-    for name, command in commands.items():
-        times = [_timed(lambda command=command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))  # type: ignore[misc]
-                 for _ in range(5)]  # fmt: skip
-        rows.append({"benchmark": "start-up", "command": name, "seconds": round(statistics.median(times), 3)})
-    return rows
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    runs = in_turns(commands, 5)
+    medians = {name: round(statistics.median(found.wall_s), 3) for name, found in runs.items()}
+    return [{"benchmark": "start-up", "command": name, "seconds": seconds} for name, seconds in medians.items()]
 
 
 def _memory(movie: Path, folder: Path, ffmpeg: Ffmpeg) -> list[dict[str, Any]]:

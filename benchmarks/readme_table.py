@@ -80,7 +80,7 @@ def _against_full_size(comparison: Comparison, figures: Figures) -> Iterator[str
         if full is None:
             continue
         yield _group(encoder, len(comparison.metrics) + 2)
-        for way in figures.ways_of(encoder):
+        for way in _by_scale(figures.ways_of(encoder)):
             rates = [
                 "" if way.is_full else _rate(comparison, figures, full, way, metric) for metric in comparison.metrics
             ]
@@ -90,7 +90,7 @@ def _against_full_size(comparison: Comparison, figures: Figures) -> Iterator[str
 def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str]:
     yield from _head("", comparison, ())
     for encoder in figures.encoders:
-        ways = [way for way in figures.ways_of(encoder) if not way.is_full]
+        ways = [way for way in _by_scale(figures.ways_of(encoder)) if not way.is_full]
         anchors = {way.scale: way for way in ways if way.down == way.up == YARDSTICK}
         compared = [way for way in ways if way.scale in anchors and way not in anchors.values()]
         if not compared:
@@ -101,6 +101,11 @@ def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str
             yield _line(
                 [way.scaling, *(_rate(comparison, figures, anchor, way, metric) for metric in comparison.metrics)]
             )
+
+
+def _by_scale(ways: Sequence[Way]) -> list[Way]:
+    """Like beside like, the full size first."""
+    return sorted(ways, key=lambda way: (not way.is_full, way.scale))
 
 
 def _head(title: str, comparison: Comparison, more: Sequence[str]) -> Iterator[str]:

@@ -24,7 +24,8 @@ from vidscale import api
 from vidscale.compare.bd_rate import Delta, bd_rate
 from vidscale.compare.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
-from vidscale.models import pairs
+from vidscale.models import pair_files, pairs
+from vidscale.restore import find_identity
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 QUICK: dict[str, Any] = {"preset": "ultrafast", "metrics": "psnr_y", "rates": "24,36", "pairs": "lanczos"}
@@ -239,6 +240,20 @@ def test_pair_with_other_weights_is_another_pair(tmp_path: Path, make_clip: Clip
     assert second.curves[2] != first.curves[2]
 
 
+def test_weights_are_loaded_once(tmp_path: Path, make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_network_pair import write_pair
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    write_pair(tmp_path / "data" / "vidscale" / "pairs" / "mine-x2", name="mine-x2")
+    loaded, load = [], pair_files.load_pair_dir
+    monkeypatch.setattr(pair_files, "load_pair_dir", lambda folder: loaded.append(folder) or load(folder))
+    clip = make_clip("clip.mp4", size="64x48", frames=4)
+    comparison = api.compare(clip, output=tmp_path / "out", **QUICK | {"pairs": "mine,mine:ffmpeg-bicubic"})
+    assert len(loaded) == 1
+    coded = coded_file(tmp_path / "out", curve_of(comparison, "mine-x2").points[0])
+    assert find_identity(coded)[0].pair == "mine-x2"  # type: ignore[union-attr]
+
+
 def test_another_metric_measures_what_is_coded(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "out"
     api.compare(clip, output=folder, **QUICK)
@@ -377,12 +392,24 @@ def test_two_movies_of_one_name(tmp_path: Path, clip: Path, make_clip: Clip) -> 
     assert len(comparison.stills) == len({still.path for still in comparison.stills}) == 6
 
 
+def test_ways_are_compared_with_the_one_that_was_named_first(tmp_path: Path, clip: Path) -> None:
+    words = [*WORDS, "--pairs", "area-x2,lanczos-x1.5", "--json"]
+    run = run_here("compare", clip, "-o", tmp_path / "out", *words)
+    records = [json.loads(line) for line in run.stdout.splitlines()[:-1]]
+    assert [(record["anchor"], record["test"]) for record in records] == [
+        ("full size", "area-x2"),
+        ("full size", "lanczos-x1.5"),
+        ("area-x2", "lanczos-x1.5"),
+    ]
+
+
 def test_text_names_figures_and_their_lack(tmp_path: Path, clip: Path) -> None:
     run = run_here("compare", clip, "-o", tmp_path / "out", *WORDS, "--pairs", "lanczos,area")
     assert run.code == 0, run.stderr
-    assert "x264 ultrafast, psnr_y, against full size" in run.stdout
-    assert "x264 ultrafast, psnr_y, against lanczos-x2" in run.stdout
-    assert re.search(r"area-x2 +[-+]\d+\.\d %", run.stdout)
+    assert re.match("x264 ultrafast: .*(fewer bits|as many bits|does not pay|no figure)", run.stdout)
+    assert "x264 ultrafast, PSNR-Y, against full size" in run.stdout
+    assert "x264 ultrafast, PSNR-Y, against lanczos-x2" in run.stdout
+    assert re.search(r"area-x2 +[-+]\d+\.\d % +[-+]\d+\.\d\d dB +\d+ %", run.stdout)
     assert "index.html" in run.stderr
     quiet = run_here("compare", clip, "-o", tmp_path / "out", *WORDS, "--pairs", "lanczos,area", "--quiet")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")

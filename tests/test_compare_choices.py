@@ -12,6 +12,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 from material import ffmpeg
+from scipy.interpolate import PchipInterpolator
 
 from vidscale.compare import content, ways
 from vidscale.compare.budget import free_memory, jobs_at_a_time
@@ -162,6 +163,30 @@ def test_no_rate_beyond_the_budget_or_without_gain() -> None:
     flat = {20.0: 80.01, 26.0: 80.0, 40.0: 60.0}
     assert rates_to_span(flat, (60, 95), "x264", left=3, strict=False) == ()
     assert rates_to_span({20.0: float("inf"), 26.0: 80.0}, (70, 95), "x264", left=3, strict=True) == ()
+
+
+# VMAF by crf of real clips, at the rates that steps along the last slope took; and the best of the full size.
+RECORDED: list[tuple[CodecName, dict[float, float], float]] = [
+    ("x264", {36: 35.79, 30: 60.07, 24: 75.86, 18: 84.15, 11: 88.32, 10: 88.65}, 92.39),
+    ("x264", {38: 50.36, 32: 72.37, 26: 84.03, 20: 89.36, 14: 91.56, 10: 92.36}, 93.94),
+    ("x264", {36: 22.68, 30: 43.53, 24: 65.60, 18: 81.65, 14: 87.28, 12: 88.93, 10: 90.09}, 89.56),
+    ("x265", {36: 56.76, 30: 76.43, 24: 86.99, 18: 91.86, 13: 94.01, 10: 94.77}, 95.21),
+    ("x265", {36: 53.14, 30: 74.02, 24: 87.06, 18: 93.78, 13: 96.33, 10: 97.10}, 98.56),
+    ("x265", {36: 37.08, 30: 60.67, 24: 79.60, 18: 90.58, 16: 92.81, 14: 94.56}, 93.38),
+]
+
+
+@pytest.mark.parametrize(("codec", "recorded", "best"), RECORDED)
+def test_fewer_rates_cover_as_much(codec: CodecName, recorded: dict[float, float], best: float) -> None:
+    crfs = sorted(recorded)
+    curve = PchipInterpolator(crfs, [recorded[crf] for crf in crfs])
+    measured = {crf: recorded[crf] for crf in crfs[-4:]}
+    wanted = measured[crfs[-1]], best
+    while more := rates_to_span(measured, wanted, codec, left=7 - len(measured), strict=False):
+        assert min(more) >= crfs[0]
+        measured |= {crf: float(curve(crf)) for crf in more}
+    assert len(measured) < len(recorded)
+    assert max(measured.values()) >= min(best, max(recorded.values()))
 
 
 def test_small_pictures_begin_at_better_rates() -> None:

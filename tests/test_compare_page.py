@@ -53,21 +53,23 @@ def test_answer_saving_way():
         modelled_curve(FULL), modelled_curve(LANCZOS, bits=0.9), modelled_curve(AREA, bits=0.95)
     )
     (answer,) = answers(comparison, Figures(comparison))
-    expected = "lanczos-x2 needs fewer bits than the full size for equal quality: 10.0 % by PSNR-Y and 10.0 % by VMAF."
+    amounts = "10.0 % by PSNR-Y and 10.0 % by VMAF"
+    expected = f"lanczos-x2 needs fewer bits than the full size for equal quality on average: {amounts}."
     assert answer.sentences == (expected,)
     assert [(one.metric, one.way, one.rivals) for one in answer.best] == [("psnr_y", LANCZOS, 2), ("vmaf", LANCZOS, 2)]
 
 
 def test_answer_losing_ways_are_told():
     one = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.25), metrics=["psnr_y"])
-    assert verdicts(one) == [("By PSNR-Y downscaling does not pay: lanczos-x2 costs bits, 25.0 % by PSNR-Y.",)]
+    expected = "By PSNR-Y downscaling does not pay on average: lanczos-x2 costs bits, 25.0 % by PSNR-Y."
+    assert verdicts(one) == [(expected,)]
     two = modelled_comparison(*one.curves, modelled_curve(AREA, bits=1.1), metrics=["psnr_y"])
     assert "area-x1.5, up by lanczos comes nearest and costs bits, 10.0 %" in verdicts(two)[0][0]
 
 
 def test_answer_level():
     comparison = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.004), metrics=["psnr_y"])
-    assert verdicts(comparison) == [("By PSNR-Y lanczos-x2 needs as many bits as the full size.",)]
+    assert verdicts(comparison) == [("By PSNR-Y lanczos-x2 needs as many bits as the full size on average.",)]
     assert 'class="tile"' in render_page(comparison)
 
 

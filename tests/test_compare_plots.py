@@ -73,9 +73,10 @@ def test_styles_of_many_ways_stay_distinct():
     assert np.gcd(len(PALETTE), len(SYMBOLS)) == 1
 
 
-def test_ways_are_ordered_full_size_first():
+def test_ways_are_ordered_full_size_first_then_as_named():
     other = Way("lanczos", "lanczos", Fraction(3), "x264", "slow")
-    assert ordered_ways([LANCZOS, other, AREA, FULL, FULL_X264, FULL]) == [FULL, AREA, LANCZOS, FULL_X264, other]
+    assert ordered_ways([LANCZOS, other, AREA, FULL, FULL_X264, FULL]) == [FULL, LANCZOS, AREA, FULL_X264, other]
+    assert ordered_ways([FULL, AREA, LANCZOS]) == [FULL, AREA, LANCZOS]
 
 
 @pytest.fixture

@@ -81,13 +81,14 @@ class EncodePlan:
         )
 
 
-def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
+def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pair: Pair | None = None) -> EncodePlan:
     """Looks at the source and decides everything.
 
     Args:
         path: the source.
         output: the small file, None for ``NAME.vsS.EXT`` beside the source.
         settings: resolved settings.
+        pair: the one that they name, where it is at hand; how long it takes is not tried then, nor noted.
 
     Raises:
         VidscaleError: the job cannot be done; the message says why.
@@ -97,7 +98,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
     _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
     _check_interlaced(source, settings)
-    pair = find_pair(settings.pair, settings.scale, settings.device)
+    found = pair or find_pair(settings.pair, settings.scale, settings.device)
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
@@ -108,11 +109,11 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings) -> En
         settings=settings,
         source=source,
         ffmpeg=ffmpeg,
-        pair=pair,
+        pair=found,
         geometry=geometry,
         output=target,
-        identity=_identity(source, pair, geometry, settings),
-        notes=(*_notes(source, target, settings), *_time_notes(source, pair, geometry, settings)),
+        identity=_identity(source, found, geometry, settings),
+        notes=(*_notes(source, target, settings), *(() if pair else _time_notes(source, found, geometry, settings))),
     )
     if settings.report:
         check_folder(plan.report_dir)

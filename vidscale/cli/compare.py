@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.compare_text import bd_record, table_lines
+from vidscale.cli.compare_text import LEGEND, answer_lines, bd_record, table_lines
 from vidscale.cli.console import Console, emit, run_job, show_path
 
 if TYPE_CHECKING:
@@ -35,18 +35,24 @@ def compare(
     rates: Annotated[str | None, typer.Option("--rates", help="auto, or a list of crf.", show_default="auto")] = None,
     samples: Annotated[
         str | None,
-        typer.Option("--samples", help="Code N parts of so many SECONDS.", metavar="NxSECONDS", show_default="5x4"),
+        typer.Option(
+            "--samples",
+            help="Code N parts of so many SECONDS.",
+            metavar="NxSECONDS",
+            show_default="5x4, all of up to 20 s",
+        ),
     ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
             "--metrics",
-            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y.",
+            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y; psnr, ssim, xpsnr mean those of luma too.",
             show_default="psnr_y,ssim_y,vmaf,vmaf_neg",
         ),
     ] = None,
     within: Annotated[
-        str | None, typer.Option("--within", help="Compare only there.", metavar="METRIC=LOW:HIGH")
+        str | None,
+        typer.Option("--within", help="Compare only there, at rates that span it.", metavar="METRIC=LOW:HIGH"),
     ] = None,
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for everything, kept to go on in.", readable=False)
@@ -137,6 +143,7 @@ def _tell(
         return
     if console.quiet:
         return
-    for line in table_lines(rows):
+    for line in (*answer_lines(comparison), *table_lines(rows)):
         typer.echo(line)
+    console.note(LEGEND)
     console.note(f"page: {show_path(folder / 'index.html')}")

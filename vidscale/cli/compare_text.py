@@ -5,22 +5,37 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidscale.compare.points import Comparison
     from vidscale.compare.table import Row
 
-_DIGITS = {"ssim_y": 4}  # of BD-quality; the others are dB and points of VMAF
+LEGEND = (
+    "BD-rate: bits for equal quality, negative saves; BD-quality: quality at equal bitrate; overlap: quality that both "
+    "curves cover, of what either covers; encode, decode: for a second of video"
+)
 _HEAD = ("", "BD-rate", "BD-quality", "overlap", "encode", "decode")
+
+
+def answer_lines(comparison: "Comparison") -> Iterator[str]:
+    """What the page begins with: for each encoder whether it saves bits."""
+    from vidscale.compare.answers import answers
+    from vidscale.compare.figures import Figures
+
+    for answer in answers(comparison, Figures(comparison)):
+        yield f"{answer.encoder}: {' '.join(answer.sentences)}"
+    yield ""
 
 
 def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
     """A table for each encoder, metric and anchor; below it where each way saves bits."""
+    from vidscale.compare.styles import METRIC_TEXT
+
     for (anchor, metric), group in groupby(rows, key=lambda row: (row.anchor, row.metric)):
         found = list(group)
-        yield f"{anchor.codec} {anchor.preset}, {metric}, against {anchor.scaling}"
+        yield f"{anchor.codec} {anchor.preset}, {METRIC_TEXT[metric].label}, against {anchor.scaling}"
         movies = {row.movie for row in found}
         cells = [list(_HEAD)]
         for row in found:
-            movie = "mean" if row.movie is None else row.movie
-            label = row.test.scaling if len(movies) == 1 else f"{row.test.scaling}, {movie}"
+            label = row.test.scaling if len(movies) == 1 else f"{row.test.scaling}, {row.movie or _mean_text(row)}"
             cells.append([label, *_cells(row)])
         widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
         for line in cells:
@@ -33,18 +48,23 @@ def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
         yield ""
 
 
-def _cells(row: "Row") -> list[str]:
-    from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure
+def _mean_text(row: "Row") -> str:
+    from vidscale.compare.bd_rate import MeanDelta
 
-    rate = "no figure" if isinstance(row.rate, NoFigure) else f"{row.rate.value:+.1f} %"
-    digits = _DIGITS.get(row.metric, 2)
-    quality = "no figure" if isinstance(row.quality, NoFigure) else f"{row.quality.value:+.{digits}f}"
-    overlap = ""
-    if isinstance(row.rate, Delta):
-        overlap = f"{100 * row.rate.overlap:.0f} %"
-    elif isinstance(row.rate, MeanDelta) and row.rate.movies < row.rate.total:
-        overlap = f"{row.rate.movies} of {row.rate.total}"
-    return [rate, quality, overlap, f"{row.encode_s:.2f} s/s", f"{row.decode_s:.2f} s/s"]
+    if isinstance(row.rate, MeanDelta) and row.rate.movies < row.rate.total:
+        return f"mean of {row.rate.movies} of {row.rate.total}"
+    return "mean"
+
+
+def _cells(row: "Row") -> list[str]:
+    from vidscale.compare.bd_rate import Delta, NoFigure
+    from vidscale.compare.styles import METRIC_TEXT
+
+    text = METRIC_TEXT[row.metric]
+    rate = "no figure" if isinstance(row.rate, NoFigure) else f"{row.rate.value:+z.1f} %"
+    quality = "no figure" if isinstance(row.quality, NoFigure) else f"{row.quality.value:+z.{text.digits}f} {text.unit}"
+    overlap = f"{100 * row.rate.overlap:.0f} %" if isinstance(row.rate, Delta) else ""
+    return [rate, quality.rstrip(), overlap, f"{row.encode_s:.2f} s", f"{row.decode_s:.2f} s"]
 
 
 def bd_record(row: "Row") -> dict[str, Any]:

@@ -92,13 +92,13 @@ def _verdict(best: tuple[Best, ...], comparison: Comparison) -> list[str]:
         )
         if saving:
             sentences.append(
-                f"{way.scaling} needs fewer bits than the full size for equal quality: {_amounts(saving)}."
+                f"{way.scaling} needs fewer bits than the full size for equal quality on average: {_amounts(saving)}."
             )
         if level:
-            sentences.append(f"By {_metrics(level)} {way.scaling} needs as many bits as the full size.")
+            sentences.append(f"By {_metrics(level)} {way.scaling} needs as many bits as the full size on average.")
         if costing:
             nearest = "costs bits" if costing[0].rivals == 1 else "comes nearest and costs bits"
-            no = f"By {_metrics(costing)} downscaling does not pay"
+            no = f"By {_metrics(costing)} downscaling does not pay on average"
             sentences.append(f"{no}: {way.scaling} {nearest}, {_amounts(costing)}.")
     silent = [METRIC_TEXT[metric].label for metric in comparison.metrics if metric not in {one.metric for one in best}]
     if silent:

@@ -10,7 +10,7 @@ import ffmpeg as ffmpeg_python
 
 from vidscale.compare.points import Way
 from vidscale.compare.settings import CompareSettings
-from vidscale.compare.ways import FFMPEG_FLAGS
+from vidscale.compare.ways import FFMPEG_FLAGS, pair_of
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.encode import encode_command, encode_frames
@@ -62,7 +62,7 @@ def code_part(
         seconds = time.perf_counter() - started
         command = _ffmpeg_text(source, geometry, FFMPEG_FLAGS[way.down], target, wanted, ffmpeg)
     else:
-        plan = plan_encode(source.path, target, wanted)
+        plan = plan_encode(source.path, target, wanted, pair=pair_of(way.down, way.scale, settings.device))
         alone = replace(plan.output, kept=(plan.source.stream,), lost=())  # sound would only take time and space
         started = time.perf_counter()
         encode(replace(plan, output=alone), progress)

@@ -12,7 +12,7 @@ from vidscale.compare.points import Curve, Metric
 
 Verdict = Literal["saves", "level", "costs"]
 
-_LEVEL_PERCENT = 0.5  # a curve that is this near to the other, on average, neither saves nor costs
+LEVEL_PERCENT = 0.5  # a curve that is this near to the other, on average, neither saves nor costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Stretch:
 
 def verdict_of(rate: float) -> Verdict:
     """What a difference in bitrate, in %, comes to: it is level within half a percent."""
-    if abs(rate) < _LEVEL_PERCENT:
+    if abs(rate) < LEVEL_PERCENT:
         return "level"
     return "saves" if rate < 0 else "costs"
 

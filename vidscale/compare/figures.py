@@ -38,7 +38,7 @@ class Figures:
     """What can be asked of a comparison; each figure is worked out once, when it is asked for.
 
     Attributes:
-        ways: all of them, by encoder, the full size of each first.
+        ways: all of them, by encoder, the full size of each first, then as they were named.
     """
 
     def __init__(self, comparison: Comparison) -> None:

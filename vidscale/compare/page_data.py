@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure
-from vidscale.compare.crossings import crossing_sentence
+from vidscale.compare.crossings import LEVEL_PERCENT, crossing_sentence
 from vidscale.compare.figures import Figures, MeanPairing, Pairing
 from vidscale.compare.interpolation import front_of
 from vidscale.compare.lines import Line, rate_line, relative_line
@@ -24,6 +24,7 @@ def page_data(comparison: Comparison, figures: Figures) -> dict[str, Any]:
     return {
         "metrics": [asdict(METRIC_TEXT[metric]) | {"key": metric} for metric in metrics],
         "encoders": figures.encoders,
+        "level_percent": LEVEL_PERCENT,
         "movies": movies,
         "ways": _ways(figures),
         "curves": [[_curve(comparison, figures, movie, way) for way in ways] for movie in movies],

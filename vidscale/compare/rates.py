@@ -16,6 +16,7 @@ _START: dict[CodecName, tuple[int, ...]] = {
 _PER_OCTAVE = {"x264": 6, "x265": 6, "svtav1": 10}  # crf steps by which a small picture starts better, per halving
 _LOWEST_AUTO = 10  # below, the bits go into noise; only a range that was asked for goes there
 _MIN_STEP, _MAX_STEP = 2, 8
+_MARGIN = 1.2  # more than what is missing is aimed at
 _FLAT = 0.008  # of the wanted range per step of crf: a curve that rises no more has reached its end
 WITHIN_POINTS = 4
 
@@ -44,7 +45,8 @@ def rates_to_span(
         codec: encoder.
         left: how many more points may be measured.
         strict: the range was asked for: try all that the codec has, and see to it that `WITHIN_POINTS` lie within the
-            range or next to it. Otherwise stop where more bits bring nearly nothing.
+            range or next to it. Otherwise a curve that will not reach the highest quality gets one last point, at the
+            end, and none where more bits bring nearly nothing.
     """
     points = sorted((crf, quality) for crf, quality in measured.items() if isfinite(quality))
     if len(points) < 2 or left <= 0:
@@ -52,11 +54,10 @@ def rates_to_span(
     lowest, highest = (0 if strict else _LOWEST_AUTO), ENCODERS[codec].crf_max
     span = wanted[1] - wanted[0]
     found = []
-    best, next_best = points[0], points[1]
-    if best[1] < wanted[1] and best[0] > lowest:
-        rise = (best[1] - next_best[1]) / (next_best[0] - best[0])
-        if strict or rise > _FLAT * span:
-            found.append(max(lowest, best[0] - _step((wanted[1] - best[1]), rise)))
+    best = points[0]
+    if best[1] < wanted[1] and best[0] > lowest and (strict or _slope(points) > _FLAT * span):
+        farthest = max(lowest, best[0] - _MAX_STEP) if strict else lowest
+        found.append(_better(points, wanted[1], farthest))
     worst, next_worst = points[-1], points[-2]
     if worst[1] > wanted[0] and worst[0] < highest:
         fall = (next_worst[1] - worst[1]) / (worst[0] - next_worst[0])
@@ -64,6 +65,29 @@ def rates_to_span(
     if strict and not found:
         found += _between(points, wanted)
     return tuple(float(crf) for crf in found if crf not in measured)[:left]
+
+
+def _better(points: list[tuple[float, float]], wanted: float, farthest: float) -> float:
+    """The crf at which a curve that flattens as it did should reach a quality and a little more, else the farthest."""
+    crf, quality = points[0]
+    slope = _slope(points)
+    shrinks = 1.0  # by this factor the slope falls with each step of crf
+    if len(points) > 2 and 0 < slope < (before := _slope(points[1:])):
+        shrinks = (slope / before) ** (2 / (points[2][0] - crf))
+    slope *= shrinks ** ((points[1][0] - crf + 1) / 2)  # that of the next step: until now it was between two points
+    missing = (wanted - quality) * _MARGIN
+    while missing > 0 and crf > farthest:
+        missing -= slope
+        slope *= shrinks
+        crf -= 1
+    found = min(crf, points[0][0] - _MIN_STEP)
+    return farthest if found - farthest < _MIN_STEP else found
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    """Quality per step of crf between the first two points."""
+    (crf, quality), (next_crf, next_quality) = points[:2]
+    return (quality - next_quality) / (next_crf - crf)
 
 
 def _step(missing: float, slope: float) -> int:

@@ -52,9 +52,10 @@ class CodedPart:
 
     def small(self) -> SmallFile:
         """The file with the pair that restores it: the one that it names itself, where the way has no other."""
-        if self.way.down == self.way.up and not is_folder(self.way.up):
-            return open_small(self.path, ffmpeg=self.ffmpeg.path, settings=DecodeSettings(device=self.device))
         pair = pair_of(self.way.up, self.way.scale, self.device)
+        if self.way.down == self.way.up and not is_folder(self.way.up):
+            settings = DecodeSettings(device=self.device)
+            return open_small(self.path, ffmpeg=self.ffmpeg.path, settings=settings, pair=pair)
         if pair is None:
             raise ValueError(f"ffmpeg restores {self.way}")
         source = probe(self.path, ffmpeg=self.ffmpeg.path)

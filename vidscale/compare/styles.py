@@ -74,10 +74,10 @@ class WayStyle:
 
 
 def ordered_ways(ways: Iterable[Way]) -> list[Way]:
-    """Each way once: by encoder as they come, the full size first, then by scale."""
+    """Each way once: by encoder as they come, the full size first, then as they come, which is as they were named."""
     unique = list(dict.fromkeys(ways))
     encoders = list(dict.fromkeys(encoder_text(way) for way in unique))
-    return sorted(unique, key=lambda way: (encoders.index(encoder_text(way)), not way.is_full, way.scale))
+    return sorted(unique, key=lambda way: (encoders.index(encoder_text(way)), not way.is_full))
 
 
 def encoder_text(way: Way) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison comes to: each way against the full size and against the first scaled way, as rows."""
+"""What a comparison comes to: each way against the full size and against the first that was named, as rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

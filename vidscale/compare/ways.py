@@ -69,8 +69,11 @@ def is_folder(family: str) -> bool:
 
 @cache
 def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
-    """The pair behind a family; None for ffmpeg's scalers. The full size has a pair that does nothing."""
-    if family.partition("-x")[0] in FFMPEG_FLAGS:
+    """The pair behind a family; None for ffmpeg's scalers. The full size has a pair that does nothing.
+
+    Each is loaded once, and threads share it: it is only read while it runs.
+    """
+    if family in FFMPEG_FLAGS:
         return None
     return find_pair(family or "lanczos", scale, device)
 
@@ -83,10 +86,10 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     if len(named) > 1:
         raise UsageError(f"pair {text!r} names two scales")
     wanted = named.pop() if named else scale
-    pairs = [pair_of(name, wanted, device) for name in names]
+    families = [name if is_folder(name) else name.partition("-x")[0] for name in names]
+    pairs = [pair_of(family, wanted, device) for family in families]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
         raise ModelError(f"{text} at scale 1 is the full size")
-    families = [name if is_folder(name) else name.partition("-x")[0] for name in names]
     return Scalers(families[0], families[-1], wanted)
 
 

@@ -20,7 +20,7 @@ function figureCell(entry, metric, where, reasons) {
     const short = /^no overlap/.test(rate) ? "no overlap" : "no figure";
     cell.append(element("span", short, { class: "none" }), element("sup", String(reasonNumber(reasons, where, rate))));
   } else {
-    const verdict = Math.abs(rate.value) < 0.05 ? "" : rate.value < 0 ? "saves" : "costs";
+    const verdict = Math.abs(rate.value) < data.level_percent ? "" : rate.value < 0 ? "saves" : "costs";
     cell.append(element("span", (verdict === "costs" ? "▲ " : "") + signed(rate.value, 1) + " %", { class: "cell " + verdict }));
   }
   if (typeof quality !== "string") cell.append(element("small", signed(quality.value, metric.digits) + (metric.unit && " " + metric.unit)));
