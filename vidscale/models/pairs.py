@@ -93,9 +93,15 @@ class FixedPair:
     def enlarge(
         self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
+        return self.enlarge_from(0, planes, pixel_format, color, geometry)
+
+    def enlarge_from(
+        self, first: int, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry
+    ) -> list[Plane]:
+        """`enlarge` for the planes from number `first` on alone."""
         _, kind = _FIXED[self.family]
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(planes, pixel_format, color.siting, sizes, 1 / self.scale, kind)
+        return self._resample(planes, pixel_format, color.siting, sizes, 1 / self.scale, kind, first)
 
     def seconds_per_frame(self, height: int, width: int) -> None:
         return None
@@ -108,12 +114,14 @@ class FixedPair:
         sizes: Sequence[tuple[int, int]],
         step: Fraction,
         kind: Kind,
+        first: int = 0,
     ) -> list[Plane]:
         if self.scale == 1:  # nothing to do, whatever the filter
-            return list(planes)
+            return list(planes[first:])
+        work = list(zip(planes, pixel_format.siting(siting), sizes, strict=True))[first:]
         return [
             _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=pixel_format.bit_depth)
-            for plane, sited, size in zip(planes, pixel_format.siting(siting), sizes, strict=True)
+            for plane, sited, size in work
         ]
 
 
@@ -193,10 +201,13 @@ def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str 
         raise UsageError(f"pair {card.name!r} is made for scale {scale_text(card.scale)}, not for {scale_text(scale)}")
     if sha256 is not None and card.sha256 != sha256:
         raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
-    from vidscale.models.network_pair import NetworkPair
-    from vidscale.models.pair_files import load_pair_dir
+    if card.downscaler.get("network") == "filter":
+        from vidscale.models.plane_pair import PlanePair
 
-    return NetworkPair(load_pair_dir(folder), resolve(device, auto="cuda"))
+        return PlanePair(card, folder, device)
+    from vidscale.models.network_pair import NetworkPair
+
+    return NetworkPair.load(folder, resolve(device, auto="cuda"))
 
 
 def _scale_of(suffix: str, name: str) -> Fraction:
