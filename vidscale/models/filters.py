@@ -15,15 +15,17 @@ class FilterDownscaler:
     Attributes:
         family: "lanczos", "bicubic" or "area".
         scale: source sample spacing per small sample.
+        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
     """
 
     family: str
     scale: Fraction
+    sharpness: float = 0.0
 
     @property
     def sizes(self) -> Sizes:
         """For the card."""
-        return {"network": "filter", "family": self.family}
+        return {"network": "filter", "family": self.family, "sharpness": self.sharpness}
 
     def state_dict(self) -> Mapping[str, Any]:
         return {}

@@ -145,7 +145,8 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     """The downscaler of a card, None where its kind is not known."""
     kind = card.downscaler.get("network")
     if kind == "filter":
-        return FilterDownscaler(str(card.downscaler.get("family")), card.scale)
+        sizes = card.downscaler
+        return FilterDownscaler(str(sizes.get("family")), card.scale, float(sizes.get("sharpness", 0)))
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 

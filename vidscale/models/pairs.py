@@ -4,22 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import Color, PixelFormat, Plane, Siting
+from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
-from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
-
-Kind = Literal["lanczos", "bicubic", "area"]
+from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes has no counterpart that enlarges; of the fixed filters
 # Lanczos restores its pictures best.
-_FIXED: dict[str, tuple[Kind, Kind]] = {
+_FIXED: dict[str, tuple[Name, Name]] = {
     "lanczos": ("lanczos", "lanczos"),
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
@@ -69,12 +67,21 @@ class Pair(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedPair:
-    """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected."""
+    """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected.
+
+    Attributes:
+        family: "lanczos", "bicubic" or "area".
+        scale: source sample spacing per small sample.
+        device: where it runs, "cpu" or "cuda".
+        sha256: "", there are no weights.
+        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
+    """
 
     family: str
     scale: Fraction
     device: str = "cpu"
     sha256: str = ""
+    sharpness: float = 0.0
 
     @property
     def name(self) -> str:
@@ -86,22 +93,25 @@ class FixedPair:
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         kind, _ = _FIXED[self.family]
+        luma = Sharpened(kind, self.sharpness) if self.sharpness else kind
         height, width = (-(-side // self.scale) for side in planes[0].shape)
         sizes = pixel_format.plane_shapes(int(height), int(width))
-        return self._resample(planes, pixel_format, color.siting, sizes, self.scale, kind)
+        return self._resample(planes, pixel_format, color, sizes, self.scale, [luma, kind, kind])
 
     def enlarge(
         self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
-        return self.enlarge_from(0, planes, pixel_format, color, geometry)
-
-    def enlarge_from(
-        self, first: int, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry
-    ) -> list[Plane]:
-        """`enlarge` for the planes from number `first` on alone."""
         _, kind = _FIXED[self.family]
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(planes, pixel_format, color.siting, sizes, 1 / self.scale, kind, first)
+        return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [kind] * 3)
+
+    def enlarge_chroma(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry
+    ) -> list[Plane]:
+        """`enlarge`, luma left out."""
+        _, kind = _FIXED[self.family]
+        sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
+        return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [None, kind, kind])
 
     def seconds_per_frame(self, height: int, width: int) -> None:
         return None
@@ -110,18 +120,20 @@ class FixedPair:
         self,
         planes: Sequence[Plane],
         pixel_format: PixelFormat,
-        siting: Siting,
+        color: Color,
         sizes: Sequence[tuple[int, int]],
         step: Fraction,
-        kind: Kind,
-        first: int = 0,
+        kinds: Sequence[Kind | None],
     ) -> list[Plane]:
+        """Each plane by its filter; those without one are left out."""
+        work = zip(planes, pixel_format.siting(color.siting), sizes, kinds, strict=False)  # gray has one plane only
         if self.scale == 1:  # nothing to do, whatever the filter
-            return list(planes[first:])
-        work = list(zip(planes, pixel_format.siting(siting), sizes, strict=True))[first:]
+            return [plane for plane, _, _, kind in work if kind is not None]
+        depth = pixel_format.bit_depth
         return [
-            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=pixel_format.bit_depth)
-            for plane, sited, size in work
+            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=depth)
+            for plane, sited, size, kind in work
+            if kind is not None
         ]
 
 

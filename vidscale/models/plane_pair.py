@@ -55,7 +55,8 @@ class PlanePair:
 
     @cached_property
     def _filters(self) -> FixedPair:
-        return FixedPair(str(self.card.downscaler["family"]), self.scale)
+        sizes = self.card.downscaler
+        return FixedPair(str(sizes.get("family")), self.scale, sharpness=float(sizes.get("sharpness", 0)))
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         return self._filters.shrink(planes, pixel_format, color)
@@ -64,7 +65,7 @@ class PlanePair:
         self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
         luma = self._enlarger(strength, pixel_format.bit_depth)(planes[0], geometry.height, geometry.width)
-        return [luma, *self._filters.enlarge_from(1, planes, pixel_format, color, geometry)]
+        return [luma, *self._filters.enlarge_chroma(planes, pixel_format, color, geometry)]
 
     def seconds_per_frame(self, height: int, width: int) -> None:
         return None

@@ -23,7 +23,7 @@ from vidscale.errors import TrainingError
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.frames import Color, Frame, PixelFormat, VideoInfo
 from vidscale.geometry import Geometry
-from vidscale.models.pairs import Pair, find_pair
+from vidscale.models.pairs import FixedPair
 from vidscale.probe import probe
 from vidscale.progress import Progress
 from vidscale.threads import Clock
@@ -59,7 +59,8 @@ class CodedSettings:
     """What a set is made of.
 
     Attributes:
-        pair: what makes pictures small, a family ("lanczos") or a folder.
+        family: of fixed filters, what makes pictures small.
+        sharpness: of the small luma.
         scale: source over small.
         height, width: of the shots, even.
         frames: of a shot.
@@ -75,7 +76,8 @@ class CodedSettings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    pair: str = "lanczos"
+    family: str = "lanczos"
+    sharpness: float = 0.0
     scale: str = "2"
     height: int = 384
     width: int = 512
@@ -125,7 +127,7 @@ class Maker:
         self.settings, self.folder = settings, folder
         self._photos = find_pictures(photos)
         self._scale = Fraction(settings.scale)
-        self._pair: Pair = find_pair(settings.pair, self._scale, "cpu")
+        self._pair = FixedPair(settings.family, self._scale, sharpness=settings.sharpness)
         names = sorted({ENCODERS[coding.codec].ffmpeg_name for coding in settings.codings})
         self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=names, filters=["setparams", "setsar"])
 
