@@ -1,11 +1,12 @@
 """Shots made of photographs: a camera pans, zooms and rolls over them, never by whole pixels; things pass in front."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from vidscale.training.coded_pieces import Motion
 
 Codes = npt.NDArray[np.uint8]
 Image32 = npt.NDArray[np.float32]
@@ -15,27 +16,6 @@ _PHASE_BITS = 8  # the filter tells 256 places between two pixels apart
 _PHASES = 1 << _PHASE_BITS
 _MARGIN = 4
 _KR, _KB = 0.2126, 0.0722  # BT.709
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
-    """How wild shots are; each is drawn uniformly up to these.
-
-    Attributes:
-        pan: pixels a frame.
-        zoom: share of the size a frame.
-        roll: radians a frame.
-        grain: standard deviation of noise, codes; none in half of the shots.
-        passing: share of shots in which a piece of another photograph passes in front.
-        reduction: how much a photograph may be reduced first, where it is large enough.
-    """
-
-    pan: float = 6.0
-    zoom: float = 0.006
-    roll: float = 0.006
-    grain: float = 2.0
-    passing: float = 0.3
-    reduction: float = 2.5
 
 
 def shot(
