@@ -17,6 +17,7 @@ from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard
 from vidscale.models.edsr import EDSR
 from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.pairs import Place
 from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
 from vidscale.models.tiling import Tiled
 
@@ -70,8 +71,12 @@ class NetworkPair:
         return self.card.scale
 
     @property
-    def implementation(self) -> str:
-        return "torch bfloat16" if self.device == "cuda" else "torch float32"
+    def shrinks_on(self) -> Place:
+        return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
+
+    @property
+    def enlarges_on(self) -> Place:
+        return self.shrinks_on
 
     @cached_property
     def _downscale(self) -> Tiled:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +24,18 @@ _FIXED: dict[str, tuple[Name, Name]] = {
 }
 
 
+class Place(NamedTuple):
+    """Where a scaler runs, and as what.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        implementation: such as "numba" or "torch float32".
+    """
+
+    device: str
+    implementation: str
+
+
 class Pair(Protocol):
     """What the stages ask of a pair.
 
@@ -31,8 +43,7 @@ class Pair(Protocol):
         name: family and scale, such as "lanczos-x2".
         sha256: content hash of the weights, "" for a pair without weights.
         scale: source sample spacing per small sample.
-        device: where it runs, "cpu" or "cuda".
-        implementation: what it runs as, such as "numba".
+        shrinks_on, enlarges_on: where its two halves run.
     """
 
     @property
@@ -42,9 +53,9 @@ class Pair(Protocol):
     @property
     def scale(self) -> Fraction: ...
     @property
-    def device(self) -> str: ...
+    def shrinks_on(self) -> Place: ...
     @property
-    def implementation(self) -> str: ...
+    def enlarges_on(self) -> Place: ...
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         """Planes of the small picture at its true size, from planes of the source."""
@@ -88,8 +99,12 @@ class FixedPair:
         return f"{self.family}-x{scale_text(self.scale)}"
 
     @property
-    def implementation(self) -> str:
-        return implementation(self.device)
+    def shrinks_on(self) -> Place:
+        return Place(self.device, implementation(self.device))
+
+    @property
+    def enlarges_on(self) -> Place:
+        return self.shrinks_on
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         kind, _ = _FIXED[self.family]

@@ -11,7 +11,7 @@ from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.cards import PairCard
-from vidscale.models.pairs import FixedPair
+from vidscale.models.pairs import FixedPair, Place
 
 Enlarger = Callable[[Plane, int, int], Plane]
 
@@ -45,13 +45,14 @@ class PlanePair:
     def scale(self) -> Fraction:
         return self.card.scale
 
-    @cached_property
-    def device(self) -> str:
-        return resolve(self.wanted, auto="cuda")
-
     @property
-    def implementation(self) -> str:
-        return "torch bfloat16" if self.device == "cuda" else "torch float32"
+    def shrinks_on(self) -> Place:
+        return self._filters.shrinks_on
+
+    @cached_property
+    def enlarges_on(self) -> Place:
+        device = resolve(self.wanted, auto="cuda")
+        return Place(device, "torch bfloat16" if device == "cuda" else "torch float32")
 
     @cached_property
     def _filters(self) -> FixedPair:
@@ -79,4 +80,5 @@ class PlanePair:
         network = load_pair_dir(self.folder).upscaler
         if not isinstance(network, CompactUpscaler):
             raise ModelError(f"{self.folder} holds no compact upscaler")
-        return lru_cache(_ENLARGERS)(lambda strength, depth: enlarger(network, strength, depth, self.device))
+        device = self.enlarges_on.device
+        return lru_cache(_ENLARGERS)(lambda strength, depth: enlarger(network, strength, depth, device))

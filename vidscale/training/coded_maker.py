@@ -25,7 +25,7 @@ from vidscale.probe import probe
 from vidscale.progress import Progress
 from vidscale.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
-from vidscale.training.coded_pieces import Coding, CodedSettings, piece_type
+from vidscale.training.coded_pieces import CodedSettings, Coding, piece_type
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.motion import shot
 from vidscale.training.recipes import keep_recipe

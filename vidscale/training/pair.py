@@ -1,4 +1,4 @@
-"""Training of a pair with the real codec in the loop: a filter makes pictures small, a network learns to restore them."""
+"""Training of a pair through the real codec: a filter makes pictures small, a network learns to restore them."""
 
 import os
 import platform
