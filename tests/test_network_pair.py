@@ -48,7 +48,7 @@ def planes_of(picture, chroma="420"):
 def test_find_pair_by_family_name_and_folder(pairs):
     for name in ("car", "car-x2", str(pairs / "car-x2")):
         pair = find_pair(name, Fraction(2), "cpu")
-        assert (pair.name, pair.scale, pair.device) == ("car-x2", 2, "cpu")
+        assert (pair.name, pair.scale, pair.enlarges_on.device) == ("car-x2", 2, "cpu")
         assert re.fullmatch("[0-9a-f]{64}", pair.sha256)
     assert find_pair("car-x2", None, "cpu").scale == 2
     with pytest.raises(UsageError, match="made for scale 2, not for 3"):

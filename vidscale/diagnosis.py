@@ -85,7 +85,9 @@ def _scaler() -> Finding:
         if back[0].shape != flat.shape or not (back[0] == flat).all():
             return Finding("scalers", False, f"{pair.name} changes a flat picture")
     return Finding(
-        "scalers", True, f"{', '.join(families())} on the CPU by {find_pair('lanczos', Fraction(2)).implementation}"
+        "scalers",
+        True,
+        f"{', '.join(families())} on the CPU by {find_pair('lanczos', Fraction(2)).shrinks_on.implementation}",
     )
 
 

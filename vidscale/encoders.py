@@ -9,6 +9,8 @@ from vidscale.frames import Chroma, ContentLight, MasteringDisplay, PixelFormat
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
+_STRONGEST = 51.0  # highest crf of x264 and x265
+
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
@@ -59,6 +61,10 @@ class Encoder:
             raise ConfigError(f"{self.name} cannot code {pixel_format.name}{remedy} (--codec)")
         if width > self.max_side or height > self.max_height:
             raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
+
+    def strength(self, crf: float) -> float:
+        """The coding strength that upscalers are told, on the scale of x264 and x265: 0 to 51."""
+        return crf * _STRONGEST / self.crf_max
 
     def takes(self, pixel_format: PixelFormat) -> bool:
         """Whether the encoder codes this pixel format."""

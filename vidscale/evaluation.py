@@ -13,6 +13,7 @@ from vidscale.config import DecodeSettings, FilesSettings, MeasureSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.frames import Frame
+from vidscale.models.pairs import Place
 from vidscale.perceptual import needed_filters
 from vidscale.pipeline import Outcome
 from vidscale.planning import EncodePlan, expected_frames
@@ -51,7 +52,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
     total = outcome.frames or expected_frames(plan.source, settings.range)
     take(tally, ref, dist, plan.source.video, settings, ffmpeg, progress or Progress(), total)
     stages = (
-        *_timings(outcome.clocks, plan.pair.device, {"downscale": plan.pair.implementation, "encode": _coder(plan)}),
+        *_timings(outcome.clocks, {"downscale": plan.pair.shrinks_on, "encode": Place("cpu", _coder(plan))}),
         *_measuring_timings(tally, small),
     )
     return _report(
@@ -147,25 +148,19 @@ def _coder(plan: EncodePlan) -> str:
     return f"{plan.settings.codec} {plan.settings.resolved_preset}, with waiting for it"
 
 
-def _timings(clocks: Sequence[Clock], device: str, implementations: dict[str, str]) -> list[StageTiming]:
-    return [
-        StageTiming(
-            name=clock.stage,
-            seconds=clock.busy_s,
-            frames=clock.frames,
-            device=device if clock.stage in ("downscale", "upscale") else "cpu",
-            implementation=implementations.get(clock.stage, "PyAV"),
-        )
-        for clock in clocks
-    ]
+def _timings(clocks: Sequence[Clock], places: dict[str, Place]) -> list[StageTiming]:
+    timings = []
+    for clock in clocks:
+        device, implementation = places.get(clock.stage, Place("cpu", "PyAV"))
+        timings.append(StageTiming(clock.stage, clock.busy_s, clock.frames, device, implementation))
+    return timings
 
 
 def _measuring_timings(tally: Tally, small: SmallFile | None) -> tuple[StageTiming, ...]:
-    implementations: dict[str, str] = {"measure": metrics.implementation("cpu")}
+    places = {"measure": Place("cpu", metrics.implementation("cpu"))}
     if small is not None:
-        implementations["upscale"] = small.pair.implementation
-    device = small.pair.device if small is not None else "cpu"
-    return tuple(_timings(list(tally.clocks.values()), device, implementations))
+        places["upscale"] = small.pair.enlarges_on
+    return tuple(_timings(list(tally.clocks.values()), places))
 
 
 def _report(

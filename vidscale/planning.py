@@ -244,7 +244,7 @@ def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: Encode
         return ()
     shrinking, restoring = times
     frames = expected_frames(source, settings.range)
-    text = f"{pair.name} on {pair.device}: about {_duration(shrinking)} a frame to shrink"
+    text = f"{pair.name} on {pair.shrinks_on.device}: about {_duration(shrinking)} a frame to shrink"
     if settings.report:
         text += f" and {_duration(restoring)} to restore it for the report"
     return (text + _in_all(frames, shrinking + restoring * settings.report),)
@@ -254,7 +254,7 @@ def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
     times = small.pair.seconds_per_frame(small.geometry.height, small.geometry.width)
     if times is None:
         return ()
-    text = f"{small.pair.name} on {small.pair.device}: about {_duration(times[1])} a frame to restore"
+    text = f"{small.pair.name} on {small.pair.enlarges_on.device}: about {_duration(times[1])} a frame to restore"
     return (text + _in_all(expected_frames(small.source, None), times[1]),)
 
 

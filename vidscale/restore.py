@@ -11,6 +11,7 @@ from vidscale.bitstream import Codec
 from vidscale.config import DecodeSettings
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.devices import Device
+from vidscale.encoders import ENCODERS
 from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
 from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry
@@ -91,8 +92,14 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
             coded_width=identity.coded_width,
             coded_height=identity.coded_height,
         ),
-        strength=settings.strength if identity.crf is None else float(identity.crf),
+        strength=settings.strength if identity.crf is None else _strength(float(identity.crf), source.codec),
     )
+
+
+def _strength(crf: float, codec: str) -> float:
+    """What the upscaler is told, from the crf on the encoder's own scale."""
+    encoders = [encoder for encoder in ENCODERS.values() if encoder.codec == codec]
+    return encoders[0].strength(crf) if encoders else crf
 
 
 def _sited(source: Source, identity: Identity) -> Source:

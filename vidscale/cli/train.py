@@ -1,12 +1,15 @@
 """``vidscale train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
+
+if TYPE_CHECKING:
+    from vidscale.training.loop import Trained
 
 app = typer.Typer(help="Train pairs of scalers.", no_args_is_help=True)
 
@@ -69,29 +72,72 @@ def car(
         from vidscale.recipe import parse_assignments
         from vidscale.training.car import CarRecipe, train_car
         from vidscale.training.crops import find_pictures
-        from vidscale.training.log import plot_log, read_log
-        from vidscale.training.loop import LOG
         from vidscale.training.recipes import read_recipe
 
         settings = read_recipe(CarRecipe, recipe, parse_assignments(assignments or []))
         trained = train_car(settings, crops, find_pictures(validation), output, console)
-        page = output / "training.html"
-        plot_log(read_log(output / LOG), page, title=f"CAR, scale {settings.scale}, down by {settings.down}")
-        if json_output:
-            emit(
-                {
-                    "event": "trained",
-                    "folder": str(output),
-                    "steps": trained.steps,
-                    "seconds": round(trained.seconds, 1),
-                    "best_step": trained.best_step,
-                    "validation_db": round(trained.best_db, 4),
-                }
-            )
-        elif not quiet:
-            typer.echo(
-                f"{show_path(output)}: {trained.best_db:.2f} dB at step {trained.best_step} of {trained.steps}, "
-                f"{trained.seconds / 60:.1f} min; curves in {show_path(page)}"
-            )
+        _tell(trained, output, f"CAR, scale {settings.scale}, down by {settings.down}", json_output, quiet)
 
     run_job(job, quiet=quiet)
+
+
+@app.command("pair")
+def pair(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.")],
+    output: _Folder,
+    photos: Annotated[
+        Path | None, typer.Option("--photos", help="Folder of photographs to make shots of.", show_default=False)
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False),
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", help="Folder of movies to train on as well.", show_default=False)
+    ] = None,
+    coded: Annotated[
+        Path | None,
+        typer.Option("--coded", help="Folder for the coded pieces, to share.", show_default="OUTPUT/coded"),
+    ] = None,
+    assignments: _Assignments = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train an upscaler on what the real encoders leave of small pictures; the result is a pair."""
+
+    def job(console: Console) -> None:
+        from vidscale.recipe import parse_assignments
+        from vidscale.training.pair import Material, PairRecipe, train_pair
+        from vidscale.training.recipes import read_recipe
+
+        settings = read_recipe(PairRecipe, recipe, parse_assignments(assignments or []))
+        material = Material(photos=photos, validation=validation, clips=clips, coded=coded or output / "coded")
+        trained = train_pair(settings, material, output, console)
+        _tell(trained, output, settings.name, json_output, quiet)
+
+    run_job(job, quiet=quiet)
+
+
+def _tell(trained: "Trained", output: Path, title: str, json_output: bool, quiet: bool) -> None:
+    """Draws the curves, and says how a training ended."""
+    from vidscale.training.log import plot_log, read_log
+    from vidscale.training.loop import LOG
+
+    page = output / "training.html"
+    plot_log(read_log(output / LOG), page, title=title)
+    if json_output:
+        emit(
+            {
+                "event": "trained",
+                "folder": str(output),
+                "steps": trained.steps,
+                "seconds": round(trained.seconds, 1),
+                "best_step": trained.best_step,
+                "validation_db": round(trained.best_db, 4),
+            }
+        )
+    elif not quiet:
+        typer.echo(
+            f"{show_path(output)}: {trained.best_db:.2f} dB at step {trained.best_step} of {trained.steps}, "
+            f"{trained.seconds / 60:.1f} min; curves in {show_path(page)}"
+        )

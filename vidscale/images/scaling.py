@@ -1,4 +1,4 @@
-"""The scalers of a pair, for the planes of pictures: fixed filters plane by plane, networks on RGB."""
+"""The scalers of a pair, for the planes of pictures: plane by plane, or networks on RGB."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vidscale.devices import Device, resolve
-from vidscale.errors import ModelError, UsageError
+from vidscale.errors import UsageError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.images.picture import Picture
@@ -21,7 +21,7 @@ from vidscale.models.pairs import Pair, find_pair
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vidscale.models.pair_files import LoadedPair
+    from vidscale.models.network_pair import NetworkPair
 
 _ALPHA = "lanczos"
 _DEFAULT_SCALE = Fraction(2)
@@ -51,8 +51,8 @@ class Scaler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedScaler:
-    """A pair of fixed filters: each plane by itself."""
+class PlaneScaler:
+    """A pair that takes each plane by itself: fixed filters, or a network for luma."""
 
     pair: Pair
 
@@ -81,17 +81,17 @@ class NetworkScaler:
     """A pair of networks, in tiles that fit into memory. Gray pictures go through as RGB with three equal channels.
 
     Args:
-        loaded: the pair.
+        pair: on any device.
         device: where it runs.
     """
 
-    def __init__(self, loaded: "LoadedPair", device: str) -> None:
+    def __init__(self, pair: "NetworkPair", device: str) -> None:
         from vidscale.models.tiling import Tiled
 
-        self.name, self.sha256, self.scale = loaded.card.name, loaded.card.sha256, loaded.card.scale
+        self.name, self.sha256, self.scale = pair.name, pair.sha256, pair.scale
         self._device = device
-        self._downscaler = loaded.downscaler.to(device)
-        upscaler = loaded.upscaler.to(device)
+        self._downscaler = pair.downscaler.to(device)
+        upscaler = pair.upscaler.to(device)
         self._enlarge = Tiled(upscaler.upscale, upscaler.tile_rule)
 
     def shrink(self, planes: Sequence[Plane]) -> list[Plane]:
@@ -142,12 +142,12 @@ def find_scaler(name: str, scale: Fraction | None, device: Device = "auto", sha2
     # Networks come from the CPU, in float32: that of the video pipeline on a GPU, bfloat16, is too coarse for 16 bits.
     pair = find_pair(name, scale, "cpu", sha256)
     if not pair.sha256:
-        return FixedScaler(find_pair(name, scale, device, sha256))
+        return PlaneScaler(find_pair(name, scale, device, sha256))
     from vidscale.models.network_pair import NetworkPair
 
-    if not isinstance(pair, NetworkPair):
-        raise ModelError(f"the pair {pair.name!r} is not for pictures")
-    return NetworkScaler(pair.loaded, resolve(device, auto="cuda"))
+    if isinstance(pair, NetworkPair):
+        return NetworkScaler(pair, resolve(device, auto="cuda"))
+    return PlaneScaler(pair)  # works plane by plane, too
 
 
 def shrink_picture(picture: Picture, scaler: Scaler) -> Picture:
@@ -174,5 +174,5 @@ def enlarge_picture(small: Picture, scaler: Scaler, height: int, width: int) -> 
     return replace(small, planes=tuple(scaler.enlarge(small.planes, height, width)), alpha=alpha, notes=())
 
 
-def _alpha_scaler(scaler: Scaler) -> FixedScaler:
-    return FixedScaler(find_pair(_ALPHA, scaler.scale))
+def _alpha_scaler(scaler: Scaler) -> PlaneScaler:
+    return PlaneScaler(find_pair(_ALPHA, scaler.scale))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidscale.errors import ModelError
+from vidscale.models.cards import Sizes
 from vidscale.models.layers import MeanShift, number_of, shape_of, with_weights
 from vidscale.models.tiling import TileRule, run_fitted
 from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads
@@ -278,6 +279,13 @@ class ResamplerNet(nn.Module):
         eighths += _TRUNK_CONVS + len(self.blocks)  # a block has two at 1/4
         margin = MULTIPLE * eighths + 2  # of the 5x5
         return TileRule(factor=Fraction(1, self.scale), margin=margin, multiple=MULTIPLE, minimum=MINIMUM, tile=1536)
+
+    @property
+    def sizes(self) -> Sizes:
+        """For the card."""
+        widths: Sizes = {"stem": self.stem.out_channels, "body": self.to_half.out_channels}
+        widths |= {"trunk": self.to_eighth.out_channels, "blocks": len(self.blocks)}
+        return widths | {"network": "resampler", "scale": self.scale}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Self:

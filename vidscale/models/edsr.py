@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidscale.models.cards import Sizes
 from vidscale.models.layers import MeanShift, number_of, shape_of, with_weights
 from vidscale.models.tiling import TileRule, run_fitted
 
@@ -109,6 +110,12 @@ class EDSR(nn.Module):
             reach = ceil(reach / factor) + 1
         margin = reach + 2 + 2 * len(self.blocks)
         return TileRule(factor=Fraction(self.scale), margin=margin, tile=1024 // self.scale)
+
+    @property
+    def sizes(self) -> Sizes:
+        """For the card."""
+        sizes: Sizes = {"network": "edsr", "scale": self.scale, "blocks": len(self.blocks)}
+        return sizes | {"width": self.head.out_channels, "res_scale": round(float(self.res_scale), 6)}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Self:

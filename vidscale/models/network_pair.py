@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
+from typing import Self
 
 import torch
 
+from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
-from vidscale.models.pair_files import LoadedPair
+from vidscale.models.car import ResamplerNet
+from vidscale.models.cards import PairCard
+from vidscale.models.edsr import EDSR
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.pairs import Place
 from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
 from vidscale.models.tiling import Tiled
 
@@ -25,40 +32,59 @@ class NetworkPair:
     the source's is. Networks run in bfloat16 on a GPU, in float32 on the CPU.
 
     Args:
-        loaded: networks and card.
+        card: of the pair.
+        downscaler, upscaler: its networks; moved to the device.
         device: "cpu" or "cuda".
     """
 
-    loaded: LoadedPair
+    card: PairCard
+    downscaler: ResamplerNet
+    upscaler: EDSR
     device: str
 
+    @classmethod
+    def load(cls, folder: Path, device: str) -> Self:
+        """The pair in a folder.
+
+        Raises:
+            ModelError: see `load_pair_dir`; or networks that do not belong together.
+        """
+        loaded = load_pair_dir(folder)
+        if not isinstance(loaded.downscaler, ResamplerNet) or not isinstance(loaded.upscaler, EDSR):
+            raise ModelError(f"{folder} holds networks that are no pair")
+        return cls(loaded.card, loaded.downscaler, loaded.upscaler, device)
+
     def __post_init__(self) -> None:
-        for network in (self.loaded.downscaler, self.loaded.upscaler):
+        for network in (self.downscaler, self.upscaler):
             network.to(self.device, torch.bfloat16 if self.device == "cuda" else torch.float32)
 
     @property
     def name(self) -> str:
-        return self.loaded.card.name
+        return self.card.name
 
     @property
     def sha256(self) -> str:
-        return self.loaded.card.sha256
+        return self.card.sha256
 
     @property
     def scale(self) -> Fraction:
-        return self.loaded.card.scale
+        return self.card.scale
 
     @property
-    def implementation(self) -> str:
-        return "torch bfloat16" if self.device == "cuda" else "torch float32"
+    def shrinks_on(self) -> Place:
+        return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
+
+    @property
+    def enlarges_on(self) -> Place:
+        return self.shrinks_on
 
     @cached_property
     def _downscale(self) -> Tiled:
-        return Tiled(self.loaded.downscaler.downscale, self.loaded.downscaler.tile_rule)
+        return Tiled(self.downscaler.downscale, self.downscaler.tile_rule)
 
     @cached_property
     def _upscale(self) -> Tiled:
-        return Tiled(self.loaded.upscaler.upscale, self.loaded.upscaler.tile_rule)
+        return Tiled(self.upscaler.upscale, self.upscaler.tile_rule)
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         height = planes[0].shape[0]

@@ -13,13 +13,17 @@ from torch import Tensor
 
 from vidscale.errors import ConfigError, ModelError
 from vidscale.models.car import ResamplerNet
-from vidscale.models.cards import CARD, UNKNOWN, PairCard, Sizes, read_card
+from vidscale.models.cards import CARD, UNKNOWN, PairCard, read_card
+from vidscale.models.compact import CompactUpscaler
 from vidscale.models.edsr import EDSR
+from vidscale.models.filters import FilterDownscaler
 
 WEIGHTS = "weights.safetensors"
 
-Downscaler = ResamplerNet
-Upscaler = EDSR
+Downscaler = ResamplerNet | FilterDownscaler
+Upscaler = EDSR | CompactUpscaler
+
+_UPSCALERS: dict[str, type[Upscaler]] = {"edsr": EDSR, "compact": CompactUpscaler}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +47,6 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _sizes(network: Downscaler | Upscaler) -> Sizes:
-    if isinstance(network, EDSR):
-        sizes: Sizes = {"network": "edsr", "scale": network.scale, "blocks": len(network.blocks)}
-        return sizes | {"width": network.head.out_channels, "res_scale": round(float(network.res_scale), 6)}
-    sizes = {"network": "resampler", "scale": network.scale, "stem": network.stem.out_channels}
-    sizes |= {"body": network.to_half.out_channels, "trunk": network.to_eighth.out_channels}
-    return sizes | {"blocks": len(network.blocks)}
 
 
 def write_pair_dir(
@@ -89,10 +84,10 @@ def write_pair_dir(
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     card = PairCard(
         name=name,
-        scale=Fraction(downscaler.scale),
+        scale=Fraction(upscaler.scale),
         sha256=content_hash(tensors),
-        downscaler=_sizes(downscaler),
-        upscaler=_sizes(upscaler),
+        downscaler=downscaler.sizes,
+        upscaler=upscaler.sizes,
         parameters=sum(weights.numel() for network in (downscaler, upscaler) for weights in network.parameters()),
         licence=licence,
         data=data,
@@ -135,14 +130,24 @@ def load_pair_dir(folder: Path) -> LoadedPair:
     tensors = _read_weights(folder / WEIGHTS)
     if content_hash(tensors) != card.sha256:
         raise ModelError(f"{folder / WEIGHTS} is damaged: it does not match the card of {card.name}")
-    kinds = card.downscaler.get("network"), card.upscaler.get("network")
-    if kinds != ("resampler", "edsr"):
-        raise ModelError(f"{folder} holds networks that this program does not know: {kinds[0]}, {kinds[1]}")
-    downscaler = ResamplerNet.from_state_dict(_part(tensors, "downscaler."))
-    upscaler = EDSR.from_state_dict(_part(tensors, "upscaler."))
+    downscaler = _downscaler(card, _part(tensors, "downscaler."))
+    kind = card.upscaler.get("network")
+    if downscaler is None or kind not in _UPSCALERS:
+        known = card.downscaler.get("network")
+        raise ModelError(f"{folder} holds networks that this program does not know: {known}, {kind}")
+    upscaler = _UPSCALERS[str(kind)].from_state_dict(_part(tensors, "upscaler.")).eval()
     if not downscaler.scale == upscaler.scale == card.scale:
         raise ModelError(f"{folder}: networks by {downscaler.scale} and {upscaler.scale}, a card for {card.scale}")
-    return LoadedPair(card, downscaler.eval(), upscaler.eval())
+    return LoadedPair(card, downscaler, upscaler)
+
+
+def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | None:
+    """The downscaler of a card, None where its kind is not known."""
+    kind = card.downscaler.get("network")
+    if kind == "filter":
+        sizes = card.downscaler
+        return FilterDownscaler(str(sizes.get("family")), card.scale, float(sizes.get("sharpness", 0)))
+    return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -4,26 +4,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import Color, PixelFormat, Plane, Siting
+from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
-from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
-
-Kind = Literal["lanczos", "bicubic", "area"]
+from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes has no counterpart that enlarges; of the fixed filters
 # Lanczos restores its pictures best.
-_FIXED: dict[str, tuple[Kind, Kind]] = {
+_FIXED: dict[str, tuple[Name, Name]] = {
     "lanczos": ("lanczos", "lanczos"),
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
 }
+
+
+class Place(NamedTuple):
+    """Where a scaler runs, and as what.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        implementation: such as "numba" or "torch float32".
+    """
+
+    device: str
+    implementation: str
 
 
 class Pair(Protocol):
@@ -33,8 +43,7 @@ class Pair(Protocol):
         name: family and scale, such as "lanczos-x2".
         sha256: content hash of the weights, "" for a pair without weights.
         scale: source sample spacing per small sample.
-        device: where it runs, "cpu" or "cuda".
-        implementation: what it runs as, such as "numba".
+        shrinks_on, enlarges_on: where its two halves run.
     """
 
     @property
@@ -44,9 +53,9 @@ class Pair(Protocol):
     @property
     def scale(self) -> Fraction: ...
     @property
-    def device(self) -> str: ...
+    def shrinks_on(self) -> Place: ...
     @property
-    def implementation(self) -> str: ...
+    def enlarges_on(self) -> Place: ...
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         """Planes of the small picture at its true size, from planes of the source."""
@@ -69,33 +78,55 @@ class Pair(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedPair:
-    """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected."""
+    """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected.
+
+    Attributes:
+        family: "lanczos", "bicubic" or "area".
+        scale: source sample spacing per small sample.
+        device: where it runs, "cpu" or "cuda".
+        sha256: "", there are no weights.
+        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
+    """
 
     family: str
     scale: Fraction
     device: str = "cpu"
     sha256: str = ""
+    sharpness: float = 0.0
 
     @property
     def name(self) -> str:
         return f"{self.family}-x{scale_text(self.scale)}"
 
     @property
-    def implementation(self) -> str:
-        return implementation(self.device)
+    def shrinks_on(self) -> Place:
+        return Place(self.device, implementation(self.device))
+
+    @property
+    def enlarges_on(self) -> Place:
+        return self.shrinks_on
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         kind, _ = _FIXED[self.family]
+        luma = Sharpened(kind, self.sharpness) if self.sharpness else kind
         height, width = (-(-side // self.scale) for side in planes[0].shape)
         sizes = pixel_format.plane_shapes(int(height), int(width))
-        return self._resample(planes, pixel_format, color.siting, sizes, self.scale, kind)
+        return self._resample(planes, pixel_format, color, sizes, self.scale, [luma, kind, kind])
 
     def enlarge(
         self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
     ) -> list[Plane]:
         _, kind = _FIXED[self.family]
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(planes, pixel_format, color.siting, sizes, 1 / self.scale, kind)
+        return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [kind] * 3)
+
+    def enlarge_chroma(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry
+    ) -> list[Plane]:
+        """`enlarge`, luma left out."""
+        _, kind = _FIXED[self.family]
+        sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
+        return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [None, kind, kind])
 
     def seconds_per_frame(self, height: int, width: int) -> None:
         return None
@@ -104,16 +135,20 @@ class FixedPair:
         self,
         planes: Sequence[Plane],
         pixel_format: PixelFormat,
-        siting: Siting,
+        color: Color,
         sizes: Sequence[tuple[int, int]],
         step: Fraction,
-        kind: Kind,
+        kinds: Sequence[Kind | None],
     ) -> list[Plane]:
+        """Each plane by its filter; those without one are left out."""
+        work = zip(planes, pixel_format.siting(color.siting), sizes, kinds, strict=False)  # gray has one plane only
         if self.scale == 1:  # nothing to do, whatever the filter
-            return list(planes)
+            return [plane for plane, _, _, kind in work if kind is not None]
+        depth = pixel_format.bit_depth
         return [
-            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=pixel_format.bit_depth)
-            for plane, sited, size in zip(planes, pixel_format.siting(siting), sizes, strict=True)
+            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=depth)
+            for plane, sited, size, kind in work
+            if kind is not None
         ]
 
 
@@ -193,10 +228,13 @@ def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str 
         raise UsageError(f"pair {card.name!r} is made for scale {scale_text(card.scale)}, not for {scale_text(scale)}")
     if sha256 is not None and card.sha256 != sha256:
         raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
-    from vidscale.models.network_pair import NetworkPair
-    from vidscale.models.pair_files import load_pair_dir
+    if card.downscaler.get("network") == "filter":
+        from vidscale.models.plane_pair import PlanePair
 
-    return NetworkPair(load_pair_dir(folder), resolve(device, auto="cuda"))
+        return PlanePair(card, folder, device)
+    from vidscale.models.network_pair import NetworkPair
+
+    return NetworkPair.load(folder, resolve(device, auto="cuda"))
 
 
 def _scale_of(suffix: str, name: str) -> Fraction:

@@ -1,0 +1,215 @@
+"""The compact upscaler: as a network, on whole pictures, and as the upper half of a pair."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+from torch.nn import functional as F
+
+from vidscale import api
+from vidscale.errors import ModelError
+from vidscale.frames import Color, PixelFormat
+from vidscale.geometry import Geometry
+from vidscale.images.scaling import find_scaler
+from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.models.compact_run import CpuEnlarger, DeviceEnlarger
+from vidscale.models.filters import FilterDownscaler
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
+from vidscale.models.pairs import find_pair
+from vidscale.triton_kernels.cells import cells_from_codes, codes_from_cells
+from vidscale.triton_kernels.polyphase import polyphase_resample
+
+CELLS = [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3), Cell(1, 4)]
+HALF = Fraction(1, 2)
+BY_TWO = Cell(2, 4)
+
+
+def trained(cell=BY_TWO, seed=0, **sizes):
+    """A network none of whose weights is where it starts."""
+    torch.manual_seed(seed)
+    network = CompactUpscaler(cell, **{"width": 8, "depth": 3, "strengths": (18, 40)} | sizes)
+    for name, weights in network.named_parameters():
+        if "linear" not in name or "strength" in name:
+            weights.data.normal_(std=0.05)
+    return network.eval()
+
+
+def pair_folder(folder, network, sharpness=0.0):
+    write_pair_dir(
+        folder,
+        f"mine-x{network.scale}".replace("/", "-"),
+        FilterDownscaler("lanczos", network.scale, sharpness),
+        network,
+    )
+    return folder
+
+
+def whole(network, plane, strength, size):
+    """The truth for a whole picture: one pass in float64, with the picture's edge repeated."""
+    small, large = network.cell
+    margin = network.margin * small
+    padding = [
+        (margin, -(-side // large) * small + margin - there) for side, there in zip(size, plane.shape, strict=True)
+    ]
+    luma = torch.from_numpy(np.pad(plane.astype(np.float64), padding, mode="edge"))[None, None] / 255
+    restored = network.double()(luma, torch.tensor([strength], dtype=torch.float64))[0, 0].detach().numpy() * 255
+    network.float()
+    return np.floor(np.clip(restored, 0, 255) + 0.5).clip(max=255)[: size[0], : size[1]]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_untrained_it_interpolates_as_lanczos_does(cell):
+    scale = Fraction(cell.large, cell.small)
+    side = 24
+    small = data.camera()[100 : 100 + side, 200 : 200 + side].copy()
+    size = (int(side * scale),) * 2
+    want = polyphase_resample(small, step=1 / scale, siting=(HALF, HALF), size=size, kind="lanczos", bit_depth=8)
+    got = CpuEnlarger(CompactUpscaler(cell, width=8, depth=4, reach=7 if cell.small == 1 else 5), 28, 8)(small, *size)
+    inner = slice(4 * cell.large, -4 * cell.large or None)
+    assert np.abs(got[inner, inner].astype(int) - want[inner, inner]).max() <= 1
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("size", [(37, 51), (96, 400), (1, 1), (8, 1200)], ids=str)
+def test_cpu_enlarger_is_the_network(cell, size):
+    network = trained(cell)
+    scale = Fraction(cell.large, cell.small)
+    shape = [-(-side // scale) for side in size]
+    plane = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    want = whole(network, plane, 30.0, size)
+    got = CpuEnlarger(network, 30.0, 8)(plane, *size)
+    assert got.shape == size
+    assert np.abs(got - want).max() <= 1
+    assert np.mean(got != want) < 0.001
+    other = DeviceEnlarger(network, 30.0, 8, "cpu", torch.float32)(plane, *size)
+    assert np.mean(other != want) < 0.001
+
+
+def test_strips_do_not_show(monkeypatch):
+    network, plane = trained(), np.random.default_rng(1).integers(0, 256, (90, 70), dtype=np.uint8)
+    at_once = CpuEnlarger(network, 25, 8)(plane, 180, 140)
+    monkeypatch.setattr("vidscale.models.compact_run._STRIP_CELLS", 100)
+    assert np.array_equal(CpuEnlarger(network, 25, 8)(plane, 180, 140), at_once)
+
+
+def test_ten_bits_are_the_same_picture():
+    network = trained()
+    plane = np.random.default_rng(2).integers(16, 236, (40, 40), dtype=np.uint8)
+    ten = CpuEnlarger(network, 25, 10)((plane * 1023.0 / 255).round().astype(np.uint16), 80, 80)
+    eight = CpuEnlarger(network, 25, 8)(plane, 80, 80)
+    assert ten.dtype == np.uint16
+    assert np.abs(ten * (255 / 1023) - eight).max() < 1.01
+
+
+def test_strength_changes_the_result_inside_the_range_it_was_trained_for():
+    network, plane = trained(), np.random.default_rng(3).integers(0, 256, (20, 20), dtype=np.uint8)
+    at = {strength: CpuEnlarger(network, strength, 8)(plane, 40, 40) for strength in (0, 18, 30, 40, 51)}
+    assert np.array_equal(at[0], at[18])
+    assert np.array_equal(at[40], at[51])
+    assert not np.array_equal(at[18], at[30])
+    assert not np.array_equal(at[30], at[40])
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4])
+def test_cells_are_pixel_unshuffle_and_shuffle(block):
+    plane = np.random.default_rng(4).integers(0, 1024, (13, 22), dtype=np.uint16)
+    rows, columns = (-2, 6), (-3, 9)
+    padded = np.pad(plane, 60, mode="edge").astype(np.float32)
+    part = padded[60 + rows[0] * block : 60 + rows[1] * block, 60 + columns[0] * block : 60 + columns[1] * block]
+    want = F.pixel_unshuffle(torch.from_numpy(part)[None], block).permute(1, 2, 0).numpy()
+    assert np.array_equal(cells_from_codes(plane, rows, columns, block), want)
+    cells = np.random.default_rng(5).uniform(-200, 1300, (5, 7, block * block)).astype(np.float32)
+    added = np.random.default_rng(6).uniform(-99, 99, cells.shape).astype(np.float32)
+    out = np.full((5 * block - block // 2, 7 * block - (block > 1)), 77, np.uint16)
+    codes_from_cells(cells, added, out, block, 1023)
+    summed = F.pixel_shuffle(torch.from_numpy(cells + added).permute(2, 0, 1), block)[0].numpy()
+    assert np.array_equal(out, np.floor(np.clip(summed, 0, 1023) + 0.5)[: out.shape[0], : out.shape[1]])
+
+
+def test_weights_come_back_from_a_folder_whatever_the_sizes(tmp_path):
+    for number, cell in enumerate(CELLS):
+        network = trained(cell, width=6 + number, depth=2 + number % 3)
+        folder = pair_folder(tmp_path / str(number), network, sharpness=-0.25)
+        loaded = load_pair_dir(folder)
+        assert loaded.upscaler.sizes == network.sizes
+        assert loaded.downscaler == FilterDownscaler("lanczos", network.scale, -0.25)
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(loaded.upscaler.state_dict().values(), network.state_dict().values(), strict=True)
+        )
+    state = trained().state_dict()
+    del state["convs.1.weight"]
+    with pytest.raises(ModelError, match=r"weights do not fit: missing convs\.1\.weight"):
+        CompactUpscaler.from_state_dict(state)
+
+
+@pytest.mark.parametrize(("chroma", "depth"), [("420", 8), ("444", 10), ("gray", 8), ("422", 8)])
+@pytest.mark.parametrize("scale", [Cell(2, 4), Cell(2, 3), Cell(1, 1)], ids=str)
+def test_pair_scales_luma_by_the_network_and_chroma_by_the_filter(tmp_path, chroma, depth, scale):
+    network = trained(scale)
+    pair = find_pair(str(pair_folder(tmp_path / "pair", network)), None, "cpu")
+    fixed = find_pair("lanczos", network.scale)
+    layout, color = PixelFormat(chroma, depth), Color("tv", "bt709", "bt709", "bt709", "left")
+    rng = np.random.default_rng(7)
+    planes = [rng.integers(0, 256, shape).astype(layout.dtype) for shape in layout.plane_shapes(50, 70)]
+    small = pair.shrink(planes, layout, color)
+    assert all(map(np.array_equal, small, fixed.shrink(planes, layout, color)))
+    geometry = Geometry(70, 50, network.scale, small[0].shape[1], small[0].shape[0])
+    large = pair.enlarge(small, layout, color, geometry, 30.0)
+    other = fixed.enlarge(small, layout, color, geometry, 30.0)
+    assert [plane.shape for plane in large] == list(layout.plane_shapes(50, 70))
+    assert np.array_equal(large[0], CpuEnlarger(network, 30.0, depth)(small[0], 50, 70))
+    assert all(map(np.array_equal, large[1:], other[1:]))
+
+
+def test_softened_downscaler_softens_luma_alone(tmp_path):
+    pair = find_pair(str(pair_folder(tmp_path / "pair", trained(), sharpness=-0.4)), None, "cpu")
+    layout, color = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
+    picture = data.camera()[:128, :128]
+    planes = [picture, picture[:64, :64].copy(), picture[64:, 64:].copy()]
+    soft, plain = pair.shrink(planes, layout, color), find_pair("lanczos", Fraction(2)).shrink(planes, layout, color)
+    assert np.abs(np.diff(soft[0].astype(int))).sum() < 0.95 * np.abs(np.diff(plain[0].astype(int))).sum()
+    assert soft[0].mean() == pytest.approx(plain[0].mean(), abs=0.1)
+    assert np.array_equal(soft[1], plain[1])
+    assert np.array_equal(soft[2], plain[2])
+
+
+def test_pictures_go_through_it_too(tmp_path):
+    scaler = find_scaler(str(pair_folder(tmp_path / "pair", CompactUpscaler(Cell(2, 4)))), None, "cpu")
+    picture = data.astronaut()[:101, :77]
+    planes = [np.ascontiguousarray(picture[..., channel]) for channel in range(3)]
+    restored = scaler.enlarge(scaler.shrink(planes), 101, 77)
+    assert [plane.shape for plane in restored] == [(101, 77)] * 3
+    assert peak_signal_noise_ratio(picture, np.stack(restored, axis=-1)) > 25
+
+
+@pytest.mark.parametrize("scale", [Cell(2, 4), Cell(2, 3), Cell(2, 2)], ids=str)
+def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
+    movie, small = make_clip(frames=4, size="102x70"), tmp_path / "small.mp4"
+    pair = pair_folder(tmp_path / "pair", trained(scale))
+    ratio = str(Fraction(scale.large, scale.small))
+    encoded = api.encode(movie, small, pair=str(pair), scale=ratio, crf=20, preset="ultrafast")
+    stages = {stage.name: stage for stage in encoded.report.stages}
+    assert (stages["downscale"].implementation, stages["upscale"].implementation) == ("numba", "torch float32")
+    api.decode(small, tmp_path / "back.mkv", lossless=True, pair=str(pair))
+    rows = api.measure(movie, tmp_path / "back.mkv").rows
+    assert [row.mse for row in rows] == [row.mse for row in encoded.report.rows]
+
+
+def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):
+    """What is made small by a filter needs neither: torch alone takes seconds to import."""
+    pair = pair_folder(tmp_path / "pair", trained())
+    program = (
+        "import sys; from vidscale import api; "
+        "api.encode(sys.argv[1], sys.argv[2], pair=sys.argv[3], scale=2, report=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    movie = make_clip(frames=2, size="64x48")
+    command = [sys.executable, "-c", program, str(movie), str(tmp_path / "small.mp4"), str(pair)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

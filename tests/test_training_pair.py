@@ -1,0 +1,240 @@
+"""Training through the real codec: shots, sets of coded pieces, and a pair in the end."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from material import ffmpeg, make, picture
+from PIL import Image
+from skimage import data
+from torch.nn import functional as F
+
+from vidscale.errors import ConfigError, TrainingError
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.progress import Progress
+from vidscale.training.clips import Clips
+from vidscale.training.coded_maker import Maker
+from vidscale.training.coded_pieces import CodedPieces, CodedSettings, Coding, Motion
+from vidscale.training.loop import LoopSettings, train
+from vidscale.training.motion import shot
+from vidscale.training.pair import PairRecipe
+from vidscale.training.recipes import read_recipe
+from vidscale.training.upscaler import CompactSizes, UpscalerTask
+
+RECIPES = Path(__file__).parents[1] / "pipelines"
+X264 = Coding(codec="x264", preset="ultrafast", crf=(20, 20))
+TINY = CodedSettings(
+    height=120, width=144, frames=4, taken=2, pieces=3, side=24, chunks=2, shots=3, codings=(X264,), clip_share=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "coffee", "rocket", "brick", "gravel"):
+        Image.fromarray(getattr(data, name)()).save(folder / f"{name}.webp", lossless=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("others")
+    for name in ("chelsea", "camera"):
+        Image.fromarray(getattr(data, name)()).save(folder / f"{name}.webp", lossless=True)
+    return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Networks this small are trained fastest by one, whatever else runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def made(settings, photos, folder, clips=None):
+    Maker(settings, photos, folder, clips).make(Progress(), jobs=2)
+    return CodedPieces(folder)
+
+
+def test_shot_shows_the_photograph_and_moves_smoothly():
+    photo = data.coffee()
+    motion = Motion(pan=3.0, grain=0.0, passing=0.0, reduction=1.0)
+    frames = [luma.astype(float) for luma, _, _ in shot(photo, photo, (96, 128), 8, np.random.default_rng(5), motion)]
+    steps = [np.abs(after - before).mean() for before, after in pairwise(frames)]
+    apart = np.abs(frames[-1] - frames[0]).mean()
+    assert 0 < max(steps) < apart  # neighbours are alike, the ends are not
+    assert max(steps) < 4 * min(steps)
+    assert frames[0].std() > 5
+
+
+def test_shot_keeps_colours():
+    photo = np.empty((300, 300, 3), np.uint8)
+    photo[:] = (200, 60, 30)
+    luma, blue, red = next(shot(photo, photo, (48, 64), 1, np.random.default_rng(0), Motion(grain=0.0)))
+    pixel = ["-f", "lavfi", "-i", "color=0xC83C1E:s=64x48:r=1:d=1", "-vf", "scale=out_color_matrix=bt709:out_range=tv"]
+    truth = ffmpeg(*pixel, "-pix_fmt", "yuv444p", "-f", "rawvideo", "-")
+    want = np.frombuffer(truth, np.uint8).reshape(3, 48, 64)[:, 20, 20]
+    got = [int(np.median(plane)) for plane in (luma, blue, red)]
+    assert np.abs(np.array(got) - want).max() <= 1
+    assert luma.shape == (48, 64)
+    assert blue.shape == red.shape == (24, 32)
+
+
+@pytest.mark.parametrize("scale", ["1", "3/2", "2", "3"])
+def test_pieces_lie_on_each_other(photos, tmp_path, scale):
+    """The decoded piece, enlarged, is the original: at the right place, not beside it."""
+    pieces = made(replace(TINY, scale=scale, chunks=1), photos, tmp_path)
+    assert pieces.scale == Fraction(scale)
+    lr, hr, strength = pieces.batch(12, torch.Generator().manual_seed(0))
+    large = F.interpolate(lr, size=hr.shape[-2:], mode="bicubic")
+    inner = slice(8, -8)
+
+    def error(shift):
+        moved = torch.roll(large, shift, (2, 3))
+        return float((moved - hr)[..., inner, inner].square().mean())
+
+    assert error((0, 0)) < 0.5 * min(error(s) for s in ((2, 0), (-2, 0), (0, 2), (0, -2)))
+    assert set(strength.tolist()) == {20.0}
+
+
+def test_set_goes_on_where_it_stopped(photos, tmp_path):
+    made(TINY, photos, tmp_path / "whole")
+    made(TINY, photos, tmp_path / "stopped")
+    (tmp_path / "stopped" / "chunk-0001.npy").unlink()
+    made(TINY, photos, tmp_path / "stopped")
+    for name in ("chunk-0000.npy", "chunk-0001.npy"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
+        *("chunk-0000.npy", "chunk-0001.npy", "recipe.json")
+    ]
+    with pytest.raises(TrainingError, match="other settings"):
+        made(replace(TINY, sharpness=-0.3), photos, tmp_path / "whole")
+
+
+def test_strengths_are_on_one_scale(photos, tmp_path):
+    codings = (
+        Coding(codec="svtav1", preset="12", crf=(42, 42)),
+        Coding(codec="x265", preset="ultrafast", crf=(34, 34)),
+    )
+    made(replace(TINY, codings=codings, chunks=1, shots=8), photos, tmp_path)
+    records = np.load(tmp_path / "chunk-0000.npy")
+    found = {(record["codec"].decode(), round(float(record["strength"]), 3)) for record in records}
+    assert found == {("svtav1", 34.0), ("x265", 34.0)}
+    assert set(records["pict_type"].tolist()) >= {b"I"}
+
+
+def test_clips_are_read_in_parts(tmp_path):
+    make(tmp_path / "a.mkv", *picture("150x98", 25, 2), "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    make(tmp_path / "ten bits.mkv", *picture("150x98", 25, 1), "-c:v", "ffv1", "-pix_fmt", "yuv420p10le")
+    (tmp_path / "text.txt").write_text("no movie")
+    clips = Clips(tmp_path)
+    assert len(clips) == 1
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        truth = [frame.to_ndarray(format="yuv420p")[:98] for frame in container.decode(video=0)]
+    for seed in range(4):
+        part = clips.part(np.random.default_rng(seed), 5, (96, 400))
+        assert len(part) == 5
+        assert part[0].planes[0].shape == (96, 144)
+        assert part[0].planes[1].shape == (48, 72)
+        places = [
+            (number, top, left)
+            for number, whole in enumerate(truth)
+            for top in range(0, 3, 2)
+            for left in range(0, 7, 2)
+            if np.array_equal(whole[top : top + 96, left : left + 144], part[0].planes[0])
+        ]
+        assert places
+        number, top, left = places[0]
+        assert np.array_equal(truth[number + 4][top : top + 96, left : left + 144], part[4].planes[0])
+    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 movies"):
+        Clips(tmp_path / "nothing")
+
+
+def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread):
+    """Some steps of the quick recipe's training, on a small set."""
+    settings = replace(TINY, chunks=1, shots=16, taken=3, pieces=4, side=32, frames=3)
+    recipe = read_recipe(PairRecipe, RECIPES / "adaptive_quick_x2.toml")
+    loop = replace(recipe.loop, steps=600, validate_every=200, warmup_steps=20, ema=0.98)
+    held_out = made(replace(settings, seed=1, shots=8), others, tmp_path / "held-out")
+    task = UpscalerTask(recipe.network, loop, made(settings, photos, tmp_path / "set"), held_out)
+    with torch.no_grad():
+        lanczos = task.validate()
+    first = task.losses(torch.Generator().manual_seed(1)).total.item()
+    trained = train(task, loop, tmp_path / "run")
+    assert trained.best_db > lanczos
+    assert task.losses(torch.Generator().manual_seed(1)).total.item() < first
+    lr, hr, _ = held_out.batch(64, torch.Generator().manual_seed(0))
+    bicubic = F.interpolate(lr, scale_factor=2, mode="bicubic")
+    third = slice(64 // 3 + 1, -(64 // 3) - 1)
+    errors = (bicubic - hr)[..., third, third].square().mean((1, 2, 3)).clamp(min=1e-7)
+    assert trained.best_db > float((-10 * errors.log10()).mean())
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("adaptive_*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_can_be_read(recipe):
+    settings = read_recipe(PairRecipe, recipe)
+    assert settings.name.rpartition("-x")[2] == str(settings.coded.ratio).replace("/", "-")
+    assert Fraction(settings.network.large, settings.network.small) == settings.coded.ratio
+
+
+def test_recipe_refuses_nonsense(tmp_path):
+    path = tmp_path / "recipe.toml"
+    for wrong, message in (
+        ('[coded]\nscale = "9"', "scales go from 1 to 8"),
+        ("[coded]\nside = 7", "side 7 is not a multiple of 2"),
+        ("[coded]\ncodings = []", "no way to code"),
+        ("[coded]\ntaken = 30", "no more are taken"),
+        ("[coded]\npreset = 1", "preset: Unexpected keyword argument"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError, match=message):
+            read_recipe(PairRecipe, path)
+
+
+def _vidscale(*words):
+    command = [sys.executable, "-m", "vidscale", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_train_pair_command(photos, others, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'name = "mine-x2"\nlicence = "CC0"\nheld_out_chunks = 1\n[coded]\nheight = 120\nwidth = 144\nframes = 3\n'
+        "taken = 2\npieces = 8\nside = 32\nchunks = 1\nshots = 4\n"
+        'codings = [{ codec = "x264", preset = "ultrafast", crf = [20, 30] }]\n'
+        "[network]\nwidth = 8\ndepth = 2\n[loop]\nsteps = 4\nbatch = 2\n"
+    )
+    command = ["train", "pair", recipe, "--photos", photos, "--validation", others, "-o", tmp_path / "run", "--json"]
+    done = _vidscale(*command)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["event"], record["steps"]) == ("trained", 4)
+    card = load_pair_dir(tmp_path / "run" / "pair").card
+    assert (card.name, card.licence) == ("mine-x2", "CC0")
+    assert "4 steps" in card.training
+    assert "plotly" in (tmp_path / "run" / "training.html").read_text()
+    shared = _vidscale(*command[:3], "-o", tmp_path / "again", "--coded", tmp_path / "run" / "coded", "--json")
+    assert shared.returncode == 0, shared.stderr  # needs no photographs any more
+    assert json.loads(shared.stdout)["validation_db"] == record["validation_db"]
+    alone = _vidscale(*command[:3], "-o", tmp_path / "alone")
+    assert alone.returncode == 1
+    assert "photographs are needed" in alone.stderr
+    assert alone.stderr.count("\n") == 1
+    other = _vidscale(*command, "--set", "network.width=9")
+    assert "other settings" in other.stderr
+
+
+def test_network_of_another_scale_is_refused(photos, tmp_path):
+    pieces = made(replace(TINY, chunks=1), photos, tmp_path)
+    with pytest.raises(TrainingError, match="pieces are of scale 2, the network is for 3/2"):
+        UpscalerTask(CompactSizes(small=2, large=3), LoopSettings(), pieces, pieces)

@@ -1,0 +1,84 @@
+"""A pair that works on planes: a fixed filter makes them small, a network restores luma, a fixed filter chroma."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from vidscale.devices import Device, resolve
+from vidscale.errors import ModelError
+from vidscale.frames import Color, PixelFormat, Plane
+from vidscale.geometry import Geometry
+from vidscale.models.cards import PairCard
+from vidscale.models.pairs import FixedPair, Place
+
+Enlarger = Callable[[Plane, int, int], Plane]
+
+_ENLARGERS = 8  # strengths kept ready: segments of a movie may differ
+
+
+@dataclass(frozen=True)
+class PlanePair:
+    """A filter down, a compact network up. Weights are opened when the first frame is enlarged, not before.
+
+    Args:
+        card: of the pair.
+        folder: where its weights lie.
+        wanted: where the network shall run; "auto" is a GPU that is there. The filters run on the CPU, where they keep
+            up with any decoder.
+    """
+
+    card: PairCard
+    folder: Path
+    wanted: Device
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def sha256(self) -> str:
+        return self.card.sha256
+
+    @property
+    def scale(self) -> Fraction:
+        return self.card.scale
+
+    @property
+    def shrinks_on(self) -> Place:
+        return self._filters.shrinks_on
+
+    @cached_property
+    def enlarges_on(self) -> Place:
+        device = resolve(self.wanted, auto="cuda")
+        return Place(device, "torch bfloat16" if device == "cuda" else "torch float32")
+
+    @cached_property
+    def _filters(self) -> FixedPair:
+        sizes = self.card.downscaler
+        return FixedPair(str(sizes.get("family")), self.scale, sharpness=float(sizes.get("sharpness", 0)))
+
+    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
+        return self._filters.shrink(planes, pixel_format, color)
+
+    def enlarge(
+        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
+    ) -> list[Plane]:
+        luma = self._enlarger(strength, pixel_format.bit_depth)(planes[0], geometry.height, geometry.width)
+        return [luma, *self._filters.enlarge_chroma(planes, pixel_format, color, geometry)]
+
+    def seconds_per_frame(self, height: int, width: int) -> None:
+        return None
+
+    @cached_property
+    def _enlarger(self) -> Callable[[float, int], Enlarger]:
+        from vidscale.models.compact import CompactUpscaler
+        from vidscale.models.compact_run import enlarger
+        from vidscale.models.pair_files import load_pair_dir
+
+        network = load_pair_dir(self.folder).upscaler
+        if not isinstance(network, CompactUpscaler):
+            raise ModelError(f"{self.folder} holds no compact upscaler")
+        device = self.enlarges_on.device
+        return lru_cache(_ENLARGERS)(lambda strength, depth: enlarger(network, strength, depth, device))

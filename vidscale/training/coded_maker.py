@@ -1,0 +1,165 @@
+"""Makes sets of coded pieces: shots are made small, coded by ffmpeg, decoded, and cut into pieces.
+
+What a chunk holds depends on the settings and its number alone, so that making a set can stop and go on at any chunk.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.config import CodecSettings
+from vidscale.decode import ReadLog, decode_frames
+from vidscale.encode import encode_command, encode_frames
+from vidscale.encoders import ENCODERS
+from vidscale.errors import TrainingError
+from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.frames import Color, Frame, VideoInfo
+from vidscale.geometry import Geometry
+from vidscale.models.pairs import FixedPair
+from vidscale.probe import probe
+from vidscale.progress import Progress
+from vidscale.threads import Clock, in_order
+from vidscale.training.clips import CODED_FORMAT, Clips
+from vidscale.training.coded_pieces import CodedSettings, Coding, piece_type
+from vidscale.training.crops import find_pictures, read_rgb
+from vidscale.training.motion import shot
+from vidscale.training.recipes import keep_recipe
+
+_COLOR = Color("tv", "bt709", "bt709", "bt709", "left")
+_RATE = Fraction(25)
+
+
+class Maker:
+    """Makes chunks.
+
+    Args:
+        settings: of the set.
+        photos: folder of photographs.
+        folder: of the set.
+        clips: folder of movies, 8 bit 4:2:0; None for photographs alone.
+
+    Raises:
+        TrainingError: nothing to make shots of.
+    """
+
+    def __init__(self, settings: CodedSettings, photos: Path, folder: Path, clips: Path | None = None) -> None:
+        self.settings, self.folder = settings, folder
+        self._photos = find_pictures(photos)
+        self._clips = Clips(clips) if clips else None
+        self._pair = FixedPair(settings.family, self.settings.ratio, sharpness=settings.sharpness)
+        names = sorted({ENCODERS[coding.codec].ffmpeg_name for coding in settings.codings})
+        self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=names, filters=["setparams", "setsar"])
+
+    def make(self, progress: Progress, *, jobs: int) -> None:
+        """Makes the chunks that are missing, `jobs` shots at a time.
+
+        Raises:
+            VidscaleError: a photograph cannot be read, ffmpeg fails, the folder cannot be written.
+        """
+        settings = self.settings
+        keep_recipe(settings, self.folder)
+        missing = settings.missing(self.folder)
+        progress.start("coding", len(missing) * settings.shots, "shots")
+        for chunk in missing:
+            parts = []
+            for part in in_order(self._shot, range(chunk * settings.shots, (chunk + 1) * settings.shots), jobs):
+                parts.append(part)
+                progress.advance()
+            _write(settings.chunk(self.folder, chunk), np.concatenate(parts))
+
+    def _shot(self, number: int) -> npt.NDArray[Any]:
+        """The pieces of one shot."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, number])
+        coding = _drawn(settings.codings, rng)
+        crf = round(float(rng.uniform(*coding.crf)), 1)
+        originals = self._originals(rng)
+        decoded = self._coded(originals, coding, crf)
+        taken = rng.choice(len(originals), size=min(settings.taken, len(originals)), replace=False)
+        pieces = [piece for n in sorted(taken) for piece in self._pieces(originals[n], decoded[n], rng)]
+        result = np.empty(len(pieces), piece_type(settings.side, settings.ratio))
+        for record, (lr, hr, pict_type) in zip(result, pieces, strict=True):
+            record["lr"], record["lr_uv"] = lr[0], lr[1:]
+            record["hr"], record["hr_uv"] = hr[0], hr[1:]
+            record["strength"] = ENCODERS[coding.codec].strength(crf)
+            record["codec"], record["pict_type"] = coding.codec, pict_type
+        return result
+
+    def _originals(self, rng: np.random.Generator) -> list[Frame]:
+        """A shot, of a clip or of photographs."""
+        settings = self.settings
+        size = settings.height, settings.width
+        if self._clips and rng.random() < settings.clip_share:
+            return self._clips.part(rng, settings.frames, size)
+        photo, other = (read_rgb(self._photos[int(rng.integers(len(self._photos)))]) for _ in range(2))
+        return [
+            Frame(planes, CODED_FORMAT, pts, 1 / _RATE)
+            for pts, planes in enumerate(shot(photo, other, size, settings.frames, rng, settings.motion))
+        ]
+
+    def _coded(self, originals: Sequence[Frame], coding: Coding, crf: float) -> list[Frame]:
+        """The small pictures as a decoder gives them back."""
+        height, width = originals[0].height, originals[0].width
+        geometry = Geometry.for_encoder(height, width, self.settings.ratio, ENCODERS[coding.codec], CODED_FORMAT)
+        if (geometry.coded_height, geometry.coded_width) != (geometry.small_height, geometry.small_width):
+            raise TrainingError(
+                f"shots of {width}x{height} at scale {self.settings.ratio} would be padded for {coding.codec}"
+            )
+        info = VideoInfo(geometry.coded_width, geometry.coded_height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
+        settings = CodecSettings(codec=coding.codec, preset=coding.preset, crf=crf)
+        with tempfile.TemporaryDirectory(prefix="vidscale-") as name:
+            path = Path(name) / "small.mp4"
+            command = encode_command(self._ffmpeg, settings, info, path)
+            encode_frames(self._small(originals), info, command=command, path=path, clock=Clock("encode"))
+            decoded = list(decode_frames(probe(path), log=ReadLog(), clock=Clock("decode")))
+        if len(decoded) != len(originals):
+            raise TrainingError(f"{coding.codec} gave {len(decoded)} of {len(originals)} frames back")
+        return decoded
+
+    def _small(self, originals: Sequence[Frame]) -> Iterator[Frame]:
+        for frame in originals:
+            planes = tuple(self._pair.shrink(frame.planes, frame.format, _COLOR))
+            yield Frame(planes, frame.format, frame.pts, frame.time_base)
+
+    def _pieces(
+        self, original: Frame, decoded: Frame, rng: np.random.Generator
+    ) -> Iterator[tuple[list[Any], list[Any], str]]:
+        """Pieces at random places whose corners fall together in both sizes, chroma included."""
+        grid = 2 * self.settings.ratio.denominator
+        side, large = self.settings.side, int(self.settings.side * self.settings.ratio)
+        for _ in range(self.settings.pieces):
+            top, left = (int(rng.integers(0, (n - side) // grid + 1)) * grid for n in (decoded.height, decoded.width))
+            high_top, high_left = int(top * self.settings.ratio), int(left * self.settings.ratio)
+            yield (
+                _cut(decoded, top, left, side),
+                _cut(original, high_top, high_left, large),
+                decoded.pict_type,
+            )
+
+
+def _cut(frame: Frame, top: int, left: int, side: int) -> list[npt.NDArray[Any]]:
+    luma, *chroma = frame.planes
+    half = slice(top // 2, (top + side) // 2), slice(left // 2, (left + side) // 2)
+    return [luma[top : top + side, left : left + side], *(plane[half] for plane in chroma)]
+
+
+def _drawn(codings: Sequence[Coding], rng: np.random.Generator) -> Coding:
+    shares = np.array([coding.share for coding in codings])
+    return codings[int(rng.choice(len(codings), p=shares / shares.sum()))]
+
+
+def _write(path: Path, pieces: npt.NDArray[Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, pieces)
+        partial.replace(path)
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Training of a compact upscaler on really coded pieces: what a decoder gives back, and what it should have been."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vidscale.errors import TrainingError
+from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.training.coded_pieces import CodedPieces
+from vidscale.training.loop import Group, LoopSettings, Losses
+from vidscale.training.recipes import STRICT
+
+_PEAK = 255
+_VALIDATION_BATCH = 64
+_SMALLEST_ERROR = 1e-7  # of a piece, mean square: 70 dB
+_VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactSizes:
+    """Of `vidscale.models.compact.CompactUpscaler`.
+
+    Attributes:
+        small, large: the cell, LR and HR samples.
+        width: channels.
+        depth: convolutions.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    small: int = 2
+    large: int = 4
+    width: int = 16
+    depth: int = 4
+
+
+class UpscalerTask:
+    """What `vidscale.training.loop.train` needs to know of a compact upscaler.
+
+    Args:
+        sizes: of the network.
+        loop: batch, seed and device.
+        pieces: to train on.
+        held_out: to validate on, made of other pictures.
+
+    Raises:
+        TrainingError: pieces of another scale than the network's.
+    """
+
+    def __init__(self, sizes: CompactSizes, loop: LoopSettings, pieces: CodedPieces, held_out: CodedPieces) -> None:
+        self._loop, self._pieces = loop, pieces
+        torch.manual_seed(loop.seed)
+        cell = Cell(sizes.small, sizes.large)
+        self.network = CompactUpscaler(cell, width=sizes.width, depth=sizes.depth, strengths=pieces.strengths)
+        for name, scale in (("training", pieces.scale), ("validation", held_out.scale)):
+            if scale != self.network.scale:
+                raise TrainingError(f"{name} pieces are of scale {scale}, the network is for {self.network.scale}")
+        everything = torch.Generator().manual_seed(0)
+        self._held_out = [
+            held_out.batch(_VALIDATION_BATCH, everything) for _ in range(len(held_out) // _VALIDATION_BATCH)
+        ]
+
+    def groups(self) -> list[Group]:
+        return [Group(list(self.network.parameters()))]
+
+    def losses(self, examples: torch.Generator) -> Losses:
+        lr, hr, strength = (part.to(self._loop.device) for part in self._pieces.batch(self._loop.batch, examples))
+        restored = self.network(lr, strength)
+        l1 = F.l1_loss(restored, _middle(hr, restored.shape[-1]))
+        return Losses(l1, {"l1": l1.detach()})
+
+    def validate(self) -> float:
+        """Mean PSNR of the pieces' middles, dB."""
+        scores = []
+        for batch in self._held_out:
+            lr, hr, strength = (part.to(self._loop.device) for part in batch)
+            codes = (self.network(lr, strength).clamp(0, 1) * _PEAK).round() / _PEAK
+            side = int(hr.shape[-1] * _VALIDATED)
+            errors = (_middle(codes, side) - _middle(hr, side)).square().mean((1, 2, 3))
+            scores.append(-10 * errors.clamp(min=_SMALLEST_ERROR).log10())
+        return float(torch.cat(scores).mean())
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    edge = (image.shape[-1] - side) // 2
+    return image[..., edge : edge + side, edge : edge + side]
