@@ -1,6 +1,6 @@
 """CAR's claim in small: its downscaler and upscaler trained together, against bicubic interpolation and that upscaler.
 
-    python benchmarks/train_car.py PHOTOS VALIDATION -o FOLDER [--seeds 3] [--jobs 2] [--table car_small.md]
+    python benchmarks/train_car.py PHOTOS VALIDATION -o FOLDER [--seeds 3] [--jobs 2] [--rows car_small.jsonl]
 
 Both ways see the same examples in the same number of steps, with the recipe ``pipelines/car_small_x2.toml``; each run
 has one core. A run that was stopped goes on where it was; one that is finished is not done again. The figure is the

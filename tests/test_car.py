@@ -134,6 +134,21 @@ def test_taps_that_are_clamped_come_back() -> None:
     assert heads.activate().taps[0, 23].min() > 0.3
 
 
+def test_clamped_taps_hear_both_ways_until_the_margin() -> None:
+    """What pushes a clamped tap out and what pulls it in cancel in a bias that pixels share: noise makes no blur."""
+    taps = torch.zeros(1, 49, 1, 4)
+    taps[:, 24] = 0.5
+    taps[:, 23] = torch.tensor([-0.01, -0.01, -0.5, -0.5])  # within the margin and far beyond it
+    taps.requires_grad_()
+    wanted = Heads(taps, torch.zeros_like(taps), torch.zeros_like(taps)).activate().taps[:, 23]
+    (grad,) = torch.autograd.grad((wanted * torch.tensor([1.0, -1, 1, -1])).sum(), taps)
+    more, less, more_far, less_far = grad[0, 23, 0].tolist()
+    assert more > 0
+    assert less == pytest.approx(-more)
+    assert more_far == 0
+    assert less_far == pytest.approx(-more)
+
+
 def test_space_to_depth_is_the_inverse_of_the_pixel_shuffle() -> None:
     network = small(2)
     seen: list[Tensor] = []
@@ -167,6 +182,14 @@ def test_from_state_dict_reads_the_sizes(scale: int) -> None:
     assert parameters(again, trainable=False) == 12
     for head, head_again in zip(network(image), again(image), strict=True):
         assert torch.equal(head, head_again)
+
+
+def test_heads_may_be_narrower_than_the_trunk() -> None:
+    network = ResamplerNet(2, stem=4, body=6, trunk=12, heads=5, blocks=1)
+    again = ResamplerNet.from_state_dict(network.state_dict())
+    assert again.to_eighth.out_channels == 12
+    assert again.taps_head.last.in_channels == 5
+    assert again.downscale(torch.rand(1, 3, 16, 16)).shape == (1, 3, 8, 8)
 
 
 def test_from_state_dict_errors() -> None:

@@ -62,7 +62,8 @@ def test_pair_comes_back_as_written(networks: tuple[ResamplerNet, EDSR], tmp_pat
     pair = load_pair_dir(folder)
     assert pair.card == card == read_card(folder)
     assert (card.name, card.scale, card.licence, card.source) == ("car-x2", Fraction(2), "GPL-3.0", "unknown")
-    assert card.downscaler == {"network": "resampler", "scale": 2, "stem": 2, "body": 2, "trunk": 2, "blocks": 1}
+    sizes = {"stem": 2, "body": 2, "trunk": 2, "heads": 2, "blocks": 1}
+    assert card.downscaler == {"network": "resampler", "scale": 2} | sizes
     assert card.upscaler == {"network": "edsr", "scale": 2, "blocks": 1, "width": 2, "res_scale": 0.1}
     image = torch.rand(1, 3, 20, 20)
     assert torch.equal(pair.downscaler.downscale(image), networks[0].downscale(image))

@@ -171,6 +171,16 @@ def test_car_resumes_with_the_same_bits(crops, photos, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.parametrize(("fidelity", "expected"), [("l1", 0.25), ("l2", 0.0625)])
+def test_fidelity_is_the_loss_of_its_name(crops, monkeypatch, fidelity, expected):
+    task = CarTask(replace(TINY, fidelity=fidelity, distance=0.0, variation=0.0), Crops(crops), [])
+    monkeypatch.setattr(Crops, "batch", lambda *_: torch.full((1, 3, 32, 32), 0.5))
+    monkeypatch.setattr(task.upscaler, "forward", lambda lr: torch.full((1, 3, 32, 32), 0.25) + 0 * lr.sum())
+    losses = task.losses(torch.Generator())
+    assert float(losses.total.detach()) == pytest.approx(expected)
+    assert float(losses.parts[fidelity]) == pytest.approx(expected)
+
+
 class _Stop:
     def __init__(self, after):
         self.left = after
@@ -206,6 +216,7 @@ def test_recipe_reads_toml_and_refuses_what_it_does_not_know(tmp_path):
     for wrong, message in (
         ("scale = 3", "CAR is made for 2 and 4"),
         ("crop = 20", "crop 20 is not a multiple of 8"),
+        ("downscaler_delay = -1", "downscaler_delay -1 is negative"),
         ("speed = 1", "speed: Unexpected keyword argument"),
         ("[loop]\nsteps = 0", "steps must be 1 or more"),
         ('down = "area"', "down: Input should be"),

@@ -75,6 +75,21 @@ def test_train_learns(tmp_path):
     assert [row.step for row in read_log(tmp_path / LOG) if row.validation_db is not None] == [10, 20, 30, 40]
 
 
+def test_a_delayed_group_waits(tmp_path):
+    class Late(Line):
+        def groups(self) -> list[Group]:
+            return [Group(list(self.network[0].parameters())), Group(list(self.network[2].parameters()), delay=8)]
+
+    def moved(steps: int) -> list[bool]:
+        task, first = Late(), Late()
+        with pytest.raises(KeyboardInterrupt):
+            train(task, SETTINGS, tmp_path / str(steps), Stopping(steps))
+        return [not torch.equal(task.network[i].weight, first.network[i].weight) for i in (0, 2)]
+
+    assert moved(9) == [True, False]
+    assert moved(10) == [True, True]
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("stop_after", [1, 7, 23])
 def test_train_resumes_with_the_same_bits(tmp_path, ema, stop_after):

@@ -20,6 +20,7 @@ MINIMUM = 16  # two pixels of that grid: with one there is nothing to mirror
 
 _SLOPE = 0.2
 _SMALLEST_TAP = 1e-6
+_TAP_MARGIN = 0.1  # how far beyond its bounds a tap may be pushed in training
 _TRUNK_CONVS = 3
 
 
@@ -42,10 +43,11 @@ class Heads(NamedTuple):
 
 
 class _Clamp(torch.autograd.Function):
-    """Clamps taps; a gradient that would bring a clamped one back passes.
+    """Clamps taps; gradients pass as if it did not, but for those that push a tap further out than a margin.
 
     With the gradient of a plain clamp a tap that was once pushed below its bound is lost for good, and training ends
-    at taps that pick a single sample.
+    at taps that pick a single sample. If only what brings a clamped tap back passed, noise would be rectified: of a
+    bias that all pixels share, only the pixels that want more would be heard, and all taps would rise into a blur.
     """
 
     @staticmethod
@@ -56,8 +58,8 @@ class _Clamp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (taps,) = ctx.saved_tensors
-        stays_out = ((taps < _SMALLEST_TAP) & (grad > 0)) | ((taps > 1) & (grad < 0))
-        return grad.masked_fill(stays_out, 0)
+        goes_astray = ((taps < -_TAP_MARGIN) & (grad > 0)) | ((taps > 1 + _TAP_MARGIN) & (grad < 0))
+        return grad.masked_fill(goes_astray, 0)
 
 
 class Sampling(NamedTuple):
@@ -89,27 +91,6 @@ def _conv(into: int, out: int, support: int) -> nn.Conv2d:
     return nn.Conv2d(into, out, support, padding=support // 2, padding_mode="reflect" if support > 1 else "zeros")
 
 
-class _Relu(torch.autograd.Function):
-    """A rectifier whose gradient on the negative side is not 0, so that a unit that was pushed there comes back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.relu()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return torch.where(x > 0, grad, grad * _SLOPE)
-
-
-def _relu(x: Tensor) -> Tensor:
-    if not x.requires_grad:
-        return F.relu(x, inplace=True)
-    rectified: Tensor = _Relu.apply(x)  # type: ignore[no-untyped-call]
-    return rectified
-
-
 class ResidualBlock(nn.Module):
     """x + conv(leaky_relu(conv(x)))."""
 
@@ -126,17 +107,17 @@ class ResidualBlock(nn.Module):
 class Trunk(nn.Module):
     """Three convolutions at 1/8, then up to the LR's size by a pixel shuffle."""
 
-    def __init__(self, width: int, factor: int) -> None:
+    def __init__(self, width: int, out: int, factor: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(_conv(width, width, 3) for _ in range(_TRUNK_CONVS))
-        self.enlarge = _conv(width, width * factor * factor, 1)
-        self.last = _conv(width, width, 3)
+        self.enlarge = _conv(width, out * factor * factor, 1)
+        self.last = _conv(out, out, 3)
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
-            x = _relu(conv(x))
-        return _relu(self.last(F.pixel_shuffle(self.enlarge(x), self.factor)))
+            x = F.relu(conv(x), inplace=True)
+        return F.relu(self.last(F.pixel_shuffle(self.enlarge(x), self.factor)), inplace=True)
 
 
 class Head(nn.Module):
@@ -148,7 +129,7 @@ class Head(nn.Module):
         self.last = _conv(width, taps, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        numbers: Tensor = self.last(_relu(self.hidden(x)))
+        numbers: Tensor = self.last(F.relu(self.hidden(x), inplace=True))
         return numbers
 
 
@@ -173,14 +154,27 @@ class ResamplerNet(nn.Module):
         scale: 2 or 4.
         stem: channels at full size.
         body: channels at 1/2 and 1/4.
-        trunk: channels at 1/8 and behind.
+        trunk: channels at 1/8. All that is known of 8x8 pixels, 192 numbers, passes through them.
+        heads: channels behind the trunks, at the LR's size, where most of the time goes; None for as many as `trunk`.
         blocks: residual blocks at 1/4, at least 1.
     """
 
-    def __init__(self, scale: int, *, stem: int = 64, body: int = 128, trunk: int = 256, blocks: int = 5) -> None:
+    def __init__(
+        self,
+        scale: int,
+        *,
+        stem: int = 64,
+        body: int = 128,
+        trunk: int = 256,
+        heads: int | None = None,
+        blocks: int = 5,
+    ) -> None:
         super().__init__()
-        if scale not in (2, 4) or min(stem, body, trunk, blocks) < 1:
-            raise ValueError(f"no ResamplerNet of {scale = }, {stem = }, {body = }, {trunk = }, {blocks = }")
+        heads = trunk if heads is None else heads
+        if scale not in (2, 4) or min(stem, body, trunk, heads, blocks) < 1:
+            raise ValueError(
+                f"no ResamplerNet of {scale = }, {stem = }, {body = }, {trunk = }, {heads = }, {blocks = }"
+            )
         self.scale = scale
         support = 3 * scale + 1
         self.subtract_mean = MeanShift(-1)
@@ -189,11 +183,11 @@ class ResamplerNet(nn.Module):
         self.to_quarter = _conv(4 * body, body, 1)
         self.blocks = nn.Sequential(*(ResidualBlock(body) for _ in range(blocks)))
         self.to_eighth = _conv(4 * body, trunk, 1)
-        self.taps_trunk = Trunk(trunk, MULTIPLE // scale)
-        self.taps_head = Head(trunk, support * support)
-        self.offsets_trunk = Trunk(trunk, MULTIPLE // scale)
-        self.offset_x_head = Head(trunk, support * support)
-        self.offset_y_head = Head(trunk, support * support)
+        self.taps_trunk = Trunk(trunk, heads, MULTIPLE // scale)
+        self.taps_head = Head(heads, support * support)
+        self.offsets_trunk = Trunk(trunk, heads, MULTIPLE // scale)
+        self.offset_x_head = Head(heads, support * support)
+        self.offset_y_head = Head(heads, support * support)
         self._start(support)
 
     @torch.no_grad()
@@ -284,8 +278,8 @@ class ResamplerNet(nn.Module):
     def sizes(self) -> Sizes:
         """For the card."""
         widths: Sizes = {"stem": self.stem.out_channels, "body": self.to_half.out_channels}
-        widths |= {"trunk": self.to_eighth.out_channels, "blocks": len(self.blocks)}
-        return widths | {"network": "resampler", "scale": self.scale}
+        widths |= {"trunk": self.to_eighth.out_channels, "heads": self.taps_head.last.in_channels}
+        return widths | {"network": "resampler", "scale": self.scale, "blocks": len(self.blocks)}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Self:
@@ -299,9 +293,10 @@ class ResamplerNet(nn.Module):
         Raises:
             ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
         """
-        taps, trunk, *_ = shape_of("taps_head.last.weight", state, shown)
+        taps, heads, *_ = shape_of("taps_head.last.weight", state, shown)
         stem = shape_of("stem.weight", state, shown)[0]
         body = shape_of("to_half.weight", state, shown)[0]
+        trunk = shape_of("to_eighth.weight", state, shown)[0]
         scale = {49: 2, 169: 4}.get(taps)
         if scale is None:
             raise ModelError(f"weights do not fit: {taps} taps, where 7x7 belong to scale 2 and 13x13 to scale 4")
@@ -311,6 +306,7 @@ class ResamplerNet(nn.Module):
                 stem=max(stem, 1),
                 body=max(body, 1),
                 trunk=max(trunk, 1),
+                heads=max(heads, 1),
                 blocks=number_of("blocks", [*state, *(shown or {})]),
             )
         return with_weights(network, state, shown)

@@ -21,17 +21,22 @@ from vidscale.training.quantise import Quantiser, quantise
 from vidscale.training.recipes import STRICT, keep_recipe
 
 Down = Literal["car", "bicubic"]
+Fidelity = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownscalerSizes:
-    """Of `vidscale.models.car.ResamplerNet`: channels at full size, at 1/2 and 1/4, behind that; residual blocks."""
+    """Of `vidscale.models.car.ResamplerNet`: channels at full size, at 1/2 and 1/4, at 1/8, behind that; blocks.
+
+    `heads` None means as many as `trunk`.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     stem: int = 64
     body: int = 128
     trunk: int = 256
+    heads: int | None = None
     blocks: int = 5
 
 
@@ -56,8 +61,11 @@ class CarRecipe:
             by bicubic interpolation (antialiased, a = -0.5): what CAR is measured against.
         crop: side of the HR examples, a multiple of 8.
         quantiser: how gradients pass the rounding to codes.
+        fidelity: how the restored picture is compared with the source: "l1" is the mean difference; "l2" is the mean
+            squared one, whose gradient says more about where the small picture should change.
         downscaler_rate: learning rate of the downscaler over that of the upscaler.
-        distance, variation: weights of the offset losses beside L1.
+        downscaler_delay: steps in which the upscaler learns alone, on what the downscaler starts as.
+        distance, variation: weights of the offset losses beside that.
         downscaler, upscaler: sizes of the networks.
         loop: how long and how fast.
     """
@@ -68,7 +76,9 @@ class CarRecipe:
     down: Down = "car"
     crop: int = 96
     quantiser: Quantiser = "soft"
+    fidelity: Fidelity = "l1"
     downscaler_rate: float = 1.0
+    downscaler_delay: int = 0
     distance: float = 0.001
     variation: float = 0.005
     downscaler: DownscalerSizes = field(default_factory=DownscalerSizes)
@@ -78,6 +88,8 @@ class CarRecipe:
     def __post_init__(self) -> None:
         if self.scale not in (2, 4):
             raise ValueError(f"scale {self.scale}: CAR is made for 2 and 4")
+        if self.downscaler_delay < 0:
+            raise ValueError(f"downscaler_delay {self.downscaler_delay} is negative")
         if self.crop % MULTIPLE or self.crop < 2 * MULTIPLE:
             raise ValueError(f"crop {self.crop} is not a multiple of {MULTIPLE} from {2 * MULTIPLE} on")
 
@@ -102,30 +114,34 @@ class CarTask:
         if recipe.down == "car":
             down = recipe.downscaler
             self.downscaler = ResamplerNet(
-                recipe.scale, stem=down.stem, body=down.body, trunk=down.trunk, blocks=down.blocks
+                recipe.scale, stem=down.stem, body=down.body, trunk=down.trunk, heads=down.heads, blocks=down.blocks
             )
             self.network["downscaler"] = self.downscaler
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what oneDNN is fastest with
 
     def groups(self) -> list[Group]:
         groups = [Group([weights for weights in self.upscaler.parameters() if weights.requires_grad])]
         if self.downscaler is not None:
             learning = [weights for weights in self.downscaler.parameters() if weights.requires_grad]
-            groups.append(Group(learning, self.recipe.downscaler_rate))
+            groups.append(Group(learning, self.recipe.downscaler_rate, self.recipe.downscaler_delay))
         return groups
 
     def losses(self, examples: torch.Generator) -> Losses:
         recipe = self.recipe
         hr = self._crops.batch(recipe.loop.batch, recipe.crop, examples).to(recipe.loop.device)
         if self.downscaler is None:
-            l1 = F.l1_loss(self.upscaler(bicubic_codes(hr, recipe.scale)), hr)
-            return Losses(l1, {"l1": l1.detach()})
+            fidelity = self._fidelity(self.upscaler(bicubic_codes(hr, recipe.scale)), hr)
+            return Losses(fidelity, {recipe.fidelity: fidelity.detach()})
         sampling = self.downscaler(hr).activate()
         lr = quantise(sampling.resample(hr, recipe.scale), recipe.quantiser)
-        l1 = F.l1_loss(self.upscaler(lr), hr)
+        fidelity = self._fidelity(self.upscaler(lr), hr)
         distance, variation = offset_distance(sampling), offset_variation(sampling)
-        total = l1 + recipe.distance * distance + recipe.variation * variation
-        parts = {"l1": l1, "offset distance": distance, "offset variation": variation}
+        total = fidelity + recipe.distance * distance + recipe.variation * variation
+        parts = {recipe.fidelity: fidelity, "offset distance": distance, "offset variation": variation}
         return Losses(total, {name: part.detach() for name, part in parts.items()})
+
+    def _fidelity(self, restored: Tensor, hr: Tensor) -> Tensor:
+        return F.l1_loss(restored, hr) if self.recipe.fidelity == "l1" else F.mse_loss(restored, hr)
 
     def validate(self) -> float:
         """Mean luma PSNR over the held-out pictures, dB."""

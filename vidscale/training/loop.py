@@ -91,10 +91,12 @@ class Group:
     Attributes:
         weights: parameters.
         rate: their learning rate over that of the settings.
+        delay: steps before they learn; then their rate rises from 0 over the warm-up.
     """
 
     weights: list[nn.Parameter]
     rate: float = 1.0
+    delay: int = 0
 
 
 class Task(Protocol):
@@ -151,7 +153,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     progress = progress or Progress()
     network = task.network.to(settings.device)
     optimizer = torch.optim.Adam(
-        [{"params": group.weights, "rate": group.rate} for group in task.groups()],
+        [{"params": group.weights, "rate": group.rate, "delay": group.delay} for group in task.groups()],
         betas=(0.9, settings.second_beta),
         eps=settings.epsilon,
     )
@@ -162,7 +164,9 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     started = time.perf_counter() - state.seconds
     while state.step < settings.steps and not _is_stuck(state, settings):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, settings) * group["rate"]
+            group["lr"] = (
+                learning_rate(state.step, settings) * group["rate"] * _risen(state.step, group["delay"], settings)
+            )
         network.train()
         with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             losses = task.losses(_examples(settings.seed, state.step))
@@ -202,6 +206,11 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
     return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _risen(step: int, delay: int, settings: LoopSettings) -> float:
+    """How much of its rate a group that starts late has, 0 to 1."""
+    return min(max(step - delay, 0) / max(settings.warmup_steps, 1), 1.0) if delay else 1.0
 
 
 def _examples(seed: int, step: int) -> torch.Generator:
