@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ _FIXED: dict[str, tuple[Name, Name]] = {
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
 }
+
+
+Tune = Literal["psnr", "vmaf"]
 
 
 class Place(NamedTuple):
@@ -72,8 +75,11 @@ class Pair(Protocol):
             strength: coding strength (crf) that the small picture went through.
         """
 
-    def seconds_per_frame(self, height: int, width: int) -> tuple[float, float] | None:
-        """About how long a frame of the source's size takes to shrink and to enlarge; None where that is no matter."""
+    def shrinking_time(self, height: int, width: int) -> float | None:
+        """About how many seconds a frame of the source's size takes to shrink; None where that is no matter."""
+
+    def enlarging_time(self, height: int, width: int) -> float | None:
+        """About how many seconds a frame of the source's size takes to restore; None where that is no matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,10 @@ class FixedPair:
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
         return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [None, kind, kind])
 
-    def seconds_per_frame(self, height: int, width: int) -> None:
+    def shrinking_time(self, height: int, width: int) -> None:
+        return None
+
+    def enlarging_time(self, height: int, width: int) -> None:
         return None
 
     def _resample(
@@ -208,6 +217,14 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     if resolved is None:
         raise UsageError(f"pair {name!r} needs a scale")
     return FixedPair(family, resolved, device=resolve(device))
+
+
+def tuned(name: str, tune: Tune) -> str:
+    """The name of the variant of a pair that is tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2."""
+    if tune == "psnr" or (Path(name) / CARD).is_file():
+        return name
+    family, x, scale = name.partition("-x")
+    return f"{family}-{tune}{x}{scale}"
 
 
 def _with_scale(name: str, scale: Fraction | None) -> str:
