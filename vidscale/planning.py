@@ -13,7 +13,7 @@ from vidscale.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.frames import VideoInfo
 from vidscale.geometry import Geometry, scale_text
 from vidscale.identity import Identity
-from vidscale.models.pairs import Pair, find_pair, tuned
+from vidscale.models.pairs import Pair, chosen, find_pair
 from vidscale.mux import mux_command
 from vidscale.probe import Source, probe
 from vidscale.restore import SmallFile, open_small
@@ -98,7 +98,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
     _check_interlaced(source, settings)
-    found = pair or find_pair(tuned(settings.pair, settings.tune), settings.scale, settings.device)
+    found = pair or find_pair(chosen(settings.pair, settings.scale, settings.tune), settings.scale, settings.device)
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)

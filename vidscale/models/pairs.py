@@ -25,6 +25,9 @@ _FIXED: dict[str, tuple[Name, Name]] = {
 
 
 Tune = Literal["psnr", "vmaf"]
+AUTO = "auto"
+
+_LEARNED, _FALLBACK = "adaptive", "lanczos"
 
 
 class Place(NamedTuple):
@@ -219,12 +222,21 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     return FixedPair(family, resolved, device=resolve(device))
 
 
-def tuned(name: str, tune: Tune) -> str:
-    """The name of the variant of a pair that is tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2."""
+def chosen(name: str, scale: Fraction, tune: Tune) -> str:
+    """The name of the pair that a name stands for.
+
+    Args:
+        name: of a pair, or "auto": the learned pair of that scale where there is one, else Lanczos.
+        scale: asked for.
+        tune: the metric that a variant is wanted for: adaptive-x2 becomes adaptive-vmaf-x2.
+    """
+    if name == AUTO:
+        name = _LEARNED if _with_scale(_LEARNED, scale) in installed() else _FALLBACK
+        tune = tune if name == _LEARNED else "psnr"
     if tune == "psnr" or (Path(name) / CARD).is_file():
         return name
-    family, x, scale = name.partition("-x")
-    return f"{family}-{tune}{x}{scale}"
+    family, x, suffix = name.partition("-x")
+    return f"{family}-{tune}{x}{suffix}"
 
 
 def _with_scale(name: str, scale: Fraction | None) -> str:
