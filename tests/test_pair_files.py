@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from vidscale.cli import models
 from vidscale.errors import ConfigError, ModelError
+from vidscale.models import cards
 from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard, find_pair_dir, installed, read_card, user_folder
 from vidscale.models.edsr import EDSR
@@ -29,6 +30,7 @@ def networks() -> tuple[ResamplerNet, EDSR]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cards, "_SHIPPED", tmp_path / "none")  # those in the package have tests of their own
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -89,7 +89,7 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     families = [name if is_folder(name) else chosen(name.partition("-x")[0], wanted, "psnr") for name in names]
     pairs = [pair_of(family, wanted, device) for family in families]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
-        raise ModelError(f"{text} at scale 1 is the full size")
+        raise ModelError(f"{':'.join(dict.fromkeys(families))} at scale 1 is the full size")
     return Scalers(families[0], families[-1], wanted)
 
 

@@ -20,7 +20,7 @@ Enlarger = Callable[[Plane, int, int], Plane]
 
 _ENLARGERS = 8  # strengths kept ready: segments of a movie may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
-_WORTH_TELLING = 0.1  # seconds a frame
+_LARGE = 2000  # multiplications per HR sample, from which on it is worth telling how long they take
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,15 @@ class PlanePair:
         return None
 
     def enlarging_time(self, height: int, width: int) -> float | None:
-        """By trying a small plane; None below what decoding takes anyway."""
+        """By trying a small plane; None, and torch is not even imported, where the network is small."""
+        if self.card.parameters < _LARGE * int(self.card.upscaler.get("large", 1)) ** 2:
+            return None
         trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
         enlarge = self._enlarger(_TRIAL_STRENGTH, 8)
         enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
         start = time.perf_counter()
         enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)
-        seconds = (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2
-        return seconds if seconds > _WORTH_TELLING else None
+        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2
 
     @cached_property
     def _enlarger(self) -> Callable[[float, int], Enlarger]:
