@@ -187,6 +187,24 @@ def test_models_list_and_show(networks: tuple[ResamplerNet, EDSR]) -> None:
     assert "without weights" in vidscale("show", "lanczos").stdout
 
 
+def test_models_export_makes_a_pair_that_is_the_same(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
+    card = write_pair_dir(user_folder() / "car-x2", "car-x2", *networks, licence="CC0")
+    result = vidscale("export", "car-x2", "-o", "there", "--json")
+    record = json.loads(result.stdout)
+    assert (record["event"], record["sha256"], set(record)) == (
+        "exported",
+        card.sha256,
+        documented("exported") | {"event"},
+    )
+    assert load_pair_dir(tmp_path / "there").card == card
+    result = vidscale("export", "car-x2", "-o", "there")
+    assert (result.exit_code, result.stderr) == (1, "vidscale: there holds a pair already; -y replaces it\n")
+    assert vidscale("export", "car-x2", "-o", "there", "-y").exit_code == 0
+    (user_folder() / "car-x2" / "weights.safetensors").write_bytes(b"")
+    assert "cannot be read" in vidscale("export", "car-x2", "-o", "elsewhere").stderr
+    assert not Path("elsewhere").exists()
+
+
 def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
     result = vidscale("show", "nothing-x2")
     assert (result.exit_code, result.stdout) == (1, "")
