@@ -7,7 +7,10 @@ that a machine that slows down slows down all of them; every time includes the s
 
 * ``full``: ffmpeg decodes and encodes at full size,
 * ``scaled``: ffmpeg decodes, scales with ``scale=...:flags=lanczos``, encodes,
-* ``vidscale``: ``vidscale encode --no-report --scale 2`` with the pair ``lanczos``.
+* ``vidscale``: ``vidscale encode --no-report --scale 2``.
+
+``--restore lanczos,adaptive`` times the way back as well: ``vidscale decode`` to y4m with each of these pairs, against
+ffmpeg decoding the same file and enlarging it by ``zscale``.
 
 ``--memory`` also measures the peak memory (VIDSCALE itself, without its ffmpeg, and both together) on one minute and on
 ten minutes of the clip, repeated without coding it again.
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--restore", metavar="PAIRS", help="also time restoring with these")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     ffmpeg = find_ffmpeg(encoders=["libx264"])
@@ -49,6 +53,8 @@ def main() -> None:
         folder = Path(name)
         movie = options.movie or _clip(folder, options.frames)
         rows = [*_start_up(folder, ffmpeg), *_speed(movie, folder, ffmpeg, options.rounds)]
+        if options.restore:
+            rows += _restoring(movie, folder, ffmpeg, options.rounds, options.restore.split(","))
         if options.memory:
             rows += _memory(movie, folder, ffmpeg)
     lines = [json.dumps({**row, **origin(ffmpeg)}) for row in rows]
@@ -94,6 +100,30 @@ def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[
             "to_scaled": round(medians["vidscale"] / medians["scaled"], 3),
             "to_full": round(medians["vidscale"] / medians["full"], 3),
             "scaled_to_full": round(medians["scaled"] / medians["full"], 3),
+        }
+    ]
+
+
+def _restoring(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int, pairs: Sequence[str]) -> list[dict[str, Any]]:
+    video = probe(movie).video
+    ways: dict[str, list[str]] = {}
+    for pair in pairs:
+        small = folder / f"{pair}.mp4"
+        subprocess.run([*_encode(movie, small), "--pair", pair], check=True)
+        enlarge = f"zscale={video.width}:{video.height}:filter=lanczos"
+        read = [ffmpeg.path, "-v", "error", "-nostdin", "-i", str(small), "-vf", enlarge]
+        ways.setdefault("ffmpeg", [*read, "-f", "yuv4mpegpipe", "-strict", "-1", "-"])
+        ways[pair] = _vidscale("decode", str(small), "--y4m", "-o", "-", "--quiet")
+    runs = in_turns(ways, rounds)
+    baseline = statistics.median(runs["ffmpeg"].wall_s)
+    return [
+        {
+            "benchmark": "decode wall time",
+            "frames": video.frame_count,
+            "size": f"{video.width}x{video.height}",
+            "rounds": rounds,
+            **wall_times(runs),
+            "to_ffmpeg": {pair: round(statistics.median(runs[pair].wall_s) / baseline, 2) for pair in pairs},
         }
     ]
 

@@ -103,7 +103,7 @@ def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     run_here("encode", clip, *FAST, "--no-report")
     (plan,) = records(run_here("decode", tmp_path / "clip.vs2.mp4", "--dry-run", "--json"))
     assert set(plan) == documented("plan") | {"event"}
-    assert plan["pair"] == "lanczos-x2"
+    assert plan["pair"] == "adaptive-x2"
 
 
 def test_dry_run_of_decode_does_nothing(tmp_path: Path, make_clip: Clip) -> None:
@@ -160,7 +160,7 @@ def test_results_as_json_are_documented(tmp_path: Path, make_clip: Clip) -> None
     assert encoded["totals"] == report["totals"]
     (restored,) = records(run_here("decode", encoded["output"], "--preset", "ultrafast", "--json"))
     assert set(restored) == documented("restored") | {"event"}
-    assert (restored["event"], restored["frames"], restored["pair"]) == ("restored", 12, "lanczos-x2")
+    assert (restored["event"], restored["frames"], restored["pair"]) == ("restored", 12, "adaptive-x2")
     assert (restored["width"], restored["height"]) == (64, 48)
     (measured,) = records(run_here("measure", clip, restored["output"], "--json"))
     assert set(measured) == documented("measured") | {"event"}

@@ -7,11 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from material import FFMPEG
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 from torch.nn import functional as F
 
 from vidscale import api
+from vidscale.config import DecodeSettings
 from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
@@ -21,6 +23,7 @@ from vidscale.models.compact_run import CpuEnlarger, DeviceEnlarger
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
+from vidscale.restore import open_small
 from vidscale.triton_kernels.cells import cells_from_codes, codes_from_cells
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
@@ -213,3 +216,10 @@ def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path
     command = [sys.executable, "-c", program, str(movie), str(tmp_path / "small.mp4"), str(pair)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("codec", "crf", "strength"), [("x264", 30, 30), ("x265", 51, 51), ("svtav1", 42, 34)])
+def test_small_file_says_how_hard_it_was_coded_on_one_scale(make_clip, tmp_path, codec, crf, strength):
+    small = tmp_path / "small.mp4"
+    api.encode(make_clip(frames=2, size="128x128"), small, scale=2, codec=codec, crf=crf, report=False)
+    assert open_small(small, ffmpeg=FFMPEG, settings=DecodeSettings()).strength == strength

@@ -24,7 +24,7 @@ from vidscale import api
 from vidscale.compare.bd_rate import Delta, bd_rate
 from vidscale.compare.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
-from vidscale.models import pair_files, pairs
+from vidscale.models import network_pair, pairs
 from vidscale.restore import find_identity
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
@@ -245,8 +245,8 @@ def test_weights_are_loaded_once(tmp_path: Path, make_clip: Clip, monkeypatch: p
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     write_pair(tmp_path / "data" / "vidscale" / "pairs" / "mine-x2", name="mine-x2")
-    loaded, load = [], pair_files.load_pair_dir
-    monkeypatch.setattr(pair_files, "load_pair_dir", lambda folder: loaded.append(folder) or load(folder))
+    loaded, load = [], network_pair.load_pair_dir
+    monkeypatch.setattr(network_pair, "load_pair_dir", lambda folder: loaded.append(folder) or load(folder))
     clip = make_clip("clip.mp4", size="64x48", frames=4)
     comparison = api.compare(clip, output=tmp_path / "out", **QUICK | {"pairs": "mine,mine:ffmpeg-bicubic"})
     assert len(loaded) == 1

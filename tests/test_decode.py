@@ -78,7 +78,7 @@ def complaint(result: Any) -> str:
 def test_restored_picture_is_that_of_the_scalers(codec: str, folder: Path, tmp_path: Path) -> None:
     # Coded without loss, the small picture is known exactly: zscale makes both halves of the way.
     source = make(folder / "smooth.mkv", *picture(duration=0.2, then="gblur=2"), "-pix_fmt", "yuv420p", *FFV1)
-    small = coded(source, tmp_path / "small.mkv", scale="2", **LOSSLESS[codec])
+    small = coded(source, tmp_path / "small.mkv", scale="2", pair="lanczos", **LOSSLESS[codec])
     path = restored(small, tmp_path / "restored.mkv", lossless=True)
     sited = "filter=lanczos:chromalin=left:chromal=left"
     there_and_back = f"setparams=chroma_location=left,zscale=32:24:{sited},zscale=64:48:{sited}"
@@ -210,7 +210,7 @@ def test_json_and_dry_run(movie: Path, tmp_path: Path) -> None:
     small = coded(movie, tmp_path / "film.vs2.mp4", scale="2")
     result = run("decode", small, "--dry-run", "--json")
     plan = json.loads(result.stdout)
-    assert (plan["event"], plan["pair"], plan["output"]) == ("plan", "lanczos-x2", str(tmp_path / "film.restored.mp4"))
+    assert (plan["event"], plan["pair"], plan["output"]) == ("plan", "adaptive-x2", str(tmp_path / "film.restored.mp4"))
     assert "-crf 16" in plan["commands"][0]
     assert not (tmp_path / "film.restored.mp4").exists()
     result = run("decode", small, "--json", "--preset", "ultrafast")
@@ -237,7 +237,7 @@ def test_file_without_identity_needs_a_pair_and_a_scale(movie: Path, tmp_path: P
 
 
 def test_another_pair_than_the_file_names_is_refused(movie: Path, tmp_path: Path) -> None:
-    small = coded(movie, tmp_path / "small.mp4", scale="2")
+    small = coded(movie, tmp_path / "small.mp4", scale="2", pair="lanczos")
     with pytest.raises(ConfigError, match="was made with lanczos-x2, not with bicubic-x2"):
         restored(small, pair="bicubic")
     with pytest.raises(ConfigError, match="made for scale 2, not for 3"):

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from vidscale.cli import models
 from vidscale.errors import ConfigError, ModelError
+from vidscale.models import cards
 from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard, find_pair_dir, installed, read_card, user_folder
 from vidscale.models.edsr import EDSR
@@ -29,6 +30,7 @@ def networks() -> tuple[ResamplerNet, EDSR]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cards, "_SHIPPED", tmp_path / "none")  # those in the package have tests of their own
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -183,6 +185,24 @@ def test_models_list_and_show(networks: tuple[ResamplerNet, EDSR]) -> None:
         assert (one["event"], set(one)) == ("pair", documented("pair") | {"event"})
     assert (record["scale"], record["sha256"], record["folder"]) == ("2", card.sha256, str(user_folder() / "car-x2"))
     assert "without weights" in vidscale("show", "lanczos").stdout
+
+
+def test_models_export_makes_a_pair_that_is_the_same(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
+    card = write_pair_dir(user_folder() / "car-x2", "car-x2", *networks, licence="CC0")
+    result = vidscale("export", "car-x2", "-o", "there", "--json")
+    record = json.loads(result.stdout)
+    assert (record["event"], record["sha256"], set(record)) == (
+        "exported",
+        card.sha256,
+        documented("exported") | {"event"},
+    )
+    assert load_pair_dir(tmp_path / "there").card == card
+    result = vidscale("export", "car-x2", "-o", "there")
+    assert (result.exit_code, result.stderr) == (1, "vidscale: there holds a pair already; -y replaces it\n")
+    assert vidscale("export", "car-x2", "-o", "there", "-y").exit_code == 0
+    (user_folder() / "car-x2" / "weights.safetensors").write_bytes(b"")
+    assert "cannot be read" in vidscale("export", "car-x2", "-o", "elsewhere").stderr
+    assert not Path("elsewhere").exists()
 
 
 def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:

@@ -206,7 +206,14 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
 
     crf: float = Field(default=28.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
     scale: Scale = Field(default=Fraction(2), description="source size over coded size, a rational from 1 to 8")
-    pair: str = Field(default="lanczos", description="pair of scalers, a family (lanczos) or a full name (lanczos-x2)")
+    pair: str = Field(
+        default="auto",
+        description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned one of the "
+        "scale where there is one, else lanczos",
+    )
+    tune: Literal["psnr", "vmaf"] = Field(
+        default="psnr", description="what a learned pair is good at: fidelity, or what VMAF sees"
+    )
     device: Device = Field(default="auto", description="where the scalers run")
     report: bool = Field(default=True, description="restore and measure after encoding")
     report_dir: Path | None = Field(default=None, description="where the report goes; None is OUT.report")

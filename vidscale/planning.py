@@ -13,7 +13,7 @@ from vidscale.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.frames import VideoInfo
 from vidscale.geometry import Geometry, scale_text
 from vidscale.identity import Identity
-from vidscale.models.pairs import Pair, find_pair
+from vidscale.models.pairs import Pair, chosen, find_pair
 from vidscale.mux import mux_command
 from vidscale.probe import Source, probe
 from vidscale.restore import SmallFile, open_small
@@ -98,7 +98,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
     _check_interlaced(source, settings)
-    found = pair or find_pair(settings.pair, settings.scale, settings.device)
+    found = pair or find_pair(chosen(settings.pair, settings.scale, settings.tune), settings.scale, settings.device)
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
@@ -239,23 +239,28 @@ def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, 
 
 def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:
     """How long slow networks will take, so that nobody starts by mistake what takes days."""
-    times = pair.seconds_per_frame(geometry.height, geometry.width)
-    if times is None:
+    size = geometry.height, geometry.width
+    shrinking = pair.shrinking_time(*size)
+    restoring = pair.enlarging_time(*size) if settings.report else None
+    parts = []
+    if shrinking is not None:
+        parts.append(f"{_duration(shrinking)} a frame to shrink")
+    if restoring is not None:
+        parts.append(f"{_duration(restoring)} {'a frame ' * (shrinking is None)}to restore it for the report")
+    if not parts:
         return ()
-    shrinking, restoring = times
+    place = pair.enlarges_on if shrinking is None else pair.shrinks_on
     frames = expected_frames(source, settings.range)
-    text = f"{pair.name} on {pair.shrinks_on.device}: about {_duration(shrinking)} a frame to shrink"
-    if settings.report:
-        text += f" and {_duration(restoring)} to restore it for the report"
-    return (text + _in_all(frames, shrinking + restoring * settings.report),)
+    text = f"{pair.name} on {place.device}: about {' and '.join(parts)}"
+    return (text + _in_all(frames, (shrinking or 0) + (restoring or 0)),)
 
 
 def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
-    times = small.pair.seconds_per_frame(small.geometry.height, small.geometry.width)
-    if times is None:
+    seconds = small.pair.enlarging_time(small.geometry.height, small.geometry.width)
+    if seconds is None:
         return ()
-    text = f"{small.pair.name} on {small.pair.enlarges_on.device}: about {_duration(times[1])} a frame to restore"
-    return (text + _in_all(expected_frames(small.source, None), times[1]),)
+    text = f"{small.pair.name} on {small.pair.enlarges_on.device}: about {_duration(seconds)} a frame to restore"
+    return (text + _in_all(expected_frames(small.source, None), seconds),)
 
 
 def _in_all(frames: int | None, seconds: float) -> str:

@@ -24,7 +24,7 @@ def compare(
         typer.Option(
             "--pairs",
             help="Who scales, a list: FAMILY, or DOWN:UP; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
-            show_default="lanczos,ffmpeg-lanczos",
+            show_default="auto,ffmpeg-lanczos",
         ),
     ] = None,
     scales: Annotated[str | None, typer.Option("--scales", help="At which scales, a list.", show_default="2")] = None,

@@ -27,6 +27,10 @@ def encode(
     codec: options.Codec = None,
     preset: options.Preset = None,
     pair: options.Pair = None,
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", help="What a learned pair shall be good at: psnr or vmaf.", show_default="psnr"),
+    ] = None,
     device: options.Device = None,
     time_range: Annotated[
         str | None, typer.Option("--range", help="Part to code, START:END in seconds or hh:mm:ss.")
@@ -60,6 +64,7 @@ def encode(
         "codec": codec,
         "preset": preset,
         "pair": pair,
+        "tune": tune,
         "device": device,
         "range": time_range,
         "stream": _stream_number(stream),

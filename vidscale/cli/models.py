@@ -71,6 +71,29 @@ def show(
     run_job(job)
 
 
+@app.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace a pair that is there.")] = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a pair into a folder, to take it to another machine: --pair FOLDER uses it there."""
+
+    def job(console: Console) -> None:
+        from vidscale.models.cards import find_pair_dir
+        from vidscale.models.pair_files import copy_pair_dir
+
+        card = copy_pair_dir(find_pair_dir(name), output, overwrite=overwrite)
+        if json_output:
+            emit({"event": "exported"} | _record(card, output))
+        elif not quiet:
+            typer.echo(f"{card.name}: {card.parameters:,} parameters, in {show_path(output)}")
+
+    run_job(job, quiet=quiet)
+
+
 @app.command("import-car")
 def import_car(
     kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", show_default=False)],

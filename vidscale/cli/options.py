@@ -23,7 +23,7 @@ Preset = Annotated[str | None, typer.Option("--preset", help="Preset of the enco
 Params = Annotated[
     str | None, typer.Option("--encoder-params", help="Settings of the encoder itself, key=value:key=value.")
 ]
-Pair = Annotated[str | None, typer.Option("--pair", help="Pair of scalers, such as lanczos or lanczos-x2.")]
+Pair = Annotated[str | None, typer.Option("--pair", help="Pair of scalers, such as adaptive, or lanczos-x2.")]
 Scale = Annotated[str | None, typer.Option("--scale", help="Source size over coded size, 1 to 8: 2, 1.5, 3/2.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything: streams, metadata, damaged frames.")]
 Ssim = Annotated[str | None, typer.Option("--ssim", help="SSIM window: gaussian or ffmpeg.", show_default="gaussian")]

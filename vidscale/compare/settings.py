@@ -73,9 +73,9 @@ class CompareSettings(Settings):
     """Everything that decides what `compare` does."""
 
     pairs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        default=("lanczos", "ffmpeg-lanczos"),
+        default=("auto", "ffmpeg-lanczos"),
         min_length=1,
-        description="who scales: FAMILY, or FAMILY:FAMILY for shrinking and enlarging",
+        description="who scales: FAMILY, or FAMILY:FAMILY for shrinking and enlarging; auto is what encode takes",
     )
     scales: Annotated[tuple[Scale, ...], BeforeValidator(_listed)] = Field(
         default=(Fraction(2),), min_length=1, description="source size over coded size, rationals from 1 to 8"

@@ -12,7 +12,7 @@ from vidscale.devices import Device
 from vidscale.encoders import CodecName
 from vidscale.errors import ModelError, UsageError
 from vidscale.models.cards import CARD
-from vidscale.models.pairs import Pair, find_pair
+from vidscale.models.pairs import Pair, chosen, find_pair
 
 # ffmpeg's scale filter by name of its kernel. Exact rounding and full chroma, as everybody sets them who compares.
 FFMPEG_FLAGS = {
@@ -86,10 +86,10 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     if len(named) > 1:
         raise UsageError(f"pair {text!r} names two scales")
     wanted = named.pop() if named else scale
-    families = [name if is_folder(name) else name.partition("-x")[0] for name in names]
+    families = [name if is_folder(name) else chosen(name.partition("-x")[0], wanted, "psnr") for name in names]
     pairs = [pair_of(family, wanted, device) for family in families]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
-        raise ModelError(f"{text} at scale 1 is the full size")
+        raise ModelError(f"{':'.join(dict.fromkeys(families))} at scale 1 is the full size")
     return Scalers(families[0], families[-1], wanted)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,8 @@ class CpuEnlarger:
             part = out[top * large : bottom * large]
             codes_from_cells(_numbers(linear), _numbers(x), part, large, self._peak)
 
-        list(_pool().map(_without_gradients(strip), range(0, rows, step)))
+        with ThreadPoolExecutor(core_count(), "network", torch.set_num_threads, (1,)) as pool:
+            list(pool.map(_without_gradients(strip), range(0, rows, step)))
         return out
 
 
@@ -133,11 +133,3 @@ def _without_gradients(strip: Callable[[int], None]) -> Callable[[int], None]:
             strip(top)
 
     return run
-
-
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    """A thread per processor, in each of which torch uses that one alone."""
-    return ThreadPoolExecutor(
-        core_count(), thread_name_prefix="network", initializer=torch.set_num_threads, initargs=(1,)
-    )

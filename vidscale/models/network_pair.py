@@ -98,13 +98,20 @@ class NetworkPair:
         restored = self._upscale(rgb)[:, :, : geometry.height, : geometry.width]
         return rgb_to_planes(restored, pixel_format, color, matrix_height=geometry.height)
 
-    def seconds_per_frame(self, height: int, width: int) -> tuple[float, float]:
-        """About how long a frame of the source's size takes to shrink and to enlarge, by trying a small one.
+    def shrinking_time(self, height: int, width: int) -> float:
+        return self._trial(height, width)[0]
 
-        Args:
-            height, width: source, luma samples.
-        """
+    def enlarging_time(self, height: int, width: int) -> float:
+        return self._trial(height, width)[1]
+
+    def _trial(self, height: int, width: int) -> tuple[float, float]:
+        """Seconds to shrink and to enlarge a frame, from a small one."""
         area = height * width / _TRIAL_SIDE**2
+        shrinking, enlarging = self._trial_times
+        return area * shrinking, area * enlarging
+
+    @cached_property
+    def _trial_times(self) -> tuple[float, float]:
         trial = torch.full((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), 0.5, device=self.device)
         small = self._downscale(trial)  # also warms both up
         self._upscale(small)
@@ -114,7 +121,7 @@ class NetworkPair:
         between = time.perf_counter()
         self._upscale(small)
         self._wait()
-        return area * (between - start), area * (time.perf_counter() - between)
+        return between - start, time.perf_counter() - between
 
     def _wait(self) -> None:
         if self.device == "cuda":

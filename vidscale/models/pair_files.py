@@ -94,16 +94,34 @@ def write_pair_dir(
         training=training,
         source=source,
     )
-    if (folder / CARD).exists() and not overwrite:
-        raise ConfigError(f"{folder} holds a pair already; -y replaces it")
-    _write(folder, tensors, card)
+    _write(folder, tensors, card, overwrite=overwrite)
     return card
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], card: PairCard) -> None:
+def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> PairCard:
+    """Copies a pair, after a look at its weights.
+
+    Args:
+        source: folder of a pair.
+        folder: where to; made where it is missing.
+        overwrite: replace a pair that is there.
+
+    Raises:
+        ModelError: see `load_pair_dir`.
+        ConfigError: the folder holds a pair already, or cannot be written.
+    """
+    card = load_pair_dir(source).card
+    _write(folder, _read_weights(source / WEIGHTS), card, overwrite=overwrite)
+    return card
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], card: PairCard, *, overwrite: bool) -> None:
     """Both files under temporary names, then renamed. New weights beside an old card are noticed by their hash."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    if (folder / CARD).exists() and not overwrite:
+        raise ConfigError(f"{folder} holds a pair already; -y replaces it")
 
     weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
     try:

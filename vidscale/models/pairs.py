@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,12 @@ _FIXED: dict[str, tuple[Name, Name]] = {
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
 }
+
+
+Tune = Literal["psnr", "vmaf"]
+AUTO = "auto"
+
+_LEARNED, _FALLBACK = "adaptive", "lanczos"
 
 
 class Place(NamedTuple):
@@ -72,8 +78,11 @@ class Pair(Protocol):
             strength: coding strength (crf) that the small picture went through.
         """
 
-    def seconds_per_frame(self, height: int, width: int) -> tuple[float, float] | None:
-        """About how long a frame of the source's size takes to shrink and to enlarge; None where that is no matter."""
+    def shrinking_time(self, height: int, width: int) -> float | None:
+        """About how many seconds a frame of the source's size takes to shrink; None where that is no matter."""
+
+    def enlarging_time(self, height: int, width: int) -> float | None:
+        """About how many seconds a frame of the source's size takes to restore; None where that is no matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,10 @@ class FixedPair:
         sizes = pixel_format.plane_shapes(geometry.height, geometry.width)
         return self._resample(planes, pixel_format, color, sizes, 1 / self.scale, [None, kind, kind])
 
-    def seconds_per_frame(self, height: int, width: int) -> None:
+    def shrinking_time(self, height: int, width: int) -> None:
+        return None
+
+    def enlarging_time(self, height: int, width: int) -> None:
         return None
 
     def _resample(
@@ -208,6 +220,23 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     if resolved is None:
         raise UsageError(f"pair {name!r} needs a scale")
     return FixedPair(family, resolved, device=resolve(device))
+
+
+def chosen(name: str, scale: Fraction, tune: Tune) -> str:
+    """The name of the pair that a name stands for.
+
+    Args:
+        name: of a pair, or "auto": the learned pair of that scale where there is one, else Lanczos.
+        scale: asked for.
+        tune: the metric that a variant is wanted for: adaptive-x2 becomes adaptive-vmaf-x2.
+    """
+    if name == AUTO:
+        name = _LEARNED if _with_scale(_LEARNED, scale) in installed() else _FALLBACK
+        tune = tune if name == _LEARNED else "psnr"
+    if tune == "psnr" or (Path(name) / CARD).is_file():
+        return name
+    family, x, suffix = name.partition("-x")
+    return f"{family}-{tune}{x}{suffix}"
 
 
 def _with_scale(name: str, scale: Fraction | None) -> str:

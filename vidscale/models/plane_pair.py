@@ -1,10 +1,13 @@
 """A pair that works on planes: a fixed filter makes them small, a network restores luma, a fixed filter chroma."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError
@@ -16,6 +19,8 @@ from vidscale.models.pairs import FixedPair, Place
 Enlarger = Callable[[Plane, int, int], Plane]
 
 _ENLARGERS = 8  # strengths kept ready: segments of a movie may differ
+_TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
+_LARGE = 2000  # multiplications per HR sample, from which on it is worth telling how long they take
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,19 @@ class PlanePair:
         luma = self._enlarger(strength, pixel_format.bit_depth)(planes[0], geometry.height, geometry.width)
         return [luma, *self._filters.enlarge_chroma(planes, pixel_format, color, geometry)]
 
-    def seconds_per_frame(self, height: int, width: int) -> None:
+    def shrinking_time(self, height: int, width: int) -> None:
         return None
+
+    def enlarging_time(self, height: int, width: int) -> float | None:
+        """By trying a small plane; None, and torch is not even imported, where the network is small."""
+        if self.card.parameters < _LARGE * int(self.card.upscaler.get("large", 1)) ** 2:
+            return None
+        trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
+        enlarge = self._enlarger(_TRIAL_STRENGTH, 8)
+        enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
+        start = time.perf_counter()
+        enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)
+        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2
 
     @cached_property
     def _enlarger(self) -> Callable[[float, int], Enlarger]:

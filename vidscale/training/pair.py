@@ -86,6 +86,8 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     with torch.no_grad():
         before = task.validate()
     trained = train(task, recipe.loop, folder, progress)
+    with torch.no_grad():
+        gain = task.validate() - before
     coded = recipe.coded
     write_pair_dir(
         folder / "pair",
@@ -94,7 +96,7 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
         task.network.cpu().eval(),
         licence=recipe.licence,
         data=recipe.data,
-        training=_told(recipe, trained, before),
+        training=_told(recipe, trained, gain),
         overwrite=True,
     )
     return trained
@@ -122,9 +124,8 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
         Maker(settings, photos, folder, clips).make(progress, jobs=os.cpu_count() or 1)
 
 
-def _told(recipe: PairRecipe, trained: Trained, before: float) -> str:
+def _told(recipe: PairRecipe, trained: Trained, gain: float) -> str:
     """How it was trained, for the card."""
-    gain = trained.best_db - before
     return (
         f"vidscale train pair, seed {recipe.loop.seed}: {trained.steps} steps of {recipe.loop.batch} coded pieces in "
         f"{trained.seconds / 60:.0f} min on {recipe.loop.device} ({platform.machine()}), torch {torch.__version__}; "

@@ -1,0 +1,49 @@
+"""The pairs inside the package: whole, small, and better than the filters they stand on."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from skimage import data
+
+from vidscale.frames import Color, PixelFormat
+from vidscale.geometry import Geometry
+from vidscale.models.cards import UNKNOWN, installed, read_card
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.pairs import find_pair
+
+SHIPPED = {name: folder for name, folder in installed().items() if "weights" in folder.parts}
+LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
+
+
+def test_there_are_some():
+    assert "adaptive-x2" in SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_pair_is_whole_and_says_where_it_comes_from(name):
+    folder = SHIPPED[name]
+    card = read_card(folder)
+    assert card.name == name
+    assert load_pair_dir(folder).card == card
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    assert UNKNOWN not in (card.licence, card.data, card.training)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_pair_restores_what_a_filter_cannot(name):
+    """A picture that nothing was trained on, not coded between: the network must at least not harm."""
+    pair = find_pair(name, None, "cpu")
+    picture = data.chelsea()[:288, :432, 1]
+    planes = [np.ascontiguousarray(picture), np.full((144, 216), 128, np.uint8), np.full((144, 216), 128, np.uint8)]
+    small = pair.shrink(planes, LAYOUT, COLOR)
+    geometry = Geometry(432, 288, pair.scale, small[0].shape[1], small[0].shape[0])
+    restored = pair.enlarge(small, LAYOUT, COLOR, geometry, 18.0)[0]
+    filtered = find_pair("lanczos", Fraction(pair.scale)).enlarge(small, LAYOUT, COLOR, geometry, 18.0)[0]
+
+    def error(plane):
+        return np.mean((plane.astype(float) - picture) ** 2)
+
+    assert error(restored) < error(filtered) if pair.scale > 1 else error(restored) < 4
+    shifts = [error(np.roll(restored, shift, axis)) for axis in (0, 1) for shift in (-1, 1)]
+    assert error(restored) < min(shifts)
