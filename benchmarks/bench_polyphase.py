@@ -25,14 +25,14 @@ import torch.nn.functional as F
 from machine import origin
 
 from vidscale.ffmpeg import find_ffmpeg
-from vidscale.triton_kernels.polyphase import Kind, filter_bank, implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import Name, filter_bank, implementation, polyphase_resample
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
 Planes = list[npt.NDArray[Any]]
 HALF = Fraction(1, 2)
 LEFT = (HALF, Fraction(1, 4))
 FFMPEG_PICTURES = 100
-CASES: list[tuple[str, tuple[int, int], Fraction, Kind, int, bool]] = [
+CASES: list[tuple[str, tuple[int, int], Fraction, Name, int, bool]] = [
     ("luma 1080p / 2", (1080, 1920), Fraction(2), "lanczos", 8, False),
     ("luma 540p * 2", (540, 960), HALF, "lanczos", 8, False),
     ("luma 1080p / 2", (1080, 1920), Fraction(2), "bicubic", 8, False),
@@ -80,7 +80,7 @@ def _picture(shape: tuple[int, int], bit_depth: int, chroma: bool) -> Planes:
     return [rng.integers(0, 2**bit_depth, s, dtype=dtype) for s in ([shape, half, half] if chroma else [shape])]
 
 
-def _ways(planes: Planes, step: Fraction, kind: Kind, bit_depth: int) -> dict[str, Callable[[], object]]:
+def _ways(planes: Planes, step: Fraction, kind: Name, bit_depth: int) -> dict[str, Callable[[], object]]:
     """Everything that resamples these planes, by name."""
     sizes = [(int(p.shape[0] / step), int(p.shape[1] / step)) for p in planes]
     work = list(zip(planes, [(HALF, HALF), LEFT, LEFT], sizes, strict=False))
@@ -130,7 +130,7 @@ def _taking_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[st
     return result
 
 
-def _ffmpeg_ms(ffmpeg: str, shape: tuple[int, int], step: Fraction, kind: Kind, bit_depth: int) -> dict[str, float]:
+def _ffmpeg_ms(ffmpeg: str, shape: tuple[int, int], step: Fraction, kind: Name, bit_depth: int) -> dict[str, float]:
     """Milliseconds a picture of ffmpeg's two scaling filters, one thread."""
     pix_fmt = "gray" if bit_depth == 8 else f"gray{bit_depth}le"
     h, w = (int(n / step) for n in shape)
