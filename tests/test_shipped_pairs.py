@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from skimage import data
 
+from vidscale.errors import ModelError, UsageError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.models.cards import UNKNOWN, installed, read_card
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.models.pairs import find_pair
+from vidscale.models.pairs import chosen, find_pair
 
 SHIPPED = {name: folder for name, folder in installed().items() if "weights" in folder.parts}
 LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
@@ -18,6 +19,17 @@ LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "l
 
 def test_there_are_some():
     assert "adaptive-x2" in SHIPPED
+
+
+def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
+    assert chosen("auto", Fraction(2), "psnr") == "adaptive"
+    assert find_pair(chosen("auto", Fraction(2), "vmaf"), Fraction(2), "cpu").name == "adaptive-vmaf-x2"
+    assert chosen("adaptive-x2", Fraction(2), "vmaf") == "adaptive-vmaf-x2"
+    assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.25 there is no learned pair"):
+        chosen("auto", Fraction(5, 4), "vmaf")
+    with pytest.raises(ModelError, match="there is no pair 'bicubic-vmaf'"):
+        find_pair(chosen("bicubic", Fraction(2), "vmaf"), Fraction(2), "cpu")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -229,10 +229,14 @@ def chosen(name: str, scale: Fraction, tune: Tune) -> str:
         name: of a pair, or "auto": the learned pair of that scale where there is one, else Lanczos.
         scale: asked for.
         tune: the metric that a variant is wanted for: adaptive-x2 becomes adaptive-vmaf-x2.
+
+    Raises:
+        UsageError: "auto", and a metric that no pair of that scale is tuned for.
     """
     if name == AUTO:
         name = _LEARNED if _with_scale(_LEARNED, scale) in installed() else _FALLBACK
-        tune = tune if name == _LEARNED else "psnr"
+        if name == _FALLBACK and tune != "psnr":
+            raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} there is no learned pair yet")
     if tune == "psnr" or (Path(name) / CARD).is_file():
         return name
     family, x, suffix = name.partition("-x")
