@@ -11,12 +11,11 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from command import vidscale
 from machine import origin
 
 _RECIPE = Path(__file__).parent.parent / "pipelines" / "car_small_x2.toml"
@@ -35,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     crops = options.output / "crops.npy"
     if not crops.exists():
-        _vidscale("train", "pack", options.photos, "-o", crops)
+        vidscale("train", "pack", options.photos, "-o", crops)
     runs = [(way, seed) for seed in range(options.seeds) for way in _WAYS]
 
     def run(way_and_seed: tuple[str, int]) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def main() -> None:
         folder = options.output / f"{way}-{seed}"
         settings = ["--set", f"down={way}", "--set", f"loop.seed={seed}"]
         words = ["train", "car", crops, "--validation", options.validation, "-o", folder, "--recipe", _RECIPE]
-        record: dict[str, Any] = json.loads(_vidscale(*words, *settings, "--json").splitlines()[-1])
+        record: dict[str, Any] = json.loads(vidscale(*words, *settings, "--json").splitlines()[-1])
         return {"benchmark": "CAR in small", "down": way, "seed": seed} | {
             key: record[key] for key in ("steps", "seconds", "best_step", "validation_db")
         }
@@ -54,12 +53,6 @@ def main() -> None:
     if options.rows:
         with options.rows.open("a") as file:
             file.writelines(json.dumps(row | origin()) + "\n" for row in rows)
-
-
-def _vidscale(*words: object) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vidscale", *map(str, words)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

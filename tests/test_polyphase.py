@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from skimage import color, data, transform
 
 from vidscale.triton_kernels import polyphase
@@ -24,7 +25,8 @@ CENTRED = (HALF, HALF)
 SITING = {"left": (HALF, Fraction(1, 4)), "center": CENTRED, "topleft": (Fraction(1, 4), Fraction(1, 4))}
 STEPS = [Fraction(s) for s in ("2", "3/2", "3", "4", "8", "7/5", "40/39", "1", "1/2", "2/3", "1/3", "1/4", "39/40")]
 
-ALL_KINDS = ("lanczos", "bicubic", "area")
+ALL_KINDS = ("lanczos", "bicubic", "gaussian", "area")
+SHRINKING = ("area", "gaussian")
 
 
 def noise(shape, bit_depth=8, seed=0):
@@ -50,6 +52,8 @@ def naive_weight(kind, step, distance):
     x = abs(float(distance)) / stretch
     if kind == "lanczos":
         return float(np.sinc(x) * np.sinc(x / 3)) if x < 3 else 0.0
+    if kind == "gaussian":
+        return math.exp(-(x**2) / (2 * 0.4**2)) if x < 2 else 0.0
     if x < 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1
     return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
@@ -90,11 +94,11 @@ def assert_close_to_naive(result, plane, **arguments):
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     step=st.sampled_from(STEPS),
     siting=st.tuples(*[st.sampled_from([Fraction(n, 4) for n in range(5)])] * 2),
-    kind=st.sampled_from(["lanczos", "bicubic", "area"]),
+    kind=st.sampled_from(ALL_KINDS),
     bit_depth=st.sampled_from([8, 10, 12, 16]),
 )
 def test_polyphase_any_geometry(shape, size, step, siting, kind, bit_depth):
-    if kind == "area" and step < 1:
+    if kind in SHRINKING and step < 1:
         return
     plane = noise(shape, bit_depth)
     arguments = {"step": step, "siting": siting, "size": size, "kind": kind, "bit_depth": bit_depth}
@@ -124,7 +128,7 @@ def poison(array):
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10, 12])
-@pytest.mark.parametrize(("kind", "step"), [(k, s) for k in ALL_KINDS for s in STEPS if k != "area" or s > 1])
+@pytest.mark.parametrize(("kind", "step"), [(k, s) for k in ALL_KINDS for s in STEPS if k not in SHRINKING or s > 1])
 def test_polyphase_equals_ref(kind, step, bit_depth):
     plane = noise((150, 270), bit_depth)
     size = tuple(int(n / step) for n in plane.shape)
@@ -180,6 +184,13 @@ def test_polyphase_area_is_block_mean(factor):
     sums = transform.downscale_local_mean(plane.astype(float), (factor, factor)) * factor**2
     want = (2 * np.rint(sums).astype(int) + factor**2) // (2 * factor**2)
     assert np.array_equal(got, want)
+
+
+def test_polyphase_gaussian_is_a_blur_then_every_third_sample():
+    plane = noise((96, 144))
+    got = polyphase_resample(plane, step=Fraction(3), siting=CENTRED, size=(32, 48), kind="gaussian", bit_depth=8)
+    blurred = ndimage.gaussian_filter(plane.astype(float), 1.2, mode="reflect", truncate=5)  # its edges are ours
+    assert np.abs(got - blurred[1::3, 1::3]).max() <= 0.501
 
 
 def test_polyphase_area_is_overlap_at_three_halves():

@@ -15,7 +15,7 @@ from torch import nn
 
 from vidscale.errors import TrainingError
 from vidscale.progress import Progress
-from vidscale.training.log import LogRow, TrainingLog, plot_log, read_log
+from vidscale.training.log import Epoch, LogRow, TrainingLog, epochs, plot_log, read_log
 from vidscale.training.loop import BEST, LAST, LOG, Group, LoopSettings, Losses, learning_rate, train
 
 SETTINGS = LoopSettings(
@@ -187,6 +187,13 @@ def test_log_survives_a_line_cut_off(tmp_path):
     assert [row.step for row in read_log(tmp_path / LOG)] == [5]
 
 
+def test_epochs_are_what_lies_between_validations():
+    rows = [LogRow(step=1, seconds=1, loss=4.0), LogRow(step=2, seconds=2, loss=2.0)]
+    rows += [LogRow(step=2, seconds=2, validation_db=30.0), LogRow(step=3, seconds=3, loss=1.0)]
+    rows += [LogRow(step=4, seconds=4, validation_db=31.0), LogRow(step=5, seconds=5, loss=9.0)]
+    assert epochs(rows) == [Epoch(1, 2, 3.0, 30.0), Epoch(2, 4, 1.0, 31.0)]
+
+
 def test_plot_shows_every_curve(tmp_path):
     rows = [LogRow(step=step, seconds=step, loss=1 / step, parts={"l1": 1 / step}) for step in range(1, 9)]
     rows.append(LogRow(step=8, seconds=8, validation_db=31.5))
@@ -194,4 +201,5 @@ def test_plot_shows_every_curve(tmp_path):
     page = (tmp_path / "curves.html").read_text()
     assert '"l1"' in page
     assert "31.5" in page
+    assert "A &lt;training&gt;" in page
     assert not (tmp_path / BEST).exists()

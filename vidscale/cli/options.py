@@ -29,6 +29,13 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything:
 Ssim = Annotated[str | None, typer.Option("--ssim", help="SSIM window: gaussian or ffmpeg.", show_default="gaussian")]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
 Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
+TrainingFolder = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder of the training; where one was stopped, it goes on.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting over the recipe's, such as loop.steps=2000.", show_default=False),
+]
 
 
 def said(flag: bool) -> bool | None:

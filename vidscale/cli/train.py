@@ -1,25 +1,17 @@
 """``vidscale train``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
-
-if TYPE_CHECKING:
-    from vidscale.training.loop import Trained
+from vidscale.cli.train_upscalers import espcn, progressive, tell_trained
 
 app = typer.Typer(help="Train pairs of scalers.", no_args_is_help=True)
-
-_Folder = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of the training; where one was stopped, it goes on.")
-]
-_Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Setting over the recipe's, such as loop.steps=2000.", show_default=False),
-]
+app.command("espcn")(espcn)
+app.command("progressive")(progressive)
 
 
 @app.command("pack")
@@ -58,11 +50,11 @@ def car(
     validation: Annotated[
         Path, typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False)
     ],
-    output: _Folder,
+    output: options.TrainingFolder,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="Recipe file (TOML).", show_default="the paper's")
     ] = None,
-    assignments: _Assignments = None,
+    assignments: options.Assignments = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -76,7 +68,8 @@ def car(
 
         settings = read_recipe(CarRecipe, recipe, parse_assignments(assignments or []))
         trained = train_car(settings, crops, find_pictures(validation), output, console)
-        _tell(trained, output, f"CAR, scale {settings.scale}, down by {settings.down}", json_output, quiet)
+        title = f"CAR, scale {settings.scale}, down by {settings.down}"
+        tell_trained(trained, output, title, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)
 
@@ -84,7 +77,7 @@ def car(
 @app.command("pair")
 def pair(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.")],
-    output: _Folder,
+    output: options.TrainingFolder,
     photos: Annotated[
         Path | None, typer.Option("--photos", help="Folder of photographs to make shots of.", show_default=False)
     ] = None,
@@ -99,7 +92,7 @@ def pair(
         Path | None,
         typer.Option("--coded", help="Folder for the coded pieces, to share.", show_default="OUTPUT/coded"),
     ] = None,
-    assignments: _Assignments = None,
+    assignments: options.Assignments = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -113,31 +106,6 @@ def pair(
         settings = read_recipe(PairRecipe, recipe, parse_assignments(assignments or []))
         material = Material(photos=photos, validation=validation, clips=clips, coded=coded or output / "coded")
         trained = train_pair(settings, material, output, console)
-        _tell(trained, output, settings.name, json_output, quiet)
+        tell_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)
-
-
-def _tell(trained: "Trained", output: Path, title: str, json_output: bool, quiet: bool) -> None:
-    """Draws the curves, and says how a training ended."""
-    from vidscale.training.log import plot_log, read_log
-    from vidscale.training.loop import LOG
-
-    page = output / "training.html"
-    plot_log(read_log(output / LOG), page, title=title)
-    if json_output:
-        emit(
-            {
-                "event": "trained",
-                "folder": str(output),
-                "steps": trained.steps,
-                "seconds": round(trained.seconds, 1),
-                "best_step": trained.best_step,
-                "validation_db": round(trained.best_db, 4),
-            }
-        )
-    elif not quiet:
-        typer.echo(
-            f"{show_path(output)}: {trained.best_db:.2f} dB at step {trained.best_step} of {trained.steps}, "
-            f"{trained.seconds / 60:.1f} min; curves in {show_path(page)}"
-        )

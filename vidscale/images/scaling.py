@@ -78,7 +78,8 @@ class PlaneScaler:
 
 
 class NetworkScaler:
-    """A pair of networks, in tiles that fit into memory. Gray pictures go through as RGB with three equal channels.
+    """A pair with networks that are defined in RGB, in tiles that fit into memory. Gray pictures go through as RGB with
+    three equal channels.
 
     Args:
         pair: on any device.
@@ -86,19 +87,26 @@ class NetworkScaler:
     """
 
     def __init__(self, pair: "NetworkPair", device: str) -> None:
+        from torch import nn
+
         from vidscale.models.tiling import Tiled
 
         self.name, self.sha256, self.scale = pair.name, pair.sha256, pair.scale
         self._device = device
-        self._downscaler = pair.downscaler.to(device)
+        self._downscaler = pair.downscaler
+        if isinstance(self._downscaler, nn.Module):
+            self._downscaler.to(device)
         upscaler = pair.upscaler.to(device)
         self._enlarge = Tiled(upscaler.upscale, upscaler.tile_rule)
 
     def shrink(self, planes: Sequence[Plane]) -> list[Plane]:
         import torch
 
+        from vidscale.models.filters import FilterDownscaler
         from vidscale.models.tiling import Tiled
 
+        if isinstance(self._downscaler, FilterDownscaler):
+            return PlaneScaler(self._downscaler.pair).shrink(planes)
         depth = 8 * planes[0].itemsize
         dtype = torch.uint8 if depth == 8 else torch.uint16
         run = partial(self._downscaler.downscale, out_dtype=dtype, bit_depth=depth)

@@ -54,6 +54,7 @@ class CompactUpscaler(nn.Module):
         strengths: lowest and highest crf that it is trained for; others are taken for the nearer of the two.
     """
 
+    slope = SLOPE
     strengths: Tensor
 
     def __init__(

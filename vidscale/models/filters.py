@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
-from vidscale.models.cards import Sizes
+from vidscale.errors import ModelError
+from vidscale.models.cards import PairCard, Sizes
+from vidscale.models.pairs import FixedPair, families
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +15,7 @@ class FilterDownscaler:
     """A family of fixed pairs, of which the downscaling half is used; no weights.
 
     Attributes:
-        family: "lanczos", "bicubic" or "area".
+        family: "lanczos", "bicubic", "area" or "gaussian".
         scale: source sample spacing per small sample.
         sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
     """
@@ -21,6 +23,23 @@ class FilterDownscaler:
     family: str
     scale: Fraction
     sharpness: float = 0.0
+
+    @classmethod
+    def of(cls, card: PairCard) -> Self:
+        """The one that a card tells.
+
+        Raises:
+            ModelError: it tells of none that is known.
+        """
+        sizes = card.downscaler
+        if sizes.get("family") not in families():
+            raise ModelError(f"the pair {card.name!r} shrinks by a filter that this program does not know")
+        return cls(str(sizes["family"]), card.scale, float(sizes.get("sharpness", 0)))
+
+    @property
+    def pair(self) -> FixedPair:
+        """What shrinks planes."""
+        return FixedPair(self.family, self.scale, sharpness=self.sharpness)
 
     @property
     def sizes(self) -> Sizes:

@@ -59,7 +59,8 @@ def with_weights(network: Network, state: Mapping[str, Tensor], shown: Mapping[s
 
     Args:
         network: built on the "meta" device, so that nothing is initialised in vain.
-        state: tensors by the network's own names; taken over without a copy where they are float32 already.
+        state: tensors by the network's own names; taken over without a copy where they are float32 already, or
+            counters.
         shown: what a tensor is called in messages, by the network's own name for it, where that is another.
 
     Raises:
@@ -68,7 +69,10 @@ def with_weights(network: Network, state: Mapping[str, Tensor], shown: Mapping[s
     faults = _faults(network.state_dict(), state, shown or {})
     if faults:
         raise ModelError(f"weights do not fit: {'; '.join(faults)}")
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    whole = {name for name, tensor in network.state_dict().items() if not tensor.is_floating_point()}  # counters
+    network.load_state_dict(
+        {name: tensor if name in whole else tensor.float() for name, tensor in state.items()}, assign=True
+    )
     return network
 
 
@@ -86,15 +90,15 @@ def _faults(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], shown: 
         ("missing ", [said(name) for name in expected if name not in state]),
         ("too many: ", [said(name) for name in state if name not in expected]),
         ("", wrong),
-        ("not finite: ", [said(name) for name in common if not _is_finite(state[name])]),
+        ("not finite: ", [said(name) for name in common if not _is_finite(state[name], expected[name])]),
     )
     return [f"{title}{_some(names)}" for title, names in lists if names]
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def _is_finite(tensor: Tensor, expected: Tensor) -> bool:
     if tensor.is_meta:  # a shape without values
         return True
-    return tensor.is_floating_point() and bool(tensor.isfinite().all())
+    return tensor.is_floating_point() == expected.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _some(names: Sequence[str]) -> str:

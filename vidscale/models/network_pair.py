@@ -1,14 +1,17 @@
-"""A pair of networks that are defined in RGB, such as CAR, as the stages use it."""
+"""A pair whose networks are defined in RGB, such as CAR, as the stages use it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from torch import nn
 
 from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
@@ -16,8 +19,10 @@ from vidscale.geometry import Geometry
 from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard
 from vidscale.models.edsr import EDSR
+from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.models.pairs import Place
+from vidscale.models.progressive import ProgressiveUpscaler
 from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
 from vidscale.models.tiling import Tiled
 
@@ -28,18 +33,20 @@ _TRIAL_SIDE = 96  # HR pixels
 class NetworkPair:
     """A loaded pair on a device.
 
-    The picture is converted to RGB with the video's own matrix, and back; chroma of the small picture is subsampled as
-    the source's is. Networks run in bfloat16 on a GPU, in float32 on the CPU.
+    For a network the picture is converted to RGB with the video's own matrix, and back; chroma of the small picture is
+    subsampled as the source's is. Networks run in bfloat16 on a GPU, in float32 on the CPU. A filter that shrinks takes
+    the planes as they are, on the CPU.
 
     Args:
         card: of the pair.
-        downscaler, upscaler: its networks; moved to the device.
+        downscaler: a network, moved to the device, or a filter.
+        upscaler: a network, moved to the device.
         device: "cpu" or "cuda".
     """
 
     card: PairCard
-    downscaler: ResamplerNet
-    upscaler: EDSR
+    downscaler: ResamplerNet | FilterDownscaler
+    upscaler: EDSR | ProgressiveUpscaler
     device: str
 
     @classmethod
@@ -50,13 +57,14 @@ class NetworkPair:
             ModelError: see `load_pair_dir`; or networks that do not belong together.
         """
         loaded = load_pair_dir(folder)
-        if not isinstance(loaded.downscaler, ResamplerNet) or not isinstance(loaded.upscaler, EDSR):
-            raise ModelError(f"{folder} holds networks that are no pair")
+        if not isinstance(loaded.upscaler, EDSR | ProgressiveUpscaler):
+            raise ModelError(f"{folder} holds no upscaler of RGB")
         return cls(loaded.card, loaded.downscaler, loaded.upscaler, device)
 
     def __post_init__(self) -> None:
         for network in (self.downscaler, self.upscaler):
-            network.to(self.device, torch.bfloat16 if self.device == "cuda" else torch.float32)
+            if isinstance(network, nn.Module):
+                network.to(self.device, torch.bfloat16 if self.device == "cuda" else torch.float32)
 
     @property
     def name(self) -> str:
@@ -72,24 +80,31 @@ class NetworkPair:
 
     @property
     def shrinks_on(self) -> Place:
-        return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
+        return self.downscaler.pair.shrinks_on if isinstance(self.downscaler, FilterDownscaler) else self.enlarges_on
 
     @property
     def enlarges_on(self) -> Place:
-        return self.shrinks_on
+        return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
 
     @cached_property
-    def _downscale(self) -> Tiled:
-        return Tiled(self.downscaler.downscale, self.downscaler.tile_rule)
+    def _shrink(self) -> Callable[[Sequence[Plane], PixelFormat, Color], list[Plane]]:
+        if isinstance(self.downscaler, FilterDownscaler):
+            return self.downscaler.pair.shrink
+        run = Tiled(self.downscaler.downscale, self.downscaler.tile_rule)
+
+        def shrink(planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
+            height = planes[0].shape[0]
+            rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=height, device=self.device)
+            return rgb_to_planes(run(rgb), pixel_format, color, matrix_height=height)
+
+        return shrink
 
     @cached_property
     def _upscale(self) -> Tiled:
         return Tiled(self.upscaler.upscale, self.upscaler.tile_rule)
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
-        height = planes[0].shape[0]
-        rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=height, device=self.device)
-        return rgb_to_planes(self._downscale(rgb), pixel_format, color, matrix_height=height)
+        return self._shrink(planes, pixel_format, color)
 
     def enlarge(
         self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
@@ -112,17 +127,14 @@ class NetworkPair:
 
     @cached_property
     def _trial_times(self) -> tuple[float, float]:
-        trial = torch.full((1, 3, _TRIAL_SIDE, _TRIAL_SIDE), 0.5, device=self.device)
-        small = self._downscale(trial)  # also warms both up
-        self._upscale(small)
+        gray, color = PixelFormat("gray", 8), Color()
+        small_side = ceil(_TRIAL_SIDE / self.scale)
+        geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, small_side, small_side)
+        trial: list[Plane] = [np.full((_TRIAL_SIDE, _TRIAL_SIDE), 128, np.uint8)]
+        small = self.shrink(trial, gray, color)  # also warms both up
+        self.enlarge(small, gray, color, geometry, 0)
         start = time.perf_counter()
-        self._downscale(trial)
-        self._wait()
+        self.shrink(trial, gray, color)
         between = time.perf_counter()
-        self._upscale(small)
-        self._wait()
+        self.enlarge(small, gray, color, geometry, 0)
         return between - start, time.perf_counter() - between
-
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()

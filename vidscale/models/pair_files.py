@@ -16,14 +16,21 @@ from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import CARD, UNKNOWN, PairCard, read_card
 from vidscale.models.compact import CompactUpscaler
 from vidscale.models.edsr import EDSR
+from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.progressive import ProgressiveUpscaler
 
 WEIGHTS = "weights.safetensors"
 
 Downscaler = ResamplerNet | FilterDownscaler
-Upscaler = EDSR | CompactUpscaler
+Upscaler = EDSR | CompactUpscaler | ESPCN | ProgressiveUpscaler
 
-_UPSCALERS: dict[str, type[Upscaler]] = {"edsr": EDSR, "compact": CompactUpscaler}
+_UPSCALERS: dict[str, type[Upscaler]] = {
+    "edsr": EDSR,
+    "compact": CompactUpscaler,
+    "espcn": ESPCN,
+    "progressive": ProgressiveUpscaler,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +170,7 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     """The downscaler of a card, None where its kind is not known."""
     kind = card.downscaler.get("network")
     if kind == "filter":
-        sizes = card.downscaler
-        return FilterDownscaler(str(sizes.get("family")), card.scale, float(sizes.get("sharpness", 0)))
+        return FilterDownscaler.of(card)
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 

@@ -15,13 +15,17 @@ from vidscale.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
 from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
-# How each fixed pair shrinks and enlarges. Averaging over boxes has no counterpart that enlarges; of the fixed filters
-# Lanczos restores its pictures best.
+# How each fixed pair shrinks and enlarges. Averaging over boxes, or by a Gaussian, has no counterpart that enlarges; of
+# the fixed filters Lanczos restores its pictures best.
 _FIXED: dict[str, tuple[Name, Name]] = {
     "lanczos": ("lanczos", "lanczos"),
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
+    "gaussian": ("gaussian", "lanczos"),
 }
+
+# Networks that restore luma alone; others are defined in RGB.
+_FOR_LUMA = ("compact", "espcn")
 
 
 Tune = Literal["psnr", "vmaf"]
@@ -90,7 +94,7 @@ class FixedPair:
     """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected.
 
     Attributes:
-        family: "lanczos", "bicubic" or "area".
+        family: "lanczos", "bicubic", "area" or "gaussian".
         scale: source sample spacing per small sample.
         device: where it runs, "cpu" or "cuda".
         sha256: "", there are no weights.
@@ -261,7 +265,7 @@ def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str 
         raise UsageError(f"pair {card.name!r} is made for scale {scale_text(card.scale)}, not for {scale_text(scale)}")
     if sha256 is not None and card.sha256 != sha256:
         raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
-    if card.downscaler.get("network") == "filter":
+    if card.upscaler.get("network") in _FOR_LUMA:
         from vidscale.models.plane_pair import PlanePair
 
         return PlanePair(card, folder, device)

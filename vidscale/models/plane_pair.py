@@ -14,6 +14,7 @@ from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.cards import PairCard
+from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pairs import FixedPair, Place
 
 Enlarger = Callable[[Plane, int, int], Plane]
@@ -25,7 +26,7 @@ _LARGE = 2000  # multiplications per HR sample, from which on it is worth tellin
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A filter down, a compact network up. Weights are opened when the first frame is enlarged, not before.
+    """A filter down, a network for luma up. Weights are opened when the first frame is enlarged, not before.
 
     Args:
         card: of the pair.
@@ -61,8 +62,7 @@ class PlanePair:
 
     @cached_property
     def _filters(self) -> FixedPair:
-        sizes = self.card.downscaler
-        return FixedPair(str(sizes.get("family")), self.scale, sharpness=float(sizes.get("sharpness", 0)))
+        return FilterDownscaler.of(self.card).pair
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         return self._filters.shrink(planes, pixel_format, color)
@@ -89,12 +89,12 @@ class PlanePair:
 
     @cached_property
     def _enlarger(self) -> Callable[[float, int], Enlarger]:
-        from vidscale.models.compact import CompactUpscaler
         from vidscale.models.compact_run import enlarger
+        from vidscale.models.luma import LumaUpscaler
         from vidscale.models.pair_files import load_pair_dir
 
         network = load_pair_dir(self.folder).upscaler
-        if not isinstance(network, CompactUpscaler):
-            raise ModelError(f"{self.folder} holds no compact upscaler")
+        if not isinstance(network, LumaUpscaler):
+            raise ModelError(f"{self.folder} holds no upscaler of luma")
         device = self.enlarges_on.device
         return lru_cache(_ENLARGERS)(lambda strength, depth: enlarger(network, strength, depth, device))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vidscale.encoders import CodecName
 from vidscale.errors import TrainingError
+from vidscale.training.crops import turned
 from vidscale.training.recipes import STRICT
 
 _PEAK = 255
@@ -190,18 +191,10 @@ class CodedPieces:
         chosen = torch.randint(0, len(self), (number,), generator=examples).tolist()
         turns = torch.randint(0, 8, (number,), generator=examples).tolist()
         records = [self[index] for index in chosen]
-        pairs = [(_turned(r["lr"], turn), _turned(r["hr"], turn)) for r, turn in zip(records, turns, strict=True)]
+        pairs = [(turned(r["lr"], turn), turned(r["hr"], turn)) for r, turn in zip(records, turns, strict=True)]
         lr, hr = (torch.from_numpy(np.stack(part))[:, None].float() / _PEAK for part in zip(*pairs, strict=True))
         return lr, hr, torch.tensor([float(record["strength"]) for record in records])
 
     def __getitem__(self, index: int) -> Any:
         chunk = int(np.searchsorted(self._ends, index, side="right"))
         return self._chunks[chunk][index - int(self._ends[chunk])]
-
-
-def _turned(piece: npt.NDArray[np.uint8], turn: int) -> npt.NDArray[np.uint8]:
-    if turn & 1:
-        piece = piece[::-1]
-    if turn & 2:
-        piece = piece[:, ::-1]
-    return piece.T if turn & 4 else piece

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from vidscale.errors import TrainingError
 from vidscale.progress import Progress
 
 Codes = npt.NDArray[np.uint8]
+SampleT = TypeVar("SampleT", bound=np.generic)
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -155,9 +157,13 @@ class Crops:
         return torch.from_numpy(np.stack(parts)).float() / 255
 
     def _part(self, index: int, top: int, left: int, turn: int, side: int) -> Codes:
-        part = self._pieces[index, :, top : top + side, left : left + side]
-        if turn & 1:
-            part = part[:, ::-1]
-        if turn & 2:
-            part = part[:, :, ::-1]
-        return part.transpose(0, 2, 1) if turn & 4 else part
+        return turned(self._pieces[index, :, top : top + side, left : left + side], turn)
+
+
+def turned(part: npt.NDArray[SampleT], turn: int) -> npt.NDArray[SampleT]:
+    """A square part [..., side, side] mirrored and turned, in one of eight ways, 0 to 7."""
+    if turn & 1:
+        part = part[..., ::-1, :]
+    if turn & 2:
+        part = part[..., ::-1]
+    return part.swapaxes(-1, -2) if turn & 4 else part

@@ -2,11 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vidscale.errors import TrainingError
+
+if TYPE_CHECKING:
+    from vidscale.web_page import Table
+
+_FEW = 40  # points that are marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,38 @@ class LogRow:
     loss: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
     validation_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The steps up to a validation.
+
+    Attributes:
+        number: from 1.
+        step: updates made at its end.
+        loss: mean of its losses that were logged; nan where none was.
+        validation_db: at its end.
+    """
+
+    number: int
+    step: int
+    loss: float
+    validation_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of a training's page.
+
+    Attributes:
+        title: above it.
+        hint: how to read it.
+        table: itself.
+    """
+
+    title: str
+    hint: str
+    table: "Table"
 
 
 class TrainingLog:
@@ -82,33 +120,64 @@ def read_log(path: Path) -> list[LogRow]:
     return rows
 
 
-def plot_log(rows: list[LogRow], path: Path, *, title: str) -> None:
+def epochs(rows: Sequence[LogRow]) -> list[Epoch]:
+    """A training epoch by epoch: what lies between two validations."""
+    found: list[Epoch] = []
+    losses: list[float] = []
+    for row in rows:
+        if row.loss is not None:
+            losses.append(row.loss)
+        if row.validation_db is not None:
+            mean = math.fsum(losses) / len(losses) if losses else math.nan
+            found.append(Epoch(len(found) + 1, row.step, mean, row.validation_db))
+            losses = []
+    return found
+
+
+def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequence[Section] = ()) -> None:
     """Writes a page with loss and validation over the steps; it needs no network.
+
+    Args:
+        rows: of the log.
+        path: to write.
+        title: of the page.
+        sections: tables above the curves.
 
     Raises:
         TrainingError: it cannot be written.
     """
-    from plotly.graph_objects import Figure, Scatter
-    from plotly.subplots import make_subplots
+    from vidscale.web_page import render_template
 
-    figure: Figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    steps = [row for row in rows if row.loss is not None]
-    names = sorted({name for row in steps for name in row.parts})
-    curves = {"loss": [row.loss for row in steps]}
-    curves |= {name: [row.parts.get(name, math.nan) for row in steps] for name in names}
-    for name, values in curves.items():
-        figure.add_trace(Scatter(x=[row.step for row in steps], y=values, name=name), row=1, col=1)
-    checked = [row for row in rows if row.validation_db is not None]
-    figure.add_trace(
-        Scatter(x=[row.step for row in checked], y=[row.validation_db for row in checked], name="validation"),
-        row=2,
-        col=1,
-    )
-    figure.update_yaxes(title_text="loss", type="log", row=1, col=1)
-    figure.update_yaxes(title_text="validation, dB", row=2, col=1)
-    figure.update_xaxes(title_text="step", row=2, col=1)
-    figure.update_layout(title=title, height=700)
+    page = render_template("training.html.j2", title=title, sections=sections, figure=_figure(rows))
     try:
-        figure.write_html(path, include_plotlyjs=True)
+        path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _figure(rows: Sequence[LogRow]) -> dict[str, Any]:
+    """Curves as plotly takes them: losses in the upper plot, validation in the lower one."""
+    steps = [row for row in rows if row.loss is not None]
+    x = [row.step for row in steps]
+    curves = [_curve("loss", x, [row.loss for row in steps], "y")]
+    names = sorted({name for row in steps for name in row.parts})
+    curves += [_curve(name, x, [row.parts.get(name) for row in steps], "y") for name in names]
+    done = epochs(rows)
+    x = [epoch.step for epoch in done]
+    losses = [None if math.isnan(epoch.loss) else epoch.loss for epoch in done]
+    curves.append(_curve("loss, mean of an epoch", x, losses, "y"))
+    curves.append(_curve("validation", x, [epoch.validation_db for epoch in done], "y2"))
+    layout = {
+        "height": 640,
+        "margin": {"l": 64, "r": 16, "t": 16, "b": 48},
+        "xaxis": {"title": {"text": "step"}, "anchor": "y2"},
+        "yaxis": {"title": {"text": "loss"}, "type": "log", "domain": [0.54, 1]},
+        "yaxis2": {"title": {"text": "validation, dB"}, "domain": [0, 0.46]},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    }
+    return {"data": curves, "layout": layout}
+
+
+def _curve(name: str, x: Sequence[int], y: Sequence[float | None], axis: str) -> dict[str, Any]:
+    mode = "lines+markers" if len(x) < _FEW else "lines"
+    return {"name": name, "x": list(x), "y": list(y), "yaxis": axis, "mode": mode, "type": "scatter"}

@@ -92,11 +92,13 @@ class Group:
         weights: parameters.
         rate: their learning rate over that of the settings.
         delay: steps before they learn; then their rate rises from 0 over the warm-up.
+        weight_decay: share of the weights that goes each step, over the learning rate (AdamW); 0 is plain Adam.
     """
 
     weights: list[nn.Parameter]
     rate: float = 1.0
     delay: int = 0
+    weight_decay: float = 0.0
 
 
 class Task(Protocol):
@@ -152,8 +154,11 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
     """
     progress = progress or Progress()
     network = task.network.to(settings.device)
-    optimizer = torch.optim.Adam(
-        [{"params": group.weights, "rate": group.rate, "delay": group.delay} for group in task.groups()],
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": group.weights, "rate": group.rate, "delay": group.delay, "weight_decay": group.weight_decay}
+            for group in task.groups()
+        ],
         betas=(0.9, settings.second_beta),
         eps=settings.epsilon,
     )

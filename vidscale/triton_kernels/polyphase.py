@@ -1,4 +1,4 @@
-"""Fixed separable resampling of one plane: Lanczos, Catmull-Rom and box filters, by the rule of the library zimg.
+"""Fixed separable resampling of one plane: Lanczos, Catmull-Rom, Gaussian and box filters, by zimg's rule.
 
 The result is what ffmpeg's ``zscale`` gives, to one code. Positions are exact rationals, so that the filters of one
 axis repeat with the denominator of `step`: a short bank of them, found once, serves pictures of any width.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     PlaneT = TypeVar("PlaneT")
 
-Name = Literal["lanczos", "bicubic", "area"]
+Name = Literal["lanczos", "bicubic", "gaussian", "area"]
 
 
 class Sharpened(NamedTuple):
@@ -46,6 +46,8 @@ Kind = Name | Sharpened
 Implementation = Literal["numba", "torch", "triton"]
 
 _BANKS_CACHED = 128
+_SHRINKING = ("area", "gaussian")  # filters that only shrink
+_SIGMA = 0.4  # of the Gaussian, in output samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,15 @@ def _bicubic(distance: Fraction) -> float:
     return float(((5 - x) * x - 8) * x / 2 + 2)
 
 
-_WINDOWS: dict[str, tuple[int, Callable[[Fraction], float]]] = {"lanczos": (3, _lanczos), "bicubic": (2, _bicubic)}
+def _gaussian(distance: Fraction) -> float:
+    return math.exp(-0.5 * (float(distance) / _SIGMA) ** 2)
+
+
+_WINDOWS: dict[str, tuple[int, Callable[[Fraction], float]]] = {
+    "lanczos": (3, _lanczos),
+    "bicubic": (2, _bicubic),
+    "gaussian": (2, _gaussian),  # five sigma
+}
 
 
 def _taps_at(kind: Kind, step: Fraction, position: Fraction) -> tuple[int, list[float]]:
@@ -160,8 +170,8 @@ def polyphase_resample(
         siting: (y, x) distance of the first sample's centre from the picture's edge, in samples of its own grid, the
             same before and after; 1/2 is centred. Output i lies at ``step * (i + siting) - siting``.
         size: (h, w) asked for; what reaches beyond the source shows its mirrored picture.
-        kind: "lanczos" (three lobes), "bicubic" (Catmull-Rom) or "area" (mean over the covered area, shrinking only);
-            or one of them `Sharpened`, shrinking only.
+        kind: "lanczos" (three lobes), "bicubic" (Catmull-Rom); shrinking only: "area" (mean over the covered area),
+            "gaussian" (a blur by 0.4 output samples, read at the outputs' centres), any of them `Sharpened`.
         bit_depth: bits per code, 8 to 16.
 
     Returns:
@@ -250,7 +260,7 @@ def _check(
         raise ValueError(f"step must be positive: {step = !s}")
     if isinstance(kind, Sharpened) and not -1 <= kind.sharpness <= 2:
         raise ValueError(f"sharpness must be -1 to 2: {kind = }")
-    if (name == "area" or isinstance(kind, Sharpened)) and step < 1:
-        raise ValueError(f"area and sharpened filters shrink only: {step = !s}")
+    if (name in _SHRINKING or isinstance(kind, Sharpened)) and step < 1:
+        raise ValueError(f"{', '.join(_SHRINKING)} and sharpened filters shrink only: {step = !s}")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be (h, w), both positive: {size = }")

@@ -1,0 +1,125 @@
+"""``vidscale train espcn`` and ``vidscale train progressive``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidscale.cli import options
+from vidscale.cli.console import Console, emit, run_job, show_path
+
+if TYPE_CHECKING:
+    from vidscale.training.log import Section
+    from vidscale.training.loop import Trained
+
+_Recipe = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (TOML).", show_default=False)]
+
+
+def espcn(
+    footage: Annotated[Path, typer.Argument(help="Folder of videos and pictures to train on.", show_default=False)],
+    unfamiliar: Annotated[
+        Path, typer.Option("--unfamiliar", help="Folder of other footage, measured only.", show_default=False)
+    ],
+    output: options.TrainingFolder,
+    recipe: _Recipe = None,
+    assignments: options.Assignments = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train ESPCN (Shi et al. 2016) on one's own footage, and measure it on that and on other footage."""
+
+    def job(console: Console) -> None:
+        from vidscale.recipe import parse_assignments
+        from vidscale.training.espcn import EspcnRecipe, section, train_espcn
+        from vidscale.training.log import epochs, read_log
+        from vidscale.training.loop import LOG
+        from vidscale.training.recipes import read_recipe
+
+        settings = read_recipe(EspcnRecipe, recipe, parse_assignments(assignments or []))
+        done = train_espcn(settings, footage, unfamiliar, output, console)
+        table = section(done.scores)
+        if json_output:
+            for epoch in epochs(read_log(output / LOG)):
+                emit({"event": "epoch"} | asdict(epoch))
+            for score in done.scores:
+                emit({"event": "score"} | asdict(score))
+        elif not quiet:
+            _tell_table(table)
+        title = f"ESPCN, scale {settings.scale}, down by {settings.down}"
+        tell_trained(done.trained, output, title, [table], json_output=json_output, quiet=quiet)
+
+    run_job(job, quiet=quiet)
+
+
+def progressive(
+    crops: Annotated[Path, typer.Argument(help="Packed pieces (train pack).", show_default=False)],
+    validation: Annotated[
+        Path, typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False)
+    ],
+    output: options.TrainingFolder,
+    recipe: _Recipe = None,
+    assignments: options.Assignments = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train the step-by-step upscaler: each stage by itself, then the chain of them end to end."""
+
+    def job(console: Console) -> None:
+        from vidscale.recipe import parse_assignments
+        from vidscale.training.crops import find_pictures
+        from vidscale.training.progressive import ProgressiveRecipe, train_progressive
+        from vidscale.training.recipes import read_recipe
+
+        settings = read_recipe(ProgressiveRecipe, recipe, parse_assignments(assignments or []))
+        done = train_progressive(settings, crops, find_pictures(validation), output, console)
+        for name, part in done.parts.items():
+            title = f"Step by step, scale {settings.scale}, {name}"
+            tell_trained(part, output / name, title, json_output=json_output, quiet=quiet)
+        if json_output:
+            emit({"event": "chained"} | asdict(done.figures))
+        elif not quiet:
+            ways = {name.removesuffix("_db").replace("_", "-"): value for name, value in asdict(done.figures).items()}
+            typer.echo(", ".join(f"{way} {value:.2f} dB" for way, value in ways.items() if value is not None))
+
+    run_job(job, quiet=quiet)
+
+
+def tell_trained(
+    trained: "Trained",
+    folder: Path,
+    title: str,
+    sections: "Sequence[Section]" = (),
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    """Draws the curves of a training, and says how it ended."""
+    from vidscale.training.log import plot_log, read_log
+    from vidscale.training.loop import LOG
+
+    page = folder / "training.html"
+    plot_log(read_log(folder / LOG), page, title=title, sections=sections)
+    if json_output:
+        emit(
+            {
+                "event": "trained",
+                "folder": str(folder),
+                "steps": trained.steps,
+                "seconds": round(trained.seconds, 1),
+                "best_step": trained.best_step,
+                "validation_db": round(trained.best_db, 4),
+            }
+        )
+    elif not quiet:
+        typer.echo(
+            f"{show_path(folder)}: {trained.best_db:.2f} dB at step {trained.best_step} of {trained.steps}, "
+            f"{trained.seconds / 60:.1f} min; curves in {show_path(page)}"
+        )
+
+
+def _tell_table(section: "Section") -> None:
+    width = max(len(row[0]) for row in section.table.rows)
+    for name, *cells in (section.table.head, *section.table.rows):
+        typer.echo(f"{name:<{width}}" + "".join(f"  {cell:>12}" for cell in cells))

@@ -1,0 +1,249 @@
+"""Training of the step-by-step upscaler: each stage by itself, then the chain of them end to end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vidscale.frames import Color, PixelFormat
+from vidscale.image_metrics import luma_psnr
+from vidscale.models.filters import FilterDownscaler
+from vidscale.models.pair_files import write_pair_dir
+from vidscale.models.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage, StageKind
+from vidscale.progress import Progress
+from vidscale.training.car import held_out_pictures
+from vidscale.training.crops import Crops
+from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
+from vidscale.training.quantise import quantise
+from vidscale.training.recipes import STRICT, keep_recipe
+
+CHAIN = "chain"
+
+_DOWN = "lanczos"
+_GRAY = PixelFormat("gray", 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressiveRecipe:
+    """A training of the step-by-step upscaler.
+
+    Attributes:
+        stages: scale of each, in order; one alone is trained in one go.
+        kind: "residual", or "original": batch normalisation, no interpolation, always by 2.
+        width, blocks: of residual stages.
+        crop: side of the HR examples of the chain, a multiple of its scale.
+        stage_crop: side of the LR examples of a stage, as far as `crop` goes.
+        measured: of each held-out picture the middle is measured, of this side.
+        weight_decay: of AdamW.
+        stage_loop: how long and how fast each stage is trained.
+        chain_loop: the same of the chain.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    stages: tuple[int, ...] = (2, 2, 2)
+    kind: StageKind = "residual"
+    width: int = 24
+    blocks: int = 3
+    crop: int = 128
+    stage_crop: int = 32
+    measured: int = 512
+    weight_decay: float = 0.01
+    stage_loop: LoopSettings = field(default_factory=LoopSettings)
+    chain_loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        if not self.stages or min(self.stages) < 2 or self.scale > 8:
+            raise ValueError(f"stages {self.stages}: each enlarges by 2 or more, all together by 8 at most")
+        if self.kind == "original" and set(self.stages) != {2}:
+            raise ValueError(f"stages {self.stages}: original ones enlarge by 2")
+        multiple = self.scale * (4 if self.kind == "original" else 1)
+        if self.crop < multiple or self.crop % multiple:
+            raise ValueError(f"crop {self.crop} is not a multiple of {multiple}")
+        if self.width < 1 or self.blocks < 1:
+            raise ValueError(f"out of range: width {self.width}, blocks {self.blocks}")
+        if self.measured < 8 * self.scale or self.stage_crop < 4 or self.stage_crop % 4 or self.weight_decay < 0:
+            raise ValueError(f"out of range: {self.measured = }, {self.stage_crop = }, {self.weight_decay = }")
+
+    @property
+    def scale(self) -> int:
+        """Of the chain."""
+        return prod(self.stages)
+
+    def stage(self, index: int) -> ProgressiveUpscaler:
+        """One stage with its first weights."""
+        if self.kind == "original":
+            return ProgressiveUpscaler([OriginalStage()])
+        return ProgressiveUpscaler([ResidualStage(self.stages[index], width=self.width, blocks=self.blocks)])
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is reached from the small picture, by the whole scale: mean luma PSNR of the held-out pictures, dB.
+
+    Attributes:
+        bilinear_db, bicubic_db: by interpolation.
+        chained_db: by the stages one behind the other.
+        fine_tuned_db: by the chain trained end to end; None where there is one stage.
+    """
+
+    bilinear_db: float
+    bicubic_db: float
+    chained_db: float
+    fine_tuned_db: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedProgressive:
+    """How a training of the step-by-step upscaler ended.
+
+    Attributes:
+        parts: ``stage-1`` and so on, each measured on ground truth of its own scale, and ``chain``.
+        figures: of the whole.
+    """
+
+    parts: dict[str, Trained]
+    figures: Figures
+
+
+class ProgressiveTask:
+    """What `vidscale.training.loop.train` needs to know of a stage, or of the chain.
+
+    Args:
+        network: what is trained.
+        behind: what later stages enlarge by; ground truth is made small by that.
+        crop: side of its HR examples, before that.
+        loop: how long and how fast.
+        weight_decay: of AdamW.
+        crops: to train on.
+        held_out: pictures to validate on, [3, H, W] float RGB in [0, 1] each, sides multiples of the scales.
+    """
+
+    def __init__(
+        self,
+        network: ProgressiveUpscaler,
+        behind: int,
+        crop: int,
+        loop: LoopSettings,
+        weight_decay: float,
+        crops: Crops,
+        held_out: Sequence[Tensor],
+    ) -> None:
+        self.network = network
+        self._behind, self._crop, self._loop, self._weight_decay = behind, crop, loop, weight_decay
+        self._crops = crops
+        self._held_out = [self._example(picture[None]) for picture in held_out]
+
+    def groups(self) -> list[Group]:
+        return [Group(list(self.network.parameters()), weight_decay=self._weight_decay)]
+
+    def losses(self, examples: torch.Generator) -> Losses:
+        lr, hr = self._example(self._crops.batch(self._loop.batch, self._crop, examples))
+        mse = F.mse_loss(self.network(lr.to(self._loop.device)), hr.to(self._loop.device))
+        return Losses(mse)
+
+    def validate(self) -> float:
+        """Mean luma PSNR over the held-out pictures, dB."""
+        device = self._loop.device
+        return _mean_psnr(
+            [(self.network.upscale(lr.to(device)), hr.to(device)) for lr, hr in self._held_out], self.network.scale
+        )
+
+    def _example(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return shrunk(image, self._behind * self.network.scale), shrunk(image, self._behind)
+
+
+def shrunk(images: Tensor, scale: int) -> Tensor:
+    """Pictures made small by Lanczos, channel by channel, as codes of 8 bits: what the pair will do.
+
+    Args:
+        images: [N, 3, H, W] float in [0, 1] on the CPU.
+        scale: H and W are multiples of it.
+
+    Returns:
+        [N, 3, H / scale, W / scale], codes / 255.
+    """
+    codes = (images * 255).round().to(torch.uint8).numpy()
+    shrink = FilterDownscaler(_DOWN, Fraction(scale)).pair.shrink
+    small = [shrink([plane], _GRAY, Color())[0] for image in codes for plane in image]
+    sides = images.shape[2] // scale, images.shape[3] // scale
+    return torch.from_numpy(np.stack(small)).reshape(*images.shape[:2], *sides).float() / 255
+
+
+def _mean_psnr(pairs: Sequence[tuple[Tensor, Tensor]], scale: int) -> float:
+    """Of restored and true pictures [1, 3, H, W], as 8-bit codes."""
+    scores = [luma_psnr(quantise(sr, "straight")[0], hr[0], shave=scale) for sr, hr in pairs]
+    return sum(scores) / len(scores)
+
+
+def _interpolated_psnr(pictures: Sequence[Tensor], scale: int, mode: str) -> float:
+    """What an interpolation reaches, antialiased, that is with a = -0.5 where it is cubic."""
+    pairs = [(shrunk(picture[None], scale), picture[None]) for picture in pictures]
+    return _mean_psnr(
+        [(F.interpolate(lr, scale_factor=float(scale), mode=mode, antialias=True), hr) for lr, hr in pairs], scale
+    )
+
+
+def train_progressive(
+    recipe: ProgressiveRecipe, crops: Path, validation: Sequence[Path], folder: Path, progress: Progress | None = None
+) -> TrainedProgressive:
+    """Trains, or goes on with a training; see `vidscale.training.loop.train`.
+
+    Args:
+        recipe: what and how.
+        crops: file of `vidscale.training.crops.pack_crops`.
+        validation: pictures that are not among the crops.
+        folder: of this training: ``stage-1`` and so on, ``chain``, and the pair in ``pair``.
+        progress: told about every step.
+
+    Raises:
+        TrainingError: something cannot be read or written, or the folder holds another training.
+    """
+    keep_recipe(recipe, folder)
+    scale, material = recipe.scale, Crops(crops)
+    pictures = [_whole_multiple(picture, scale) for picture in held_out_pictures(validation, side=recipe.measured)]
+
+    def task(network: ProgressiveUpscaler, behind: int, crop: int, loop: LoopSettings) -> ProgressiveTask:
+        return ProgressiveTask(network, behind, crop, loop, recipe.weight_decay, material, pictures)
+
+    torch.manual_seed(recipe.stage_loop.seed)
+    networks = [recipe.stage(index) for index in range(len(recipe.stages))]
+    parts: dict[str, Trained] = {}
+    for index, network in enumerate(networks):
+        behind = prod(recipe.stages[index + 1 :])
+        crop = min(recipe.crop, recipe.stage_crop * network.scale * behind)
+        stage = task(network, behind, crop, recipe.stage_loop)
+        name = f"stage-{index + 1}"
+        parts[name] = train(stage, recipe.stage_loop, folder / name, progress)
+    chain = ProgressiveUpscaler([network.chain[0] for network in networks]).to(recipe.chain_loop.device).eval()
+    whole = task(chain, 1, recipe.crop, recipe.chain_loop)
+    chained = whole.validate()
+    tuned = None
+    if len(networks) > 1:
+        parts[CHAIN] = train(whole, recipe.chain_loop, folder / CHAIN, progress)
+        tuned = parts[CHAIN].best_db
+    steps = sum(part.steps for part in parts.values())
+    bilinear, bicubic = (_interpolated_psnr(pictures, scale, mode) for mode in ("bilinear", "bicubic"))
+    write_pair_dir(
+        folder / "pair",
+        f"progressive-x{scale}",
+        FilterDownscaler(_DOWN, Fraction(scale)),
+        chain.cpu().eval(),
+        licence=f"that of the pictures in {crops.name}",
+        data=f"{len(material)} crops of {crops.name}",
+        training=f"vidscale train progressive, {steps} steps, seed {recipe.stage_loop.seed}",
+        overwrite=True,
+    )
+    return TrainedProgressive(parts, Figures(bilinear, bicubic, chained, tuned))
+
+
+def _whole_multiple(picture: Tensor, scale: int) -> Tensor:
+    height, width = (side // scale * scale for side in picture.shape[1:])
+    return picture[:, :height, :width]
