@@ -1,6 +1,6 @@
 """What all tests share: where kernels run, how many threads, and media made by ffmpeg at run time.
 
-Fixtures: `make_clip` and `shared_data`. How media are made and read stands in `material`.
+Fixtures: `make_clip`, `shared_data` and `home`. How media are made and read stands in `material`.
 """
 
 import os
@@ -81,3 +81,12 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}")
     return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a user who has no pairs, not even those in the package, which have tests of their own; the working folder."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("vidscale.models.cards._SHIPPED", tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -26,11 +26,7 @@ SCALES = [Fraction(2), Fraction(4), Fraction(3, 2)]
 PHOTOGRAPH = np.ascontiguousarray(data.astronaut()[:120, :144])
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 
 from vidscale.cli import models
 from vidscale.errors import ConfigError, ModelError
-from vidscale.models import cards
 from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard, find_pair_dir, installed, read_card, user_folder
 from vidscale.models.edsr import EDSR
@@ -27,12 +26,7 @@ def networks() -> tuple[ResamplerNet, EDSR]:
     return ResamplerNet(2, stem=2, body=2, trunk=2, blocks=1), EDSR(2, blocks=1, width=2, res_scale=0.1)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cards, "_SHIPPED", tmp_path / "none")  # those in the package have tests of their own
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_content_hash_is_of_names_dtypes_shapes_and_bytes() -> None:
