@@ -18,6 +18,7 @@ from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
+from vidscale.models.cards import find_pair_dir
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.compact_run import CpuEnlarger, DeviceEnlarger
 from vidscale.models.filters import FilterDownscaler
@@ -91,6 +92,15 @@ def test_cpu_enlarger_is_the_network(cell, size):
     assert np.mean(got != want) < 0.001
     other = DeviceEnlarger(network, 30.0, 8, "cpu", torch.float32)(plane, *size)
     assert np.mean(other != want) < 0.001
+
+
+def test_bfloat16_is_the_same_picture(tmp_path):
+    """What a GPU runs, here on the CPU: trained weights, one code apart at most on nearly all samples."""
+    network = load_pair_dir(find_pair_dir("adaptive-quality-x2")).upscaler
+    plane = np.ascontiguousarray(data.camera()[::2, ::2])
+    exact = CpuEnlarger(network, 28, 8)(plane, 512, 512).astype(int)
+    coarse = DeviceEnlarger(network, 28, 8, "cpu", torch.bfloat16)(plane, 512, 512)
+    assert np.mean(np.abs(coarse - exact) <= 1) > 0.99
 
 
 def test_strips_do_not_show(monkeypatch):

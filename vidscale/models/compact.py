@@ -112,7 +112,8 @@ class CompactUpscaler(nn.Module):
         """
         x = F.pixel_unshuffle(luma, self.cell.small)
         inner = self.margin - self.linear.kernel_size[0] // 2
-        total = self.linear(x[..., inner : x.shape[2] - inner, inner : x.shape[3] - inner])
+        with torch.autocast(luma.device.type, enabled=False):  # 8 bits of bfloat16 are too few for codes themselves
+            total = self.linear(x[..., inner : x.shape[2] - inner, inner : x.shape[3] - inner])
         condition = self._condition(strength)
         last = len(self.convs) - 1
         for index, (conv, linear) in enumerate(zip(self.convs, self.by_strength, strict=True)):
