@@ -9,7 +9,7 @@ from vidscale.frames import Chroma, ContentLight, MasteringDisplay, PixelFormat
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
-_STRONGEST = 51.0  # highest crf of x264 and x265
+STRONGEST = 51.0  # highest crf of x264 and x265
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Encoder:
 
     def strength(self, crf: float) -> float:
         """The coding strength that upscalers are told, on the scale of x264 and x265: 0 to 51."""
-        return crf * _STRONGEST / self.crf_max
+        return crf * STRONGEST / self.crf_max
 
     def takes(self, pixel_format: PixelFormat) -> bool:
         """Whether the encoder codes this pixel format."""

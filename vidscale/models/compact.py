@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidscale.encoders import STRONGEST
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
 from vidscale.models.layers import number_of, shape_of, with_weights
 from vidscale.triton_kernels.polyphase import filter_bank
 
 SLOPE = 0.1
-
-_STRENGTH_UNIT = 51.0  # the highest crf of H.264 and H.265
 
 
 class Cell(NamedTuple):
@@ -64,7 +63,7 @@ class CompactUpscaler(nn.Module):
         width: int = 16,
         depth: int = 4,
         reach: int = 3,
-        strengths: tuple[float, float] = (0.0, _STRENGTH_UNIT),
+        strengths: tuple[float, float] = (0.0, STRONGEST),
     ) -> None:
         super().__init__()
         if min(cell) < 1 or cell.large < cell.small or width < 1 or depth < 2 or reach % 2 == 0 or reach > 2 * depth:
@@ -137,7 +136,7 @@ class CompactUpscaler(nn.Module):
     def _condition(self, strength: Tensor) -> Tensor:
         """[N, 2], what gains and biases depend on linearly."""
         low, high = self.strengths
-        s = strength.clamp(low, high) / _STRENGTH_UNIT
+        s = strength.clamp(low, high) / STRONGEST
         return torch.stack([s, s * s], dim=1)
 
     @property

@@ -1,6 +1,5 @@
 """Training of a pair through the real codec: a filter makes pictures small, a network learns to restore them."""
 
-import os
 import platform
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from vidscale.errors import TrainingError
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.progress import Progress
+from vidscale.threads import core_count
 from vidscale.training.coded_pieces import CodedPieces, CodedSettings
 from vidscale.training.loop import LoopSettings, Trained, train
 from vidscale.training.recipes import STRICT, keep_recipe
@@ -121,7 +121,7 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
             raise TrainingError(f"{folder} is not complete; photographs are needed to make the rest")
         from vidscale.training.coded_maker import Maker  # needs PyAV and ffmpeg, which a machine that only trains lacks
 
-        Maker(settings, photos, folder, clips).make(progress, jobs=os.cpu_count() or 1)
+        Maker(settings, photos, folder, clips).make(progress, jobs=core_count())
 
 
 def _told(recipe: PairRecipe, trained: Trained, gain: float) -> str:
