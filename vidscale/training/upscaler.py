@@ -12,9 +12,9 @@ from vidscale.errors import TrainingError
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.training.coded_pieces import CodedPieces
 from vidscale.training.loop import Group, LoopSettings, Losses
+from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT
 
-_PEAK = 255
 _VALIDATION_BATCH = 64
 _SMALLEST_ERROR = 1e-7  # of a piece, mean square: 70 dB
 _VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
@@ -78,7 +78,7 @@ class UpscalerTask:
         scores = []
         for batch in self._held_out:
             lr, hr, strength = (part.to(self._loop.device) for part in batch)
-            codes = (self.network(lr, strength).clamp(0, 1) * _PEAK).round() / _PEAK
+            codes = quantise(self.network(lr, strength), "straight")
             side = int(hr.shape[-1] * _VALIDATED)
             errors = (_middle(codes, side) - _middle(hr, side)).square().mean((1, 2, 3))
             scores.append(-10 * errors.clamp(min=_SMALLEST_ERROR).log10())
