@@ -1,5 +1,6 @@
 """The compact upscaler: as a network, on whole pictures, and as the upper half of a pair."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -10,7 +11,6 @@ import torch
 from material import FFMPEG
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
-from torch.nn import functional as F
 
 from vidscale import api
 from vidscale.config import DecodeSettings
@@ -19,13 +19,14 @@ from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import find_pair_dir
+from vidscale.models.chains import compact_chain
 from vidscale.models.compact import Cell, CompactUpscaler
-from vidscale.models.compact_run import CpuEnlarger, DeviceEnlarger
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.luma_run import DeviceEnlarger
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.restore import open_small
-from vidscale.triton_kernels.cells import cells_from_codes, codes_from_cells
+from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 CELLS = [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3), Cell(1, 4)]
@@ -53,6 +54,11 @@ def pair_folder(folder, network, sharpness=0.0):
     return folder
 
 
+def on_cpu(network, strength, bit_depth, precision="float32"):
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return ChainRunner(compact_chain(weights, strength), bit_depth, precision)
+
+
 def whole(network, plane, strength, size):
     """The truth for a whole picture: one pass in float64, with the picture's edge repeated."""
     small, large = network.cell
@@ -73,20 +79,20 @@ def test_untrained_it_interpolates_as_lanczos_does(cell):
     small = data.camera()[100 : 100 + side, 200 : 200 + side].copy()
     size = (int(side * scale),) * 2
     want = polyphase_resample(small, step=1 / scale, siting=(HALF, HALF), size=size, kind="lanczos", bit_depth=8)
-    got = CpuEnlarger(CompactUpscaler(cell, width=8, depth=4, reach=7 if cell.small == 1 else 5), 28, 8)(small, *size)
+    got = on_cpu(CompactUpscaler(cell, width=8, depth=4, reach=7 if cell.small == 1 else 5), 28, 8)(small, *size)
     inner = slice(4 * cell.large, -4 * cell.large or None)
     assert np.abs(got[inner, inner].astype(int) - want[inner, inner]).max() <= 1
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("size", [(37, 51), (96, 400), (1, 1), (8, 1200)], ids=str)
-def test_cpu_enlarger_is_the_network(cell, size):
+def test_chain_on_the_cpu_is_the_network(cell, size):
     network = trained(cell)
     scale = Fraction(cell.large, cell.small)
     shape = [-(-side // scale) for side in size]
     plane = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     want = whole(network, plane, 30.0, size)
-    got = CpuEnlarger(network, 30.0, 8)(plane, *size)
+    got = on_cpu(network, 30.0, 8)(plane, *size)
     assert got.shape == size
     assert np.abs(got - want).max() <= 1
     assert np.mean(got != want) < 0.001
@@ -98,50 +104,79 @@ def test_bfloat16_is_the_same_picture(tmp_path):
     """What a GPU runs, here on the CPU: trained weights, one code apart at most on nearly all samples."""
     network = load_pair_dir(find_pair_dir("adaptive-quality-x2")).upscaler
     plane = np.ascontiguousarray(data.camera()[::2, ::2])
-    exact = CpuEnlarger(network, 28, 8)(plane, 512, 512).astype(int)
+    exact = on_cpu(network, 28, 8)(plane, 512, 512).astype(int)
     coarse = DeviceEnlarger(network, 28, 8, "cpu", torch.bfloat16)(plane, 512, 512)
     assert np.mean(np.abs(coarse - exact) <= 1) > 0.99
-
-
-def test_strips_do_not_show(monkeypatch):
-    network, plane = trained(), np.random.default_rng(1).integers(0, 256, (90, 70), dtype=np.uint8)
-    at_once = CpuEnlarger(network, 25, 8)(plane, 180, 140)
-    monkeypatch.setattr("vidscale.models.compact_run._STRIP_CELLS", 100)
-    assert np.array_equal(CpuEnlarger(network, 25, 8)(plane, 180, 140), at_once)
 
 
 def test_ten_bits_are_the_same_picture():
     network = trained()
     plane = np.random.default_rng(2).integers(16, 236, (40, 40), dtype=np.uint8)
-    ten = CpuEnlarger(network, 25, 10)((plane * 1023.0 / 255).round().astype(np.uint16), 80, 80)
-    eight = CpuEnlarger(network, 25, 8)(plane, 80, 80)
+    ten = on_cpu(network, 25, 10)((plane * 1023.0 / 255).round().astype(np.uint16), 80, 80)
+    eight = on_cpu(network, 25, 8)(plane, 80, 80)
     assert ten.dtype == np.uint16
     assert np.abs(ten * (255 / 1023) - eight).max() < 1.01
 
 
 def test_strength_changes_the_result_inside_the_range_it_was_trained_for():
     network, plane = trained(), np.random.default_rng(3).integers(0, 256, (20, 20), dtype=np.uint8)
-    at = {strength: CpuEnlarger(network, strength, 8)(plane, 40, 40) for strength in (0, 18, 30, 40, 51)}
+    at = {strength: on_cpu(network, strength, 8)(plane, 40, 40) for strength in (0, 18, 30, 40, 51)}
     assert np.array_equal(at[0], at[18])
     assert np.array_equal(at[40], at[51])
     assert not np.array_equal(at[18], at[30])
     assert not np.array_equal(at[30], at[40])
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 4])
-def test_cells_are_pixel_unshuffle_and_shuffle(block):
-    plane = np.random.default_rng(4).integers(0, 1024, (13, 22), dtype=np.uint16)
-    rows, columns = (-2, 6), (-3, 9)
-    padded = np.pad(plane, 60, mode="edge").astype(np.float32)
-    part = padded[60 + rows[0] * block : 60 + rows[1] * block, 60 + columns[0] * block : 60 + columns[1] * block]
-    want = F.pixel_unshuffle(torch.from_numpy(part)[None], block).permute(1, 2, 0).numpy()
-    assert np.array_equal(cells_from_codes(plane, rows, columns, block), want)
-    cells = np.random.default_rng(5).uniform(-200, 1300, (5, 7, block * block)).astype(np.float32)
-    added = np.random.default_rng(6).uniform(-99, 99, cells.shape).astype(np.float32)
-    out = np.full((5 * block - block // 2, 7 * block - (block > 1)), 77, np.uint16)
-    codes_from_cells(cells, added, out, block, 1023)
-    summed = F.pixel_shuffle(torch.from_numpy(cells + added).permute(2, 0, 1), block)[0].numpy()
-    assert np.array_equal(out, np.floor(np.clip(summed, 0, 1023) + 0.5)[: out.shape[0], : out.shape[1]])
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_bytes_are_the_same_picture(cell, bit_depth):
+    """int8 on pictures like those that were watched: one code of 8 bits apart at most on nearly all samples."""
+    network = trained(cell, width=16, depth=4)
+    small = data.camera()[:120, :200] if cell.small == cell.large else data.camera()[100:220, 200:400]
+    luma = torch.from_numpy(small / 255).float()[None, None]
+    network.observe(luma[..., : 120 // cell.small * cell.small, : 200 // cell.small * cell.small], torch.tensor([30.0]))
+    codes = small if bit_depth == 8 else (small.astype(np.uint16) << 2) + small % 4
+    size = [int(side * Fraction(cell.large, cell.small)) - 1 for side in codes.shape]
+    exact, coarse = (on_cpu(network, 30, bit_depth, kind)(codes, *size).astype(int) for kind in ("float32", "int8"))
+    assert np.mean(np.abs(coarse - exact) <= 1 << bit_depth - 8) > 0.99
+    assert np.mean(coarse - exact) / (1 << bit_depth - 8) == pytest.approx(0, abs=0.2)
+
+
+NARROW = """
+import sys
+import llvmlite.binding as llvm
+import numpy as np
+asked = llvm.get_host_cpu_features
+has = asked()
+llvm.get_host_cpu_features = lambda: {"avxvnni": has.get("avx512vnni") and has.get("avx512vl") or has.get("avxvnni")}
+import vidscale.triton_kernels._vectors
+llvm.get_host_cpu_features = asked
+from vidscale.models.pairs import find_pair
+from vidscale.triton_kernels.chain import ChainRunner
+chain, plane = find_pair("adaptive-x2", None, "cpu")._chain(28), np.load(sys.argv[1])
+for precision in chain.precisions:
+    np.save(sys.argv[1] + precision, ChainRunner(chain, 8, precision)(plane, 200, 300))
+"""
+
+
+def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
+    """Those with AVX2 and AVX-VNNI, played here by leaving features out: fewer pixels at once, two dots for one."""
+    plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
+    np.save(tmp_path / "plane.npy", plane)
+    command = [sys.executable, "-c", NARROW, str(tmp_path / "plane.npy")]
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
+    assert done.returncode == 0, done.stderr
+    chain = find_pair("adaptive-x2", None, "cpu")._chain(28)
+    for precision in chain.precisions:
+        narrow = np.load(tmp_path / f"plane.npy{precision}.npy")
+        assert np.array_equal(narrow, ChainRunner(chain, 8, precision)(plane, 200, 300))
+
+
+def test_bytes_need_ranges():
+    network = trained()
+    with pytest.raises(ValueError, match="int8"):
+        on_cpu(network, 30, 8, "int8")
 
 
 def test_weights_come_back_from_a_folder_whatever_the_sizes(tmp_path):
@@ -176,7 +211,7 @@ def test_pair_scales_luma_by_the_network_and_chroma_by_the_filter(tmp_path, chro
     large = pair.enlarge(small, layout, color, geometry, 30.0)
     other = fixed.enlarge(small, layout, color, geometry, 30.0)
     assert [plane.shape for plane in large] == list(layout.plane_shapes(50, 70))
-    assert np.array_equal(large[0], CpuEnlarger(network, 30.0, depth)(small[0], 50, 70))
+    assert np.array_equal(large[0], on_cpu(network, 30.0, depth)(small[0], 50, 70))
     assert all(map(np.array_equal, large[1:], other[1:]))
 
 
@@ -208,7 +243,7 @@ def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
     ratio = str(Fraction(scale.large, scale.small))
     encoded = api.encode(movie, small, pair=str(pair), scale=ratio, crf=20, preset="ultrafast")
     stages = {stage.name: stage for stage in encoded.report.stages}
-    assert (stages["downscale"].implementation, stages["upscale"].implementation) == ("numba", "torch float32")
+    assert (stages["downscale"].implementation, stages["upscale"].implementation) == ("numba", "numba float32")
     api.decode(small, tmp_path / "back.mkv", lossless=True, pair=str(pair))
     rows = api.measure(movie, tmp_path / "back.mkv").rows
     assert [row.mse for row in rows] == [row.mse for row in encoded.report.rows]

@@ -13,13 +13,15 @@ from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import read_card
+from vidscale.models.chains import espcn_chain
 from vidscale.models.compact import Cell, CompactUpscaler
-from vidscale.models.compact_run import CpuEnlarger, DeviceEnlarger
 from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.luma import LumaUpscaler
+from vidscale.models.luma_run import DeviceEnlarger
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
+from vidscale.triton_kernels.chain import ChainRunner
 
 
 @pytest.mark.parametrize(("scale", "count"), [(2, 58212), (3, 59657), (4, 61680)])
@@ -49,20 +51,21 @@ def test_networks_for_luma_are_what_a_pair_asks_for():
 
 @pytest.mark.parametrize(("scale", "bit_depth"), [(2, 8), (3, 10), (4, 8)])
 @pytest.mark.parametrize("shape", [(45, 61), (3, 2), (1, 1)])
-def test_strips_on_the_cpu_are_the_whole_picture(scale, bit_depth, shape):
+def test_chain_on_the_cpu_is_the_network(scale, bit_depth, shape):
     torch.manual_seed(1)
     network = ESPCN(scale)
     peak = (1 << bit_depth) - 1
     codes = np.random.default_rng(0).integers(0, peak + 1, shape).astype(np.uint8 if bit_depth == 8 else np.uint16)
     size = shape[0] * scale - (shape[0] > 1), shape[1] * scale
-    by_strips = CpuEnlarger(network, 0, bit_depth)(codes, *size)
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    got = ChainRunner(espcn_chain(weights, 0), bit_depth, "float32")(codes, *size)
     padded = F.pad(torch.from_numpy(codes.astype(np.float32) / peak)[None, None], [5] * 4, mode="replicate")
     with torch.no_grad():
         whole = (network(padded)[0, 0, : size[0], : size[1]] * peak + 0.5).floor().clamp(0, peak).numpy()
-    assert by_strips.dtype == codes.dtype
-    assert by_strips.shape == size
-    assert np.abs(by_strips.astype(int) - whole).max() <= 1
-    assert np.mean(by_strips != whole) < 0.01
+    assert got.dtype == codes.dtype
+    assert got.shape == size
+    assert np.abs(got.astype(int) - whole).max() <= 1
+    assert np.mean(got != whole) < 0.01
 
 
 def test_bfloat16_keeps_codes_apart():

@@ -5,10 +5,12 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
 from robustness import documented
+from safetensors.torch import save_file
 from test_checkpoint import kgn, saved, usn
 from typer.testing import CliRunner, Result
 
@@ -17,7 +19,8 @@ from vidscale.errors import ConfigError, ModelError
 from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard, find_pair_dir, installed, read_card, user_folder
 from vidscale.models.edsr import EDSR
-from vidscale.models.pair_files import content_hash, load_pair_dir, write_pair_dir
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
+from vidscale.models.weight_files import content_hash, read_arrays
 
 
 @pytest.fixture
@@ -30,25 +33,31 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_content_hash_is_of_names_dtypes_shapes_and_bytes() -> None:
-    tensors = {"b": torch.tensor([[1.0, 2.0]]), "a": torch.tensor(3, dtype=torch.bfloat16)}
-    expected = b'["a", "bfloat16", []]\n\x40\x40' + b'["b", "float32", [1, 2]]\n\x00\x00\x80\x3f\x00\x00\x00\x40'
-    assert content_hash(tensors) == hashlib.sha256(expected).hexdigest()
-    assert content_hash({"a": tensors["a"], "b": torch.tensor([[1.0], [2.0]]).T}) == content_hash(tensors)
+    arrays = {"b": np.float32([[1, 2]]), "a": np.array(3, np.float16)}
+    expected = b'["a", "float16", []]\n\x00\x42' + b'["b", "float32", [1, 2]]\n\x00\x00\x80\x3f\x00\x00\x00\x40'
+    assert content_hash(arrays) == hashlib.sha256(expected).hexdigest()
+    assert content_hash({"a": arrays["a"], "b": np.float32([[1], [2]]).T}) == content_hash(arrays)
 
 
 def test_content_hash_tells_everything_apart() -> None:
-    zeros = torch.zeros(2, 3)
+    zeros = np.zeros((2, 3), np.float32)
     variants = [
         {"a": zeros},
         {"b": zeros},
         {"a": zeros.T},
         {"a": zeros.flatten()},
-        {"a": zeros.int()},
+        {"a": zeros.astype(np.int32)},
         {"a": zeros, "b": zeros},
-        {"a": zeros + torch.eye(3)[:2]},
+        {"a": zeros + np.eye(3, dtype=np.float32)[:2]},
         {},
     ]
     assert len({content_hash(variant) for variant in variants}) == len(variants)
+
+
+def test_weights_of_a_kind_that_is_not_known_are_named(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"weights\.safetensors cannot be read: data type 'bfloat16'"):
+        read_arrays(tmp_path / "weights.safetensors")
 
 
 def test_pair_comes_back_as_written(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:

@@ -180,10 +180,12 @@ def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread
     assert trained.best_db > float((-10 * errors.log10()).mean())
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("adaptive_*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe", sorted([*RECIPES.glob("adaptive_*.toml"), RECIPES / "restore_x1.toml"]), ids=lambda path: path.stem
+)
 def test_shipped_recipes_can_be_read(recipe):
     settings = read_recipe(PairRecipe, recipe)
-    assert settings.name.rpartition("-x")[2] == str(settings.coded.ratio).replace("/", "-")
+    assert Fraction(settings.name.rpartition("-x")[2]) == settings.coded.ratio
     assert Fraction(settings.network.large, settings.network.small) == settings.coded.ratio
 
 

@@ -1,5 +1,7 @@
 """Where operations run."""
 
+import ctypes
+import sys
 from typing import Literal
 
 from vidscale.errors import ConfigError
@@ -14,6 +16,8 @@ def resolve(device: Device, *, auto: Literal["cpu", "cuda"] = "cpu") -> Literal[
         ConfigError: a CUDA device was asked for, and torch finds none.
     """
     wanted = auto if device == "auto" else device
+    if device == "auto" and wanted == "cuda" and not _has_driver():
+        return "cpu"
     if wanted == "cuda":
         import torch
 
@@ -22,3 +26,12 @@ def resolve(device: Device, *, auto: Literal["cpu", "cuda"] = "cpu") -> Literal[
                 return "cpu"
             raise ConfigError("--device cuda: torch finds no CUDA device")
     return wanted
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver is installed; asking torch instead would take the seconds that it takes to import."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

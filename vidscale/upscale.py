@@ -6,7 +6,7 @@ from dataclasses import replace
 from vidscale.frames import Color, Frame
 from vidscale.geometry import Geometry
 from vidscale.models.pairs import Pair
-from vidscale.threads import Clock
+from vidscale.threads import Clock, in_order
 
 
 def upscale(
@@ -22,9 +22,12 @@ def upscale(
         strength: coding strength (crf) that the small frames went through.
         clock: counts pictures and time.
     """
-    for frame in frames:
+
+    def enlarged(frame: Frame) -> Frame:
         with clock.measure():
             true_sizes = frame.format.plane_shapes(geometry.small_height, geometry.small_width)
             small = [plane[:h, :w] for plane, (h, w) in zip(frame.planes, true_sizes, strict=True)]
             planes = pair.enlarge(small, frame.format, color, geometry, strength)
-        yield replace(frame, planes=tuple(planes))
+        return replace(frame, planes=tuple(planes))
+
+    yield from in_order(enlarged, frames, pair.at_once)

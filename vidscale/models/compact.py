@@ -1,6 +1,6 @@
 """A small upscaler for decoded luma: a learned linear filter, and a few convolutions that know how hard was coded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import isqrt
@@ -13,10 +13,9 @@ from torch.nn import functional as F
 from vidscale.encoders import STRONGEST
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
+from vidscale.models.chains import SLOPE
 from vidscale.models.layers import number_of, shape_of, with_weights
 from vidscale.triton_kernels.polyphase import filter_bank
-
-SLOPE = 0.1
 
 
 class Cell(NamedTuple):
@@ -24,13 +23,6 @@ class Cell(NamedTuple):
 
     small: int
     large: int
-
-
-class Layer(NamedTuple):
-    """One convolution as it runs: weight [out, in, k, k] and bias [out], with the strength worked in."""
-
-    weight: Tensor
-    bias: Tensor
 
 
 class CompactUpscaler(nn.Module):
@@ -43,7 +35,7 @@ class CompactUpscaler(nn.Module):
     Convolutions run on cells, LR blocks of `cell.small` x `cell.small` samples as channels, as in real-time
     super-resolution (Ignatov et al., AIM 2022); so a scale of 3/2 is whole cells, 2x2 to 3x3. The linear part begins as
     Lanczos interpolation. The strength (crf) changes gain and bias of each layer's channels; for one strength that is
-    folded into the weights and costs nothing.
+    worked into the weights and costs nothing.
 
     Args:
         cell: of the scale.
@@ -51,10 +43,13 @@ class CompactUpscaler(nn.Module):
         depth: convolutions, at least 2.
         reach: support of the linear part in cells, odd.
         strengths: lowest and highest crf that it is trained for; others are taken for the nearer of the two.
+
+    Attributes:
+        ranges: [depth - 1, 2, width], lowest and highest number that each channel handed on while `observe` watched.
     """
 
-    slope = SLOPE
     strengths: Tensor
+    ranges: Tensor
 
     def __init__(
         self,
@@ -70,6 +65,7 @@ class CompactUpscaler(nn.Module):
             raise ValueError(f"no CompactUpscaler of {cell = }, {width = }, {depth = }, {reach = }")
         self.cell = cell
         self.register_buffer("strengths", torch.tensor(strengths, dtype=torch.float32))
+        self.register_buffer("ranges", torch.zeros(depth - 1, 2, width))
         into, out = cell.small**2, cell.large**2
         self.linear = nn.Conv2d(into, out, reach, bias=False)
         channels = [into, *[width] * (depth - 1), out]
@@ -113,6 +109,19 @@ class CompactUpscaler(nn.Module):
         inner = self.margin - self.linear.kernel_size[0] // 2
         with torch.autocast(luma.device.type, enabled=False):  # 8 bits of bfloat16 are too few for codes themselves
             total = self.linear(x[..., inner : x.shape[2] - inner, inner : x.shape[3] - inner])
+        *_, added = self._outputs(x, strength)
+        return F.pixel_shuffle(total + added, self.cell.large)
+
+    @torch.no_grad()
+    def observe(self, luma: Tensor, strength: Tensor) -> None:
+        """Widens `ranges` to what these pictures, as for `forward`, make of each channel."""
+        x = F.pixel_unshuffle(luma, self.cell.small)
+        for known, y in zip(self.ranges, self._outputs(x, strength), strict=False):  # not of the last
+            known[0] = torch.minimum(known[0], y.amin((0, 2, 3)))
+            known[1] = torch.maximum(known[1], y.amax((0, 2, 3)))
+
+    def _outputs(self, x: Tensor, strength: Tensor) -> Iterator[Tensor]:
+        """What each convolution hands on."""
         condition = self._condition(strength)
         last = len(self.convs) - 1
         for index, (conv, linear) in enumerate(zip(self.convs, self.by_strength, strict=True)):
@@ -120,18 +129,7 @@ class CompactUpscaler(nn.Module):
             x = conv(x) * (1 + gain) + bias
             if index < last:
                 x = F.leaky_relu(x, SLOPE)
-        return F.pixel_shuffle(total + x, self.cell.large)
-
-    @torch.no_grad()
-    def folded(self, strength: float) -> list[Layer]:
-        """The convolutions for one strength, the linear part not among them."""
-        condition = self._condition(self.strengths.new_tensor([strength]))[0]
-        layers = []
-        for conv, linear in zip(self.convs, self.by_strength, strict=True):
-            weight, own = conv.get_parameter("weight"), conv.get_parameter("bias")
-            gain, bias = linear(condition).chunk(2)
-            layers.append(Layer(weight * (1 + gain)[:, None, None, None], own * (1 + gain) + bias))
-        return layers
+            yield x
 
     def _condition(self, strength: Tensor) -> Tensor:
         """[N, 2], what gains and biases depend on linearly."""

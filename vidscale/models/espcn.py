@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
-from vidscale.models.compact import Cell, Layer
+from vidscale.models.compact import Cell
 from vidscale.models.layers import shape_of, with_weights
 
 SCALES = (2, 3, 4)
@@ -34,9 +34,6 @@ class ESPCN(nn.Module):
     Args:
         scale: r, 2, 3 or 4.
     """
-
-    slope = 0.0
-    linear = None
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -77,11 +74,6 @@ class ESPCN(nn.Module):
             luma = F.relu(conv(luma), inplace=True)
         with torch.autocast(luma.device.type, enabled=False):
             return F.pixel_shuffle(last(luma.float()), self.cell.large)
-
-    @torch.no_grad()
-    def folded(self, strength: float) -> list[Layer]:
-        """The convolutions, the same for every strength."""
-        return [Layer(conv.get_parameter("weight"), conv.get_parameter("bias")) for conv in self.convs]
 
     @property
     def sizes(self) -> Sizes:

@@ -86,6 +86,10 @@ class NetworkPair:
     def enlarges_on(self) -> Place:
         return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
 
+    @property
+    def at_once(self) -> int:
+        return 1
+
     @cached_property
     def _shrink(self) -> Callable[[Sequence[Plane], PixelFormat, Color], list[Plane]]:
         if isinstance(self.downscaler, FilterDownscaler):

@@ -1,7 +1,5 @@
 """A pair as a folder: ``weights.safetensors`` and ``card.json``."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,14 +11,13 @@ from torch import Tensor
 
 from vidscale.errors import ConfigError, ModelError
 from vidscale.models.car import ResamplerNet
-from vidscale.models.cards import CARD, UNKNOWN, PairCard, read_card
+from vidscale.models.cards import CARD, UNKNOWN, PairCard
 from vidscale.models.compact import CompactUpscaler
 from vidscale.models.edsr import EDSR
 from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.progressive import ProgressiveUpscaler
-
-WEIGHTS = "weights.safetensors"
+from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
 
 Downscaler = ResamplerNet | FilterDownscaler
 Upscaler = EDSR | CompactUpscaler | ESPCN | ProgressiveUpscaler
@@ -40,20 +37,6 @@ class LoadedPair:
     card: PairCard
     downscaler: Downscaler
     upscaler: Upscaler
-
-
-def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of tensors in the order of their names, as lower-case hex.
-
-    It depends neither on the file that holds them nor on devices and strides.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def write_pair_dir(
@@ -88,11 +71,11 @@ def write_pair_dir(
         raise ModelError(f"a downscaler by {downscaler.scale} and an upscaler by {upscaler.scale} are no pair")
     tensors = {f"downscaler.{key}": value for key, value in downscaler.state_dict().items()}
     tensors |= {f"upscaler.{key}": value for key, value in upscaler.state_dict().items()}
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    arrays: Arrays = {key: value.detach().cpu().contiguous().numpy() for key, value in tensors.items()}
     card = PairCard(
         name=name,
         scale=Fraction(upscaler.scale),
-        sha256=content_hash(tensors),
+        sha256=content_hash(arrays),
         downscaler=downscaler.sizes,
         upscaler=upscaler.sizes,
         parameters=sum(weights.numel() for network in (downscaler, upscaler) for weights in network.parameters()),
@@ -101,7 +84,7 @@ def write_pair_dir(
         training=training,
         source=source,
     )
-    _write(folder, tensors, card, overwrite=overwrite)
+    _write(folder, arrays, card, overwrite=overwrite)
     return card
 
 
@@ -117,15 +100,16 @@ def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> Pai
         ModelError: see `load_pair_dir`.
         ConfigError: the folder holds a pair already, or cannot be written.
     """
-    card = load_pair_dir(source).card
-    _write(folder, _read_weights(source / WEIGHTS), card, overwrite=overwrite)
+    load_pair_dir(source)
+    card, arrays = read_weights(source)
+    _write(folder, arrays, card, overwrite=overwrite)
     return card
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], card: PairCard, *, overwrite: bool) -> None:
+def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> None:
     """Both files under temporary names, then renamed. New weights beside an old card are noticed by their hash."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file
 
     if (folder / CARD).exists() and not overwrite:
         raise ConfigError(f"{folder} holds a pair already; -y replaces it")
@@ -133,7 +117,7 @@ def _write(folder: Path, tensors: dict[str, Tensor], card: PairCard, *, overwrit
     weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, weights)
+        save_file(arrays, weights)
         text.write_text(card.to_json(), encoding="utf-8")
         weights.replace(folder / WEIGHTS)
         text.replace(folder / CARD)
@@ -151,16 +135,13 @@ def load_pair_dir(folder: Path) -> LoadedPair:
     Raises:
         ModelError: no pair there, weights that are damaged or not those of the card, a network that is not known.
     """
-    card = read_card(folder)
-    tensors = _read_weights(folder / WEIGHTS)
-    if content_hash(tensors) != card.sha256:
-        raise ModelError(f"{folder / WEIGHTS} is damaged: it does not match the card of {card.name}")
-    downscaler = _downscaler(card, _part(tensors, "downscaler."))
+    card, arrays = read_weights(folder)
+    downscaler = _downscaler(card, _tensors(arrays, "downscaler."))
     kind = card.upscaler.get("network")
     if downscaler is None or kind not in _UPSCALERS:
         known = card.downscaler.get("network")
         raise ModelError(f"{folder} holds networks that this program does not know: {known}, {kind}")
-    upscaler = _UPSCALERS[str(kind)].from_state_dict(_part(tensors, "upscaler.")).eval()
+    upscaler = _UPSCALERS[str(kind)].from_state_dict(_tensors(arrays, "upscaler.")).eval()
     if not downscaler.scale == upscaler.scale == card.scale:
         raise ModelError(f"{folder}: networks by {downscaler.scale} and {upscaler.scale}, a card for {card.scale}")
     return LoadedPair(card, downscaler, upscaler)
@@ -174,15 +155,5 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in part(arrays, prefix).items()}

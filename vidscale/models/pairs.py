@@ -13,6 +13,7 @@ from vidscale.errors import ModelError, UsageError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
+from vidscale.threads import core_count
 from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes, or by a Gaussian, has no counterpart that enlarges; of
@@ -54,6 +55,7 @@ class Pair(Protocol):
         sha256: content hash of the weights, "" for a pair without weights.
         scale: source sample spacing per small sample.
         shrinks_on, enlarges_on: where its two halves run.
+        at_once: frames to enlarge side by side, one a processor; 1 where a frame takes what there is.
     """
 
     @property
@@ -66,6 +68,8 @@ class Pair(Protocol):
     def shrinks_on(self) -> Place: ...
     @property
     def enlarges_on(self) -> Place: ...
+    @property
+    def at_once(self) -> int: ...
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         """Planes of the small picture at its true size, from planes of the source."""
@@ -118,6 +122,10 @@ class FixedPair:
     @property
     def enlarges_on(self) -> Place:
         return self.shrinks_on
+
+    @property
+    def at_once(self) -> int:
+        return core_count() if self.device == "cpu" else 1
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
         kind, _ = _FIXED[self.family]

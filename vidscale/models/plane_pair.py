@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from vidscale.devices import Device, resolve
-from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.cards import PairCard
+from vidscale.models.chains import CHAINS
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pairs import FixedPair, Place
+from vidscale.models.precision import quickest
+from vidscale.models.weight_files import Arrays, part, read_weights
+from vidscale.threads import core_count
+from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 
 Enlarger = Callable[[Plane, int, int], Plane]
 
@@ -26,7 +30,8 @@ _LARGE = 2000  # multiplications per HR sample, from which on it is worth tellin
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A filter down, a network for luma up. Weights are opened when the first frame is enlarged, not before.
+    """A filter down, a network for luma up. Weights are opened when the first frame is enlarged, not before; torch is
+    imported for a GPU only.
 
     Args:
         card: of the pair.
@@ -58,7 +63,11 @@ class PlanePair:
     @cached_property
     def enlarges_on(self) -> Place:
         device = resolve(self.wanted, auto="cuda")
-        return Place(device, "torch bfloat16" if device == "cuda" else "torch float32")
+        return Place(device, "torch bfloat16") if device == "cuda" else Place(device, f"numba {self._precision}")
+
+    @property
+    def at_once(self) -> int:
+        return core_count() if self.enlarges_on.device == "cpu" else 1
 
     @cached_property
     def _filters(self) -> FixedPair:
@@ -77,7 +86,7 @@ class PlanePair:
         return None
 
     def enlarging_time(self, height: int, width: int) -> float | None:
-        """By trying a small plane; None, and torch is not even imported, where the network is small."""
+        """By trying a small plane; None where the network is small."""
         if self.card.parameters < _LARGE * int(self.card.upscaler.get("large", 1)) ** 2:
             return None
         trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
@@ -85,16 +94,34 @@ class PlanePair:
         enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
         start = time.perf_counter()
         enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)
-        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2
+        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.at_once
 
     @cached_property
     def _enlarger(self) -> Callable[[float, int], Enlarger]:
-        from vidscale.models.compact_run import enlarger
+        make = self._on_cpu if self.enlarges_on.device == "cpu" else self._on_gpu
+        return lru_cache(_ENLARGERS)(make)
+
+    def _on_cpu(self, strength: float, bit_depth: int) -> Enlarger:
+        return ChainRunner(self._chain(strength), bit_depth, self._precision)
+
+    def _on_gpu(self, strength: float, bit_depth: int) -> Enlarger:
+        import torch
+
         from vidscale.models.luma import LumaUpscaler
+        from vidscale.models.luma_run import DeviceEnlarger
         from vidscale.models.pair_files import load_pair_dir
 
         network = load_pair_dir(self.folder).upscaler
-        if not isinstance(network, LumaUpscaler):
-            raise ModelError(f"{self.folder} holds no upscaler of luma")
-        device = self.enlarges_on.device
-        return lru_cache(_ENLARGERS)(lambda strength, depth: enlarger(network, strength, depth, device))
+        assert isinstance(network, LumaUpscaler)
+        return DeviceEnlarger(network, strength, bit_depth, self.enlarges_on.device, torch.bfloat16)
+
+    @cached_property
+    def _precision(self) -> Precision:
+        return quickest(self._chain(_TRIAL_STRENGTH))
+
+    def _chain(self, strength: float) -> Chain:
+        return CHAINS[str(self.card.upscaler["network"])](self._weights, strength)
+
+    @cached_property
+    def _weights(self) -> Arrays:
+        return part(read_weights(self.folder)[1], "upscaler.")

@@ -147,7 +147,7 @@ class EspcnTask:
 
     def restored(self, lr: Luma, hr: Luma) -> Luma:
         """The small frame, enlarged to the size of the other as `decode` does."""
-        from vidscale.models.compact_run import DeviceEnlarger
+        from vidscale.models.luma_run import DeviceEnlarger
 
         enlarge = DeviceEnlarger(self.network, 0, lr.bit_depth, self.recipe.loop.device, torch.float32)
         return Luma(enlarge(lr.codes, *hr.codes.shape), lr.bit_depth)

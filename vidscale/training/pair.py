@@ -88,6 +88,7 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     trained = train(task, recipe.loop, folder, progress)
     with torch.no_grad():
         gain = task.validate() - before
+    task.observe()
     coded = recipe.coded
     write_pair_dir(
         folder / "pair",

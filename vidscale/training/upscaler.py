@@ -84,6 +84,12 @@ class UpscalerTask:
             scores.append(-10 * errors.clamp(min=_SMALLEST_ERROR).log10())
         return float(torch.cat(scores).mean())
 
+    @torch.no_grad()
+    def observe(self) -> None:
+        """Tells the network what numbers ordinary pictures make within it, which int8 has to know."""
+        for lr, _, strength in self._held_out:
+            self.network.observe(lr.to(self._loop.device), strength.to(self._loop.device))
+
 
 def _middle(image: Tensor, side: int) -> Tensor:
     edge = (image.shape[-1] - side) // 2

@@ -1,0 +1,44 @@
+"""Upscalers of luma on any device that torch knows, whole pictures at once: codes in, codes out."""
+
+from copy import deepcopy
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from vidscale.frames import Plane
+from vidscale.models.luma import LumaUpscaler
+
+
+class DeviceEnlarger:
+    """An upscaler for one strength and bit depth on any device, whole pictures at once.
+
+    Args:
+        network: stays as it is.
+        strength: crf.
+        bit_depth: of the codes.
+        device: where it runs.
+        dtype: what convolutions run in; the linear part and the sum are float32.
+    """
+
+    def __init__(self, network: LumaUpscaler, strength: float, bit_depth: int, device: str, dtype: torch.dtype) -> None:
+        self._network = deepcopy(network)
+        cast("nn.Module", self._network).to(device).requires_grad_(requires_grad=False)
+        self._dtype, self._device, self._peak = dtype, device, (1 << bit_depth) - 1
+        self._strength = torch.tensor([strength], device=device)
+
+    @torch.inference_mode()
+    def __call__(self, plane: Plane, height: int, width: int) -> Plane:
+        small, large = self._network.cell
+        margin = self._network.margin * small
+        padding = [
+            (margin, -(-side // large) * small + margin - there)
+            for side, there in zip((height, width), plane.shape, strict=True)
+        ]
+        codes = torch.from_numpy(np.pad(plane, padding, mode="edge").astype(np.int32)).to(self._device)
+        luma = codes[None, None].float() / self._peak
+        with torch.autocast(torch.device(self._device).type, self._dtype, enabled=self._dtype != torch.float32):
+            restored = self._network(luma, self._strength)[0, 0, :height, :width].float()
+        whole = (restored * self._peak + 0.5).floor().clamp(0, self._peak)
+        return np.asarray(whole.to(torch.int32).cpu().numpy().astype(plane.dtype))

@@ -1,0 +1,78 @@
+"""What a processor runs a network in: tried once, then remembered."""
+
+import json
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
+
+_SIDE = 96  # cells, of the picture that is tried
+_TRIES = 5
+
+
+def quickest(chain: Chain) -> Precision:
+    """The precision in which a chain runs fastest here; found by trying, unless that was done before.
+
+    It is kept in ``vidscale/precisions.json`` of the XDG cache folder, by processor and shape of the network.
+    """
+    options = chain.precisions
+    if len(options) == 1:
+        return options[0]
+    key = f"{_processor()}: {_shape(chain)}"
+    known = _remembered()
+    if known.get(key) not in options:
+        known[key] = min(options, key=lambda option: _seconds(chain, option))
+        _remember(known)
+    return cast("Precision", known[key])
+
+
+def _seconds(chain: Chain, precision: Precision) -> float:
+    run = ChainRunner(chain, 8, precision)
+    plane = np.tile(np.arange(_SIDE * chain.small, dtype=np.uint8), (_SIDE * chain.small, 1))
+    size = _SIDE * chain.large
+    run(plane, size, size)  # the first time compiles
+    times = []
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        run(plane, size, size)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _shape(chain: Chain) -> str:
+    return "-".join(f"{out}x{into}x{k}" for out, into, k, _ in (layer.weight.shape for layer in chain.convolutions))
+
+
+def _processor() -> str:
+    import llvmlite.binding as llvm
+    import numba
+
+    return f"{platform.machine()} {llvm.get_host_cpu_name()}, numba {numba.__version__}"
+
+
+def _file() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "vidscale" / "precisions.json"
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        known = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(known: dict[str, str]) -> None:
+    """Written beside and renamed, so that two programs at once leave one whole file; a read-only home is no matter."""
+    beside = _file().with_name(f".{_file().name}.{os.getpid()}")
+    with suppress(OSError):
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(known, indent=2), encoding="utf-8")
+        beside.replace(_file())

@@ -1,0 +1,224 @@
+"""Inner products over neighbouring pixels as vector code, which numba does not make of loops by itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16  # channels that are summed side by side
+
+_I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
+_FLOATS = ir.VectorType(_F32, LANES)
+_COMMON_PITCHES = (4, 16, 32)  # channels for which addresses are computed when compiling
+
+_features = llvm.get_host_cpu_features()
+_WIDE = bool(_features.get("avx512f"))
+
+PIXELS = 24 if _WIDE else 6  # pixels that are summed side by side: as many as there are registers for
+MULTIPLIES_BYTES = bool(_features.get("avx512vnni") or _features.get("avxvnni"))
+
+_ARGUMENTS = (
+    "samples", "starts", "pitch", "weights", "first", "steps",
+    "out", "to", "made", "added", "after", "channel", "bounds",
+)  # fmt: skip
+
+_tools: Any = cgutils  # without types
+_Step = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
+
+
+@intrinsic
+def _convolve(
+    typingctx: Any, samples: Any, starts: Any, pitch: Any, weights: Any, first: Any, steps: Any,
+    out: Any, to: Any, made: Any, added: Any, after: Any, channel: Any, bounds: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A convolution without padding, of `PIXELS` neighbouring pixels and `LANES` channels, and what comes after it.
+
+    ``sum[p, o]`` over rows r and steps t is ``samples[starts[r] + p * pitch + t] * weights[...]``. With float32, a step
+    is one sample; with bytes it is four samples (unsigned) and four weights (signed), as dot-product instructions
+    (AVX-512 VNNI, AVX-VNNI) have it: `MULTIPLIES_BYTES` must be true. Then ``y = sum * gain + bias``,
+    ``max(y, slope * y) + zero + added[p * made + o]``, clamped, goes to ``out[to + p * made + o]``, without its
+    fraction where that holds whole numbers.
+
+    Args:
+        typingctx: numba's.
+        samples: flat float32 or uint8, pixels with their channels together; up to 3 beyond the last are read.
+        starts: [rows] int64, index of the first pixel's first sample in each row.
+        pitch: samples from pixel to pixel.
+        weights: flat float32 [rows, steps, LANES] or int8 [rows, steps, LANES, 4], from `first` on.
+        first: index of the first weight.
+        steps: in each row.
+        out: flat float32, uint8 or uint16.
+        to: index of the first pixel's first channel there.
+        made: from pixel to pixel there.
+        added: flat float32, where the first pixel's first channel is at `to`; or None.
+        after: [3, channels] float32: gain, bias, zero.
+        channel: the first of this block.
+        bounds: [3] float32: slope, lowest, highest.
+    """
+    if samples.dtype not in (types.uint8, types.float32):
+        return None, None
+    number = types.int64
+    arguments = (samples, starts, number, weights, number, number, out, number, number, added, after, number, bounds)
+    step = _bytes_step if samples.dtype == types.uint8 else _float_step
+    taken, element = (4, _I32) if samples.dtype == types.uint8 else (1, _F32)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        values = dict(zip(_ARGUMENTS, zip(signature.args, args, strict=True), strict=True))
+        arrays = {
+            name: context.make_array(kind)(context, builder, value=value)
+            for name, (kind, value) in values.items()
+            if isinstance(kind, types.Array)
+        }
+        numbers = {name: value for name, (_, value) in values.items()}
+        block = _Block(builder, element, taken, step, arrays, numbers)
+        done = builder.append_basic_block("done")
+        for known in _COMMON_PITCHES:
+            this, other = builder.append_basic_block(f"pitch{known}"), builder.append_basic_block("other")
+            builder.cbranch(builder.icmp_signed("==", numbers["pitch"], _int(known)), this, other)
+            builder.position_at_end(this)
+            block.sum(partial(_times, known))
+            builder.branch(done)
+            builder.position_at_end(other)
+        block.sum(lambda p: builder.mul(numbers["pitch"], _int(p)))
+        builder.branch(done)
+        builder.position_at_end(done)
+        block.store()
+        return context.get_dummy_value()
+
+    return types.void(*arguments), generate
+
+
+convolve: Any = _convolve  # which numba calls without its first argument
+
+
+class _Block:
+    """The code of `convolve`: sums are in registers from the first sample until they are stored.
+
+    Args:
+        builder: at the place where the code belongs.
+        element: what is summed.
+        taken: samples in a step.
+        step: adds the products of one step.
+        arrays, numbers: arguments of `convolve`.
+    """
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        element: ir.Type,
+        taken: int,
+        step: _Step,
+        arrays: Mapping[str, Any],
+        numbers: Mapping[str, ir.Value],
+    ) -> None:
+        self._builder, self._element, self._taken, self._step = builder, element, taken, step
+        self._arrays, self._numbers = arrays, numbers
+        self._vector = ir.VectorType(element, LANES)
+        self._sums = [_tools.alloca_once(builder, self._vector) for _ in range(PIXELS)]
+
+    def sum(self, offset: Callable[[int], ir.Value]) -> None:
+        """Args: offset: samples from the first pixel to another."""
+        builder, arrays, vector = self._builder, self._arrays, self._vector
+        for place in self._sums:
+            builder.store(ir.Constant(vector, None), place)
+        steps, a_step = self._numbers["steps"], _int(LANES * self._taken)
+        with _tools.for_range(builder, arrays["starts"].nitems, intp=_I64) as row:
+            base = builder.gep(arrays["samples"].data, [builder.load(builder.gep(arrays["starts"].data, [row.index]))])
+            at = builder.add(self._numbers["first"], builder.mul(builder.mul(row.index, steps), a_step))
+            taps = builder.gep(arrays["weights"].data, [at])
+            with _tools.for_range(builder, steps, intp=_I64) as step:
+                weight = _load(builder, builder.gep(taps, [builder.mul(step.index, a_step)]), vector)
+                here = builder.gep(base, [builder.mul(step.index, _int(self._taken))])
+                for pixel, place in enumerate(self._sums):
+                    sample = _load(builder, builder.gep(here, [offset(pixel)]), self._element)
+                    many = _spread(builder, sample, vector)
+                    builder.store(self._step(builder, builder.load(place), many, weight), place)
+
+    def store(self) -> None:
+        """What comes after the sums."""
+        builder, to = self._builder, self._numbers["to"]
+        gain, bias, zero = self._after()
+        slope, low, high = (self._bound(n) for n in range(3))
+        out = builder.gep(self._arrays["out"].data, [to])
+        added = builder.gep(self._arrays["added"].data, [to]) if "added" in self._arrays else None
+        kept = out.type.pointee
+        for pixel, place in enumerate(self._sums):
+            total = builder.load(place)
+            if self._element is not _F32:
+                total = builder.sitofp(total, _FLOATS)
+            y = _fma(builder, total, gain, bias)
+            y = builder.fadd(_larger(builder, y, builder.fmul(y, slope)), zero)
+            offset = [builder.mul(self._numbers["made"], _int(pixel))]
+            if added is not None:
+                y = builder.fadd(y, _load(builder, builder.gep(added, offset), _FLOATS))
+            y = _larger(builder, y, low)
+            y = builder.select(builder.fcmp_ordered("<", y, high), y, high)
+            if kept != _F32:
+                y = builder.trunc(builder.fptosi(y, _WHOLE), ir.VectorType(kept, LANES))
+            builder.store(y, builder.bitcast(builder.gep(out, offset), y.type.as_pointer()), align=1)
+
+    def _after(self) -> Iterator[ir.Value]:
+        """Gain, bias and zero of these channels."""
+        builder, after = self._builder, self._arrays["after"]
+        channels = _tools.unpack_tuple(builder, after.shape, 2)[1]
+        for row in range(3):
+            at = builder.add(self._numbers["channel"], builder.mul(channels, _int(row)))
+            yield _load(builder, builder.gep(after.data, [at]), _FLOATS)
+
+    def _bound(self, n: int) -> ir.Value:
+        builder = self._builder
+        return _spread(builder, builder.load(builder.gep(self._arrays["bounds"].data, [_int(n)])), _FLOATS)
+
+
+def _times(pitch: int, pixel: int) -> ir.Constant:
+    return _int(pitch * pixel)
+
+
+def _int(value: int) -> ir.Constant:
+    return ir.Constant(_I64, value)
+
+
+def _larger(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+    return builder.call(_tools.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [a, b, c])
+
+
+def _load(builder: ir.IRBuilder, place: ir.Value, kind: ir.Type) -> ir.Value:
+    return builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+
+
+def _spread(builder: ir.IRBuilder, value: ir.Value, vector: ir.VectorType) -> ir.Value:
+    unknown, zero = ir.Constant(vector, ir.Undefined), ir.Constant(_I32, 0)
+    one = builder.insert_element(unknown, value, zero)
+    return builder.shuffle_vector(one, unknown, ir.Constant(ir.VectorType(_I32, LANES), None))
+
+
+def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
+    return _fma(builder, samples, weights, total)
+
+
+def _bytes_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
+    """total + the four products of each lane, by one instruction of 512 bits or two of 256."""
+    if _features.get("avx512vnni"):
+        return builder.call(_dot(builder, _WHOLE, 512), [total, samples, weights])
+    unknown = ir.Constant(_WHOLE, ir.Undefined)
+    halves = []
+    for begin in (0, LANES // 2):
+        part = ir.Constant(_HALF, list(range(begin, begin + LANES // 2)))
+        operands = [builder.shuffle_vector(value, unknown, part) for value in (total, samples, weights)]
+        halves.append(builder.call(_dot(builder, _HALF, 256), operands))
+    return builder.shuffle_vector(*halves, ir.Constant(_WHOLE, list(range(LANES))))
+
+
+def _dot(builder: ir.IRBuilder, vector: ir.VectorType, bits: int) -> ir.Function:
+    kind = ir.FunctionType(vector, [vector] * 3)
+    return _tools.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.vpdpbusd.{bits}")

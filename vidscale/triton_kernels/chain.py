@@ -1,0 +1,209 @@
+"""Small networks for luma on the CPU: a chain of convolutions over cells beside a linear one, codes in, codes out.
+
+Nothing heavy is imported here; numba is imported when the first picture comes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vidscale.triton_kernels.chain_numba import Layers, Linear
+
+Codes = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Precision = Literal["float32", "int8"]
+
+_LANES = 16
+_BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
+_RANGE_MARGIN = 0.1  # of a channel's range, for pictures that go beyond the ordinary
+_TINY = 1e-12
+_AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds of what is not rectified
+
+
+class Convolution(NamedTuple):
+    """One layer, without padding.
+
+    Attributes:
+        weight: [out, in, k, k] float32, k odd.
+        bias: [out] float32.
+    """
+
+    weight: Floats
+    bias: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A network for luma, code / peak.
+
+    LR blocks of `small` x `small` samples are the channels of a cell. Convolutions with leaky rectifiers between them
+    make `large` x `large` HR samples of each; a linear convolution of the same cells is added. Channels are numbered
+    ``side * row + column``.
+
+    Attributes:
+        small, large: sides of a cell.
+        convolutions: one after the other.
+        linear: [large^2, small^2, k, k] float32, k odd and no more than all convolutions reach; None for nothing.
+        slope: of the rectifiers for numbers below 0; 0 to 1.
+        ranges: for each convolution but the last [2, out] float32, the lowest and the highest number that its channels
+            hand on (rectified) with ordinary pictures; None where that is not known, and int8 cannot be had.
+    """
+
+    small: int
+    large: int
+    convolutions: Sequence[Convolution]
+    linear: Floats | None
+    slope: float
+    ranges: Sequence[Floats] | None = None
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What this processor can run it in: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
+        from vidscale.triton_kernels._vectors import MULTIPLIES_BYTES
+
+        return ("float32", "int8") if MULTIPLIES_BYTES and self.ranges is not None else ("float32",)
+
+
+class ChainRunner:
+    """A chain for pictures of one bit depth. One picture runs on one core; several may run at once.
+
+    Args:
+        chain: the network.
+        bit_depth: of the codes, 8 to 16.
+        precision: "int8" has bytes between the layers (and takes the eight highest bits of codes into them), sums of 32
+            bits, and a linear part in float32; it must be among `Chain.precisions`.
+    """
+
+    def __init__(self, chain: Chain, bit_depth: int, precision: Precision) -> None:
+        from vidscale.triton_kernels.chain_numba import Cells
+
+        if precision not in chain.precisions:
+            raise ValueError(f"{precision = } cannot be had here: {chain.precisions}")
+        peak = (1 << bit_depth) - 1
+        shift = bit_depth - 8 if precision == "int8" else 0
+        unit = (1 << shift) / peak  # of luma, what one step of the chain's input is
+        self._layers = _as_bytes(chain, unit, peak) if precision == "int8" else _as_floats(chain, unit, peak)
+        self._linear = _linear(chain)
+        most = _BYTE if precision == "int8" else peak
+        self._cells = Cells(chain.small, chain.large, shift, most)
+
+    def __call__(self, plane: Codes, height: int, width: int) -> Codes:
+        """The plane [height, width] that the small plane [h, w], uint8 or uint16, was made of."""
+        from vidscale.triton_kernels.chain_numba import enlarge
+
+        out = np.empty((height, width), plane.dtype)
+        enlarge(np.ascontiguousarray(plane), out, self._layers, self._linear, self._cells)
+        return out
+
+
+def _as_floats(chain: Chain, unit: float, peak: int) -> "Layers":
+    weights = [layer.weight.transpose(2, 3, 1, 0) for layer in chain.convolutions]
+    after = [np.stack([np.ones_like(bias), bias, np.zeros_like(bias)]) for _, bias in chain.convolutions]
+    after[0][0] *= unit
+    after[-1][:2] *= peak
+    return _packed(weights, np.float32, after, (chain.slope, -np.inf, np.inf), peak)
+
+
+def _as_bytes(chain: Chain, unit: float, peak: int) -> "Layers":
+    """Weights as signed bytes, a scale for each channel; inputs as unsigned bytes, each channel's range on 0 to 255.
+
+    Affine and by channel; Jacob et al., "Quantization and Training of Neural Networks for Efficient
+    Integer-Arithmetic-Only Inference", CVPR 2018. The scale of an input is worked into the weights that it meets.
+    """
+    assert chain.ranges is not None
+    *inner, last = chain.convolutions
+    step, least = np.full(chain.small**2, unit), np.zeros(chain.small**2)  # input = step * byte + least
+    weights, after = [], []
+    for (weight, bias), (low, high) in zip(inner, chain.ranges, strict=True):
+        whole, gain, offset = _whole(weight, bias, step, least)
+        margin = _RANGE_MARGIN * (high - low)
+        step, least = np.maximum(high - low + 2 * margin, _TINY) / _BYTE, low - margin
+        weights.append(whole)
+        after.append(np.stack([gain / step, offset / step, 0.5 - least / step]))  # rounds half up
+    whole, gain, offset = _whole(*last, step, least)
+    after.append(np.stack([gain * peak, offset * peak, np.zeros_like(offset)]))
+    return _packed([*weights, whole], np.int8, after, (chain.slope, 0, _BYTE + 0.5), peak)
+
+
+def _whole(weight: Floats, bias: Floats, step: Any, least: Any) -> tuple[Any, Any, Any]:
+    """Weights [k, k, in, out] as whole numbers for bytes; a gain and a bias [out] that make of sums what they were."""
+    scaled = weight * step[:, None, None]
+    gain = np.maximum(np.abs(scaled).max((1, 2, 3)), _TINY) / _WEIGHT
+    whole = np.round(scaled / gain[:, None, None, None])
+    offset = bias + (whole * (least / step)[:, None, None]).sum((1, 2, 3)) * gain
+    return whole.transpose(2, 3, 1, 0), gain, offset
+
+
+def _packed(
+    weights: Sequence[npt.NDArray[Any]],
+    kind: type,
+    after: Sequence[npt.NDArray[Any]],
+    bounds: tuple[float, float, float],
+    peak: int,
+) -> "Layers":
+    """Layers, the last of which makes codes.
+
+    Args:
+        weights: [k, k, in, out] each, in this order.
+        kind: of weights, float32 or int8.
+        after: [3, out] each; the last row of the last is left out.
+        bounds: of all layers but the last.
+        peak: highest code.
+    """
+    from vidscale.triton_kernels.chain_numba import Layers
+
+    channels = [weights[0].shape[2], *(_whole_blocks(weight.shape[3]) for weight in weights)]
+    flat: list[npt.NDArray[Any]] = [
+        _blocks(_padded(weight, taken, made), 4 if kind is np.int8 else 1).astype(kind)
+        for weight, taken, made in zip(weights, channels, channels[1:], strict=False)
+    ]
+    padded = np.zeros((len(weights), 3, max(channels)), np.float32)
+    for row, values in zip(padded, after, strict=True):
+        row[:, : values.shape[1]] = values
+    padded[-1, 2] = 0.5  # rounds half up
+    return Layers(
+        support=np.array([weight.shape[0] for weight in weights], np.int64),
+        channels=np.array(channels, np.int64),
+        steps=np.array([block.shape[2] for block in flat], np.int64),
+        weights=np.concatenate([block.reshape(-1) for block in flat]),
+        begin=np.cumsum([0, *(block.size for block in flat[:-1])], dtype=np.int64),
+        block=np.array([block[0].size for block in flat], np.int64),
+        after=padded,
+        bounds=np.array([bounds] * (len(weights) - 1) + [(1, 0, peak + 0.5)], np.float32),
+    )
+
+
+def _whole_blocks(channels: int) -> int:
+    return -(-channels // _LANES) * _LANES
+
+
+def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]:
+    """[k, k, in, out] with channels that are nothing, as many as these."""
+    return np.pad(weight, [(0, 0), (0, 0), (0, taken - weight.shape[2]), (0, made - weight.shape[3])])
+
+
+def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
+    """[k, k, in, out] to [blocks, k, steps, lanes, taken], a last step filled up with zeros."""
+    support, _, channels, made = weight.shape
+    steps = -(-support * channels // taken)
+    padded = np.zeros((support, steps * taken, made))
+    padded[:, : support * channels] = weight.reshape(support, support * channels, made)
+    return padded.reshape(support, steps, taken, made // _LANES, _LANES).transpose(3, 0, 1, 4, 2)
+
+
+def _linear(chain: Chain) -> "Linear":
+    from vidscale.triton_kernels.chain_numba import Linear
+
+    made = _whole_blocks(chain.large**2)
+    after = np.zeros((3, made), np.float32)
+    after[0] = 1
+    bounds = np.array(_AS_IT_IS, np.float32)
+    if chain.linear is None:
+        return Linear(0, 0, np.zeros(0, np.float32), after, bounds)
+    weight = chain.linear.transpose(2, 3, 1, 0)
+    flat = _blocks(_padded(weight, weight.shape[2], made), 1)
+    return Linear(chain.linear.shape[2], flat.shape[2], flat.reshape(-1).astype(np.float32), after, bounds)

@@ -1,0 +1,309 @@
+"""A chain of convolutions over cells on the CPU, row by row: what lies between the layers stays in a core's own cache.
+
+Each layer keeps as many rows of its input as its support is high, in a ring. A new row of cells goes in at the top, and
+each layer that has all the rows it needs hands one on; so nothing is computed twice, and no picture is ever in memory
+between two layers.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import uint64 as u64
+
+from vidscale.triton_kernels._numba import compiled
+from vidscale.triton_kernels._vectors import LANES, PIXELS, convolve
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Samples = npt.NDArray[Any]
+
+_ALL = 65535
+
+
+class Layers(NamedTuple):
+    """Convolutions, packed; bytes where multiplying bytes, else float32.
+
+    Attributes:
+        support: [n] side of each kernel.
+        channels: [n + 1] of the cells, then of what each layer makes: multiples of `LANES`.
+        steps: [n] of `convolve` in a row.
+        weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
+        begin: [n] index of each layer's first weight.
+        block: [n] weights of each layer's blocks.
+        after: [n, 3, channels] float32, see `convolve`.
+        bounds: [n, 3] float32, see `convolve`.
+    """
+
+    support: Ints
+    channels: Ints
+    steps: Ints
+    weights: Samples
+    begin: Ints
+    block: Ints
+    after: Floats
+    bounds: Floats
+
+
+class Linear(NamedTuple):
+    """The convolution beside the chain, float32.
+
+    Attributes:
+        support: side of its kernel, 0 where there is none.
+        steps: of `convolve` in a row.
+        weights: flat.
+        after: [3, channels] float32, as many channels as the last layer makes.
+        bounds: [3] float32.
+    """
+
+    support: int
+    steps: int
+    weights: Floats
+    after: Floats
+    bounds: Floats
+
+
+class Cells(NamedTuple):
+    """How codes become cells, and cells codes.
+
+    Attributes:
+        small, large: side of a cell before and behind.
+        shift: bits that codes lose on their way into the chain (not into the linear part), rounded.
+        most: highest number that goes into the chain.
+    """
+
+    small: int
+    large: int
+    shift: int
+    most: int
+
+
+class _Rings(NamedTuple):
+    """Where the rows of each layer's input are kept.
+
+    Attributes:
+        width: [n + 1] of a row in cells, before each layer and behind the last.
+        pitch: [n] from row to row.
+        begin: [n] of each ring.
+        memory: of all rings, uint8 or float32.
+    """
+
+    width: Ints
+    pitch: Ints
+    begin: Ints
+    memory: Samples
+
+
+class _Views(NamedTuple):
+    """The same memory as bytes, and as runs of two, four and eight of them."""
+
+    of_one: Samples
+    of_two: Samples
+    of_four: Samples
+    of_eight: Samples
+
+
+class _Buffer(NamedTuple):
+    """A row of cells, and the rows of samples that it consists of.
+
+    Attributes:
+        rows: [side, samples or more].
+        cells: flat.
+        runs_of_rows: of the memory of `rows`, [side, ...].
+        runs_of_cells: of the memory of `cells`.
+        side: of a cell.
+        width: in cells.
+        run: bytes that are moved at once, a row of a cell where that is possible.
+        step: runs from cell to cell.
+    """
+
+    rows: Samples
+    cells: Samples
+    runs_of_rows: _Views
+    runs_of_cells: _Views
+    side: int
+    width: int
+    run: int
+    step: int
+
+    @classmethod
+    def of(cls, count: int, side: int, channels: int, kind: np.dtype[Any]) -> "_Buffer":
+        """Args: channels: from cell to cell, `side` squared or more."""
+        rows = np.zeros((side, -(-count * side // 8) * 8), kind)
+        cells = np.zeros(-(-(count + PIXELS) * channels // 8) * 8, kind)
+        whole = side * kind.itemsize
+        run = whole if whole in (1, 2, 4, 8) else kind.itemsize
+        views = [_Views(*(array.view(f"u{size}") for size in (1, 2, 4, 8))) for array in (rows, cells)]
+        return cls(rows, cells, views[0], views[1], side, count, run, channels * kind.itemsize // run)
+
+
+def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells) -> None:
+    """Enlarges a picture; releases the interpreter's lock.
+
+    Args:
+        plane: [h, w] uint8 or uint16, codes; beyond its edges the nearest sample is repeated.
+        out: [H, W] of the same kind, written.
+        layers, linear, cells: the network.
+    """
+    lost = np.cumsum(layers.support - 1)
+    width = -(-out.shape[1] // cells.large) + lost[-1] - np.concatenate([[0], lost])
+    pitch = (width[:-1] + layers.support + PIXELS) * layers.channels[:-1] + LANES
+    ends = np.cumsum(pitch * layers.support)
+    memory = np.zeros(ends[-1], np.uint8 if layers.weights.dtype == np.int8 else np.float32)
+    rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory)
+    before = _Buffer.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
+    behind = _Buffer.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
+    _run(plane, out, layers, linear, cells, rings, before, behind)
+
+
+@compiled
+def _run(
+    plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells, rings: _Rings, before: _Buffer,
+    behind: _Buffer,
+) -> None:  # fmt: skip
+    depth, channels = layers.support.size, layers.channels
+    rows, columns = -(-out.shape[0] // cells.large), rings.width[layers.support.size]
+    margin = (layers.support - 1).sum() // 2
+    reach = linear.support // 2
+    kept = margin + reach + 1  # rows of codes, for the linear part
+    codes = np.zeros(rings.pitch[0] * kept if linear.support else 0, np.float32)
+    line = np.zeros((columns + PIXELS) * channels[depth], np.float32)  # of the linear part
+    taken = rings.width[0] * channels[0]
+    have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and behind the last
+    for row in range(-margin, rows + margin):
+        at = rings.begin[0] + have[0] % layers.support[0] * rings.pitch[0]
+        _gather(plane, row, margin, before)
+        _narrowed(before.cells[:taken], rings.memory, at, cells.shift, cells.most)
+        if linear.support:
+            _narrowed(before.cells[:taken], codes, have[0] % kept * rings.pitch[0], 0, _ALL)
+        have[0] += 1
+        for n in range(depth):
+            if have[n] < layers.support[n]:
+                break
+            have[n + 1] += 1
+            if n < depth - 1:
+                to = rings.begin[n + 1] + (have[n + 1] - 1) % layers.support[n + 1] * rings.pitch[n + 1]
+                _layer(layers, n, rings, have, rings.memory, to, None)
+                continue
+            if linear.support:
+                first, end = (margin - reach) * channels[0], have[depth] + margin + reach
+                _linear(linear, codes, rings.pitch[0], first, end, kept, channels[0], line)
+            _layer(layers, n, rings, have, behind.cells, 0, line)
+            _scatter(out, have[depth] - 1, behind)
+
+
+@compiled
+def _copy(source: Samples, first: int, to: Samples, at: int, count: int) -> None:
+    """A plain loop: an assignment of slices takes ten times as long."""
+    begin, target = u64(first), u64(at)
+    for i in range(u64(count)):
+        to[target + i] = source[begin + i]
+
+
+@compiled
+def _spread(cells: Samples, rows: Samples, y: int, buffer: _Buffer) -> None:
+    """The y-th row of all cells to the y-th row of samples."""
+    parts = buffer.side * buffer.rows.itemsize // buffer.run
+    for part in range(parts):
+        source, to, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
+        for i in range(u64(buffer.width)):
+            to[i * apart] = source[i * step]
+
+
+@compiled
+def _collect(cells: Samples, rows: Samples, y: int, buffer: _Buffer) -> None:
+    """The y-th row of samples to the y-th row of all cells."""
+    parts = buffer.side * buffer.rows.itemsize // buffer.run
+    for part in range(parts):
+        to, source, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
+        for i in range(u64(buffer.width)):
+            to[i * step] = source[i * apart]
+
+
+@compiled
+def _gather(plane: Samples, row: int, margin: int, buffer: _Buffer) -> None:
+    """A row of cells, from `margin` cells left of the picture on; its outermost samples lie beyond the edges."""
+    height, width = plane.shape
+    side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
+    before, count = margin * side, buffer.width * side
+    inside = min(width, count - before)
+    for y in range(side):
+        samples, line = plane[min(max(row * side + y, 0), height - 1)], buffer.rows[y]
+        for x in range(before):
+            line[x] = samples[0]
+        _copy(samples, 0, line, before, inside)
+        for x in range(before + inside, count):
+            line[x] = samples[width - 1]
+        if buffer.run == 1:
+            _collect(cells.of_one, rows.of_one, y, buffer)
+        elif buffer.run == 2:
+            _collect(cells.of_two, rows.of_two, y, buffer)
+        elif buffer.run == 4:
+            _collect(cells.of_four, rows.of_four, y, buffer)
+        else:
+            _collect(cells.of_eight, rows.of_eight, y, buffer)
+
+
+@compiled
+def _narrowed(cells: Samples, out: Samples, at: int, shift: int, most: int) -> None:
+    """Codes without the lowest bits, rounded half up."""
+    half, begin = np.int32((1 << shift) >> 1), u64(at)
+    for i in range(u64(cells.size)):
+        out[begin + i] = min((np.int32(cells[i]) + half) >> np.int32(shift), np.int32(most))
+
+
+@compiled
+def _begin(starts: Ints, ring: int, pitch: int, end: int, slots: int, first: int) -> None:
+    """Where the rows of a ring begin that come before the row `end`, the oldest first."""
+    for r in range(starts.size):
+        starts[r] = ring + (end - starts.size + r) % slots * pitch + first
+
+
+@compiled
+def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row: int, added: Floats | None) -> None:
+    """A row of a layer goes to `out`, from `row` on, with something added to it or not."""
+    support, taken, made = layers.support[n], layers.channels[n], layers.channels[n + 1]
+    starts = np.empty(support, np.int64)
+    for block in range(made // LANES):
+        _begin(starts, rings.begin[n], rings.pitch[n], have[n], support, 0)
+        first, channel = layers.begin[n] + block * layers.block[n], block * LANES
+        for x in range(0, rings.width[n + 1], PIXELS):
+            convolve(
+                rings.memory, starts, taken, layers.weights, first, layers.steps[n],
+                out, row + x * made + channel, made, added, layers.after[n], channel, layers.bounds[n],
+            )  # fmt: skip
+            starts += PIXELS * taken
+
+
+@compiled
+def _linear(
+    linear: Linear, codes: Floats, pitch: int, first: int, end: int, kept: int, channels: int, line: Floats
+) -> None:
+    """A row of the linear part; `end` is the row of codes behind those that it needs."""
+    starts = np.empty(linear.support, np.int64)
+    made = linear.after.shape[1]
+    for block in range(made // LANES):
+        _begin(starts, 0, pitch, end, kept, first)
+        at = block * linear.support * linear.steps * LANES
+        for x in range(0, line.size // made - PIXELS, PIXELS):
+            convolve(
+                codes, starts, channels, linear.weights, at, linear.steps,
+                line, x * made + block * LANES, made, None, linear.after, block * LANES, linear.bounds,
+            )  # fmt: skip
+            starts += PIXELS * channels
+
+
+@compiled
+def _scatter(out: Samples, row: int, buffer: _Buffer) -> None:
+    """A row of cells to the rows of samples that it stands for."""
+    side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
+    for y in range(min(side, out.shape[0] - row * side)):
+        if buffer.run == 1:
+            _spread(cells.of_one, rows.of_one, y, buffer)
+        elif buffer.run == 2:
+            _spread(cells.of_two, rows.of_two, y, buffer)
+        elif buffer.run == 4:
+            _spread(cells.of_four, rows.of_four, y, buffer)
+        else:
+            _spread(cells.of_eight, rows.of_eight, y, buffer)
+        _copy(buffer.rows[y], 0, out[row * side + y], 0, out.shape[1])
