@@ -20,7 +20,7 @@ _features = llvm.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
 
 PIXELS = 24 if _WIDE else 6  # pixels that are summed side by side: as many as there are registers for
-MULTIPLIES_BYTES = bool(_features.get("avx512vnni") or _features.get("avxvnni"))
+DOT_PRODUCTS = bool(_features.get("avx512vnni") or _features.get("avxvnni"))
 
 _ARGUMENTS = (
     "samples", "starts", "pitch", "weights", "first", "steps",
@@ -39,17 +39,18 @@ def _convolve(
     """A convolution without padding, of `PIXELS` neighbouring pixels and `LANES` channels, and what comes after it.
 
     ``sum[p, o]`` over rows r and steps t is ``samples[starts[r] + p * pitch + t] * weights[...]``. With float32, a step
-    is one sample; with bytes it is four samples (unsigned) and four weights (signed), as dot-product instructions
-    (AVX-512 VNNI, AVX-VNNI) have it: `MULTIPLIES_BYTES` must be true. Then ``y = sum * gain + bias``,
-    ``max(y, slope * y) + zero + added[p * made + o]``, clamped, goes to ``out[to + p * made + o]``, without its
-    fraction where that holds whole numbers.
+    is one sample; with bytes it is four samples (unsigned) and four weights (signed), with int16 two of each, as
+    dot-product instructions (AVX-512 VNNI, AVX-VNNI) have it: `DOT_PRODUCTS` must be true. Then, with
+    ``y = sum * gain + bias``, ``max(y, slope * y) + zero + added[p * made + o]`` goes, clamped, to
+    ``out[to + p * made + o]``, without its fraction where that holds whole numbers.
 
     Args:
         typingctx: numba's.
-        samples: flat float32 or uint8, pixels with their channels together; up to 3 beyond the last are read.
+        samples: flat float32, uint8 or int16, pixels with their channels together; up to 3 beyond the last are read.
         starts: [rows] int64, index of the first pixel's first sample in each row.
         pitch: samples from pixel to pixel.
-        weights: flat float32 [rows, steps, LANES] or int8 [rows, steps, LANES, 4], from `first` on.
+        weights: flat float32 [rows, steps, LANES], int8 [rows, steps, LANES, 4] or int16 [rows, steps, LANES, 2], from
+            `first` on.
         first: index of the first weight.
         steps: in each row.
         out: flat float32, uint8 or uint16.
@@ -60,12 +61,11 @@ def _convolve(
         channel: the first of this block.
         bounds: [3] float32: slope, lowest, highest.
     """
-    if samples.dtype not in (types.uint8, types.float32):
+    if samples.dtype not in _STEPS:
         return None, None
     number = types.int64
     arguments = (samples, starts, number, weights, number, number, out, number, number, added, after, number, bounds)
-    step = _bytes_step if samples.dtype == types.uint8 else _float_step
-    taken, element = (4, _I32) if samples.dtype == types.uint8 else (1, _F32)
+    step, taken, element = _STEPS[samples.dtype]
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         values = dict(zip(_ARGUMENTS, zip(signature.args, args, strict=True), strict=True))
@@ -206,19 +206,27 @@ def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weigh
     return _fma(builder, samples, weights, total)
 
 
-def _bytes_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
-    """total + the four products of each lane, by one instruction of 512 bits or two of 256."""
+def _dot_step(name: str, builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
+    """total + the products of each lane, by one instruction of 512 bits or two of 256."""
     if _features.get("avx512vnni"):
-        return builder.call(_dot(builder, _WHOLE, 512), [total, samples, weights])
+        return builder.call(_dot(builder, name, _WHOLE, 512), [total, samples, weights])
     unknown = ir.Constant(_WHOLE, ir.Undefined)
     halves = []
     for begin in (0, LANES // 2):
         part = ir.Constant(_HALF, list(range(begin, begin + LANES // 2)))
         operands = [builder.shuffle_vector(value, unknown, part) for value in (total, samples, weights)]
-        halves.append(builder.call(_dot(builder, _HALF, 256), operands))
+        halves.append(builder.call(_dot(builder, name, _HALF, 256), operands))
     return builder.shuffle_vector(*halves, ir.Constant(_WHOLE, list(range(LANES))))
 
 
-def _dot(builder: ir.IRBuilder, vector: ir.VectorType, bits: int) -> ir.Function:
+def _dot(builder: ir.IRBuilder, name: str, vector: ir.VectorType, bits: int) -> ir.Function:
     kind = ir.FunctionType(vector, [vector] * 3)
-    return _tools.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.vpdpbusd.{bits}")
+    return _tools.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}.{bits}")
+
+
+# By the kind of the samples: how a step is added, how many samples it takes, and what the sums are.
+_STEPS: dict[Any, tuple[_Step, int, ir.Type]] = {
+    types.float32: (_float_step, 1, _F32),
+    types.uint8: (partial(_dot_step, "vpdpbusd"), 4, _I32),
+    types.int16: (partial(_dot_step, "vpdpwssd"), 2, _I32),
+}

@@ -19,6 +19,7 @@ Precision = Literal["float32", "int8"]
 
 _LANES = 16
 _BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
+_LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, that sums of 32 bits can hold
 _RANGE_MARGIN = 0.1  # of a channel's range, for pictures that go beyond the ordinary
 _TINY = 1e-12
 _AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds of what is not rectified
@@ -63,9 +64,9 @@ class Chain:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """What this processor can run it in: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
-        from vidscale.triton_kernels._vectors import MULTIPLIES_BYTES
+        from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 
-        return ("float32", "int8") if MULTIPLIES_BYTES and self.ranges is not None else ("float32",)
+        return ("float32", "int8") if DOT_PRODUCTS and self.ranges is not None else ("float32",)
 
 
 class ChainRunner:
@@ -75,7 +76,7 @@ class ChainRunner:
         chain: the network.
         bit_depth: of the codes, 8 to 16.
         precision: "int8" has bytes between the layers (and takes the eight highest bits of codes into them), sums of 32
-            bits, and a linear part in float32; it must be among `Chain.precisions`.
+            bits, and up to 12 bits a linear part with weights of 16 bits; it must be among `Chain.precisions`.
     """
 
     def __init__(self, chain: Chain, bit_depth: int, precision: Precision) -> None:
@@ -87,7 +88,8 @@ class ChainRunner:
         shift = bit_depth - 8 if precision == "int8" else 0
         unit = (1 << shift) / peak  # of luma, what one step of the chain's input is
         self._layers = _as_bytes(chain, unit, peak) if precision == "int8" else _as_floats(chain, unit, peak)
-        self._linear = _linear(chain)
+        exact = precision == "float32" or bit_depth > _LINEAR_DEPTH
+        self._linear = _linear(chain, np.float32 if exact else np.int16)
         most = _BYTE if precision == "int8" else peak
         self._cells = Cells(chain.small, chain.large, shift, most)
 
@@ -195,15 +197,18 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
     return padded.reshape(support, steps, taken, made // _LANES, _LANES).transpose(3, 0, 1, 4, 2)
 
 
-def _linear(chain: Chain) -> "Linear":
+def _linear(chain: Chain, kind: type) -> "Linear":
+    """Args: kind: of the weights, float32 or int16."""
     from vidscale.triton_kernels.chain_numba import Linear
 
     made = _whole_blocks(chain.large**2)
     after = np.zeros((3, made), np.float32)
-    after[0] = 1
     bounds = np.array(_AS_IT_IS, np.float32)
     if chain.linear is None:
         return Linear(0, 0, np.zeros(0, np.float32), after, bounds)
     weight = chain.linear.transpose(2, 3, 1, 0)
-    flat = _blocks(_padded(weight, weight.shape[2], made), 1)
-    return Linear(chain.linear.shape[2], flat.shape[2], flat.reshape(-1).astype(np.float32), after, bounds)
+    unit = 1.0 if kind is np.float32 else float(np.abs(weight).max()) / _LINEAR_WEIGHT
+    after[0] = unit
+    flat = _blocks(_padded(weight / unit, weight.shape[2], made), 1 if kind is np.float32 else 2)
+    whole = flat if kind is np.float32 else np.round(flat)
+    return Linear(chain.linear.shape[2], flat.shape[2], whole.reshape(-1).astype(kind), after, bounds)

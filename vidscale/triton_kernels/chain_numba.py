@@ -46,19 +46,19 @@ class Layers(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """The convolution beside the chain, float32.
+    """The convolution beside the chain.
 
     Attributes:
         support: side of its kernel, 0 where there is none.
         steps: of `convolve` in a row.
-        weights: flat.
+        weights: flat, float32 or int16.
         after: [3, channels] float32, as many channels as the last layer makes.
         bounds: [3] float32.
     """
 
     support: int
     steps: int
-    weights: Floats
+    weights: Samples
     after: Floats
     bounds: Floats
 
@@ -86,12 +86,16 @@ class _Rings(NamedTuple):
         pitch: [n] from row to row.
         begin: [n] of each ring.
         memory: of all rings, uint8 or float32.
+        kept: rows of codes, for the linear part.
+        codes: of these, int16 or float32.
     """
 
     width: Ints
     pitch: Ints
     begin: Ints
     memory: Samples
+    kept: int
+    codes: Samples
 
 
 class _Views(NamedTuple):
@@ -150,7 +154,9 @@ def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells:
     pitch = (width[:-1] + layers.support + PIXELS) * layers.channels[:-1] + LANES
     ends = np.cumsum(pitch * layers.support)
     memory = np.zeros(ends[-1], np.uint8 if layers.weights.dtype == np.int8 else np.float32)
-    rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory)
+    kept = int(lost[-1] + linear.support) // 2 + 1 if linear.support else 0
+    codes = np.zeros(pitch[0] * kept, linear.weights.dtype)
+    rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
     before = _Buffer.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
     behind = _Buffer.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
     _run(plane, out, layers, linear, cells, rings, before, behind)
@@ -165,8 +171,6 @@ def _run(
     rows, columns = -(-out.shape[0] // cells.large), rings.width[layers.support.size]
     margin = (layers.support - 1).sum() // 2
     reach = linear.support // 2
-    kept = margin + reach + 1  # rows of codes, for the linear part
-    codes = np.zeros(rings.pitch[0] * kept if linear.support else 0, np.float32)
     line = np.zeros((columns + PIXELS) * channels[depth], np.float32)  # of the linear part
     taken = rings.width[0] * channels[0]
     have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and behind the last
@@ -175,7 +179,7 @@ def _run(
         _gather(plane, row, margin, before)
         _narrowed(before.cells[:taken], rings.memory, at, cells.shift, cells.most)
         if linear.support:
-            _narrowed(before.cells[:taken], codes, have[0] % kept * rings.pitch[0], 0, _ALL)
+            _narrowed(before.cells[:taken], rings.codes, have[0] % rings.kept * rings.pitch[0], 0, _ALL)
         have[0] += 1
         for n in range(depth):
             if have[n] < layers.support[n]:
@@ -187,7 +191,7 @@ def _run(
                 continue
             if linear.support:
                 first, end = (margin - reach) * channels[0], have[depth] + margin + reach
-                _linear(linear, codes, rings.pitch[0], first, end, kept, channels[0], line)
+                _linear(linear, rings, first, end, channels[0], line)
             _layer(layers, n, rings, have, behind.cells, 0, line)
             _scatter(out, have[depth] - 1, behind)
 
@@ -276,18 +280,16 @@ def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row:
 
 
 @compiled
-def _linear(
-    linear: Linear, codes: Floats, pitch: int, first: int, end: int, kept: int, channels: int, line: Floats
-) -> None:
+def _linear(linear: Linear, rings: _Rings, first: int, end: int, channels: int, line: Floats) -> None:
     """A row of the linear part; `end` is the row of codes behind those that it needs."""
     starts = np.empty(linear.support, np.int64)
     made = linear.after.shape[1]
     for block in range(made // LANES):
-        _begin(starts, 0, pitch, end, kept, first)
+        _begin(starts, 0, rings.pitch[0], end, rings.kept, first)
         at = block * linear.support * linear.steps * LANES
         for x in range(0, line.size // made - PIXELS, PIXELS):
             convolve(
-                codes, starts, channels, linear.weights, at, linear.steps,
+                rings.codes, starts, channels, linear.weights, at, linear.steps,
                 line, x * made + block * LANES, made, None, linear.after, block * LANES, linear.bounds,
             )  # fmt: skip
             starts += PIXELS * channels
