@@ -83,6 +83,15 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_cache(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test finds what another one, or the user, left in the cache folder."""
+    folder = tmp_path_factory.getbasetemp() / f"cache-{abs(hash(request.node.nodeid))}"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of a user who has no pairs, not even those in the package, which have tests of their own; the working folder."""

@@ -1,6 +1,7 @@
 """The compact upscaler: as a network, on whole pictures, and as the upper half of a pair."""
 
 import os
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -18,7 +19,7 @@ from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
-from vidscale.models.cards import find_pair_dir
+from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.models.chains import compact_chain
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
@@ -28,6 +29,7 @@ from vidscale.models.pairs import find_pair
 from vidscale.restore import open_small
 from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
+from vidscale.workspace import cache_folder
 
 CELLS = [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3), Cell(1, 4)]
 HALF = Fraction(1, 2)
@@ -244,9 +246,25 @@ def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
     encoded = api.encode(movie, small, pair=str(pair), scale=ratio, crf=20, preset="ultrafast")
     stages = {stage.name: stage for stage in encoded.report.stages}
     assert (stages["downscale"].implementation, stages["upscale"].implementation) == ("numba", "numba float32")
-    api.decode(small, tmp_path / "back.mkv", lossless=True, pair=str(pair))
+    api.decode(small, tmp_path / "back.mkv", lossless=True)  # by the copy in the cache
     rows = api.measure(movie, tmp_path / "back.mkv").rows
     assert [row.mse for row in rows] == [row.mse for row in encoded.report.rows]
+
+
+def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused(make_clip, tmp_path):
+    small = tmp_path / "small.mp4"
+    api.encode(
+        make_clip(frames=2, size="64x48"), small, pair=str(pair_folder(tmp_path / "pair", trained())), report=False
+    )
+    (copy,) = (cache_folder() / "pairs").iterdir()
+    assert copy.name == read_card(copy).sha256
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\x40")
+    with pytest.raises(ModelError, match="is damaged: it does not match the card"):
+        api.decode(small, tmp_path / "back.mkv", lossless=True)
+    shutil.rmtree(copy)
+    with pytest.raises(ModelError, match="needs the pair 'mine-x2', which is not here"):
+        api.decode(small, tmp_path / "back.mkv", lossless=True)
 
 
 def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):

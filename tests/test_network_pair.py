@@ -19,6 +19,7 @@ from vidscale.models.car import ResamplerNet
 from vidscale.models.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.models.pairs import find_pair
+from vidscale.workspace import cache_folder
 
 
 def write_pair(folder, seed=0, name="car-x2"):
@@ -125,6 +126,7 @@ def test_pair_in_a_folder_that_is_not_installed(pairs, tmp_path, make_clip):
         row.mse for row in result.report.rows
     ]
     write_pair(tmp_path / "other", seed=1)
+    shutil.rmtree(cache_folder())  # which has a copy
     with pytest.raises(ModelError, match="needs the pair 'car-x2'"):
         api.decode(small, tmp_path / "again.mkv", lossless=True, pair=str(tmp_path / "other"))
 

@@ -15,6 +15,7 @@ from vidscale.downscale import downscale
 from vidscale.encode import encode_frames
 from vidscale.errors import DecodeError
 from vidscale.frames import Frame
+from vidscale.models.pair_cache import remember
 from vidscale.mux import check_output, mux, save_covers, sign
 from vidscale.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.progress import Progress
@@ -87,6 +88,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
             pts=encoded.pts,
             time_base=video.time_base,
         )
+    remember(plan.pair)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
 
 

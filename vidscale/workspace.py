@@ -30,6 +30,11 @@ _open: set["Workspace"] = set()
 _open_lock = threading.Lock()
 
 
+def cache_folder() -> Path:
+    """What may be lost: ``vidscale`` in the XDG cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidscale"
+
+
 def check_target(target: Path, *, source: Path, overwrite: bool) -> None:
     """Makes sure, before work starts, that a file can be written.
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ModelError
+from vidscale.workspace import cache_folder
 
 CARD = "card.json"
 FORMAT = 1
@@ -97,6 +98,11 @@ def user_folder() -> Path:
     return Path(data) / "vidscale" / "pairs"
 
 
+def cached(sha256: str) -> Path:
+    """Where a copy of the pair with these weights may lie."""
+    return cache_folder() / "pairs" / sha256
+
+
 def installed() -> dict[str, Path]:
     """Folders of the pairs that are there, by name, which is the folder's; the user's go before shipped ones."""
     return {folder.name: folder for folder in _folders()}
@@ -108,8 +114,8 @@ def _folders() -> list[Path]:
 
 
 def with_hash(name: str, sha256: str) -> Path | None:
-    """The folder of an installed pair with these weights, also where the user has another of that name."""
-    for folder in _folders():
+    """The folder of a pair with these weights: installed, also where the user has another of that name, or cached."""
+    for folder in (*_folders(), cached(sha256)):
         try:
             card = read_card(folder)
         except ModelError:

@@ -39,12 +39,14 @@ class NetworkPair:
 
     Args:
         card: of the pair.
+        folder: where its weights lie.
         downscaler: a network, moved to the device, or a filter.
         upscaler: a network, moved to the device.
         device: "cpu" or "cuda".
     """
 
     card: PairCard
+    folder: Path
     downscaler: ResamplerNet | FilterDownscaler
     upscaler: EDSR | ProgressiveUpscaler
     device: str
@@ -59,7 +61,7 @@ class NetworkPair:
         loaded = load_pair_dir(folder)
         if not isinstance(loaded.upscaler, EDSR | ProgressiveUpscaler):
             raise ModelError(f"{folder} holds no upscaler of RGB")
-        return cls(loaded.card, loaded.downscaler, loaded.upscaler, device)
+        return cls(loaded.card, folder, loaded.downscaler, loaded.upscaler, device)
 
     def __post_init__(self) -> None:
         for network in (self.downscaler, self.upscaler):

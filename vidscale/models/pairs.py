@@ -54,6 +54,7 @@ class Pair(Protocol):
         name: family and scale, such as "lanczos-x2".
         sha256: content hash of the weights, "" for a pair without weights.
         scale: source sample spacing per small sample.
+        folder: where its weights lie, None for a pair without weights.
         shrinks_on, enlarges_on: where its two halves run.
         at_once: frames to enlarge side by side, one a processor; 1 where a frame takes what there is.
     """
@@ -64,6 +65,8 @@ class Pair(Protocol):
     def sha256(self) -> str: ...
     @property
     def scale(self) -> Fraction: ...
+    @property
+    def folder(self) -> Path | None: ...
     @property
     def shrinks_on(self) -> Place: ...
     @property
@@ -101,7 +104,7 @@ class FixedPair:
         family: "lanczos", "bicubic", "area" or "gaussian".
         scale: source sample spacing per small sample.
         device: where it runs, "cpu" or "cuda".
-        sha256: "", there are no weights.
+        sha256, folder: "" and None, there are no weights.
         sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
     """
 
@@ -110,6 +113,7 @@ class FixedPair:
     device: str = "cpu"
     sha256: str = ""
     sharpness: float = 0.0
+    folder: None = None
 
     @property
     def name(self) -> str:

@@ -1,7 +1,6 @@
 """What a processor runs a network in: tried once, then remembered."""
 
 import json
-import os
 import platform
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
+from vidscale.workspace import cache_folder, replacing
 
 _SIDE = 96  # cells, of the picture that is tried
 _TRIES = 5
@@ -19,7 +19,7 @@ _TRIES = 5
 def quickest(chain: Chain) -> Precision:
     """The precision in which a chain runs fastest here; found by trying, unless that was done before.
 
-    It is kept in ``vidscale/precisions.json`` of the XDG cache folder, by processor and shape of the network.
+    It is kept in ``precisions.json`` of the cache folder, by processor and shape of the network.
     """
     options = chain.precisions
     if len(options) == 1:
@@ -57,8 +57,7 @@ def _processor() -> str:
 
 
 def _file() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "vidscale" / "precisions.json"
+    return cache_folder() / "precisions.json"
 
 
 def _remembered() -> dict[str, str]:
@@ -70,9 +69,7 @@ def _remembered() -> dict[str, str]:
 
 
 def _remember(known: dict[str, str]) -> None:
-    """Written beside and renamed, so that two programs at once leave one whole file; a read-only home is no matter."""
-    beside = _file().with_name(f".{_file().name}.{os.getpid()}")
     with suppress(OSError):
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(known, indent=2), encoding="utf-8")
-        beside.replace(_file())
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(_file()) as file:
+            json.dump(known, file, indent=2)

@@ -1,0 +1,27 @@
+"""Copies of pairs that are not installed, so that what they coded is restored on this machine without naming them."""
+
+import os
+import shutil
+from contextlib import suppress
+
+from vidscale.models.cards import CARD, cached, with_hash
+from vidscale.models.pairs import Pair
+from vidscale.models.weight_files import WEIGHTS
+
+_LARGEST = 64 << 20  # bytes of weights; larger ones stay where they are
+
+
+def remember(pair: Pair) -> None:
+    """Copies a pair into the cache, unless it is found by its hash already; a cache that cannot be written is no matter."""
+    if pair.folder is None or with_hash(pair.name, pair.sha256):
+        return
+    target = cached(pair.sha256)
+    beside = target.with_name(f".{pair.sha256}.{os.getpid()}")
+    with suppress(OSError):
+        if (pair.folder / WEIGHTS).stat().st_size > _LARGEST:
+            return
+        beside.mkdir(parents=True)
+        for name in (WEIGHTS, CARD):
+            shutil.copyfile(pair.folder / name, beside / name)
+        beside.rename(target)
+    shutil.rmtree(beside, ignore_errors=True)
