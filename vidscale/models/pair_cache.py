@@ -12,7 +12,7 @@ _LARGEST = 64 << 20  # bytes of weights; larger ones stay where they are
 
 
 def remember(pair: Pair) -> None:
-    """Copies a pair into the cache, unless it is found by its hash already; a cache that cannot be written is no matter."""
+    """Copies a pair into the cache, unless it is found by its hash already; no matter if that cannot be written."""
     if pair.folder is None or with_hash(pair.name, pair.sha256):
         return
     target = cached(pair.sha256)
