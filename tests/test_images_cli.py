@@ -186,7 +186,7 @@ def test_pair_that_made_a_picture_must_be_there(car: None, photographs: Photogra
     (user_folder() / "car-x2" / "card.json").unlink()
     assert failures(run_here("images", "up", "small", "-o", "large")) == [
         "small/a.png: needs the pair 'car-x2', which is not here: "
-        "there is no pair 'car-x2'; there are lanczos, bicubic, area, gaussian; "
+        "there is no pair 'car-x2'; there are lanczos, bicubic, area, gaussian, sharp; "
         "`vidscale models import-car` and `vidscale train car` make one"
     ]
     assert failures(run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")) == [
@@ -306,12 +306,12 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
         (
             ["down", "in", "-o", "out", "--pair", "none"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian$",
+            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
         ),
         (
             ["up", "in", "-o", "out", "--pair", "none"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian$",
+            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
         ),
         (["down", "in", "-o", "out", "--scale", "9"], 2, r"^scale 9 is outside 1 to 8$"),
         (["down", "in", "-o", "out", "--pair", "lanczos-x2", "--scale", "3"], 2, r"is made for scale 2, not for 3$"),
@@ -323,7 +323,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
         (
             ["bench", "in", "--pairs", "none,other"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian$",
+            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
         ),
         (["bench", "empty"], 1, r"^no PNG, JPEG, WebP or TIFF in empty$"),
     ]:

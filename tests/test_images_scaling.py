@@ -200,7 +200,12 @@ def test_pairs_are_found_by_family_name_and_folder(car: Path, tmp_path: Path) ->
 
 def test_find_scaler_errors(car: Path) -> None:
     for name, scale, error, message in [
-        ("other", None, ModelError, r"^there is no pair 'other'; there are lanczos, bicubic, area, gaussian, car-x2$"),
+        (
+            "other",
+            None,
+            ModelError,
+            r"^there is no pair 'other'; there are lanczos, bicubic, area, gaussian, sharp, car-x2$",
+        ),
         (
             "car",
             Fraction(4),

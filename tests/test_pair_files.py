@@ -175,10 +175,10 @@ def test_models_import_car_makes_a_pair(tmp_path: Path) -> None:
 def test_models_list_and_show(networks: tuple[ResamplerNet, EDSR]) -> None:
     card = write_pair_dir(user_folder() / "car-x2", "car-x2", *networks, licence="CC0")
     lines = vidscale("list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["lanczos", "bicubic", "area", "gaussian", "car-x2"]
+    assert [line.split()[0] for line in lines] == ["lanczos", "bicubic", "area", "gaussian", "sharp", "car-x2"]
     assert lines[-1].endswith(f"x2, {card.parameters:,} parameters, licence: CC0")
     records = [json.loads(line) for line in vidscale("list", "--json").stdout.splitlines()]
-    assert [record["name"] for record in records] == ["lanczos", "bicubic", "area", "gaussian", "car-x2"]
+    assert [record["name"] for record in records] == ["lanczos", "bicubic", "area", "gaussian", "sharp", "car-x2"]
 
     shown = vidscale("show", "car-x2").stdout
     assert "\nupscaler     network edsr, scale 2, blocks 1, width 2, res_scale 0.1\n" in shown
@@ -222,5 +222,5 @@ def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> N
     write_pair_dir(user_folder() / "car-x2", "car-x2", *networks)
     (user_folder() / "car-x2" / "card.json").write_text("{}")
     result = vidscale("list")
-    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 4)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 5)
     assert result.stderr.endswith("card.json: a broken card\n")

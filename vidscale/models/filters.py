@@ -15,7 +15,7 @@ class FilterDownscaler:
     """A family of fixed pairs, of which the downscaling half is used; no weights.
 
     Attributes:
-        family: "lanczos", "bicubic", "area" or "gaussian".
+        family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
         scale: source sample spacing per small sample.
         sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
     """

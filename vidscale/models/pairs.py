@@ -17,12 +17,13 @@ from vidscale.threads import core_count
 from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes, or by a Gaussian, has no counterpart that enlarges; of
-# the fixed filters Lanczos restores its pictures best.
-_FIXED: dict[str, tuple[Name, Name]] = {
+# the fixed filters Lanczos restores its pictures best. "sharp" is for players that enlarge by bicubic interpolation.
+_FIXED: dict[str, tuple[Kind, Name]] = {
     "lanczos": ("lanczos", "lanczos"),
     "bicubic": ("bicubic", "bicubic"),
     "area": ("area", "lanczos"),
     "gaussian": ("gaussian", "lanczos"),
+    "sharp": (Sharpened("lanczos", 0.1), "bicubic"),
 }
 
 # Networks that restore luma alone; others are defined in RGB.
@@ -101,11 +102,11 @@ class FixedPair:
     """A pair of fixed filters, each plane scaled in its own grid with chroma siting respected.
 
     Attributes:
-        family: "lanczos", "bicubic", "area" or "gaussian".
+        family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
         scale: source sample spacing per small sample.
         device: where it runs, "cpu" or "cuda".
         sha256, folder: "" and None, there are no weights.
-        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
+        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`; 0 for that of the family.
     """
 
     family: str
@@ -132,8 +133,10 @@ class FixedPair:
         return core_count() if self.device == "cpu" else 1
 
     def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
-        kind, _ = _FIXED[self.family]
-        luma = Sharpened(kind, self.sharpness) if self.sharpness else kind
+        luma, _ = _FIXED[self.family]
+        kind = luma.name if isinstance(luma, Sharpened) else luma
+        if self.sharpness:
+            luma = Sharpened(kind, self.sharpness)
         height, width = (-(-side // self.scale) for side in planes[0].shape)
         sizes = pixel_format.plane_shapes(int(height), int(width))
         return self._resample(planes, pixel_format, color, sizes, self.scale, [luma, kind, kind])

@@ -112,14 +112,7 @@ class Maker:
             )
         info = VideoInfo(geometry.coded_width, geometry.coded_height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
         settings = CodecSettings(codec=coding.codec, preset=coding.preset, crf=crf)
-        with tempfile.TemporaryDirectory(prefix="vidscale-") as name:
-            path = Path(name) / "small.mp4"
-            command = encode_command(self._ffmpeg, settings, info, path)
-            encode_frames(self._small(originals), info, command=command, path=path, clock=Clock("encode"))
-            decoded = list(decode_frames(probe(path), log=ReadLog(), clock=Clock("decode")))
-        if len(decoded) != len(originals):
-            raise TrainingError(f"{coding.codec} gave {len(decoded)} of {len(originals)} frames back")
-        return decoded
+        return round_trip(list(self._small(originals)), info, settings, self._ffmpeg)
 
     def _small(self, originals: Sequence[Frame]) -> Iterator[Frame]:
         for frame in originals:
@@ -140,6 +133,28 @@ class Maker:
                 _cut(original, high_top, high_left, large),
                 decoded.pict_type,
             )
+
+
+def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings, ffmpeg: Ffmpeg) -> list[Frame]:
+    """Frames as a decoder gives them back.
+
+    Args:
+        frames: of the size and format that `info` tells.
+        info: of the stream.
+        settings: of the encoder.
+        ffmpeg: a binary that has it.
+
+    Raises:
+        VidscaleError: ffmpeg fails, or the decoder gives back fewer.
+    """
+    with tempfile.TemporaryDirectory(prefix="vidscale-") as name:
+        path = Path(name) / "small.mp4"
+        command = encode_command(ffmpeg, settings, info, path)
+        encode_frames(frames, info, command=command, path=path, clock=Clock("encode"))
+        decoded = list(decode_frames(probe(path), log=ReadLog(), clock=Clock("decode")))
+    if len(decoded) != len(frames):
+        raise TrainingError(f"{settings.codec} gave {len(decoded)} of {len(frames)} frames back")
+    return decoded
 
 
 def _cut(frame: Frame, top: int, left: int, side: int) -> list[npt.NDArray[Any]]:
