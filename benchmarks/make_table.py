@@ -28,13 +28,21 @@ from vidscale.compare.points import Comparison, MovieFacts
 
 _ROOT = Path(__file__).parents[1]
 _PAIRS = (
+    "adaptive-x2",
+    "adaptive-vmaf-x2",
+    "adaptive-quality-x2",
+    "adaptive-quality-vmaf-x2",
     "lanczos-x2",
     "bicubic-x2",
     "area-x2",
     "ffmpeg-lanczos-x2",
     "ffmpeg-bicubic-x2",
+    "adaptive-x1.5",
     "lanczos-x1.5",
     "ffmpeg-lanczos-x1.5",
+    "adaptive-x3",
+    "ffmpeg-lanczos-x3",
+    "restore-x1",
 )
 _PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
 _SYNTHETIC = {"synthetic-1": Fraction(30), "synthetic-2": Fraction(24)}  # pictures per second

@@ -25,9 +25,11 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
     assert chosen("auto", Fraction(2), "psnr") == "adaptive"
     assert find_pair(chosen("auto", Fraction(2), "vmaf"), Fraction(2), "cpu").name == "adaptive-vmaf-x2"
     assert chosen("adaptive-x2", Fraction(2), "vmaf") == "adaptive-vmaf-x2"
+    assert find_pair(chosen("auto", Fraction(3, 2), "psnr"), Fraction(3, 2), "cpu").name == "adaptive-x1.5"
+    assert chosen("adaptive-quality", Fraction(2), "vmaf") == "adaptive-quality-vmaf"
     assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
-    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.25 there is no learned pair"):
-        chosen("auto", Fraction(5, 4), "vmaf")
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.5 no pair is tuned for it"):
+        chosen("auto", Fraction(3, 2), "vmaf")
     with pytest.raises(ModelError, match="there is no pair 'bicubic-vmaf'"):
         find_pair(chosen("bicubic", Fraction(2), "vmaf"), Fraction(2), "cpu")
 

@@ -253,13 +253,17 @@ def chosen(name: str, scale: Fraction, tune: Tune) -> str:
         UsageError: "auto", and a metric that no pair of that scale is tuned for.
     """
     if name == AUTO:
-        name = _LEARNED if _with_scale(_LEARNED, scale) in installed() else _FALLBACK
-        if name == _FALLBACK and tune != "psnr":
-            raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} there is no learned pair yet")
-    if tune == "psnr" or (Path(name) / CARD).is_file():
-        return name
+        learned = _tuned(_LEARNED, tune)
+        there = installed()
+        if tune != "psnr" and _with_scale(learned, scale) not in there:
+            raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no pair is tuned for it yet")
+        return learned if _with_scale(learned, scale) in there else _FALLBACK
+    return name if (Path(name) / CARD).is_file() else _tuned(name, tune)
+
+
+def _tuned(name: str, tune: Tune) -> str:
     family, x, suffix = name.partition("-x")
-    return f"{family}-{tune}{x}{suffix}"
+    return name if tune == "psnr" else f"{family}-{tune}{x}{suffix}"
 
 
 def _with_scale(name: str, scale: Fraction | None) -> str:
