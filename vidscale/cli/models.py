@@ -36,7 +36,7 @@ def list_pairs(json_output: options.Json = False) -> None:
             if json_output:
                 emit({"event": "pair"} | _record(card, folder))
             else:
-                typer.echo(f"{card.name:<16} x{card.scale}, {card.parameters:,} parameters, licence: {card.licence}")
+                typer.echo(f"{card.name:<24} x{card.scale}, {card.parameters:,} parameters, licence: {card.licence}")
         if broken:
             raise typer.Exit(1)
 
@@ -148,4 +148,4 @@ def _show_fixed(family: str, *, json_output: bool) -> None:
         unset = dict.fromkeys([*PairCard.__dataclass_fields__, "folder"])
         emit({"event": "pair"} | unset | {"name": family, "sha256": "", "parameters": 0})
     else:
-        typer.echo(f"{family:<16} any scale from 1 to 8, a fixed filter without weights")
+        typer.echo(f"{family:<24} any scale from 1 to 8, a fixed filter without weights")
