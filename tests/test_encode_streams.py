@@ -36,6 +36,7 @@ from vidscale.cli import app
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.evaluation import evaluate_encode
 from vidscale.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.mux import check_output
 from vidscale.report import Unpaired
 from vidscale.report_files import read_json, write_report
@@ -596,7 +597,8 @@ def test_identity_is_in_every_keyframe_and_in_the_tag(
     assert [identity == in_band for identity in found] == keys
     assert 3 <= sum(keys) < len(keys)
     assert decided.identity == Identity(
-        pair="lanczos-x1.5",
+        pair="adaptive-x1.5",
+        sha256=read_card(find_pair_dir("adaptive-x1.5")).sha256,
         scale="3/2",
         width=64,
         height=48,
