@@ -42,6 +42,8 @@ _PAIRS = (
     "ffmpeg-lanczos-x1.5",
     "adaptive-x3",
     "ffmpeg-lanczos-x3",
+    "adaptive-x4",
+    "ffmpeg-lanczos-x4",
     "restore-x1",
 )
 _PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
