@@ -20,7 +20,7 @@ from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import find_pair_dir, read_card
-from vidscale.models.chains import compact_chain
+from vidscale.models.chains import chain_of
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.luma_run import DeviceEnlarger
@@ -58,7 +58,7 @@ def pair_folder(folder, network, sharpness=0.0):
 
 def on_cpu(network, strength, bit_depth, precision="float32"):
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return ChainRunner(compact_chain(weights, strength), bit_depth, precision)
+    return ChainRunner(chain_of("compact", weights, strength), bit_depth, precision)
 
 
 def whole(network, plane, strength, size):
@@ -173,6 +173,28 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
     for precision in chain.precisions:
         narrow = np.load(tmp_path / f"plane.npy{precision}.npy")
         assert np.array_equal(narrow, ChainRunner(chain, 8, precision)(plane, 200, 300))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda w: w.pop("ranges"), "missing ranges"),
+        (lambda w: w.pop("convs.1.bias"), r"missing convs\.1\.bias"),
+        (lambda w: w["convs.1.weight"].fill(np.nan), r"not finite: convs\.1\.weight"),
+        (
+            lambda w: w.update({"convs.1.weight": w["convs.1.weight"][:, :-1]}),
+            r"convolution 1 is \[8, 7, 3, 3\], not \[8, 8",
+        ),
+        (lambda w: w.update({"ranges": np.ones((2, 2, 3))}), r"ranges of"),
+        (lambda w: w.update({"linear.weight": w["linear.weight"][:, :1]}), "not"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named_on_the_cpu_too(harm, words):
+    """Nothing checks them again: compiled code would read beyond their ends."""
+    weights = {name: tensor.numpy().copy() for name, tensor in trained().state_dict().items()}
+    harm(weights)
+    with pytest.raises(ModelError, match=f"^weights do not fit: .*{words}"):
+        chain_of("compact", weights, 28)
 
 
 def test_bytes_need_ranges():

@@ -13,7 +13,7 @@ from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import read_card
-from vidscale.models.chains import espcn_chain
+from vidscale.models.chains import chain_of
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
@@ -58,7 +58,7 @@ def test_chain_on_the_cpu_is_the_network(scale, bit_depth, shape):
     codes = np.random.default_rng(0).integers(0, peak + 1, shape).astype(np.uint8 if bit_depth == 8 else np.uint16)
     size = shape[0] * scale - (shape[0] > 1), shape[1] * scale
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    got = ChainRunner(espcn_chain(weights, 0), bit_depth, "float32")(codes, *size)
+    got = ChainRunner(chain_of("espcn", weights, 0), bit_depth, "float32")(codes, *size)
     padded = F.pad(torch.from_numpy(codes.astype(np.float32) / peak)[None, None], [5] * 4, mode="replicate")
     with torch.no_grad():
         whole = (network(padded)[0, 0, : size[0], : size[1]] * peak + 0.5).floor().clamp(0, peak).numpy()

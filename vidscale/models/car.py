@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
-from vidscale.models.layers import MeanShift, number_of, shape_of, with_weights
+from vidscale.models.layers import MeanShift, shape_of, with_weights
 from vidscale.models.tiling import TileRule, run_fitted
+from vidscale.models.weight_files import number_of
 from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads
 
 MULTIPLE = 8  # the network's coarsest grid, in HR pixels

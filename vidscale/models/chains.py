@@ -1,6 +1,6 @@
 """Upscalers of luma as a CPU runs them: their weights as a chain of convolutions for one coding strength. No torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import isqrt
 from typing import Any
 
@@ -8,12 +8,33 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.encoders import STRONGEST
-from vidscale.models.weight_files import part
+from vidscale.errors import ModelError
+from vidscale.models.weight_files import Arrays, number_of
 from vidscale.triton_kernels.chain import Chain, Convolution
 
 SLOPE = 0.1  # of the compact upscaler's rectifiers
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+
+def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
+    """The chain of any network that is one.
+
+    Args:
+        network: what it is, in the words of cards; one of `CHAINS`.
+        weights: by the network's own names.
+        strength: crf.
+
+    Raises:
+        ModelError: missing or misshapen weights; numbers that are not finite.
+    """
+    broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    if broken:
+        raise ModelError(f"weights do not fit: not finite: {', '.join(broken)}")
+    try:
+        return CHAINS[network](weights, strength)
+    except KeyError as error:
+        raise ModelError(f"weights do not fit: missing {error.args[0]}") from error
+    except ValueError as error:
+        raise ModelError(f"weights do not fit: {error}") from error
 
 
 def compact_chain(weights: Arrays, strength: float) -> Chain:
@@ -21,11 +42,11 @@ def compact_chain(weights: Arrays, strength: float) -> Chain:
     low, high = weights["strengths"]
     s = float(np.clip(strength, low, high)) / STRONGEST
     convolutions = []
-    for n in range(_count(weights)):
-        conv, by_strength = part(weights, f"convs.{n}."), part(weights, f"by_strength.{n}.")
-        gain, bias = np.split(by_strength["weight"] @ np.array([s, s * s]) + by_strength["bias"], 2)
-        weight = conv["weight"] * (1 + gain)[:, None, None, None]
-        convolutions.append(_convolution(weight, conv["bias"] * (1 + gain) + bias))
+    for n in range(number_of("convs", weights)):
+        line = weights[f"by_strength.{n}.weight"] @ np.array([s, s * s]) + weights[f"by_strength.{n}.bias"]
+        gain, bias = np.split(line, 2)
+        weight = weights[f"convs.{n}.weight"] * (1 + gain)[:, None, None, None]
+        convolutions.append(_convolution(weight, weights[f"convs.{n}.bias"] * (1 + gain) + bias))
     linear = weights["linear.weight"].astype(np.float32)
     large, small = (isqrt(side) for side in linear.shape[:2])
     ranges = weights["ranges"].astype(np.float32)
@@ -34,17 +55,14 @@ def compact_chain(weights: Arrays, strength: float) -> Chain:
 
 def espcn_chain(weights: Arrays, strength: float) -> Chain:
     """`vidscale.models.espcn.ESPCN` of these weights, the same for every strength."""
-    convolutions = [_convolution(**part(weights, f"convs.{n}.")) for n in range(_count(weights))]
+    count = number_of("convs", weights)
+    convolutions = [_convolution(weights[f"convs.{n}.weight"], weights[f"convs.{n}.bias"]) for n in range(count)]
     large = isqrt(convolutions[-1].bias.size)
     return Chain(1, large, convolutions, None, 0.0)
 
 
 CHAINS: dict[str, Callable[[Arrays, float], Chain]] = {"compact": compact_chain, "espcn": espcn_chain}
 """How the weights of each kind of network become a chain, by the name that cards give it."""
-
-
-def _count(weights: Arrays) -> int:
-    return sum(name.startswith("convs.") and name.endswith(".weight") for name in weights)
 
 
 def _convolution(weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Convolution:

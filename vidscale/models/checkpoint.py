@@ -11,7 +11,8 @@ from torch import Tensor
 from vidscale.errors import ModelError
 from vidscale.models.car import ResamplerNet
 from vidscale.models.edsr import EDSR
-from vidscale.models.layers import MeanShift, number_of
+from vidscale.models.layers import MeanShift
+from vidscale.models.weight_files import number_of
 
 # Of the upscaler that was published with CAR; its weights do not tell.
 _RES_SCALE = 0.1

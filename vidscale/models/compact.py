@@ -14,7 +14,8 @@ from vidscale.encoders import STRONGEST
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
 from vidscale.models.chains import SLOPE
-from vidscale.models.layers import number_of, shape_of, with_weights
+from vidscale.models.layers import shape_of, with_weights
+from vidscale.models.weight_files import number_of
 from vidscale.triton_kernels.polyphase import filter_bank
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidscale.models.cards import Sizes
-from vidscale.models.layers import MeanShift, number_of, shape_of, with_weights
+from vidscale.models.layers import MeanShift, shape_of, with_weights
 from vidscale.models.tiling import TileRule, run_fitted
+from vidscale.models.weight_files import number_of
 
 # Factors of the pixel shuffles, one after the other.
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}

@@ -1,7 +1,6 @@
 """What the networks share: the shift of the mean, and weights that are looked at before they are used."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -46,12 +45,6 @@ def shape_of(name: str, state: Mapping[str, Tensor], shown: Mapping[str, str] | 
     if len(shape) != 4:
         raise ModelError(f"weights do not fit: {said} is {list(shape)}, not a convolution")
     return shape
-
-
-def number_of(prefix: str, names: Iterable[str]) -> int:
-    """How many modules ``prefix.N`` there are, at least 1: one more than the highest number."""
-    found = (re.match(rf"{prefix}\.(\d+)\.", name) for name in names)
-    return max((int(match[1]) for match in found if match), default=0) + 1
 
 
 def with_weights(network: Network, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Network:

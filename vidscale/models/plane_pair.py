@@ -13,7 +13,7 @@ from vidscale.devices import Device, resolve
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.cards import PairCard
-from vidscale.models.chains import CHAINS
+from vidscale.models.chains import chain_of
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pairs import FixedPair, Place
 from vidscale.models.precision import quickest
@@ -120,7 +120,7 @@ class PlanePair:
         return quickest(self._chain(_TRIAL_STRENGTH))
 
     def _chain(self, strength: float) -> Chain:
-        return CHAINS[str(self.card.upscaler["network"])](self._weights, strength)
+        return chain_of(str(self.card.upscaler["network"]), self._weights, strength)
 
     @cached_property
     def _weights(self) -> Arrays:

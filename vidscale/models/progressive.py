@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
-from vidscale.models.layers import number_of, shape_of, with_weights
+from vidscale.models.layers import shape_of, with_weights
 from vidscale.models.tiling import TileRule, run_fitted
+from vidscale.models.weight_files import number_of
 
 StageKind = Literal["residual", "original"]
 

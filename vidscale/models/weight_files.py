@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,9 @@ def read_arrays(path: Path) -> Arrays:
 def part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Arrays:
     """Those whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def number_of(prefix: str, names: Iterable[str]) -> int:
+    """How many modules ``prefix.N`` there are, at least 1: one more than the highest number."""
+    found = (re.match(rf"{prefix}\.(\d+)\.", name) for name in names)
+    return max((int(match[1]) for match in found if match), default=0) + 1

@@ -52,6 +52,9 @@ class Chain:
         slope: of the rectifiers for numbers below 0; 0 to 1.
         ranges: for each convolution but the last [2, out] float32, the lowest and the highest number that its channels
             hand on (rectified) with ordinary pictures; None where that is not known, and int8 cannot be had.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
     """
 
     small: int
@@ -61,12 +64,35 @@ class Chain:
     slope: float
     ranges: Sequence[Floats] | None = None
 
+    def __post_init__(self) -> None:
+        taken, made = self.small**2, self.large**2
+        for n, (weight, bias) in enumerate(self.convolutions):
+            _check(f"convolution {n}", weight, taken, len(bias))
+            taken = len(bias)
+        if taken != made:
+            raise ValueError(f"{taken} channels at the end, {made} wanted")
+        if self.linear is not None:
+            _check("the linear part", self.linear, self.small**2, made)
+            if self.linear.shape[2] // 2 > sum(weight.shape[2] // 2 for weight, _ in self.convolutions):
+                raise ValueError(f"the linear part reaches beyond the convolutions: {self.linear.shape[2]}")
+        if self.ranges is not None:
+            wanted = [(2, len(bias)) for _, bias in self.convolutions[:-1]]
+            if [np.shape(known) for known in self.ranges] != wanted:
+                raise ValueError(f"ranges of {[np.shape(known) for known in self.ranges]}, {wanted} wanted")
+
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """What this processor can run it in: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
         from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 
         return ("float32", "int8") if DOT_PRODUCTS and self.ranges is not None else ("float32",)
+
+
+def _check(name: str, weight: Floats, taken: int, made: int) -> None:
+    if weight.ndim != 4 or weight.shape[:2] != (made, taken) or weight.shape[2] != weight.shape[3]:
+        raise ValueError(f"{name} is {list(weight.shape)}, not [{made}, {taken}, k, k]")
+    if weight.shape[2] % 2 == 0:
+        raise ValueError(f"{name} has a support of {weight.shape[2]}, which is even")
 
 
 class ChainRunner:
