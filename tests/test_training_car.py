@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from stopping import Stop
 
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.car import Sampling
@@ -163,7 +164,7 @@ def test_car_resumes_with_the_same_bits(crops, photos, tmp_path):
         task = CarTask(TINY, Crops(crops), held_out)
         if steps == 2:
             with pytest.raises(StopIteration):
-                train(task, loop, tmp_path / "parts", _Stop(2))
+                train(task, loop, tmp_path / "parts", Stop(2))
         else:
             train(task, loop, tmp_path / "parts")
     whole, parts = (torch.load(tmp_path / part / LAST, weights_only=True)["network"] for part in ("whole", "parts"))
@@ -179,19 +180,6 @@ def test_fidelity_is_the_loss_of_its_name(crops, monkeypatch, fidelity, expected
     losses = task.losses(torch.Generator())
     assert float(losses.total.detach()) == pytest.approx(expected)
     assert float(losses.parts[fidelity]) == pytest.approx(expected)
-
-
-class _Stop:
-    def __init__(self, after):
-        self.left = after
-
-    def start(self, *_):
-        pass
-
-    def advance(self):
-        self.left -= 1
-        if not self.left:
-            raise StopIteration
 
 
 @pytest.mark.parametrize("down", ["car", "bicubic"])

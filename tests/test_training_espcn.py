@@ -12,6 +12,7 @@ from material import make
 from PIL import Image
 from robustness import documented
 from scipy import ndimage
+from stopping import Stop
 from typer.testing import CliRunner
 
 from vidscale.cli import app
@@ -83,24 +84,11 @@ def test_pair_shrinks_by_what_it_was_trained_with(footage, unfamiliar, tmp_path,
 def test_espcn_resumes_with_the_same_bits(footage, unfamiliar, tmp_path):
     train_espcn(TINY, footage, unfamiliar, tmp_path / "whole")
     with pytest.raises(StopIteration):
-        train_espcn(TINY, footage, unfamiliar, tmp_path / "parts", _Stop(3))
+        train_espcn(TINY, footage, unfamiliar, tmp_path / "parts", Stop(3))
     train_espcn(TINY, footage, unfamiliar, tmp_path / "parts")
     whole, parts = (torch.load(tmp_path / part / LAST, weights_only=True)["network"] for part in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-class _Stop:
-    def __init__(self, after):
-        self.left = after
-
-    def start(self, *_):
-        pass
-
-    def advance(self):
-        self.left -= 1
-        if not self.left:
-            raise StopIteration
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from robustness import documented
 from skimage import data
+from stopping import Stop
 from typer.testing import CliRunner
 
 from vidscale.cli import app
@@ -71,26 +72,13 @@ def test_training_resumes_with_the_same_bits(crops, photos, tmp_path):
     train_progressive(recipe, crops, pictures, tmp_path / "whole")
     for stop in (3, 4, 8):  # within the first stage, within the next, within the chain
         with pytest.raises(StopIteration):
-            train_progressive(recipe, crops, pictures, tmp_path / "parts", _Stop(stop))
+            train_progressive(recipe, crops, pictures, tmp_path / "parts", Stop(stop))
     train_progressive(recipe, crops, pictures, tmp_path / "parts")
     for part in ("stage-1", "stage-2", "stage-3", "chain"):
         whole, parts = (
             torch.load(tmp_path / run / part / LAST, weights_only=True)["network"] for run in ("whole", "parts")
         )
         assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-class _Stop:
-    def __init__(self, after):
-        self.left = after
-
-    def start(self, *_):
-        pass
-
-    def advance(self):
-        self.left -= 1
-        if not self.left:
-            raise StopIteration
 
 
 @pytest.mark.parametrize(

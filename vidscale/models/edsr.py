@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vidscale.models.cards import Sizes
 from vidscale.models.layers import MeanShift, shape_of, with_weights
-from vidscale.models.tiling import TileRule, run_fitted
+from vidscale.models.tiling import RgbUpscaler, TileRule
 from vidscale.models.weight_files import number_of
 
 # Factors of the pixel shuffles, one after the other.
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
         return x + added * res_scale
 
 
-class EDSR(nn.Module):
+class EDSR(RgbUpscaler):
     """Enhanced deep residual network for super-resolution.
 
     Lim, Son, Kim, Nah, Lee, "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017.
@@ -86,18 +86,6 @@ class EDSR(nn.Module):
             x = F.pixel_shuffle(conv(x), factor)
         enlarged: Tensor = self.add_mean(self.tail(x))
         return enlarged
-
-    @torch.no_grad()
-    def upscale(self, image: Tensor) -> Tensor:
-        """Enlarges images in one piece, clamped to [0, 1]; without gradients. `vidscale.models.tiling` for large ones.
-
-        Args:
-            image: [N, 3, h, w] float, RGB in [0, 1], any size.
-
-        Returns:
-            [N, 3, h * scale, w * scale] float32 in [0, 1].
-        """
-        return run_fitted(lambda padded: self(padded).clamp_(0, 1), image, self.tile_rule)
 
     @property
     def tile_rule(self) -> TileRule:

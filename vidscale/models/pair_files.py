@@ -100,8 +100,8 @@ def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> Pai
         ModelError: see `load_pair_dir`.
         ConfigError: the folder holds a pair already, or cannot be written.
     """
-    load_pair_dir(source)
     card, arrays = read_weights(source)
+    _loaded(source, card, arrays)
     _write(folder, arrays, card, overwrite=overwrite)
     return card
 
@@ -135,7 +135,10 @@ def load_pair_dir(folder: Path) -> LoadedPair:
     Raises:
         ModelError: no pair there, weights that are damaged or not those of the card, a network that is not known.
     """
-    card, arrays = read_weights(folder)
+    return _loaded(folder, *read_weights(folder))
+
+
+def _loaded(folder: Path, card: PairCard, arrays: Arrays) -> LoadedPair:
     downscaler = _downscaler(card, _tensors(arrays, "downscaler."))
     kind = card.upscaler.get("network")
     if downscaler is None or kind not in _UPSCALERS:

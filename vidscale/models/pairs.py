@@ -13,6 +13,7 @@ from vidscale.errors import ModelError, UsageError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
+from vidscale.models.chains import CHAINS
 from vidscale.threads import core_count
 from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
@@ -25,10 +26,6 @@ _FIXED: dict[str, tuple[Kind, Name]] = {
     "gaussian": ("gaussian", "lanczos"),
     "sharp": (Sharpened("lanczos", 0.1), "bicubic"),
 }
-
-# Networks that restore luma alone; others are defined in RGB.
-_FOR_LUMA = ("compact", "espcn")
-
 
 Tune = Literal["psnr", "vmaf"]
 AUTO = "auto"
@@ -284,7 +281,7 @@ def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str 
         raise UsageError(f"pair {card.name!r} is made for scale {scale_text(card.scale)}, not for {scale_text(scale)}")
     if sha256 is not None and card.sha256 != sha256:
         raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
-    if card.upscaler.get("network") in _FOR_LUMA:
+    if card.upscaler.get("network") in CHAINS:  # they restore luma alone; others are defined in RGB
         from vidscale.models.plane_pair import PlanePair
 
         return PlanePair(card, folder, device)

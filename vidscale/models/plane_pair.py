@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.threads import core_count
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
+
+if TYPE_CHECKING:
+    from vidscale.models.luma import LumaUpscaler
 
 Enlarger = Callable[[Plane, int, int], Plane]
 
@@ -107,13 +111,18 @@ class PlanePair:
     def _on_gpu(self, strength: float, bit_depth: int) -> Enlarger:
         import torch
 
-        from vidscale.models.luma import LumaUpscaler
         from vidscale.models.luma_run import DeviceEnlarger
+
+        return DeviceEnlarger(self._network, strength, bit_depth, self.enlarges_on.device, torch.bfloat16)
+
+    @cached_property
+    def _network(self) -> "LumaUpscaler":
+        from vidscale.models.luma import LumaUpscaler
         from vidscale.models.pair_files import load_pair_dir
 
         network = load_pair_dir(self.folder).upscaler
         assert isinstance(network, LumaUpscaler)
-        return DeviceEnlarger(network, strength, bit_depth, self.enlarges_on.device, torch.bfloat16)
+        return network
 
     @cached_property
     def _precision(self) -> Precision:

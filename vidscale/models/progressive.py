@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
 from vidscale.models.layers import shape_of, with_weights
-from vidscale.models.tiling import TileRule, run_fitted
+from vidscale.models.tiling import RgbUpscaler, TileRule
 from vidscale.models.weight_files import number_of
 
 StageKind = Literal["residual", "original"]
@@ -116,7 +116,7 @@ class OriginalStage(nn.Module):
 Stage = ResidualStage | OriginalStage
 
 
-class ProgressiveUpscaler(nn.Module):
+class ProgressiveUpscaler(RgbUpscaler):
     """A chain of stages: three by 2 enlarge by 8.
 
     Args:
@@ -151,18 +151,6 @@ class ProgressiveUpscaler(nn.Module):
         for stage in self.stages:
             image = stage(image)
         return image
-
-    @torch.no_grad()
-    def upscale(self, image: Tensor) -> Tensor:
-        """Enlarges images in one piece, clamped to [0, 1]; without gradients. `vidscale.models.tiling` for large ones.
-
-        Args:
-            image: [N, 3, h, w] float, RGB in [0, 1], any size.
-
-        Returns:
-            [N, 3, h * scale, w * scale] float32 in [0, 1].
-        """
-        return run_fitted(lambda padded: self(padded).clamp_(0, 1), image, self.tile_rule)
 
     @property
     def tile_rule(self) -> TileRule:

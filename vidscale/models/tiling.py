@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidscale.errors import ConfigError
@@ -66,6 +66,27 @@ def run_fitted(run: Run, image: Tensor, rule: TileRule) -> Tensor:
     if below or right:
         image = F.pad(image, (0, right, 0, below), mode="replicate")
     return run(image)[..., : ceil(height * rule.factor), : ceil(width * rule.factor)]
+
+
+class RgbUpscaler(nn.Module):
+    """A network that enlarges RGB, where `tile_rule` says how it may be run."""
+
+    @property
+    def tile_rule(self) -> TileRule:
+        """How it may be run in tiles."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def upscale(self, image: Tensor) -> Tensor:
+        """Enlarges images in one piece, clamped to [0, 1]; without gradients. `vidscale.models.tiling` for large ones.
+
+        Args:
+            image: [N, 3, h, w] float, RGB in [0, 1], any size.
+
+        Returns:
+            [N, 3, h * scale, w * scale] float32 in [0, 1].
+        """
+        return run_fitted(lambda padded: self(padded).clamp_(0, 1), image, self.tile_rule)
 
 
 class Tiled:

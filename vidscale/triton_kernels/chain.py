@@ -17,7 +17,8 @@ Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8"]
 
-_LANES = 16
+LANES = 16  # channels that are summed side by side
+
 _BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
 _LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, that sums of 32 bits can hold
 _RANGE_MARGIN = 0.1  # of a channel's range, for pictures that go beyond the ordinary
@@ -206,7 +207,7 @@ def _packed(
 
 
 def _whole_blocks(channels: int) -> int:
-    return -(-channels // _LANES) * _LANES
+    return -(-channels // LANES) * LANES
 
 
 def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]:
@@ -220,7 +221,7 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
     steps = -(-support * channels // taken)
     padded = np.zeros((support, steps * taken, made))
     padded[:, : support * channels] = weight.reshape(support, support * channels, made)
-    return padded.reshape(support, steps, taken, made // _LANES, _LANES).transpose(3, 0, 1, 4, 2)
+    return padded.reshape(support, steps, taken, made // LANES, LANES).transpose(3, 0, 1, 4, 2)
 
 
 def _linear(chain: Chain, kind: type) -> "Linear":

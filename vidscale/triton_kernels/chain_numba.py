@@ -12,7 +12,8 @@ import numpy.typing as npt
 from numba import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels._vectors import LANES, PIXELS, convolve
+from vidscale.triton_kernels._vectors import PIXELS, convolve
+from vidscale.triton_kernels.chain import LANES
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
