@@ -289,9 +289,23 @@ def test_in_order_takes_few_items_ahead():
     results = in_order(lambda number: number, items(), 3)
     for number in range(10):
         assert next(results) == number
-        assert len(taken) <= number + 1 + 6 + 1
+        assert len(taken) <= number + 1 + 6 + 2  # what waits, and one on its way in
     results.close()
     assert len(taken) < 20
+
+
+def test_in_order_hands_out_a_result_before_the_next_item_is_there():
+    """As somebody wants it who sends a frame only when the last one has come back."""
+    came_back = threading.Semaphore(1)
+
+    def items():
+        for number in range(5):
+            assert came_back.acquire(timeout=10)
+            yield number
+
+    for result in in_order(lambda number: number, items(), 4):
+        assert 0 <= result < 5
+        came_back.release()
 
 
 def test_in_order_raises_what_the_function_raises_in_its_place():

@@ -4,9 +4,8 @@ import os
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -125,20 +124,16 @@ def core_count() -> int:
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """Results of a function that releases the interpreter's lock, in the order of the items.
 
-    At most ``2 * threads`` items are taken ahead of the result that is handed out.
+    A result is handed out as soon as it is there, whether or not the next item is. At most ``2 * threads`` items wait
+    with their results or for them.
     """
-    pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="worker") as pool:
         try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+            with Prefetch((pool.submit(function, item) for item in items), 2 * threads) as pending:
+                for future in pending:
+                    yield future.result()
         finally:
-            for future in pending:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Unfinished(BaseException):
