@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_pair_comes_back_as_written(networks: tuple[ResamplerNet, EDSR], tmp_pat
     folder = tmp_path / "some" / "car-x2"
     card = write_pair_dir(folder, "car-x2", *networks, licence="GPL-3.0", data="Ωmega photographs", training="train …")
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}) == 1  # who reads one reads both
     pair = load_pair_dir(folder)
     assert pair.card == card == read_card(folder)
     assert (card.name, card.scale, card.licence, card.source) == ("car-x2", Fraction(2), "GPL-3.0", "unknown")

@@ -109,7 +109,7 @@ def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> Pai
 def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> None:
     """Both files under temporary names, then renamed. New weights beside an old card are noticed by their hash."""
     from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     if (folder / CARD).exists() and not overwrite:
         raise ConfigError(f"{folder} holds a pair already; -y replaces it")
@@ -117,7 +117,7 @@ def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> 
     weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, weights)
+        weights.write_bytes(save(arrays))  # save_file would make it the owner's alone to read
         text.write_text(card.to_json(), encoding="utf-8")
         weights.replace(folder / WEIGHTS)
         text.replace(folder / CARD)
