@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--restore", metavar="PAIRS", help="also time restoring with these")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
     ffmpeg = find_ffmpeg(encoders=["libx264"])
     with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
         folder = Path(name)

@@ -52,6 +52,24 @@ def test_operations_load_only_numpy(operation: str) -> None:
     assert loaded & SLOW == {"numpy"}
 
 
+def test_program_hides_from_numba_what_it_does_not_need_and_from_nobody_else() -> None:
+    code = """
+sys.argv = ["vidscale", "--version"]
+from vidscale.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+import numpy as np
+from vidscale.models.pairs import find_pair
+from vidscale.frames import Color, PixelFormat
+planes = [np.zeros(shape, np.uint8) for shape in ((16, 16), (8, 8), (8, 8))]
+find_pair("lanczos", 2, "cpu").shrink(planes, PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left"))
+"""
+    assert loaded_after(code) & {"numba", "scipy", "cffi"} == {"numba"}
+    assert {"scipy.linalg", "cffi"} <= loaded_after(code + "import scipy.linalg, cffi")
+
+
 def test_every_module_imports_without_triton() -> None:
     code = f"""
 from importlib import import_module

@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from vidscale.cli import compare, decode, doctor, encode, images, measure, models, run, stage, train
+from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, measure, models, run, stage, train
 
 app = typer.Typer(
     name="vidscale",
@@ -47,4 +47,5 @@ def _options(
 
 def main() -> None:
     """Entry point of the program ``vidscale``."""
+    lean_numba.install()
     app()
