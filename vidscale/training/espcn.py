@@ -35,6 +35,7 @@ class EspcnRecipe:
     """A training of ESPCN.
 
     Attributes:
+        licence, data: for the card; where empty, what the footage is called.
         scale: 2, 3 or 4.
         down: what makes small: "lanczos", or "gaussian", a blur of 0.4 LR samples and decimation.
         crop: side of the HR examples, a multiple of the scale.
@@ -46,6 +47,8 @@ class EspcnRecipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
+    licence: str = ""
+    data: str = ""
     scale: int = 2
     down: Literal["lanczos", "gaussian"] = "lanczos"
     crop: int = 48
@@ -261,8 +264,8 @@ def train_espcn(
         f"espcn-x{recipe.scale}",
         recipe.downscaler,
         task.network.cpu().eval(),
-        licence=f"that of the footage in {footage.name}",
-        data=f"{len(learned)} frames of {len(learned.parts)} films in {footage.name}",
+        licence=recipe.licence or f"that of the footage in {footage.name}",
+        data=recipe.data or f"{len(learned)} frames of {len(learned.parts)} films in {footage.name}",
         training=f"vidscale train espcn, {trained.steps} steps, seed {recipe.loop.seed}",
         overwrite=True,
     )

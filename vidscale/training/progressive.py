@@ -35,6 +35,7 @@ class ProgressiveRecipe:
     """A training of the step-by-step upscaler.
 
     Attributes:
+        licence, data: for the card; where empty, what the crops are called.
         stages: scale of each, in order; one alone is trained in one go.
         kind: "residual", or "original": batch normalisation, no interpolation, always by 2.
         width, blocks: of residual stages.
@@ -48,6 +49,8 @@ class ProgressiveRecipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
+    licence: str = ""
+    data: str = ""
     stages: tuple[int, ...] = (2, 2, 2)
     kind: StageKind = "residual"
     width: int = 24
@@ -236,8 +239,8 @@ def train_progressive(
         f"progressive-x{scale}",
         FilterDownscaler(_DOWN, Fraction(scale)),
         chain.cpu().eval(),
-        licence=f"that of the pictures in {crops.name}",
-        data=f"{len(material)} crops of {crops.name}",
+        licence=recipe.licence or f"that of the pictures in {crops.name}",
+        data=recipe.data or f"{len(material)} crops of {crops.name}",
         training=f"vidscale train progressive, {steps} steps, seed {recipe.stage_loop.seed}",
         overwrite=True,
     )
