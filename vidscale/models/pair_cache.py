@@ -1,6 +1,6 @@
 """Copies of pairs that are not installed, so that what they coded is restored on this machine without naming them."""
 
-import os
+import secrets
 import shutil
 from contextlib import suppress
 
@@ -16,7 +16,7 @@ def remember(pair: Pair) -> None:
     if pair.folder is None or with_hash(pair.name, pair.sha256):
         return
     target = cached(pair.sha256)
-    beside = target.with_name(f".{pair.sha256}.{os.getpid()}")
+    beside = target.with_name(f".{pair.sha256}.{secrets.token_hex(4)}")
     with suppress(OSError):
         if (pair.folder / WEIGHTS).stat().st_size > _LARGEST:
             return
