@@ -150,7 +150,8 @@ import llvmlite.binding as llvm
 import numpy as np
 asked = llvm.get_host_cpu_features
 has = asked()
-llvm.get_host_cpu_features = lambda: {"avxvnni": has.get("avx512vnni") and has.get("avx512vl") or has.get("avxvnni")}
+dots = has.get("avx512vnni") and has.get("avx512vl") or has.get("avxvnni")
+llvm.get_host_cpu_features = lambda: llvm.FeatureMap({"avxvnni": dots})
 import vidscale.triton_kernels._vectors
 llvm.get_host_cpu_features = asked
 from vidscale.models.pairs import find_pair
@@ -175,6 +176,31 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
         assert np.array_equal(narrow, ChainRunner(chain, 8, precision)(plane, 200, 300))
 
 
+GENERIC = """
+import sys
+import numpy as np
+from vidscale.models.pairs import find_pair
+pair = find_pair("adaptive-x2", None, "cpu")
+print(pair.enlarges_on.implementation)
+np.save(sys.argv[2], pair._enlarger(28, 8)(np.load(sys.argv[1]), 200, 300))
+"""
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
+def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable):
+    """As for machines that share a cache; LLVM would end the program at an instruction that it is not to use."""
+    plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
+    np.save(tmp_path / "plane.npy", plane)
+    command = [sys.executable, "-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
+    told = dict([variable.split("=")]) | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | told)
+    assert (done.returncode, done.stdout) == (0, "numba float32\n"), done.stderr
+    here = ChainRunner(find_pair("adaptive-x2", None, "cpu")._chain(28), 8, "float32")(plane, 200, 300)
+    difference = np.abs(np.load(tmp_path / "large.npy").astype(int) - here)
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.001
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -186,6 +212,9 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
             r"convolution 1 is \[8, 7, 3, 3\], not \[8, 8",
         ),
         (lambda w: w.update({"ranges": np.ones((2, 2, 3))}), r"ranges of"),
+        (lambda w: w.update({"ranges": np.ones(())}), ""),
+        (lambda w: w.update({"strengths": np.ones((2, 3))}), ""),
+        (lambda w: w.update({"convs.1.bias": np.ones((8, 1))}), "the bias of convolution 1 is"),
         (lambda w: w.update({"linear.weight": w["linear.weight"][:, :1]}), "not"),
     ],
 )
@@ -249,6 +278,17 @@ def test_softened_downscaler_softens_luma_alone(tmp_path):
     assert soft[0].mean() == pytest.approx(plain[0].mean(), abs=0.1)
     assert np.array_equal(soft[1], plain[1])
     assert np.array_equal(soft[2], plain[2])
+
+
+def test_card_for_another_scale_is_refused(tmp_path):
+    """Its hash is of the weights alone, which would make a picture of their own scale, the rest of it left over."""
+    folder = pair_folder(tmp_path / "pair", trained())
+    card = folder / "card.json"
+    card.write_text(card.read_text().replace('"scale": "2"', '"scale": "3"'))
+    pair = find_pair(str(folder), None, "cpu")
+    layout, geometry = PixelFormat("gray", 8), Geometry(60, 60, Fraction(3), 20, 20)
+    with pytest.raises(ModelError, match=r"pair: a network by 2, a card for 3$"):
+        pair.enlarge([np.zeros((20, 20), np.uint8)], layout, Color(), geometry, 28.0)
 
 
 def test_pictures_go_through_it_too(tmp_path):
