@@ -24,6 +24,7 @@ from vidscale.models.chains import chain_of
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.pair_cache import remember
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.restore import open_small
@@ -313,7 +314,7 @@ def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
     assert [row.mse for row in rows] == [row.mse for row in encoded.report.rows]
 
 
-def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused(make_clip, tmp_path):
+def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused_until_it_is_made_anew(make_clip, tmp_path):
     small = tmp_path / "small.mp4"
     api.encode(
         make_clip(frames=2, size="64x48"), small, pair=str(pair_folder(tmp_path / "pair", trained())), report=False
@@ -324,9 +325,12 @@ def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused(make_clip, tmp
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\x40")
     with pytest.raises(ModelError, match="is damaged: it does not match the card"):
         api.decode(small, tmp_path / "back.mkv", lossless=True)
+    remember(find_pair(str(tmp_path / "pair"), None, "cpu"))  # as the next encode does
+    api.decode(small, tmp_path / "back.mkv", lossless=True)
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
     shutil.rmtree(copy)
     with pytest.raises(ModelError, match="needs the pair 'mine-x2', which is not here"):
-        api.decode(small, tmp_path / "back.mkv", lossless=True)
+        api.decode(small, tmp_path / "other.mkv", lossless=True)
 
 
 def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):
