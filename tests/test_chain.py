@@ -1,5 +1,9 @@
 """`vidscale.triton_kernels.chain`: small networks for luma on a CPU."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -35,3 +39,38 @@ def test_linear_part_of_zeros_adds_nothing():
     chain.linear.fill(0)
     for precision in chain.precisions:
         assert not ChainRunner(chain, 8, precision)(np.full((6, 6), 200, np.uint8), 6, 6).any()
+
+
+CALLER = """
+from helper import weight
+from vidscale.triton_kernels._numba import compiled
+
+@compiled
+def weighted(x):
+    return weight(x)
+
+print(weighted(1), sum(weighted.stats.cache_hits.values()))
+"""
+HELPER = """
+import numba
+
+@numba.njit
+def weight(x):
+    return {} * x
+"""
+
+
+def test_compiled_code_is_kept_until_a_module_beside_it_changes(tmp_path):
+    """numba alone looks at the function's own file: it would go on with the vector code of before."""
+    (tmp_path / "caller.py").write_text(CALLER)
+
+    def said():
+        command = [sys.executable, str(tmp_path / "caller.py")]
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | cache).stdout
+
+    (tmp_path / "helper.py").write_text(HELPER.format(2))
+    assert said() == "2 0\n"
+    assert said() == "2 1\n"
+    (tmp_path / "helper.py").write_text(HELPER.format(30))
+    assert said() == "30 0\n"
