@@ -24,6 +24,7 @@ from vidscale.models.chains import chain_of
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.pair_cache import remember
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.restore import open_small
@@ -150,7 +151,8 @@ import llvmlite.binding as llvm
 import numpy as np
 asked = llvm.get_host_cpu_features
 has = asked()
-llvm.get_host_cpu_features = lambda: {"avxvnni": has.get("avx512vnni") and has.get("avx512vl") or has.get("avxvnni")}
+dots = has.get("avx512vnni") and has.get("avx512vl") or has.get("avxvnni")
+llvm.get_host_cpu_features = lambda: llvm.FeatureMap({"avxvnni": dots})
 import vidscale.triton_kernels._vectors
 llvm.get_host_cpu_features = asked
 from vidscale.models.pairs import find_pair
@@ -175,6 +177,31 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
         assert np.array_equal(narrow, ChainRunner(chain, 8, precision)(plane, 200, 300))
 
 
+GENERIC = """
+import sys
+import numpy as np
+from vidscale.models.pairs import find_pair
+pair = find_pair("adaptive-x2", None, "cpu")
+print(pair.enlarges_on.implementation)
+np.save(sys.argv[2], pair._enlarger(28, 8)(np.load(sys.argv[1]), 200, 300))
+"""
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
+def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable):
+    """As for machines that share a cache; LLVM would end the program at an instruction that it is not to use."""
+    plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
+    np.save(tmp_path / "plane.npy", plane)
+    command = [sys.executable, "-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
+    told = dict([variable.split("=")]) | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | told)
+    assert (done.returncode, done.stdout) == (0, "numba float32\n"), done.stderr
+    here = ChainRunner(find_pair("adaptive-x2", None, "cpu")._chain(28), 8, "float32")(plane, 200, 300)
+    difference = np.abs(np.load(tmp_path / "large.npy").astype(int) - here)
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.001
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -186,6 +213,9 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
             r"convolution 1 is \[8, 7, 3, 3\], not \[8, 8",
         ),
         (lambda w: w.update({"ranges": np.ones((2, 2, 3))}), r"ranges of"),
+        (lambda w: w.update({"ranges": np.ones(())}), ""),
+        (lambda w: w.update({"strengths": np.ones((2, 3))}), ""),
+        (lambda w: w.update({"convs.1.bias": np.ones((8, 1))}), "the bias of convolution 1 is"),
         (lambda w: w.update({"linear.weight": w["linear.weight"][:, :1]}), "not"),
     ],
 )
@@ -251,6 +281,17 @@ def test_softened_downscaler_softens_luma_alone(tmp_path):
     assert np.array_equal(soft[2], plain[2])
 
 
+def test_card_for_another_scale_is_refused(tmp_path):
+    """Its hash is of the weights alone, which would make a picture of their own scale, the rest of it left over."""
+    folder = pair_folder(tmp_path / "pair", trained())
+    card = folder / "card.json"
+    card.write_text(card.read_text().replace('"scale": "2"', '"scale": "3"'))
+    pair = find_pair(str(folder), None, "cpu")
+    layout, geometry = PixelFormat("gray", 8), Geometry(60, 60, Fraction(3), 20, 20)
+    with pytest.raises(ModelError, match=r"pair: a network by 2, a card for 3$"):
+        pair.enlarge([np.zeros((20, 20), np.uint8)], layout, Color(), geometry, 28.0)
+
+
 def test_pictures_go_through_it_too(tmp_path):
     scaler = find_scaler(str(pair_folder(tmp_path / "pair", CompactUpscaler(Cell(2, 4)))), None, "cpu")
     picture = data.astronaut()[:101, :77]
@@ -273,7 +314,7 @@ def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
     assert [row.mse for row in rows] == [row.mse for row in encoded.report.rows]
 
 
-def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused(make_clip, tmp_path):
+def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused_until_it_is_made_anew(make_clip, tmp_path):
     small = tmp_path / "small.mp4"
     api.encode(
         make_clip(frames=2, size="64x48"), small, pair=str(pair_folder(tmp_path / "pair", trained())), report=False
@@ -284,9 +325,12 @@ def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused(make_clip, tmp
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\x40")
     with pytest.raises(ModelError, match="is damaged: it does not match the card"):
         api.decode(small, tmp_path / "back.mkv", lossless=True)
+    remember(find_pair(str(tmp_path / "pair"), None, "cpu"))  # as the next encode does
+    api.decode(small, tmp_path / "back.mkv", lossless=True)
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
     shutil.rmtree(copy)
     with pytest.raises(ModelError, match="needs the pair 'mine-x2', which is not here"):
-        api.decode(small, tmp_path / "back.mkv", lossless=True)
+        api.decode(small, tmp_path / "other.mkv", lossless=True)
 
 
 def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):

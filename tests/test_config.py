@@ -15,10 +15,10 @@ from vidscale.config import (
     SourceSettings,
     StageSettings,
     TimeRange,
-    parse_scale,
 )
 from vidscale.encoders import ENCODERS
 from vidscale.errors import UsageError
+from vidscale.geometry import parse_scale
 
 
 def refused(settings: Any, **values: Any) -> str:

@@ -3,8 +3,10 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from skimage import data
 
+from vidscale.errors import ModelError, UsageError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.models.pairs import find_pair
@@ -27,3 +29,10 @@ def test_sharp_sharpens_luma_alone_and_comes_back_by_bicubic():
     geometry = Geometry(320, 200, Fraction(2), 160, 100)
     back = pair.enlarge(small, LAYOUT, COLOR, geometry, 0)
     assert all(map(np.array_equal, back, bicubic.enlarge(small, LAYOUT, COLOR, geometry, 0)))
+
+
+@pytest.mark.parametrize("suffix", ["0", "9", "-2", "two", "", "1e999999999"])
+def test_scale_in_a_name_is_one_that_pairs_have(suffix):
+    """The last would never be done as a fraction; small files name their pair, and may come from anybody."""
+    with pytest.raises((ModelError, UsageError), match=f"pair 'lanczos-x{suffix}'"):
+        find_pair(f"lanczos-x{suffix}", None)

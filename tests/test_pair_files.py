@@ -124,6 +124,15 @@ def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pat
         ({"parameters": "12"}, r"card.json: a broken card: parameters is '12'$"),
         ({"vidscale_pair": 2}, r"card.json: a card of format 2; this program reads 1$"),
         ({"name": "../.."}, r"card.json: '../..' is no name for a pair"),
+        ({"sha256": "../../mine"}, r"card.json: '../../mine' is no SHA-256$"),
+        ({"sha256": good_card["sha256"].upper()}, r"is no SHA-256$"),
+        *(({"scale": scale}, r"card.json: a broken card$") for scale in ("0", "-2", "1/2", "9", "1e999999999")),
+        ({"upscaler": {"network": ["edsr"]}}, r"card.json: a broken card: upscaler is {'network': \['edsr'\]}$"),
+        ({"downscaler": {"network": None}}, r"card.json: a broken card: downscaler is {'network': None}$"),
+        *(
+            ({"downscaler": {"network": "filter", "family": "area", "sharpness": sharpness}}, "sharpened by")
+            for sharpness in ("much", 2.5, float("nan"))
+        ),
     ]:
         card.write_text(json.dumps(good_card | change))
         with pytest.raises(ModelError, match=message):

@@ -15,26 +15,12 @@ from vidscale.devices import Device
 from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import UsageError
 from vidscale.frames import Siting
+from vidscale.geometry import parse_scale
 
 SsimKind = Literal["gaussian", "ffmpeg"]
 Interlaced = Literal["refuse", "ignore", "bwdif"]
 
 _PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
-_FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
-
-
-def parse_scale(value: object) -> Fraction:
-    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8, or when too fine."""
-    text = str(value).strip()
-    try:
-        scale = Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"scale {value!r} is not a number such as 2, 1.5 or 3/2") from None
-    if not 1 <= scale <= 8:
-        raise ValueError(f"scale {value} is outside 1 to 8")
-    if scale.denominator > _FINEST_SCALE:
-        raise ValueError(f"scale {value} is {scale}: a denominator may be {_FINEST_SCALE} at most")
-    return scale
 
 
 def _parse_time(text: str) -> Fraction | None:

@@ -1,11 +1,15 @@
 """Sizes: of the source, of the small picture, of what the encoder takes."""
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 from vidscale.encoders import Encoder
 from vidscale.frames import PixelFormat
+
+_PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
+_FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,20 @@ class Geometry:
         """Geometry of a source coded at ``1/scale`` of its size by an encoder."""
         coded_height, coded_width = encoder.coded_size(ceil(height / scale), ceil(width / scale), pixel_format)
         return cls(width=width, height=height, scale=scale, coded_width=coded_width, coded_height=coded_height)
+
+
+def parse_scale(value: object) -> Fraction:
+    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8, or when too fine."""
+    text = str(value).strip()
+    try:
+        scale = Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"scale {value!r} is not a number such as 2, 1.5 or 3/2") from None
+    if not 1 <= scale <= 8:
+        raise ValueError(f"scale {value} is outside 1 to 8")
+    if scale.denominator > _FINEST_SCALE:
+        raise ValueError(f"scale {value} is {scale}: a denominator may be {_FINEST_SCALE} at most")
+    return scale
 
 
 def scale_text(scale: Fraction) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from vidscale.compare.points import Way
 from vidscale.compare.settings import CompareSettings
-from vidscale.config import parse_scale
 from vidscale.devices import Device
 from vidscale.encoders import CodecName
 from vidscale.errors import ModelError, UsageError
+from vidscale.geometry import parse_scale
 from vidscale.models.cards import CARD
 from vidscale.models.pairs import Pair, chosen, find_pair
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ModelError
+from vidscale.geometry import parse_scale
 from vidscale.workspace import cache_folder
 
 CARD = "card.json"
@@ -16,7 +17,7 @@ UNKNOWN = "unknown"
 
 Sizes = dict[str, str | int | float]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what an identity can carry
+_NAME, _HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"), re.compile(r"[0-9a-f]{64}")  # as identities have them
 _JSON_TYPES = {"downscaler": dict, "upscaler": dict, "parameters": int}  # all else is text
 _SHIPPED = Path(__file__).parent / "weights"
 
@@ -27,7 +28,7 @@ class PairCard:
 
     Attributes:
         name: family and scale, such as "car-x2".
-        scale: source sample spacing per small sample.
+        scale: source sample spacing per small sample, 1 to 8.
         sha256: content hash of the weights, lower-case hex.
         downscaler, upscaler: ``network``, which says what it is, and its sizes.
         parameters: how many numbers the networks have, frozen ones included.
@@ -35,6 +36,9 @@ class PairCard:
         data: what they were trained on.
         training: the command that trained them.
         source: where they come from.
+
+    Raises:
+        ModelError: a name or a hash that no pair has.
     """
 
     name: str
@@ -51,6 +55,8 @@ class PairCard:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ModelError(f"{self.name!r} is no name for a pair: letters, digits and . _ + - only, 64 at most")
+        if not _HASH.fullmatch(self.sha256):  # it names a folder
+            raise ModelError(f"{self.sha256!r} is no SHA-256")
 
     def to_json(self) -> str:
         """The text of ``card.json``."""
@@ -69,12 +75,18 @@ class PairCard:
             if record["vidscale_pair"] != FORMAT:
                 raise ModelError(f"a card of format {record['vidscale_pair']}; this program reads {FORMAT}")
             known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-            wrong = [name for name, value in known.items() if not isinstance(value, _JSON_TYPES.get(name, str))]
+            wrong = [name for name, value in known.items() if not _is_right(name, value)]
             if wrong:
                 raise ModelError(f"a broken card: {wrong[0]} is {known[wrong[0]]!r}")
-            return cls(**known | {"scale": Fraction(known["scale"])})
-        except (ValueError, TypeError, LookupError, ZeroDivisionError) as error:
+            return cls(**known | {"scale": parse_scale(known["scale"])})
+        except (ValueError, TypeError, LookupError) as error:
             raise ModelError("a broken card") from error
+
+
+def _is_right(name: str, value: object) -> bool:
+    """Whether a field of a card is of its type; sizes are words and numbers."""
+    plain = not isinstance(value, dict) or all(isinstance(size, str | int | float) for size in value.values())
+    return plain and isinstance(value, _JSON_TYPES.get(name, str))
 
 
 def read_card(folder: Path) -> PairCard:

@@ -33,7 +33,7 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
         return CHAINS[network](weights, strength)
     except KeyError as error:
         raise ModelError(f"weights do not fit: missing {error.args[0]}") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter is numpy's, where a line of numbers is none
         raise ModelError(f"weights do not fit: {error}") from error
 
 

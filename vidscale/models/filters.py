@@ -8,6 +8,7 @@ from typing import Any, Self
 from vidscale.errors import ModelError
 from vidscale.models.cards import PairCard, Sizes
 from vidscale.models.pairs import FixedPair, families
+from vidscale.triton_kernels.polyphase import SHARPNESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,15 @@ class FilterDownscaler:
         """The one that a card tells.
 
         Raises:
-            ModelError: it tells of none that is known.
+            ModelError: it tells of none that is known, or of one that cannot be.
         """
         sizes = card.downscaler
         if sizes.get("family") not in families():
             raise ModelError(f"the pair {card.name!r} shrinks by a filter that this program does not know")
-        return cls(str(sizes["family"]), card.scale, float(sizes.get("sharpness", 0)))
+        sharpness, (least, most) = sizes.get("sharpness", 0), SHARPNESS
+        if isinstance(sharpness, str) or not least <= sharpness <= most:
+            raise ModelError(f"the pair {card.name!r} is sharpened by {sharpness}; {least} to {most} can be had")
+        return cls(str(sizes["family"]), card.scale, float(sharpness))
 
     @property
     def pair(self) -> FixedPair:

@@ -1,22 +1,28 @@
 """Copies of pairs that are not installed, so that what they coded is restored on this machine without naming them."""
 
-import os
+import secrets
 import shutil
 from contextlib import suppress
+from pathlib import Path
 
+from vidscale.errors import ModelError
 from vidscale.models.cards import CARD, cached, with_hash
 from vidscale.models.pairs import Pair
-from vidscale.models.weight_files import WEIGHTS
+from vidscale.models.weight_files import WEIGHTS, read_weights
 
 _LARGEST = 64 << 20  # bytes of weights; larger ones stay where they are
 
 
 def remember(pair: Pair) -> None:
-    """Copies a pair into the cache, unless it is found by its hash already; no matter if that cannot be written."""
-    if pair.folder is None or with_hash(pair.name, pair.sha256):
+    """Copies a pair into the cache, unless it is installed or there already; no matter if that cannot be written."""
+    if pair.folder is None:
         return
-    target = cached(pair.sha256)
-    beside = target.with_name(f".{pair.sha256}.{os.getpid()}")
+    target, kept = cached(pair.sha256), with_hash(pair.name, pair.sha256)
+    if kept == target != pair.folder and _is_damaged(target):
+        shutil.rmtree(target, ignore_errors=True)
+    elif kept is not None:
+        return
+    beside = target.with_name(f".{pair.sha256}.{secrets.token_hex(4)}")
     with suppress(OSError):
         if (pair.folder / WEIGHTS).stat().st_size > _LARGEST:
             return
@@ -25,3 +31,11 @@ def remember(pair: Pair) -> None:
             shutil.copyfile(pair.folder / name, beside / name)
         beside.rename(target)
     shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_damaged(folder: Path) -> bool:
+    try:
+        read_weights(folder)
+    except ModelError:
+        return True
+    return False

@@ -11,7 +11,7 @@ import numpy as np
 from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError, UsageError
 from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.geometry import Geometry, scale_text
+from vidscale.geometry import Geometry, parse_scale, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
 from vidscale.threads import core_count
@@ -292,9 +292,6 @@ def _networks(folder: Path, scale: Fraction | None, device: Device, sha256: str 
 
 def _scale_of(suffix: str, name: str) -> Fraction:
     try:
-        scale = Fraction(suffix.replace("-", "/"))
-    except (ValueError, ZeroDivisionError):
-        raise ModelError(f"there is no pair {name!r}: {suffix!r} is not a scale") from None
-    if not 1 <= scale <= 8:
-        raise ModelError(f"there is no pair {name!r}: scales go from 1 to 8")
-    return scale
+        return parse_scale(suffix.replace("-", "/"))
+    except ValueError as error:
+        raise ModelError(f"there is no pair {name!r}: {error}") from None

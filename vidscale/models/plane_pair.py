@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidscale.devices import Device, resolve
+from vidscale.errors import ModelError
 from vidscale.frames import Color, PixelFormat, Plane
 from vidscale.geometry import Geometry
 from vidscale.models.cards import PairCard
@@ -34,7 +35,7 @@ _LARGE = 2000  # multiplications per HR sample, from which on it is worth tellin
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A filter down, a network for luma up. Weights are opened when the first frame is enlarged, not before; torch is
+    """A filter down, a network for luma up. Weights are opened for what enlarges, not for what shrinks; torch is
     imported for a GPU only.
 
     Args:
@@ -91,7 +92,7 @@ class PlanePair:
 
     def enlarging_time(self, height: int, width: int) -> float | None:
         """By trying a small plane; None where the network is small."""
-        if self.card.parameters < _LARGE * int(self.card.upscaler.get("large", 1)) ** 2:
+        if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
         trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
         enlarge = self._enlarger(_TRIAL_STRENGTH, 8)
@@ -129,7 +130,10 @@ class PlanePair:
         return quickest(self._chain(_TRIAL_STRENGTH))
 
     def _chain(self, strength: float) -> Chain:
-        return chain_of(str(self.card.upscaler["network"]), self._weights, strength)
+        chain = chain_of(str(self.card.upscaler["network"]), self._weights, strength)
+        if chain.scale != self.scale:  # the hash is of the weights alone
+            raise ModelError(f"{self.folder}: a network by {chain.scale}, a card for {self.scale}")
+        return chain
 
     @cached_property
     def _weights(self) -> Arrays:

@@ -4,30 +4,42 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, codegen, config, types
 from numba.extending import intrinsic
 
 from vidscale.triton_kernels.chain import LANES
+
+_tools: Any = cgutils  # these three have no types
+_codegen: Any = codegen
+_config: Any = config
 
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
 _FLOATS = ir.VectorType(_F32, LANES)
 _COMMON_PITCHES = (4, 16, 32)  # channels for which addresses are computed when compiling
 
-_features = llvm.get_host_cpu_features()
-_WIDE = bool(_features.get("avx512f"))
+
+def _instructions() -> frozenset[str]:
+    """What numba compiles for: this processor's, less what NUMBA_CPU_NAME and the like leave out.
+
+    LLVM ends the program where it meets others.
+    """
+    told = _codegen.get_host_cpu_features() if _config.CPU_FEATURES is None else _config.CPU_FEATURES
+    return frozenset(word[1:] for word in told.split(",") if word.startswith("+"))
+
+
+_features = _instructions()
+_WIDE = "avx512f" in _features
 
 PIXELS = 24 if _WIDE else 6  # pixels that are summed side by side: as many as there are registers for
-DOT_PRODUCTS = bool(_features.get("avx512vnni") or _features.get("avxvnni"))
+DOT_PRODUCTS = not _features.isdisjoint({"avx512vnni", "avxvnni"})
 
 _ARGUMENTS = (
     "samples", "starts", "pitch", "weights", "first", "steps",
     "out", "to", "made", "added", "after", "channel", "bounds",
 )  # fmt: skip
 
-_tools: Any = cgutils  # without types
 _Step = Callable[[ir.IRBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 
 
@@ -208,7 +220,7 @@ def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weigh
 
 def _dot_step(name: str, builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
     """total + the products of each lane, by one instruction of 512 bits or two of 256."""
-    if _features.get("avx512vnni"):
+    if "avx512vnni" in _features:
         return builder.call(_dot(builder, name, _WHOLE, 512), [total, samples, weights])
     unknown = ir.Constant(_WHOLE, ir.Undefined)
     halves = []

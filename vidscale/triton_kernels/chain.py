@@ -5,6 +5,7 @@ Nothing heavy is imported here; numba is imported when the first picture comes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ Precision = Literal["float32", "int8"]
 LANES = 16  # channels that are summed side by side
 
 _BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
-_LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, that sums of 32 bits can hold
+_LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, of a linear part in whole numbers
+_HIGHEST_SUM = 2.1e9  # of 32 bits, less what rounding the weights may add
 _RANGE_MARGIN = 0.1  # of a channel's range, for pictures that go beyond the ordinary
 _TINY = 1e-12
 _AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds of what is not rectified
@@ -68,8 +70,10 @@ class Chain:
     def __post_init__(self) -> None:
         taken, made = self.small**2, self.large**2
         for n, (weight, bias) in enumerate(self.convolutions):
-            _check(f"convolution {n}", weight, taken, len(bias))
-            taken = len(bias)
+            if bias.ndim != 1:
+                raise ValueError(f"the bias of convolution {n} is {list(bias.shape)}, not a line")
+            _check(f"convolution {n}", weight, taken, bias.size)
+            taken = bias.size
         if taken != made:
             raise ValueError(f"{taken} channels at the end, {made} wanted")
         if self.linear is not None:
@@ -80,6 +84,17 @@ class Chain:
             wanted = [(2, len(bias)) for _, bias in self.convolutions[:-1]]
             if [np.shape(known) for known in self.ranges] != wanted:
                 raise ValueError(f"ranges of {[np.shape(known) for known in self.ranges]}, {wanted} wanted")
+
+    @property
+    def scale(self) -> Fraction:
+        """HR over LR."""
+        return Fraction(self.large, self.small)
+
+    @property
+    def multiplications(self) -> float:
+        """For an HR sample."""
+        parts = [weight for weight, _ in self.convolutions] + ([] if self.linear is None else [self.linear])
+        return sum(weight.size for weight in parts) / self.large**2
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -116,7 +131,7 @@ class ChainRunner:
         unit = (1 << shift) / peak  # of luma, what one step of the chain's input is
         self._layers = _as_bytes(chain, unit, peak) if precision == "int8" else _as_floats(chain, unit, peak)
         exact = precision == "float32" or bit_depth > _LINEAR_DEPTH
-        self._linear = _linear(chain, np.float32 if exact else np.int16)
+        self._linear = _linear(chain, np.float32 if exact else np.int16, peak)
         most = _BYTE if precision == "int8" else peak
         self._cells = Cells(chain.small, chain.large, shift, most)
 
@@ -224,7 +239,7 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
     return padded.reshape(support, steps, taken, made // LANES, LANES).transpose(3, 0, 1, 4, 2)
 
 
-def _linear(chain: Chain, kind: type) -> "Linear":
+def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
     """Args: kind: of the weights, float32 or int16."""
     from vidscale.triton_kernels.chain_numba import Linear
 
@@ -234,7 +249,9 @@ def _linear(chain: Chain, kind: type) -> "Linear":
     if chain.linear is None:
         return Linear(0, 0, np.zeros(0, np.float32), after, bounds)
     weight = chain.linear.transpose(2, 3, 1, 0)
-    unit = 1.0 if kind is np.float32 else float(np.abs(weight).max()) / _LINEAR_WEIGHT
+    sizes = np.abs(weight)
+    least = max(sizes.max() / _LINEAR_WEIGHT, sizes.sum((0, 1, 2)).max() * peak / _HIGHEST_SUM, _TINY)
+    unit = 1.0 if kind is np.float32 else float(least)
     after[0] = unit
     flat = _blocks(_padded(weight / unit, weight.shape[2], made), 1 if kind is np.float32 else 2)
     whole = flat if kind is np.float32 else np.round(flat)

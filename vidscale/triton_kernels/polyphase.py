@@ -25,6 +25,7 @@ else:
     PlaneT = TypeVar("PlaneT")
 
 Name = Literal["lanczos", "bicubic", "gaussian", "area"]
+SHARPNESS = (-1, 2)  # the least and the most of `Sharpened`
 
 
 class Sharpened(NamedTuple):
@@ -35,7 +36,7 @@ class Sharpened(NamedTuple):
 
     Attributes:
         name: of the filter.
-        sharpness: gain minus 1 at the output's highest frequency, above 0 sharper, below softer; -1 to 2.
+        sharpness: gain minus 1 at the output's highest frequency, above 0 sharper, below softer; within `SHARPNESS`.
     """
 
     name: Name
@@ -258,8 +259,8 @@ def _check(
         raise ValueError(f"step and siting (y, x) must be exact, Fraction or int: {step = !r}, {siting = !r}")
     if step <= 0:
         raise ValueError(f"step must be positive: {step = !s}")
-    if isinstance(kind, Sharpened) and not -1 <= kind.sharpness <= 2:
-        raise ValueError(f"sharpness must be -1 to 2: {kind = }")
+    if isinstance(kind, Sharpened) and not SHARPNESS[0] <= kind.sharpness <= SHARPNESS[1]:
+        raise ValueError(f"sharpness must be {SHARPNESS[0]} to {SHARPNESS[1]}: {kind = }")
     if (name in _SHRINKING or isinstance(kind, Sharpened)) and step < 1:
         raise ValueError(f"{', '.join(_SHRINKING)} and sharpened filters shrink only: {step = !s}")
     if len(size) != 2 or min(size) < 1:
