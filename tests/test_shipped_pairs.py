@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from vidscale.errors import ModelError, UsageError
+from vidscale.errors import UsageError
 from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.models.cards import UNKNOWN, installed, read_card
@@ -30,8 +30,8 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
     assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.5 no pair is tuned for it"):
         chosen("auto", Fraction(3, 2), "vmaf")
-    with pytest.raises(ModelError, match="there is no pair 'bicubic-vmaf'"):
-        find_pair(chosen("bicubic", Fraction(2), "vmaf"), Fraction(2), "cpu")
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1 no variant of 'restore-x1' is tuned for it"):
+        chosen("restore-x1", Fraction(1), "vmaf")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -3,7 +3,6 @@
 Precedence is defaults, then a recipe file, then the command line. The resolved settings go into the report.
 """
 
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +14,10 @@ from vidscale.devices import Device
 from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import UsageError
 from vidscale.frames import Siting
-from vidscale.geometry import parse_scale
+from vidscale.geometry import parse_scale, plain_fraction
 
 SsimKind = Literal["gaussian", "ffmpeg"]
 Interlaced = Literal["refuse", "ignore", "bwdif"]
-
-_PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
 
 
 def _parse_time(text: str) -> Fraction | None:
@@ -29,7 +26,7 @@ def _parse_time(text: str) -> Fraction | None:
         return None
     seconds = Fraction(0)
     for part in text.split(":"):
-        seconds = seconds * 60 + Fraction(part if _PLAIN_NUMBER.fullmatch(part) else "")
+        seconds = seconds * 60 + plain_fraction(part)
     return seconds
 
 

@@ -8,7 +8,7 @@ from math import ceil
 from vidscale.encoders import Encoder
 from vidscale.frames import PixelFormat
 
-_PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")  # no exponent: 1e999999999 would never be done
+_PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")
 _FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
 
 
@@ -47,11 +47,20 @@ class Geometry:
         return cls(width=width, height=height, scale=scale, coded_width=coded_width, coded_height=coded_height)
 
 
+def plain_fraction(text: str) -> Fraction:
+    """A number such as 2, 1.5 or 3/2.
+
+    Raises:
+        ValueError, ZeroDivisionError: it is none, or has an exponent: 1e999999999 would never be done.
+    """
+    return Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
+
+
 def parse_scale(value: object) -> Fraction:
     """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8, or when too fine."""
     text = str(value).strip()
     try:
-        scale = Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
+        scale = plain_fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"scale {value!r} is not a number such as 2, 1.5 or 3/2") from None
     if not 1 <= scale <= 8:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import cache
@@ -31,8 +32,11 @@ _open_lock = threading.Lock()
 
 
 def cache_folder() -> Path:
-    """What may be lost: ``vidscale`` in the XDG cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidscale"
+    """What may be lost: ``vidscale`` in the XDG cache folder; among temporary files where there is no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidscale"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "vidscale"
 
 
 def check_target(target: Path, *, source: Path, overwrite: bool) -> None:

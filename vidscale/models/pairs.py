@@ -247,15 +247,16 @@ def chosen(name: str, scale: Fraction, tune: Tune) -> str:
         tune: the metric that a variant is wanted for: adaptive-x2 becomes adaptive-vmaf-x2.
 
     Raises:
-        UsageError: "auto", and a metric that no pair of that scale is tuned for.
+        UsageError: a metric that no such pair is tuned for.
     """
-    if name == AUTO:
-        learned = _tuned(_LEARNED, tune)
-        there = installed()
-        if tune != "psnr" and _with_scale(learned, scale) not in there:
-            raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no pair is tuned for it yet")
-        return learned if _with_scale(learned, scale) in there else _FALLBACK
-    return name if (Path(name) / CARD).is_file() else _tuned(name, tune)
+    if (Path(name) / CARD).is_file():
+        return name
+    tuned = _tuned(_LEARNED if name == AUTO else name, tune)
+    is_there = _with_scale(tuned, scale) in installed()
+    if tune != "psnr" and not is_there:
+        which = "pair" if name == AUTO else f"variant of {name!r}"
+        raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no {which} is tuned for it yet")
+    return _FALLBACK if name == AUTO and not is_there else tuned
 
 
 def _tuned(name: str, tune: Tune) -> str:
