@@ -32,6 +32,8 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
         chosen("auto", Fraction(3, 2), "vmaf")
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1 no variant of 'restore-x1' is tuned for it"):
         chosen("restore-x1", Fraction(1), "vmaf")
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 2 no variant of 'bicubic' is tuned for it"):
+        chosen("bicubic", Fraction(2), "vmaf")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

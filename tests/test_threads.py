@@ -289,7 +289,7 @@ def test_in_order_takes_few_items_ahead():
     results = in_order(lambda number: number, items(), 3)
     for number in range(10):
         assert next(results) == number
-        assert len(taken) <= number + 1 + 6 + 2  # what waits, and one on its way in
+        assert len(taken) <= number + 1 + 6 + 1
     results.close()
     assert len(taken) < 20
 

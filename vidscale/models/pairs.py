@@ -249,14 +249,15 @@ def chosen(name: str, scale: Fraction, tune: Tune) -> str:
     Raises:
         UsageError: a metric that no such pair is tuned for.
     """
-    if (Path(name) / CARD).is_file():
+    if name != AUTO and (tune == "psnr" or (Path(name) / CARD).is_file()):
         return name
     tuned = _tuned(_LEARNED if name == AUTO else name, tune)
-    is_there = _with_scale(tuned, scale) in installed()
-    if tune != "psnr" and not is_there:
-        which = "pair" if name == AUTO else f"variant of {name!r}"
-        raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no {which} is tuned for it yet")
-    return _FALLBACK if name == AUTO and not is_there else tuned
+    if _with_scale(tuned, scale) in installed():
+        return tuned
+    if tune == "psnr":
+        return _FALLBACK
+    which = "pair" if name == AUTO else f"variant of {name!r}"
+    raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no {which} is tuned for it yet")
 
 
 def _tuned(name: str, tune: Tune) -> str:
