@@ -103,6 +103,18 @@ def test_chain_on_the_cpu_is_the_network(cell, size):
     assert np.mean(other != want) < 0.001
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 12, 16, 17, 40])
+@pytest.mark.parametrize(("first", "reach", "size"), [(5, 7, (38, 420)), (3, 1, (9, 1201))], ids=str)
+def test_any_number_of_channels_is_the_network(width, first, reach, size):
+    """A part of the lanes, all of them, more: those of neighbouring cells share lanes where they fit."""
+    network = trained(Cell(1, 2), width=width, first=first, reach=reach)
+    plane = np.random.default_rng(1).integers(0, 256, [-(-side // 2) for side in size], dtype=np.uint8)
+    want = whole(network, plane, 25.0, size)
+    got = on_cpu(network, 25.0, 8)(plane, *size)
+    assert np.abs(got - want).max() <= 1
+    assert np.mean(got != want) < 0.001
+
+
 def test_bfloat16_is_the_same_picture(tmp_path):
     """What a GPU runs, here on the CPU: trained weights, one code apart at most on nearly all samples."""
     network = load_pair_dir(find_pair_dir("adaptive-quality-x2")).upscaler

@@ -18,11 +18,13 @@ from skimage import data
 from torch.nn import functional as F
 
 from vidscale.errors import ConfigError, TrainingError
+from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.progress import Progress
 from vidscale.training.clips import Clips
 from vidscale.training.coded_maker import Maker
 from vidscale.training.coded_pieces import CodedPieces, CodedSettings, Coding, Motion
+from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import LoopSettings, train
 from vidscale.training.motion import shot
 from vidscale.training.pair import PairRecipe
@@ -167,8 +169,7 @@ def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread
     loop = replace(recipe.loop, steps=600, validate_every=200, warmup_steps=20, ema=0.98)
     held_out = made(replace(settings, seed=1, shots=8), others, tmp_path / "held-out")
     task = UpscalerTask(recipe.network, loop, made(settings, photos, tmp_path / "set"), held_out)
-    with torch.no_grad():
-        lanczos = task.validate()
+    lanczos = task.validate_lanczos()
     first = task.losses(torch.Generator().manual_seed(1)).total.item()
     trained = train(task, loop, tmp_path / "run")
     assert trained.best_db > lanczos
@@ -234,6 +235,49 @@ def test_train_pair_command(photos, others, tmp_path):
     assert alone.stderr.count("\n") == 1
     other = _vidscale(*command, "--set", "network.width=9")
     assert "other settings" in other.stderr
+
+
+def test_lanczos_is_the_filter_of_ffmpeg(photos, tmp_path):
+    """What gains are told over: zscale's Lanczos, on pieces whose edges are far enough from the middle."""
+    pieces = made(replace(TINY, chunks=1, shots=8, pieces=4), photos, tmp_path)
+    task = UpscalerTask(CompactSizes(small=1, large=2), LoopSettings(), pieces, pieces)
+    assert len(pieces) == 64
+    batch = pieces.batch(64, torch.Generator().manual_seed(0))
+    errors = []
+    for small, large in zip(batch[0], batch[1], strict=True):
+        codes = (small[0].numpy() * 255).round().astype(np.uint8)
+        side = codes.shape[0]
+        command = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{side}x{side}", "-i", "pipe:0", "-vf"]
+        enlarge = f"zscale={2 * side}:{2 * side}:filter=lanczos"
+        restored = ffmpeg(*command, enlarge, "-f", "rawvideo", "-", data=codes.tobytes())
+        restored = np.frombuffer(restored, np.uint8).reshape(2 * side, 2 * side)
+        middle = slice(side - side // 3, side + side // 3)
+        difference = restored[middle, middle] / 255 - large[0].numpy()[middle, middle]
+        errors.append(max(np.square(difference).mean(), 1e-7))
+    want = float(np.mean(-10 * np.log10(errors)))
+    assert task.validate_lanczos() == pytest.approx(want, abs=0.01)
+
+
+def test_wide_convolutions_collapse_to_what_they_compute():
+    torch.manual_seed(3)
+    network = CompactUpscaler(Cell(1, 2), width=4, depth=4)
+    luma, strength = torch.rand(2, 1, 20, 22), torch.tensor([20.0, 35.0])
+    plain = sum(weights.numel() for weights in network.parameters())
+    interpolated = network(luma, strength)
+    widen(network.convs, 6)
+    assert torch.equal(network(luma, strength), interpolated)  # the last one gives nothing yet
+    assert sum(weights.numel() for weights in network.parameters()) > 4 * plain
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(luma, strength).square().mean().backward()
+        optimizer.step()
+    learnt = network(luma, strength)
+    assert not torch.allclose(learnt, interpolated, atol=1e-3)
+    collapse(network.convs)
+    assert torch.allclose(network(luma, strength), learnt, atol=1e-5)
+    again = CompactUpscaler.from_state_dict(network.state_dict())
+    assert torch.equal(again(luma, strength), network(luma, strength))
 
 
 def test_network_of_another_scale_is_refused(photos, tmp_path):

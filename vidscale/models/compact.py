@@ -42,10 +42,12 @@ class CompactUpscaler(nn.Module):
         cell: of the scale.
         width: channels.
         depth: convolutions, at least 2.
+        first: support of the first convolution in cells, odd; that of the others is 3.
         reach: support of the linear part in cells, odd.
         strengths: lowest and highest crf that it is trained for; others are taken for the nearer of the two.
 
     Attributes:
+        margin: cells around a cell that its result depends on.
         ranges: [depth - 1, 2, width], lowest and highest number that each channel handed on while `observe` watched.
     """
 
@@ -58,19 +60,25 @@ class CompactUpscaler(nn.Module):
         *,
         width: int = 16,
         depth: int = 4,
+        first: int = 3,
         reach: int = 3,
         strengths: tuple[float, float] = (0.0, STRONGEST),
     ) -> None:
         super().__init__()
-        if min(cell) < 1 or cell.large < cell.small or width < 1 or depth < 2 or reach % 2 == 0 or reach > 2 * depth:
-            raise ValueError(f"no CompactUpscaler of {cell = }, {width = }, {depth = }, {reach = }")
+        margin = first // 2 + depth - 1
+        if min(cell) < 1 or cell.large < cell.small or width < 1 or depth < 2 or reach // 2 > margin:
+            raise ValueError(f"no CompactUpscaler of {cell = }, {width = }, {depth = }, {first = }, {reach = }")
+        if first % 2 == 0 or reach % 2 == 0:
+            raise ValueError(f"an even support: {first = }, {reach = }")
         self.cell = cell
+        self.margin = margin
         self.register_buffer("strengths", torch.tensor(strengths, dtype=torch.float32))
         self.register_buffer("ranges", torch.zeros(depth - 1, 2, width))
         into, out = cell.small**2, cell.large**2
         self.linear = nn.Conv2d(into, out, reach, bias=False)
         channels = [into, *[width] * (depth - 1), out]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairwise(channels))
+        supports = [first, *[3] * (depth - 1)]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, k) for (a, b), k in zip(pairwise(channels), supports, strict=True))
         self.by_strength = nn.ModuleList(nn.Linear(2, 2 * b) for b in channels[1:])
         self._start()
 
@@ -90,11 +98,6 @@ class CompactUpscaler(nn.Module):
     def scale(self) -> Fraction:
         """HR over LR."""
         return Fraction(self.cell.large, self.cell.small)
-
-    @property
-    def margin(self) -> int:
-        """Cells around a cell that its result depends on."""
-        return len(self.convs)
 
     def forward(self, luma: Tensor, strength: Tensor) -> Tensor:
         """Enlarges the inner part of pictures, that of which all neighbours are known.
@@ -147,6 +150,7 @@ class CompactUpscaler(nn.Module):
             "large": self.cell.large,
             "width": self.convs[0].get_parameter("weight").shape[0],
             "depth": len(self.convs),
+            "first": self.convs[0].get_parameter("weight").shape[2],
             "reach": self.linear.kernel_size[0],
         }
 
@@ -158,11 +162,11 @@ class CompactUpscaler(nn.Module):
             ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
         """
         large, small, reach, _ = shape_of("linear.weight", state)
-        width = shape_of("convs.0.weight", state)[0]
+        width, _, first, _ = shape_of("convs.0.weight", state)
         depth = number_of("convs", state)
         try:
             with torch.device("meta"):
-                network = cls(Cell(isqrt(small), isqrt(large)), width=width, depth=depth, reach=reach)
+                network = cls(Cell(isqrt(small), isqrt(large)), width=width, depth=depth, first=first, reach=reach)
         except ValueError as error:
             raise ModelError(f"weights do not fit: {error}") from error
         return with_weights(network, state)

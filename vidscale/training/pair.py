@@ -83,18 +83,14 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     make_sets(recipe, material, progress)
     pieces, held_out = CodedPieces(material.coded / _CODED), CodedPieces(material.coded / _HELD_OUT)
     task = UpscalerTask(recipe.network, recipe.loop, pieces, held_out)
-    with torch.no_grad():
-        before = task.validate()
     trained = train(task, recipe.loop, folder, progress)
-    with torch.no_grad():
-        gain = task.validate() - before
-    task.observe()
+    gain = trained.best_db - task.validate_lanczos()
     coded = recipe.coded
     write_pair_dir(
         folder / "pair",
         recipe.name,
         FilterDownscaler(coded.family, coded.ratio, coded.sharpness),
-        task.network.cpu().eval(),
+        task.finish(),
         licence=recipe.licence,
         data=recipe.data,
         training=_told(recipe, trained, gain),

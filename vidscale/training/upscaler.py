@@ -11,12 +11,14 @@ from torch.nn import functional as F
 from vidscale.errors import TrainingError
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.training.coded_pieces import CodedPieces
+from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import Group, LoopSettings, Losses
 from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT
 
 _VALIDATION_BATCH = 64
 _SMALLEST_ERROR = 1e-7  # of a piece, mean square: 70 dB
+_LANCZOS_LOBES = 3  # LR samples to either side that interpolation takes
 _VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
 
 
@@ -28,6 +30,10 @@ class CompactSizes:
         small, large: the cell, LR and HR samples.
         width: channels.
         depth: convolutions.
+        first: support of the first convolution in cells.
+        reach: support of the linear part in cells.
+        expansion: how many times as wide convolutions are while they learn (`vidscale.training.collapsible`); 0 lets
+            them learn as they are.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -36,6 +42,9 @@ class CompactSizes:
     large: int = 4
     width: int = 16
     depth: int = 4
+    first: int = 3
+    reach: int = 3
+    expansion: int = 0
 
 
 class UpscalerTask:
@@ -55,7 +64,18 @@ class UpscalerTask:
         self._loop, self._pieces = loop, pieces
         torch.manual_seed(loop.seed)
         cell = Cell(sizes.small, sizes.large)
-        self.network = CompactUpscaler(cell, width=sizes.width, depth=sizes.depth, strengths=pieces.strengths)
+        self.network = CompactUpscaler(
+            cell,
+            width=sizes.width,
+            depth=sizes.depth,
+            first=sizes.first,
+            reach=sizes.reach,
+            strengths=pieces.strengths,
+        )
+        self._expansion = sizes.expansion
+        if sizes.expansion:
+            widen(self.network.convs, sizes.expansion)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what oneDNN is fastest with
         for name, scale in (("training", pieces.scale), ("validation", held_out.scale)):
             if scale != self.network.scale:
                 raise TrainingError(f"{name} pieces are of scale {scale}, the network is for {self.network.scale}")
@@ -75,20 +95,34 @@ class UpscalerTask:
 
     def validate(self) -> float:
         """Mean PSNR of the pieces' middles, dB."""
+        return self._score(self.network)
+
+    @torch.no_grad()
+    def validate_lanczos(self) -> float:
+        """The same of Lanczos interpolation with all its taps."""
+        small = self.network.cell.small
+        depth = -(-_LANCZOS_LOBES // small)
+        interpolation = CompactUpscaler(self.network.cell, width=1, depth=max(depth, 2), reach=2 * depth + 1)
+        return self._score(interpolation.to(self._loop.device))
+
+    def _score(self, network: CompactUpscaler) -> float:
         scores = []
         for batch in self._held_out:
             lr, hr, strength = (part.to(self._loop.device) for part in batch)
-            codes = quantise(self.network(lr, strength), "straight")
+            codes = quantise(network(lr, strength), "straight")
             side = int(hr.shape[-1] * _VALIDATED)
             errors = (_middle(codes, side) - _middle(hr, side)).square().mean((1, 2, 3))
             scores.append(-10 * errors.clamp(min=_SMALLEST_ERROR).log10())
         return float(torch.cat(scores).mean())
 
     @torch.no_grad()
-    def observe(self) -> None:
-        """Tells the network what numbers ordinary pictures make within it, which int8 has to know."""
+    def finish(self) -> CompactUpscaler:
+        """The network as it is used, on the CPU; it knows what numbers ordinary pictures make within it, for int8."""
+        if self._expansion:
+            collapse(self.network.convs)
         for lr, _, strength in self._held_out:
             self.network.observe(lr.to(self._loop.device), strength.to(self._loop.device))
+        return self.network.cpu().eval()
 
 
 def _middle(image: Tensor, side: int) -> Tensor:

@@ -17,7 +17,7 @@ _config: Any = config
 _I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 _WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
 _FLOATS = ir.VectorType(_F32, LANES)
-_COMMON_PITCHES = (4, 16, 32)  # channels for which addresses are computed when compiling
+_COMMON_PITCHES = (4, 16, 32, 64)  # channels for which addresses are computed when compiling
 
 
 def _instructions() -> frozenset[str]:

@@ -200,18 +200,20 @@ def _packed(
     """
     from vidscale.triton_kernels.chain_numba import Layers
 
-    channels = [weights[0].shape[2], *(_whole_blocks(weight.shape[3]) for weight in weights)]
+    channels = [weights[0].shape[2], *(_channels_kept(weight.shape[3]) for weight in weights)]
     flat: list[npt.NDArray[Any]] = [
         _blocks(_padded(weight, taken, made), 4 if kind is np.int8 else 1).astype(kind)
         for weight, taken, made in zip(weights, channels, channels[1:], strict=False)
     ]
-    padded = np.zeros((len(weights), 3, max(channels)), np.float32)
+    padded = np.zeros((len(weights), 3, max(LANES, *channels)), np.float32)
     for row, values in zip(padded, after, strict=True):
-        row[:, : values.shape[1]] = values
+        repeated = np.tile(values, _neighbours(values.shape[1]))
+        row[:, : repeated.shape[1]] = repeated
     padded[-1, 2] = 0.5  # rounds half up
     return Layers(
         support=np.array([weight.shape[0] for weight in weights], np.int64),
         channels=np.array(channels, np.int64),
+        neighbours=np.array([_neighbours(made) for made in channels[1:]], np.int64),
         steps=np.array([block.shape[2] for block in flat], np.int64),
         weights=np.concatenate([block.reshape(-1) for block in flat]),
         begin=np.cumsum([0, *(block.size for block in flat[:-1])], dtype=np.int64),
@@ -221,8 +223,14 @@ def _packed(
     )
 
 
-def _whole_blocks(channels: int) -> int:
-    return -(-channels // LANES) * LANES
+def _neighbours(channels: int) -> int:
+    """How many cells beside each other are made at once, so that few channels fill all lanes."""
+    return LANES // channels if LANES % channels == 0 else 1
+
+
+def _channels_kept(channels: int) -> int:
+    """A part of the lanes, or whole blocks of them."""
+    return channels if LANES % channels == 0 else -(-channels // LANES) * LANES
 
 
 def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]:
@@ -231,23 +239,29 @@ def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]
 
 
 def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
-    """[k, k, in, out] to [blocks, k, steps, lanes, taken], a last step filled up with zeros."""
+    """[k, k, in, out] to [blocks, k, steps, lanes, taken], a last step filled up with zeros.
+
+    Where lanes are of neighbouring cells, each meets the same weights one cell further on.
+    """
     support, _, channels, made = weight.shape
-    steps = -(-support * channels // taken)
-    padded = np.zeros((support, steps * taken, made))
-    padded[:, : support * channels] = weight.reshape(support, support * channels, made)
-    return padded.reshape(support, steps, taken, made // LANES, LANES).transpose(3, 0, 1, 4, 2)
+    beyond = _neighbours(made) - 1
+    apart = [np.pad(weight, [(0, 0), (shift, beyond - shift), (0, 0), (0, 0)]) for shift in range(beyond + 1)]
+    wide = np.concatenate(apart, axis=-1).reshape(support, (support + beyond) * channels, -1)
+    steps = -(-wide.shape[1] // taken)
+    padded = np.pad(wide, [(0, 0), (0, steps * taken - wide.shape[1]), (0, 0)])
+    return padded.reshape(support, steps, taken, -1, LANES).transpose(3, 0, 1, 4, 2)
 
 
 def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
     """Args: kind: of the weights, float32 or int16."""
     from vidscale.triton_kernels.chain_numba import Linear
 
-    made = _whole_blocks(chain.large**2)
-    after = np.zeros((3, made), np.float32)
+    made = _channels_kept(chain.large**2)
+    many = _neighbours(made)
+    after = np.zeros((3, made * many), np.float32)
     bounds = np.array(_AS_IT_IS, np.float32)
     if chain.linear is None:
-        return Linear(0, 0, np.zeros(0, np.float32), after, bounds)
+        return Linear(0, made, many, 0, np.zeros(0, np.float32), after, bounds)
     weight = chain.linear.transpose(2, 3, 1, 0)
     sizes = np.abs(weight)
     least = max(sizes.max() / _LINEAR_WEIGHT, sizes.sum((0, 1, 2)).max() * peak / _HIGHEST_SUM, _TINY)
@@ -255,4 +269,4 @@ def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
     after[0] = unit
     flat = _blocks(_padded(weight / unit, weight.shape[2], made), 1 if kind is np.float32 else 2)
     whole = flat if kind is np.float32 else np.round(flat)
-    return Linear(chain.linear.shape[2], flat.shape[2], whole.reshape(-1).astype(kind), after, bounds)
+    return Linear(chain.linear.shape[2], made, many, flat.shape[2], whole.reshape(-1).astype(kind), after, bounds)

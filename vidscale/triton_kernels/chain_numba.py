@@ -27,7 +27,8 @@ class Layers(NamedTuple):
 
     Attributes:
         support: [n] side of each kernel.
-        channels: [n + 1] of the cells, then of what each layer makes: multiples of `LANES`.
+        channels: [n + 1] of the cells, then of what each layer makes: parts or multiples of `LANES`.
+        neighbours: [n] cells that a layer makes at once, more than one where its channels are a part of `LANES`.
         steps: [n] of `convolve` in a row.
         weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
         begin: [n] index of each layer's first weight.
@@ -38,6 +39,7 @@ class Layers(NamedTuple):
 
     support: Ints
     channels: Ints
+    neighbours: Ints
     steps: Ints
     weights: Samples
     begin: Ints
@@ -51,13 +53,16 @@ class Linear(NamedTuple):
 
     Attributes:
         support: side of its kernel, 0 where there is none.
+        channels, neighbours: see `Layers`, the same as of the last of these.
         steps: of `convolve` in a row.
         weights: flat, float32 or int16.
-        after: [3, channels] float32, as many channels as the last layer makes.
+        after: [3, channels * neighbours] float32.
         bounds: [3] float32.
     """
 
     support: int
+    channels: int
+    neighbours: int
     steps: int
     weights: Samples
     after: Floats
@@ -135,7 +140,7 @@ class _Buffer(NamedTuple):
     def of(cls, count: int, side: int, channels: int, kind: np.dtype[Any]) -> "_Buffer":
         """Args: channels: from cell to cell, `side` squared or more."""
         rows = np.zeros((side, -(-count * side // 8) * 8), kind)
-        cells = np.zeros(-(-(count + PIXELS) * channels // 8) * 8, kind)
+        cells = np.zeros(-(-(count * channels + PIXELS * max(LANES, channels)) // 8) * 8, kind)
         whole = side * kind.itemsize
         run = whole if whole in (1, 2, 4, 8) else kind.itemsize
         views = [_Views(*(array.view(f"u{size}") for size in (1, 2, 4, 8))) for array in (rows, cells)]
@@ -152,7 +157,8 @@ def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells:
     """
     lost = np.cumsum(layers.support - 1)
     width = -(-out.shape[1] // cells.large) + lost[-1] - np.concatenate([[0], lost])
-    pitch = (width[:-1] + layers.support + PIXELS) * layers.channels[:-1] + LANES
+    channels, beyond = layers.channels[:-1], PIXELS * layers.neighbours.max()
+    pitch = (width[:-1] + layers.support + beyond) * channels + LANES
     ends = np.cumsum(pitch * layers.support)
     memory = np.zeros(ends[-1], np.uint8 if layers.weights.dtype == np.int8 else np.float32)
     kept = int(lost[-1] + linear.support) // 2 + 1 if linear.support else 0
@@ -172,7 +178,7 @@ def _run(
     rows, columns = -(-out.shape[0] // cells.large), rings.width[layers.support.size]
     margin = (layers.support - 1).sum() // 2
     reach = linear.support // 2
-    line = np.zeros((columns + PIXELS) * channels[depth], np.float32)  # of the linear part
+    line = np.zeros(columns * channels[depth] + PIXELS * max(LANES, channels[depth]), np.float32)  # of the linear part
     taken = rings.width[0] * channels[0]
     have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and behind the last
     for row in range(-margin, rows + margin):
@@ -192,7 +198,7 @@ def _run(
                 continue
             if linear.support:
                 first, end = (margin - reach) * channels[0], have[depth] + margin + reach
-                _linear(linear, rings, first, end, channels[0], line)
+                _linear(linear, rings, first, end, channels[0], columns, line)
             _layer(layers, n, rings, have, behind.cells, 0, line)
             _scatter(out, have[depth] - 1, behind)
 
@@ -267,33 +273,33 @@ def _begin(starts: Ints, ring: int, pitch: int, end: int, slots: int, first: int
 @compiled
 def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row: int, added: Floats | None) -> None:
     """A row of a layer goes to `out`, from `row` on, with something added to it or not."""
-    support, taken, made = layers.support[n], layers.channels[n], layers.channels[n + 1]
+    support, taken, made, many = layers.support[n], layers.channels[n], layers.channels[n + 1], layers.neighbours[n]
     starts = np.empty(support, np.int64)
-    for block in range(made // LANES):
+    for block in range(made * many // LANES):
         _begin(starts, rings.begin[n], rings.pitch[n], have[n], support, 0)
         first, channel = layers.begin[n] + block * layers.block[n], block * LANES
-        for x in range(0, rings.width[n + 1], PIXELS):
+        for x in range(0, rings.width[n + 1], PIXELS * many):
             convolve(
-                rings.memory, starts, taken, layers.weights, first, layers.steps[n],
-                out, row + x * made + channel, made, added, layers.after[n], channel, layers.bounds[n],
+                rings.memory, starts, many * taken, layers.weights, first, layers.steps[n],
+                out, row + x * made + channel, many * made, added, layers.after[n], channel, layers.bounds[n],
             )  # fmt: skip
-            starts += PIXELS * taken
+            starts += PIXELS * many * taken
 
 
 @compiled
-def _linear(linear: Linear, rings: _Rings, first: int, end: int, channels: int, line: Floats) -> None:
+def _linear(linear: Linear, rings: _Rings, first: int, end: int, taken: int, columns: int, line: Floats) -> None:
     """A row of the linear part; `end` is the row of codes behind those that it needs."""
     starts = np.empty(linear.support, np.int64)
-    made = linear.after.shape[1]
-    for block in range(made // LANES):
+    made, many = linear.channels, linear.neighbours
+    for block in range(made * many // LANES):
         _begin(starts, 0, rings.pitch[0], end, rings.kept, first)
         at = block * linear.support * linear.steps * LANES
-        for x in range(0, line.size // made - PIXELS, PIXELS):
+        for x in range(0, columns, PIXELS * many):
             convolve(
-                rings.codes, starts, channels, linear.weights, at, linear.steps,
-                line, x * made + block * LANES, made, None, linear.after, block * LANES, linear.bounds,
+                rings.codes, starts, many * taken, linear.weights, at, linear.steps,
+                line, x * made + block * LANES, many * made, None, linear.after, block * LANES, linear.bounds,
             )  # fmt: skip
-            starts += PIXELS * channels
+            starts += PIXELS * many * taken
 
 
 @compiled
