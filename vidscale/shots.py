@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
+from typing import cast
 
 import av
 import numpy as np
@@ -35,7 +37,7 @@ class ShotFinder:
         small = av.VideoFrame.from_ndarray(picture, format="gray")
         small.pts, small.time_base = self._pairs, Fraction(1, 1000)
         graph.push(small)
-        if any(True for _ in _pulled(graph)) or not self._starts:  # scdet passes the first frame of a shot, at once
+        if any(True for _ in pulled(graph)) or not self._starts:  # scdet passes the first frame of a shot, at once
             self._starts.append((self._pairs, frame.time))
             self._bytes.append(0)
         before = self._bytes[-1]
@@ -71,19 +73,24 @@ def _thumbnail(frame: Frame) -> npt.NDArray[np.uint8]:
 
 def _graph(shape: tuple[int, ...]) -> av.filter.Graph:
     graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=shape[1], height=shape[0], format=av.VideoFormat("gray"), time_base=Fraction(1, 1000)
-    )
-    detector, sink = graph.add("scdet", f"threshold={THRESHOLD}:sc_pass=1"), graph.add("buffersink")
-    source.link_to(detector)
-    detector.link_to(sink)
-    graph.configure()
+    height, width = shape
+    gray, ms = av.VideoFormat("gray"), Fraction(1, 1000)
+    link_detector(graph, graph.add_buffer(width=width, height=height, format=gray, time_base=ms))
     return graph
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[object]:
+def link_detector(graph: av.filter.Graph, *steps: av.filter.context.FilterContext) -> None:
+    """Completes a graph whose steps are not linked yet, so that of what goes in the first frames of shots come out."""
+    detector = graph.add("scdet", f"threshold={THRESHOLD}:sc_pass=1")  # metadata of frames came with PyAV 18.1
+    for before, after in pairwise([*steps, detector, graph.add("buffersink")]):
+        before.link_to(after)
+    graph.configure()
+
+
+def pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    """What has come out of a graph so far."""
     while True:
         try:
-            yield graph.pull()
+            yield cast("av.VideoFrame", graph.pull())
         except (av.error.BlockingIOError, av.error.EOFError):
             return

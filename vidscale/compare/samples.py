@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import cast
 
 import av
@@ -13,12 +12,12 @@ from vidscale.config import TimeRange
 from vidscale.decode import open_before
 from vidscale.errors import DecodeError
 from vidscale.probe import Source
+from vidscale.shots import link_detector, pulled
 
 WHOLE_S = 20
 DEFAULT = Samples(count=5, seconds=Fraction(4))
 _LOOK_S = 4  # on either side of where a sample would start; more would decode much of a movie
 _DETECT_WIDTH = 320  # luma samples; cuts show in small pictures too
-_THRESHOLD = 10  # of scdet, its default, % of the highest possible change
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,11 @@ def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]
                 if time < first:
                     continue
                 detector.push(frame)
-                cuts += [pulled - source.start_s for pulled in _found(detector)]
+                cuts += [
+                    opening.pts * Fraction(opening.time_base) - source.start_s
+                    for opening in pulled(detector)
+                    if opening.pts is not None and opening.time_base
+                ]
         except av.FFmpegError:  # a damaged movie is told of by whoever codes it; here it has fewer cuts
             pass
     return cuts
@@ -105,24 +108,5 @@ def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]
 
 def _detector(stream: av.VideoStream) -> av.filter.Graph:
     graph = av.filter.Graph()
-    steps = [
-        graph.add_buffer(template=stream),
-        graph.add("scale", f"w={_DETECT_WIDTH}:h=-2:flags=area"),
-        graph.add("scdet", f"threshold={_THRESHOLD}:sc_pass=1"),  # metadata of frames came with PyAV 18.1
-        graph.add("buffersink"),
-    ]
-    for before, after in pairwise(steps):
-        before.link_to(after)
-    graph.configure()
+    link_detector(graph, graph.add_buffer(template=stream), graph.add("scale", f"w={_DETECT_WIDTH}:h=-2:flags=area"))
     return graph
-
-
-def _found(graph: av.filter.Graph) -> Iterator[Fraction]:
-    """Times of the pictures that came out of the detector: those that begin a scene."""
-    while True:
-        try:
-            frame = cast("av.VideoFrame", graph.pull())
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        if frame.pts is not None and frame.time_base:
-            yield frame.pts * Fraction(frame.time_base)
