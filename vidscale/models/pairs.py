@@ -134,6 +134,8 @@ class FixedPair:
         kind = luma.name if isinstance(luma, Sharpened) else luma
         if self.sharpness:
             luma = Sharpened(kind, self.sharpness)
+        elif self.scale == 1:  # a player shows it as it is
+            luma = kind
         height, width = (-(-side // self.scale) for side in planes[0].shape)
         sizes = pixel_format.plane_shapes(int(height), int(width))
         return self._resample(planes, pixel_format, color, sizes, self.scale, [luma, kind, kind])
@@ -170,11 +172,11 @@ class FixedPair:
     ) -> list[Plane]:
         """Each plane by its filter; those without one are left out."""
         work = zip(planes, pixel_format.siting(color.siting), sizes, kinds, strict=False)  # gray has one plane only
-        if self.scale == 1:  # nothing to do, whatever the filter
-            return [plane for plane, _, _, kind in work if kind is not None]
         depth = pixel_format.bit_depth
         return [
-            _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=depth)
+            plane
+            if self.scale == 1 and not isinstance(kind, Sharpened)  # nothing to do, whatever the filter
+            else _on_device(plane, self.device, step=step, siting=sited, size=size, kind=kind, depth=depth)
             for plane, sited, size, kind in work
             if kind is not None
         ]
