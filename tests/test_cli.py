@@ -104,6 +104,12 @@ def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     (plan,) = records(run_here("decode", tmp_path / "clip.vs2.mp4", "--dry-run", "--json"))
     assert set(plan) == documented("plan") | {"event"}
     assert plan["pair"] == "adaptive-x2"
+    raw = tmp_path / "big.y4m"
+    (plan,) = records(run_here("decode", tmp_path / "clip.vs2.mp4", "--y4m", "-o", raw, "--dry-run", "--json"))
+    assert set(plan) == documented("plan") | {"event"}
+    (done,) = records(run_here("decode", tmp_path / "clip.vs2.mp4", "--y4m", "-o", raw, "--json"))
+    assert set(done) == documented("restored") | {"event"}
+    assert (done["event"], done["output"], done["bytes"]) == ("restored", str(raw), raw.stat().st_size)
 
 
 def test_dry_run_of_decode_does_nothing(tmp_path: Path, make_clip: Clip) -> None:

@@ -1,5 +1,7 @@
 """`vidscale.recipe`: what recipe files may say, and pipes that run and end."""
 
+import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +65,7 @@ def test_recipes_of_the_project_are_read(path: Path) -> None:
         ('command = "pipe"\nstages = [[]]', "a pipe needs stages"),
         ('command = "pipe"\nstages = ["cat"]', "stages.0"),
         ('command = "encode"\nstages = [["cat"]]', "encode takes settings, not stages"),
+        ('command = "pipe"\nstages = [["cat"]]\n[settings]\ncrf = 20', "a pipe takes stages, not settings"),
     ],
 )
 def test_read_recipe_errors(tmp_path: Path, text: str, words: str) -> None:
@@ -116,6 +119,24 @@ def test_set_wins_over_the_recipe(tmp_path: Path, make_clip: Callable[..., Path]
     run = run_here("run", recipe, make_clip(), "--set", "crf=20", "--dry-run")
     assert "crf = 20.0" in run.stdout
     assert "preset = slow" in run.stdout
+
+
+def test_plan_of_a_pipe_does_nothing(tmp_path: Path) -> None:
+    recipe = written(tmp_path, 'command = "pipe"\nsuffix = ".bin"\nstages = [["cp", "{input}", "{output}"]]')
+    source, target = tmp_path / "in.bin", tmp_path / "in.out.bin"
+    source.write_bytes(b"data")
+    with nothing_left(tmp_path):
+        run = run_here("run", recipe, source, "--dry-run", "--json")
+        plan = json.loads(run.stdout)
+        assert (plan["event"], plan["output"]) == ("plan", str(target))
+        assert plan["commands"] == [shlex.join(["cp", str(source), str(target)])]
+        assert plan["commands"][0] in run_here("run", recipe, source, "--dry-run").stdout
+        assert "does not exist" in message(run_here("run", recipe, tmp_path / "none", "--dry-run"))
+        assert "a pipe, which has no settings" in message(run_here("run", recipe, source, "--set", "crf=3"), code=2)
+    assert run_here("run", recipe, source, "--json").code == 0
+    assert target.read_bytes() == b"data"
+    with nothing_left(tmp_path):
+        assert "exists" in message(run_here("run", recipe, source, "--dry-run"))
 
 
 def test_pipe_joins_its_stages(tmp_path: Path) -> None:

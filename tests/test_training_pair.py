@@ -198,6 +198,12 @@ def test_recipe_refuses_nonsense(tmp_path):
         ("[coded]\ncodings = []", "no way to code"),
         ("[coded]\ntaken = 30", "no more are taken"),
         ("[coded]\npreset = 1", "preset: Unexpected keyword argument"),
+        ("[network]\nexpansion = -1", "expansion -1 is negative"),
+        ("[network]\nwidth = 0", "no CompactUpscaler"),
+        ("[network]\nreach = 4", "even support"),
+        ("[network]\nreach = 19", "no CompactUpscaler"),
+        ('[coded]\nscale = "1.5"', "pieces are of scale 3/2, the network is for 2"),
+        ("[coded]\nside = 16", "more than 16 samples"),
     ):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match=message):
@@ -215,7 +221,7 @@ def test_train_pair_command(photos, others, tmp_path):
         'name = "mine-x2"\nlicence = "CC0"\nheld_out_chunks = 1\n[coded]\nheight = 120\nwidth = 144\nframes = 3\n'
         "taken = 2\npieces = 8\nside = 32\nchunks = 1\nshots = 4\n"
         'codings = [{ codec = "x264", preset = "ultrafast", crf = [20, 30] }]\n'
-        "[network]\nwidth = 8\ndepth = 2\n[loop]\nsteps = 4\nbatch = 2\n"
+        "[network]\nwidth = 8\ndepth = 2\nreach = 3\n[loop]\nsteps = 4\nbatch = 2\n"
     )
     command = ["train", "pair", recipe, "--photos", photos, "--validation", others, "-o", tmp_path / "run", "--json"]
     done = _vidscale(*command)

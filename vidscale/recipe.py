@@ -43,6 +43,8 @@ class Recipe(BaseModel):
     def _complete(self) -> "Recipe":
         if self.command == "pipe" and (not self.stages or not all(self.stages)):
             raise ValueError("a pipe needs stages, each a list of words")
+        if self.command == "pipe" and self.settings:
+            raise ValueError("a pipe takes stages, not settings")
         if self.command != "pipe" and self.stages:
             raise ValueError(f"{self.command} takes settings, not stages")
         return self
@@ -86,8 +88,7 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
         EncodeError: a stage failed; the message names it.
     """
     with partial_files(output, source=source, overwrite=overwrite) as workspace:
-        words = {"input": str(source.absolute()), "output": str(workspace.result), "ffmpeg": ffmpeg}
-        commands = [_command(stage, words) for stage in recipe.stages]
+        commands = pipe_commands(recipe, source, workspace.result, ffmpeg=ffmpeg)
         with ExitStack() as stack:
             codes = [process.wait() for process in _chain(commands, stack)]
         for command, code in reversed(list(zip(commands, codes, strict=True))):
@@ -95,6 +96,12 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
                 raise EncodeError(f"{Path(command[0]).name} ended with status {code}", cmd=command, returncode=code)
         if not workspace.result.exists():
             raise EncodeError("no stage of the pipe wrote {output}")
+
+
+def pipe_commands(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str) -> list[list[str]]:
+    """The command lines of a pipe's stages, in their order."""
+    words = {"input": str(source.absolute()), "output": str(output), "ffmpeg": ffmpeg}
+    return [_command(stage, words) for stage in recipe.stages]
 
 
 def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subprocess.Popen[bytes]"]:

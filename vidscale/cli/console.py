@@ -224,17 +224,23 @@ def emit(record: Mapping[str, Any]) -> None:
 
 
 def tell_plan(
-    output: Path, pair: str, settings: dict[str, Any], commands: Iterable[Sequence[str]], *, json_output: bool
+    output: Path | str,
+    settings: dict[str, Any],
+    commands: Iterable[Sequence[str]] = (),
+    *,
+    pair: str | None = None,
+    json_output: bool,
 ) -> None:
-    """What ``--dry-run`` prints: where the output goes, the resolved settings, the ffmpeg command lines."""
+    """What ``--dry-run`` prints: where the output goes, the pair, the resolved settings, the command lines."""
     import shlex
 
     lines = [shlex.join(command) for command in commands]
+    scaler = {} if pair is None else {"pair": pair}
     if json_output:
-        emit({"event": "plan", "output": str(output), "pair": pair, "settings": settings, "commands": lines})
+        emit({"event": "plan", "output": str(output), **scaler, "settings": settings, "commands": lines})
         return
-    typer.echo("\n".join(f"{name} = {value}" for name, value in (settings | {"pair": pair, "output": output}).items()))
-    typer.echo("\n".join(lines))
+    plan = settings | scaler | {"output": output}
+    typer.echo("\n".join([*(f"{name} = {value}" for name, value in plan.items()), *lines]))
 
 
 def raw_stdin() -> BinaryIO:

@@ -21,6 +21,7 @@ _PLAYERS = {
     "mpv": ["mpv", "--no-terminal", "-"],
     "ffplay": ["ffplay", "-v", "error", "-autoexit", "-f", "yuv4mpegpipe", "-"],
 }
+_OF_RAW_VIDEO = {"scale", "strength", "device", "ffmpeg", "strict", "overwrite"}  # settings that matter to it
 Strength = Annotated[
     float | None,
     typer.Option("--strength", help="Coding strength (crf) of a file without identity.", show_default="28"),
@@ -72,7 +73,7 @@ def decode(
 
         settings = DecodeSettings.resolve(said_options)
         if y4m or output == "-":
-            _to_y4m(source, output or "-", settings, console, dry_run=dry_run)
+            _to_y4m(source, output or "-", settings, console, dry_run=dry_run, json_output=json_output)
             return
         target = None if output is None else Path(output)
         decode_movie(source, target, settings, console, dry_run=dry_run, json_output=json_output)
@@ -99,41 +100,55 @@ def decode_movie(
         console.note(note)
     if dry_run:
         resolved = settings.model_dump(mode="json")
-        tell_plan(plan.output.path, plan.small.pair.name, resolved, plan.commands(), json_output=json_output)
+        pair = plan.small.pair.name
+        tell_plan(plan.output.path, resolved, plan.commands(), pair=pair, json_output=json_output)
         return
     outcome = run_decode(plan, console)
     console.close()
     for note in outcome.notes:
         console.note(note)
-    info = plan.small.restored
+    _tell(plan.small, outcome.path, outcome.frames, console, started, json_output=json_output)
+
+
+def _tell(small: "SmallFile", path: Path, frames: int, console: Console, started: float, *, json_output: bool) -> None:
+    info, pair = small.restored, small.pair.name
     if json_output:
         emit(
             {
                 "event": "restored",
-                "output": str(outcome.path),
-                "frames": outcome.frames,
-                "bytes": outcome.path.stat().st_size,
+                "output": str(path),
+                "frames": frames,
+                "bytes": path.stat().st_size,
                 "width": info.width,
                 "height": info.height,
-                "pair": plan.small.pair.name,
+                "pair": pair,
                 "seconds": round(time.perf_counter() - started, 3),
             }
         )
     elif not console.quiet:
-        name = show_path(outcome.path)
-        typer.echo(f"{name}: {outcome.frames} frames, {info.width}x{info.height}, restored by {plan.small.pair.name}")
+        typer.echo(f"{show_path(path)}: {frames} frames, {info.width}x{info.height}, restored by {pair}")
 
 
-def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Console, *, dry_run: bool) -> None:
+def _to_y4m(
+    source: Path,
+    output: str,
+    settings: "DecodeSettings",
+    console: Console,
+    *,
+    dry_run: bool,
+    json_output: bool,
+) -> None:
     from vidscale.workspace import check_target, partial_files
 
+    started = time.perf_counter()
     small, target = _open(source, settings), Path(output)
     for note in small.notes:
         console.note(note)
     if dry_run:
         if output != "-":
             check_target(target, source=source, overwrite=settings.overwrite)
-        typer.echo(f"pair = {small.pair.name}\noutput = {output}")
+        resolved = settings.model_dump(mode="json", include=_OF_RAW_VIDEO)
+        tell_plan(output, resolved, pair=small.pair.name, json_output=json_output)
         return
     if output == "-":
         with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
@@ -143,7 +158,9 @@ def _to_y4m(source: Path, output: str, settings: "DecodeSettings", console: Cons
         partial_files(target, source=source, overwrite=settings.overwrite) as workspace,
         workspace.result.open("wb") as file,
     ):
-        _write_y4m(small, file, console, strict=settings.strict)
+        frames = _write_y4m(small, file, console, strict=settings.strict)
+    console.close()
+    _tell(small, target, frames, console, started, json_output=json_output)
 
 
 def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
@@ -153,7 +170,8 @@ def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
     return open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
 
 
-def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> None:
+def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> int:
+    """Writes all frames; returns how many."""
     from vidscale.decode import ReadLog
     from vidscale.errors import DecodeError
     from vidscale.planning import expected_frames
@@ -174,6 +192,7 @@ def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict:
         raise DecodeError(f"{small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
     for note in notes:
         console.note(note)
+    return log.frames
 
 
 def play(

@@ -113,7 +113,7 @@ def encode_movie(
         console.note(note)
     if dry_run:
         resolved = plan.settings.model_dump(mode="json")
-        tell_plan(plan.output.path, plan.pair.name, resolved, plan.commands(), json_output=json_output)
+        tell_plan(plan.output.path, resolved, plan.commands(), pair=plan.pair.name, json_output=json_output)
         return
     outcome = run_encode(plan, console)
     for note in outcome.notes:

@@ -1,15 +1,12 @@
 """``vidscale run``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path
-
-if TYPE_CHECKING:
-    from vidscale.recipe import Recipe
+from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
 
 
 def run(
@@ -31,7 +28,10 @@ def run(
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings, EncodeSettings
-        from vidscale.recipe import parse_assignments, read_recipe
+        from vidscale.errors import DecodeError, UsageError
+        from vidscale.ffmpeg import find_ffmpeg
+        from vidscale.recipe import parse_assignments, pipe_commands, read_recipe, run_pipe
+        from vidscale.workspace import check_target
 
         wanted = read_recipe(recipe)
         layers: list[dict[str, Any]] = [
@@ -49,31 +49,27 @@ def run(
 
             restoring = DecodeSettings.resolve(*layers)
             decode_movie(source, output, restoring, console, dry_run=dry_run, json_output=json_output)
+        elif assignments:
+            raise UsageError(f"--set: {recipe} is a pipe, which has no settings")
         else:
-            _pipe(wanted, source, output, console, ffmpeg=ffmpeg, overwrite=overwrite, json_output=json_output)
+            target = output or source.with_name(f"{source.stem}.out{wanted.suffix}")
+            binary = find_ffmpeg(ffmpeg).path
+            if not source.is_file():
+                raise DecodeError(f"{source} does not exist")
+            if dry_run:
+                check_target(target, source=source, overwrite=overwrite)
+                commands = pipe_commands(wanted, source, target, ffmpeg=binary)
+                tell_plan(target, {}, commands, json_output=json_output)
+                return
+            run_pipe(wanted, source, target, ffmpeg=binary, overwrite=overwrite)
+            _tell(target, console, json_output=json_output)
 
     run_job(job, quiet=quiet)
 
 
-def _pipe(
-    recipe: "Recipe",
-    source: Path,
-    output: Path | None,
-    console: Console,
-    *,
-    ffmpeg: Path | None,
-    overwrite: bool,
-    json_output: bool,
-) -> None:
-    from vidscale.errors import DecodeError
-    from vidscale.ffmpeg import find_ffmpeg
-    from vidscale.recipe import run_pipe
-
-    if not source.is_file():
-        raise DecodeError(f"{source} does not exist")
-    target = output or source.with_name(f"{source.stem}.out{recipe.suffix}")
-    run_pipe(recipe, source, target, ffmpeg=find_ffmpeg(ffmpeg).path, overwrite=overwrite)
+def _tell(target: Path, console: Console, *, json_output: bool) -> None:
+    size = target.stat().st_size
     if json_output:
-        emit({"event": "piped", "output": str(target), "bytes": target.stat().st_size})
+        emit({"event": "piped", "output": str(target), "bytes": size})
     elif not console.quiet:
-        typer.echo(f"{show_path(target)}: {target.stat().st_size:,} bytes")
+        typer.echo(f"{show_path(target)}: {size:,} bytes")

@@ -43,6 +43,14 @@ class PairRecipe:
     network: CompactSizes = field(default_factory=CompactSizes)
     loop: LoopSettings = field(default_factory=LoopSettings)
 
+    def __post_init__(self) -> None:
+        network = self.network.network()
+        if network.scale != self.coded.ratio:
+            raise ValueError(f"pieces are of scale {self.coded.ratio}, the network is for {network.scale}")
+        least = 2 * network.margin * network.cell.small  # around what is restored
+        if self.coded.side <= least:
+            raise ValueError(f"side {self.coded.side}: pieces for this network have more than {least} samples")
+
     @property
     def held_out(self) -> CodedSettings:
         """The set that is validated on: made alike, of other pictures, by other dice."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vidscale.encoders import STRONGEST
 from vidscale.errors import TrainingError
 from vidscale.models.compact import Cell, CompactUpscaler
 from vidscale.training.coded_pieces import CodedPieces
@@ -38,13 +39,37 @@ class CompactSizes:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    small: int = 2
-    large: int = 4
-    width: int = 16
-    depth: int = 4
+    small: int = 1
+    large: int = 2
+    width: int = 8
+    depth: int = 8
     first: int = 3
-    reach: int = 3
+    reach: int = 7
     expansion: int = 0
+
+    def __post_init__(self) -> None:
+        if self.expansion < 0:
+            raise ValueError(f"expansion {self.expansion} is negative")
+        with torch.device("meta"):
+            self.network()  # says what does not fit
+
+    @property
+    def cell(self) -> Cell:
+        """What the network works on."""
+        return Cell(self.small, self.large)
+
+    def network(self, strengths: tuple[float, float] = (0.0, STRONGEST)) -> CompactUpscaler:
+        """The network as it starts.
+
+        Args:
+            strengths: lowest and highest crf that it is trained for.
+
+        Raises:
+            ValueError: there is none of these sizes.
+        """
+        return CompactUpscaler(
+            self.cell, width=self.width, depth=self.depth, first=self.first, reach=self.reach, strengths=strengths
+        )
 
 
 class UpscalerTask:
@@ -63,15 +88,7 @@ class UpscalerTask:
     def __init__(self, sizes: CompactSizes, loop: LoopSettings, pieces: CodedPieces, held_out: CodedPieces) -> None:
         self._loop, self._pieces = loop, pieces
         torch.manual_seed(loop.seed)
-        cell = Cell(sizes.small, sizes.large)
-        self.network = CompactUpscaler(
-            cell,
-            width=sizes.width,
-            depth=sizes.depth,
-            first=sizes.first,
-            reach=sizes.reach,
-            strengths=pieces.strengths,
-        )
+        self.network = sizes.network(pieces.strengths)
         self._expansion = sizes.expansion
         if sizes.expansion:
             widen(self.network.convs, sizes.expansion)

@@ -14,10 +14,10 @@ _tools: Any = cgutils  # these three have no types
 _codegen: Any = codegen
 _config: Any = config
 
-_I32, _I64, _F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_BYTE, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
 _FLOATS = ir.VectorType(_F32, LANES)
-_COMMON_PITCHES = (4, 16, 32, 64)  # channels for which addresses are computed when compiling
+_COMMON_PITCHES = (4, 16, 32)  # channels for which addresses are computed when compiling
 
 
 def _instructions() -> frozenset[str]:
@@ -156,6 +156,8 @@ class _Block:
         builder, to = self._builder, self._numbers["to"]
         gain, bias, zero = self._after()
         slope, low, high = (self._bound(n) for n in range(3))
+        rising = gain, builder.fadd(bias, zero)
+        falling = builder.fmul(gain, slope), _fma(builder, bias, slope, zero)
         out = builder.gep(self._arrays["out"].data, [to])
         added = builder.gep(self._arrays["added"].data, [to]) if "added" in self._arrays else None
         kept = out.type.pointee
@@ -163,15 +165,17 @@ class _Block:
             total = builder.load(place)
             if self._element is not _F32:
                 total = builder.sitofp(total, _FLOATS)
-            y = _fma(builder, total, gain, bias)
-            y = builder.fadd(_larger(builder, y, builder.fmul(y, slope)), zero)
+            y = _larger(builder, _fma(builder, total, *rising), _fma(builder, total, *falling))
             offset = [builder.mul(self._numbers["made"], _int(pixel))]
             if added is not None:
                 y = builder.fadd(y, _load(builder, builder.gep(added, offset), _FLOATS))
             y = _larger(builder, y, low)
-            y = builder.select(builder.fcmp_ordered("<", y, high), y, high)
-            if kept != _F32:
-                y = builder.trunc(builder.fptosi(y, _WHOLE), ir.VectorType(kept, LANES))
+            if kept == _BYTE:
+                y = _saturated(builder, builder.fptosi(y, _WHOLE))
+            else:
+                y = builder.select(builder.fcmp_ordered("<", y, high), y, high)
+                if kept != _F32:
+                    y = builder.trunc(builder.fptosi(y, _WHOLE), ir.VectorType(kept, LANES))
             builder.store(y, builder.bitcast(builder.gep(out, offset), y.type.as_pointer()), align=1)
 
     def _after(self) -> Iterator[ir.Value]:
@@ -197,6 +201,12 @@ def _int(value: int) -> ir.Constant:
 
 def _larger(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _saturated(builder: ir.IRBuilder, y: ir.Value) -> ir.Value:
+    """Bytes of whole numbers of 32 bits that are not below 0: one instruction of AVX-512."""
+    most = ir.Constant(_WHOLE, [255] * LANES)
+    return builder.trunc(builder.select(builder.icmp_unsigned("<", y, most), y, most), ir.VectorType(_BYTE, LANES))
 
 
 def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
