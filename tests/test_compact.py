@@ -21,8 +21,9 @@ from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.models.compact import CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.luma import Cell
 from vidscale.models.luma_run import DeviceEnlarger
 from vidscale.models.pair_cache import remember
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir

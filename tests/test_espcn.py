@@ -14,10 +14,10 @@ from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
 from vidscale.models.cards import read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.models.compact import CompactUpscaler
 from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma import LumaUpscaler
+from vidscale.models.luma import Cell, LumaUpscaler
 from vidscale.models.luma_run import DeviceEnlarger
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair

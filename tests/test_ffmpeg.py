@@ -215,7 +215,7 @@ def test_process_that_fails_says_why(tmp_path: Path, text: str, words: str, code
         run_ffmpeg([str(script(tmp_path / "ffmpeg", text)), "a b"], "coding")
     assert str(error.value) == words
     assert error.value.returncode == code
-    assert error.value.command_line == f"{tmp_path}/ffmpeg 'a b'"
+    assert error.value.cmd == [f"{tmp_path}/ffmpeg", "a b"]
 
 
 def test_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from stopping import Stop
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.car import Sampling
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.training.car import CarRecipe, CarTask, DownscalerSizes, UpscalerSizes, bicubic_codes, held_out_pictures
-from vidscale.training.crops import Crops, find_pictures, pack_crops
+from vidscale.training.car import CarRecipe, CarTask, DownscalerSizes, UpscalerSizes, bicubic_codes
+from vidscale.training.crops import Crops, find_pictures, held_out_pictures, pack_crops
 from vidscale.training.loop import LAST, LoopSettings, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
 from vidscale.training.quantise import quantise

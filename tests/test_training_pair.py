@@ -18,7 +18,8 @@ from skimage import data
 from torch.nn import functional as F
 
 from vidscale.errors import ConfigError, TrainingError
-from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.models.compact import CompactUpscaler
+from vidscale.models.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.progress import Progress
 from vidscale.training.clips import Clips

@@ -16,7 +16,6 @@ A wrong argument to a function is a ``ValueError``: that is a mistake in the cal
 Every message is one line, fit to be shown to a person as it is.
 """
 
-import shlex
 from collections.abc import Sequence
 
 
@@ -81,8 +80,3 @@ class EncodeError(VidscaleError):
         self.cmd = list(cmd)
         self.returncode = returncode
         self.stderr_tail = list(stderr_tail)
-
-    @property
-    def command_line(self) -> str:
-        """The command as one shell-quoted string."""
-        return shlex.join(self.cmd)

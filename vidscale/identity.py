@@ -100,11 +100,6 @@ class Identity(BaseModel):
         """Source size over coded size."""
         return Fraction(self.scale)
 
-    @property
-    def time_base_fraction(self) -> Fraction:
-        """Unit of the source's pts in seconds."""
-        return Fraction(self.time_base)
-
     def to_json(self) -> str:
         """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it.
 

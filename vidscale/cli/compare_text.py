@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from vidscale.cli.console import aligned
+
 if TYPE_CHECKING:
     from vidscale.compare.points import Comparison
     from vidscale.compare.table import Row
@@ -37,10 +39,7 @@ def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
         for row in found:
             label = row.test.scaling if len(movies) == 1 else f"{row.test.scaling}, {row.movie or _mean_text(row)}"
             cells.append([label, *_cells(row)])
-        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
-        for line in cells:
-            rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-            yield "  ".join(["  " + line[0].ljust(widths[0]), *rest]).rstrip()
+        yield from (f"  {line}".rstrip() for line in aligned(cells))
         for row in found:
             if row.sentence:
                 yield f"  {row.movie}: {row.sentence}"

@@ -243,6 +243,16 @@ def tell_plan(
     typer.echo("\n".join([*(f"{name} = {value}" for name, value in plan.items()), *lines]))
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns are as wide as their widest cell, all but the first flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return lines
+
+
 def raw_stdin() -> BinaryIO:
     """Standard input as bytes; ConfigError where it is closed."""
     return _raw(sys.stdin, "input")

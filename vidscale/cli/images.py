@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.console import Console, aligned, emit, run_job, show_path
 from vidscale.cli.options import said
 
 if TYPE_CHECKING:
@@ -277,17 +277,7 @@ def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
     if not rows:
         return [_total(summary)]
     head = ("picture", "size", "small", "bytes", "PSNR-Y", "SSIM-Y")[: len(rows[0])]
-    return [*_aligned([head, *rows]), _total(summary)]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines whose columns are as wide as their widest cell, all but the first flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
-    return lines
+    return [*aligned([head, *rows]), _total(summary)]
 
 
 def _total(summary: "Summary") -> str:

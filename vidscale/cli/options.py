@@ -19,7 +19,9 @@ Ffmpeg = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")]
 Codec = Annotated[str | None, typer.Option("--codec", help="x264, x265 or svtav1.", show_default="x264")]
-Preset = Annotated[str | None, typer.Option("--preset", help="Preset of the encoder.", show_default="medium")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="Preset of the encoder.", show_default="medium; svtav1: 8")
+]
 Params = Annotated[
     str | None, typer.Option("--encoder-params", help="Settings of the encoder itself, key=value:key=value.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path
+from vidscale.cli.console import Console, aligned, emit, run_job, show_path
 
 if TYPE_CHECKING:
     from vidscale.training.log import Section
@@ -120,6 +120,4 @@ def tell_trained(
 
 
 def _tell_table(section: "Section") -> None:
-    width = max(len(row[0]) for row in section.table.rows)
-    for name, *cells in (section.table.head, *section.table.rows):
-        typer.echo(f"{name:<{width}}" + "".join(f"  {cell:>12}" for cell in cells))
+    typer.echo("\n".join(aligned([section.table.head, *section.table.rows])))

@@ -1,8 +1,9 @@
 """How many points may be made at a time: what cores and memory bear."""
 
 import contextlib
-import os
 from pathlib import Path
+
+from vidscale.threads import core_count
 
 # Pictures in memory while one point is made: an encoder that looks ahead (x264 40, x265 20, SVT-AV1 more) with its
 # references, the queues between stages, and libvmaf; and what programs and libraries take besides.
@@ -21,11 +22,7 @@ def jobs_at_a_time(frame_bytes: int) -> int:
         frame_bytes: bytes of one picture of the largest movie.
     """
     needed = _PICTURES * frame_bytes + _PROGRAM_BYTES
-    return max(1, min(_cores(), free_memory() // needed))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(core_count(), free_memory() // needed))
 
 
 def free_memory() -> int:

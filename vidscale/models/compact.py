@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from math import isqrt
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,9 @@ from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
 from vidscale.models.chains import SLOPE
 from vidscale.models.layers import shape_of, with_weights
+from vidscale.models.luma import Cell
 from vidscale.models.weight_files import number_of
 from vidscale.triton_kernels.polyphase import filter_bank
-
-
-class Cell(NamedTuple):
-    """The block that the network works on: `small` x `small` LR samples become `large` x `large` HR samples."""
-
-    small: int
-    large: int
 
 
 class CompactUpscaler(nn.Module):

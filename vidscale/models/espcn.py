@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from vidscale.errors import ModelError
 from vidscale.models.cards import Sizes
-from vidscale.models.compact import Cell
 from vidscale.models.layers import shape_of, with_weights
+from vidscale.models.luma import Cell
 
 SCALES = (2, 3, 4)
 

@@ -1,10 +1,15 @@
 """What a pair asks of the network that restores its luma."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vidscale.models.compact import Cell
+
+class Cell(NamedTuple):
+    """The block that the network works on: `small` x `small` LR samples become `large` x `large` HR samples."""
+
+    small: int
+    large: int
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ _TRIES = 5
 def quickest(chain: Chain) -> Precision:
     """The precision in which a chain runs fastest here; found by trying, unless that was done before.
 
-    It is kept in ``precisions.json`` of the cache folder, by processor and shape of the network.
+    It is kept in ``precisions.json`` of the cache folder, by processor, version of numba and shape of the network.
     """
     options = chain.precisions
     if len(options) == 1:
@@ -46,7 +46,8 @@ def _seconds(chain: Chain, precision: Precision) -> float:
 
 
 def _shape(chain: Chain) -> str:
-    return "-".join(f"{out}x{into}x{k}" for out, into, k, _ in (layer.weight.shape for layer in chain.convolutions))
+    layers = [layer.weight for layer in chain.convolutions] + ([] if chain.linear is None else [chain.linear])
+    return " ".join([f"{chain.small}:{chain.large}", *("x".join(map(str, weight.shape[:3])) for weight in layers)])
 
 
 def _processor() -> str:

@@ -1,1 +1,4 @@
-"""Training of pairs. What runs here needs torch and numpy alone, so that it also runs on a bare machine with a GPU."""
+"""Training of pairs.
+
+Modules import with torch and numpy alone, so that a network is trained on a bare machine with a GPU too.
+"""

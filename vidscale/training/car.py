@@ -14,7 +14,7 @@ from vidscale.models.car import MULTIPLE, ResamplerNet
 from vidscale.models.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.progress import Progress
-from vidscale.training.crops import Crops, read_rgb
+from vidscale.training.crops import Crops, held_out_pictures
 from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
 from vidscale.training.quantise import Quantiser, quantise
@@ -171,29 +171,6 @@ def bicubic_codes(hr: Tensor, scale: int) -> Tensor:
     """
     size = hr.shape[2] // scale, hr.shape[3] // scale
     return quantise(F.interpolate(hr, size=size, mode="bicubic", antialias=True), "straight")
-
-
-def held_out_pictures(files: Sequence[Path], *, side: int | None = None) -> list[Tensor]:
-    """Pictures to validate on.
-
-    Args:
-        files: pictures.
-        side: only a square of this size out of the middle of each, where it is larger; None for all of it.
-
-    Returns:
-        [3, H, W] float RGB in [0, 1] each.
-
-    Raises:
-        TrainingError: one cannot be read.
-    """
-    pictures = []
-    for file in files:
-        codes = read_rgb(file)
-        height, width = (min(side or length, length) for length in codes.shape[:2])
-        top, left = (codes.shape[0] - height) // 2, (codes.shape[1] - width) // 2
-        middle = codes[top : top + height, left : left + width]
-        pictures.append(torch.from_numpy(middle.copy()).permute(2, 0, 1).float() / 255)
-    return pictures
 
 
 def train_car(

@@ -167,3 +167,26 @@ def turned(part: npt.NDArray[SampleT], turn: int) -> npt.NDArray[SampleT]:
     if turn & 2:
         part = part[..., ::-1]
     return part.swapaxes(-1, -2) if turn & 4 else part
+
+
+def held_out_pictures(files: Sequence[Path], *, side: int | None = None) -> list[Tensor]:
+    """Pictures to validate on.
+
+    Args:
+        files: pictures.
+        side: only a square of this size out of the middle of each, where it is larger; None for all of it.
+
+    Returns:
+        [3, H, W] float RGB in [0, 1] each.
+
+    Raises:
+        TrainingError: one cannot be read.
+    """
+    pictures = []
+    for file in files:
+        codes = read_rgb(file)
+        height, width = (min(side or length, length) for length in codes.shape[:2])
+        top, left = (codes.shape[0] - height) // 2, (codes.shape[1] - width) // 2
+        middle = codes[top : top + height, left : left + width]
+        pictures.append(torch.from_numpy(middle.copy()).permute(2, 0, 1).float() / 255)
+    return pictures

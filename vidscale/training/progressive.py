@@ -18,8 +18,7 @@ from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.models.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage, StageKind
 from vidscale.progress import Progress
-from vidscale.training.car import held_out_pictures
-from vidscale.training.crops import Crops
+from vidscale.training.crops import Crops, held_out_pictures
 from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
 from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT, keep_recipe

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from vidscale.encoders import STRONGEST
 from vidscale.errors import TrainingError
-from vidscale.models.compact import Cell, CompactUpscaler
+from vidscale.models.compact import CompactUpscaler
+from vidscale.models.luma import Cell
 from vidscale.training.coded_pieces import CodedPieces
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import Group, LoopSettings, Losses

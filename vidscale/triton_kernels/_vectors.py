@@ -17,7 +17,7 @@ _config: Any = config
 _BYTE, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
 _FLOATS = ir.VectorType(_F32, LANES)
-_COMMON_PITCHES = (4, 16, 32)  # channels for which addresses are computed when compiling
+_COMMON_PITCHES = (4, 16, 32)  # samples from pixel to pixel for which addresses are computed when compiling
 
 
 def _instructions() -> frozenset[str]:
@@ -50,6 +50,8 @@ def _convolve(
 ) -> tuple[Any, Any]:  # fmt: skip
     """A convolution without padding, of `PIXELS` neighbouring pixels and `LANES` channels, and what comes after it.
 
+    A pixel may stand for several neighbouring cells, whose channels fill the lanes together.
+
     ``sum[p, o]`` over rows r and steps t is ``samples[starts[r] + p * pitch + t] * weights[...]``. With float32, a step
     is one sample; with bytes it is four samples (unsigned) and four weights (signed), with int16 two of each, as
     dot-product instructions (AVX-512 VNNI, AVX-VNNI) have it: `DOT_PRODUCTS` must be true. Then, with
@@ -71,7 +73,7 @@ def _convolve(
         added: flat float32, where the first pixel's first channel is at `to`; or None.
         after: [3, channels] float32: gain, bias, zero.
         channel: the first of this block.
-        bounds: [3] float32: slope, lowest, highest.
+        bounds: [3] float32: slope, 0 to 1, lowest, highest; of bytes 0 and 255.
     """
     if samples.dtype not in _STEPS:
         return None, None

@@ -18,7 +18,7 @@ Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8"]
 
-LANES = 16  # channels that are summed side by side
+LANES = 16  # numbers that are summed side by side: channels, of several cells where a layer has few
 
 _BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
 _LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, of a linear part in whole numbers

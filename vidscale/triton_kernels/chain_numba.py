@@ -33,7 +33,7 @@ class Layers(NamedTuple):
         weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
         begin: [n] index of each layer's first weight.
         block: [n] weights of each layer's blocks.
-        after: [n, 3, channels] float32, see `convolve`.
+        after: [n, 3, channels or more] float32, see `convolve`; few channels are repeated for each of the neighbours.
         bounds: [n, 3] float32, see `convolve`.
     """
 
