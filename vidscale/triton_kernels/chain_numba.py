@@ -5,7 +5,7 @@ each layer that has all the rows it needs hands one on; so nothing is computed t
 between two layers.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,10 @@ from numba import uint64 as u64
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS, convolve
 from vidscale.triton_kernels.chain import LANES
+from vidscale.triton_kernels.chain_cells import CellRow, Samples, gather, scatter
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Samples = npt.NDArray[Any]
 
 _ALL = 65535
 
@@ -104,49 +104,6 @@ class _Rings(NamedTuple):
     codes: Samples
 
 
-class _Views(NamedTuple):
-    """The same memory as bytes, and as runs of two, four and eight of them."""
-
-    of_one: Samples
-    of_two: Samples
-    of_four: Samples
-    of_eight: Samples
-
-
-class _Buffer(NamedTuple):
-    """A row of cells, and the rows of samples that it consists of.
-
-    Attributes:
-        rows: [side, samples or more].
-        cells: flat.
-        runs_of_rows: of the memory of `rows`, [side, ...].
-        runs_of_cells: of the memory of `cells`.
-        side: of a cell.
-        width: in cells.
-        run: bytes that are moved at once, a row of a cell where that is possible.
-        step: runs from cell to cell.
-    """
-
-    rows: Samples
-    cells: Samples
-    runs_of_rows: _Views
-    runs_of_cells: _Views
-    side: int
-    width: int
-    run: int
-    step: int
-
-    @classmethod
-    def of(cls, count: int, side: int, channels: int, kind: np.dtype[Any]) -> "_Buffer":
-        """Args: channels: from cell to cell, `side` squared or more."""
-        rows = np.zeros((side, -(-count * side // 8) * 8), kind)
-        cells = np.zeros(-(-(count * channels + PIXELS * max(LANES, channels)) // 8) * 8, kind)
-        whole = side * kind.itemsize
-        run = whole if whole in (1, 2, 4, 8) else kind.itemsize
-        views = [_Views(*(array.view(f"u{size}") for size in (1, 2, 4, 8))) for array in (rows, cells)]
-        return cls(rows, cells, views[0], views[1], side, count, run, channels * kind.itemsize // run)
-
-
 def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells) -> None:
     """Enlarges a picture; releases the interpreter's lock.
 
@@ -164,15 +121,15 @@ def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells:
     kept = int(lost[-1] + linear.support) // 2 + 1 if linear.support else 0
     codes = np.zeros(pitch[0] * kept, linear.weights.dtype)
     rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
-    before = _Buffer.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
-    behind = _Buffer.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
+    before = CellRow.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
+    behind = CellRow.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
     _run(plane, out, layers, linear, cells, rings, before, behind)
 
 
 @compiled
 def _run(
-    plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells, rings: _Rings, before: _Buffer,
-    behind: _Buffer,
+    plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells, rings: _Rings, before: CellRow,
+    behind: CellRow,
 ) -> None:  # fmt: skip
     depth, channels = layers.support.size, layers.channels
     rows, columns = -(-out.shape[0] // cells.large), rings.width[layers.support.size]
@@ -183,7 +140,7 @@ def _run(
     have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and behind the last
     for row in range(-margin, rows + margin):
         at = rings.begin[0] + have[0] % layers.support[0] * rings.pitch[0]
-        _gather(plane, row, margin, before)
+        gather(plane, row, margin, before)
         _narrowed(before.cells[:taken], rings.memory, at, cells.shift, cells.most)
         if linear.support:
             _narrowed(before.cells[:taken], rings.codes, have[0] % rings.kept * rings.pitch[0], 0, _ALL)
@@ -200,59 +157,7 @@ def _run(
                 first, end = (margin - reach) * channels[0], have[depth] + margin + reach
                 _linear(linear, rings, first, end, channels[0], columns, line)
             _layer(layers, n, rings, have, behind.cells, 0, line)
-            _scatter(out, have[depth] - 1, behind)
-
-
-@compiled
-def _copy(source: Samples, first: int, to: Samples, at: int, count: int) -> None:
-    """A plain loop: an assignment of slices takes ten times as long."""
-    begin, target = u64(first), u64(at)
-    for i in range(u64(count)):
-        to[target + i] = source[begin + i]
-
-
-@compiled
-def _spread(cells: Samples, rows: Samples, y: int, buffer: _Buffer) -> None:
-    """The y-th row of all cells to the y-th row of samples."""
-    parts = buffer.side * buffer.rows.itemsize // buffer.run
-    for part in range(parts):
-        source, to, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
-        for i in range(u64(buffer.width)):
-            to[i * apart] = source[i * step]
-
-
-@compiled
-def _collect(cells: Samples, rows: Samples, y: int, buffer: _Buffer) -> None:
-    """The y-th row of samples to the y-th row of all cells."""
-    parts = buffer.side * buffer.rows.itemsize // buffer.run
-    for part in range(parts):
-        to, source, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
-        for i in range(u64(buffer.width)):
-            to[i * step] = source[i * apart]
-
-
-@compiled
-def _gather(plane: Samples, row: int, margin: int, buffer: _Buffer) -> None:
-    """A row of cells, from `margin` cells left of the picture on; its outermost samples lie beyond the edges."""
-    height, width = plane.shape
-    side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
-    before, count = margin * side, buffer.width * side
-    inside = min(width, count - before)
-    for y in range(side):
-        samples, line = plane[min(max(row * side + y, 0), height - 1)], buffer.rows[y]
-        for x in range(before):
-            line[x] = samples[0]
-        _copy(samples, 0, line, before, inside)
-        for x in range(before + inside, count):
-            line[x] = samples[width - 1]
-        if buffer.run == 1:
-            _collect(cells.of_one, rows.of_one, y, buffer)
-        elif buffer.run == 2:
-            _collect(cells.of_two, rows.of_two, y, buffer)
-        elif buffer.run == 4:
-            _collect(cells.of_four, rows.of_four, y, buffer)
-        else:
-            _collect(cells.of_eight, rows.of_eight, y, buffer)
+            scatter(out, have[depth] - 1, behind)
 
 
 @compiled
@@ -300,19 +205,3 @@ def _linear(linear: Linear, rings: _Rings, first: int, end: int, taken: int, col
                 line, x * made + block * LANES, many * made, None, linear.after, block * LANES, linear.bounds,
             )  # fmt: skip
             starts += PIXELS * many * taken
-
-
-@compiled
-def _scatter(out: Samples, row: int, buffer: _Buffer) -> None:
-    """A row of cells to the rows of samples that it stands for."""
-    side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
-    for y in range(min(side, out.shape[0] - row * side)):
-        if buffer.run == 1:
-            _spread(cells.of_one, rows.of_one, y, buffer)
-        elif buffer.run == 2:
-            _spread(cells.of_two, rows.of_two, y, buffer)
-        elif buffer.run == 4:
-            _spread(cells.of_four, rows.of_four, y, buffer)
-        else:
-            _spread(cells.of_eight, rows.of_eight, y, buffer)
-        _copy(buffer.rows[y], 0, out[row * side + y], 0, out.shape[1])
