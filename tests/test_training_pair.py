@@ -18,7 +18,9 @@ from skimage import data
 from torch.nn import functional as F
 
 from vidscale.errors import ConfigError, TrainingError
+from vidscale.models.cards import read_card
 from vidscale.models.compact import CompactUpscaler
+from vidscale.models.filters import FilterDownscaler
 from vidscale.models.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.progress import Progress
@@ -33,6 +35,7 @@ from vidscale.training.recipes import read_recipe
 from vidscale.training.upscaler import CompactSizes, UpscalerTask
 
 RECIPES = Path(__file__).parents[1] / "pipelines"
+SHIPPED = Path(__file__).parents[1] / "vidscale" / "models" / "weights"
 X264 = Coding(codec="x264", preset="ultrafast", crf=(20, 20))
 TINY = CodedSettings(
     height=120, width=144, frames=4, taken=2, pieces=3, side=24, chunks=2, shots=3, codings=(X264,), clip_share=0.5
@@ -189,6 +192,19 @@ def test_shipped_recipes_can_be_read(recipe):
     settings = read_recipe(PairRecipe, recipe)
     assert Fraction(settings.name.rpartition("-x")[2]) == settings.coded.ratio
     assert Fraction(settings.network.large, settings.network.small) == settings.coded.ratio
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted({*RECIPES.glob("adaptive_*.toml"), RECIPES / "restore_x1.toml"} - {RECIPES / "adaptive_quick_x2.toml"}),
+    ids=lambda path: path.stem,
+)
+def test_recipe_of_an_installed_pair_makes_its_networks(path):
+    """Whatever a recipe leaves to defaults: its command has to make this pair again."""
+    recipe = read_recipe(PairRecipe, path)
+    card = read_card(SHIPPED / recipe.name)
+    assert recipe.network.network().sizes == {"first": 3} | dict(card.upscaler)  # older cards do not tell the first
+    assert FilterDownscaler(recipe.coded.family, recipe.coded.ratio, recipe.coded.sharpness).sizes == card.downscaler
 
 
 def test_recipe_refuses_nonsense(tmp_path):

@@ -53,9 +53,9 @@ def run(
             raise UsageError(f"--set: {recipe} is a pipe, which has no settings")
         else:
             target = output or source.with_name(f"{source.stem}.out{wanted.suffix}")
-            binary = find_ffmpeg(ffmpeg).path
             if not source.is_file():
                 raise DecodeError(f"{source} does not exist")
+            binary = find_ffmpeg(ffmpeg).path
             if dry_run:
                 check_target(target, source=source, overwrite=overwrite)
                 commands = pipe_commands(wanted, source, target, ffmpeg=binary)
