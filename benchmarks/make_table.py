@@ -2,13 +2,15 @@
 
     python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
     python benchmarks/make_table.py --from-stored
+    python benchmarks/make_table.py --within vmaf=60:88
 
 Besides the movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs
 of scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run goes
 on where it was, and other pairs or movies add only what is new.
 
 What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
-from: ``vidscale.compare.files.read_comparison`` reads it.
+from: ``vidscale.compare.files.read_comparison`` reads it. ``--within`` prints the table of the stored points in a range
+of quality, as of `vidscale compare`; the README stays as it is.
 """
 
 import argparse
@@ -23,8 +25,10 @@ from pathlib import Path
 from machine import origin
 from readme_table import Origin, frame_of, rewrite, table_text
 
+from vidscale.compare.bd_rate import Within
 from vidscale.compare.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, MovieFacts
+from vidscale.compare.settings import CompareSettings
 
 _ROOT = Path(__file__).parents[1]
 _PAIRS = (
@@ -67,7 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stored", type=Path, default=_ROOT / "benchmarks" / "results" / "compare")
     parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
     parser.add_argument("--from-stored", action="store_true", help="only write the table again")
+    parser.add_argument(
+        "--within", type=_quality_range, metavar="METRIC=LOW:HIGH", help="print the stored points' table there"
+    )
     options = parser.parse_args(arguments)
+    if options.within:
+        print(table_text(replace(read_comparison(options.stored), within=options.within), _origin(options.stored)))
+        return
     frame_of(options.readme)  # before an hour of work rather than after it
     if not options.from_stored:
         clips = _synthetic_clips(options.folder, options.photos, options.frames) if options.frames else []
@@ -77,8 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
         _compare(movies, options.folder, [*words, "--metrics", options.metrics])
         _store(read_comparison(options.folder), clips, options.note, options.stored)
-    where = Origin(**json.loads((options.stored / "origin.json").read_text(encoding="utf-8")))
-    rewrite(options.readme, table_text(read_comparison(options.stored), where))
+    rewrite(options.readme, table_text(read_comparison(options.stored), _origin(options.stored)))
+
+
+def _quality_range(text: str) -> Within | None:
+    return CompareSettings.model_validate({"within": text}).within
+
+
+def _origin(stored: Path) -> Origin:
+    return Origin(**json.loads((stored / "origin.json").read_text(encoding="utf-8")))
 
 
 def _synthetic_clips(folder: Path, photos: Path | None, frames: int) -> list[Path]:

@@ -110,6 +110,21 @@ def test_table_says_where_there_is_no_figure(tmp_path: Path) -> None:
     assert ["ffmpeg-lanczos-x2", "no overlap", "no overlap", "1.00", "0.25"] in table
 
 
+def test_table_within_a_range_is_printed_alone(tmp_path: Path) -> None:
+    """Curves that cross at 36 dB, VMAF 72: what saves below it loses above it."""
+    curves = [modelled_curve(FULL, movie="one"), modelled_curve(LANCZOS, movie="one", slope=1.2)]
+    before = written(tmp_path, modelled_comparison(*curves))
+    found = {}
+    for bounds in ("62:72", "72:82", "10:99"):
+        done = make_table("--within", f"vmaf={bounds}", "--stored", tmp_path, "--readme", tmp_path / "README.md")
+        assert done.returncode == 0, done.stderr
+        found[bounds] = next(row for row in rows(done.stdout) if row[0] == "lanczos-x2")[1]
+    assert found["62:72"].startswith("-")
+    assert found["72:82"].startswith("+")
+    assert found["10:99"] == "no figure"  # nobody measured all of that
+    assert (tmp_path / "README.md").read_text() == before
+
+
 def test_table_says_when_not_to_downscale(tmp_path: Path) -> None:
     """Curves that cross at 36 dB, VMAF 72, and one that is worse throughout."""
     curves = [modelled_curve(FULL, movie=movie) for movie in ("one", "two")]

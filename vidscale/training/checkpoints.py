@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vidscale.errors import TrainingError
+from vidscale.training.files import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,8 @@ def save_checkpoint(
     content: dict[str, Any] = {"state": asdict(state), "network": network.state_dict()}
     content["optimizer"] = optimizer.state_dict() if optimizer else None
     content["average"] = average.state_dict() if average else None
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise TrainingError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    with replacing(path) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(

@@ -27,6 +27,7 @@ from vidscale.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
 from vidscale.training.coded_pieces import CodedSettings, Coding, piece_type
 from vidscale.training.crops import find_pictures, read_rgb
+from vidscale.training.files import replacing
 from vidscale.training.motion import shot
 from vidscale.training.recipes import keep_recipe
 
@@ -70,7 +71,8 @@ class Maker:
             for part in in_order(self._shot, range(chunk * settings.shots, (chunk + 1) * settings.shots), jobs):
                 parts.append(part)
                 progress.advance()
-            _write(settings.chunk(self.folder, chunk), np.concatenate(parts))
+            with replacing(settings.chunk(self.folder, chunk)) as file:
+                np.save(file, np.concatenate(parts))
 
     def _shot(self, number: int) -> npt.NDArray[Any]:
         """The pieces of one shot."""
@@ -84,8 +86,7 @@ class Maker:
         pieces = [piece for n in sorted(taken) for piece in self._pieces(originals[n], decoded[n], rng)]
         result = np.empty(len(pieces), piece_type(settings.side, settings.ratio))
         for record, (lr, hr, pict_type) in zip(result, pieces, strict=True):
-            record["lr"], record["lr_uv"] = lr[0], lr[1:]
-            record["hr"], record["hr_uv"] = hr[0], hr[1:]
+            record["lr"], record["hr"] = lr, hr
             record["strength"] = ENCODERS[coding.codec].strength(crf)
             record["codec"], record["pict_type"] = coding.codec, pict_type
         return result
@@ -121,18 +122,16 @@ class Maker:
 
     def _pieces(
         self, original: Frame, decoded: Frame, rng: np.random.Generator
-    ) -> Iterator[tuple[list[Any], list[Any], str]]:
-        """Pieces at random places whose corners fall together in both sizes, chroma included."""
-        grid = 2 * self.settings.ratio.denominator
+    ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], str]]:
+        """Luma at random places whose corners fall together in both sizes."""
+        grid = self.settings.ratio.denominator
         side, large = self.settings.side, int(self.settings.side * self.settings.ratio)
         for _ in range(self.settings.pieces):
             top, left = (int(rng.integers(0, (n - side) // grid + 1)) * grid for n in (decoded.height, decoded.width))
             high_top, high_left = int(top * self.settings.ratio), int(left * self.settings.ratio)
-            yield (
-                _cut(decoded, top, left, side),
-                _cut(original, high_top, high_left, large),
-                decoded.pict_type,
-            )
+            lr = decoded.planes[0][top : top + side, left : left + side]
+            hr = original.planes[0][high_top : high_top + large, high_left : high_left + large]
+            yield lr, hr, decoded.pict_type
 
 
 def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings, ffmpeg: Ffmpeg) -> list[Frame]:
@@ -157,24 +156,6 @@ def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings
     return decoded
 
 
-def _cut(frame: Frame, top: int, left: int, side: int) -> list[npt.NDArray[Any]]:
-    luma, *chroma = frame.planes
-    half = slice(top // 2, (top + side) // 2), slice(left // 2, (left + side) // 2)
-    return [luma[top : top + side, left : left + side], *(plane[half] for plane in chroma)]
-
-
 def _drawn(codings: Sequence[Coding], rng: np.random.Generator) -> Coding:
     shares = np.array([coding.share for coding in codings])
     return codings[int(rng.choice(len(codings), p=shares / shares.sum()))]
-
-
-def _write(path: Path, pieces: npt.NDArray[Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, pieces)
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ class CodedSettings:
         frames: of a shot.
         taken: frames of a shot that pieces are cut from, the first among them now and then.
         pieces: cut from each taken frame.
-        side: of a piece of the small luma, samples; even, so that chroma is whole.
+        side: of a piece of the small luma, samples; a multiple of twice the denominator of the scale.
         chunks, shots: number of chunks, and of shots in each.
         codings: ways to code.
         motion: of the camera.
@@ -131,15 +131,12 @@ class CodedSettings:
 
 
 def piece_type(side: int, scale: Fraction) -> np.dtype[Any]:
-    """One piece: decoded small planes, original planes, and how it was coded."""
+    """One piece: decoded small luma, the original's, and how it was coded."""
     large = int(side * scale)
-    halves = (side // 2, side // 2), (large // 2, large // 2)
     return np.dtype(
         [
             ("lr", np.uint8, (side, side)),
             ("hr", np.uint8, (large, large)),
-            ("lr_uv", np.uint8, (2, *halves[0])),
-            ("hr_uv", np.uint8, (2, *halves[1])),
             ("strength", np.float32),
             ("codec", "S8"),
             ("pict_type", "S1"),

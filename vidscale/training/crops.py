@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidscale.errors import TrainingError
 from vidscale.progress import Progress
+from vidscale.training.files import replacing
 
 Codes = npt.NDArray[np.uint8]
 SampleT = TypeVar("SampleT", bound=np.generic)
@@ -89,24 +90,16 @@ def pack_crops(
         raise TrainingError(f"no picture is at least {side}x{side}")
     weights = np.sqrt([height * width for _, (height, width) in large])
     shares = rng.multinomial(count, weights / weights.sum())
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        progress.start("packing", len(large), "pictures")
-        with partial.open("wb") as packed:
-            head = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
-            np.lib.format.write_array_header_1_0(packed, head)
-            for share, (picture, (height, width)) in zip(shares, large, strict=True):
-                image = read_rgb(picture)
-                for _ in range(share):
-                    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-                    packed.write(image[top : top + side, left : left + side].transpose(2, 0, 1).tobytes())
-                progress.advance()
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    progress.start("packing", len(large), "pictures")
+    with replacing(path) as packed:
+        head = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)}
+        np.lib.format.write_array_header_1_0(packed, head)
+        for share, (picture, (height, width)) in zip(shares, large, strict=True):
+            image = read_rgb(picture)
+            for _ in range(share):
+                top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+                packed.write(image[top : top + side, left : left + side].transpose(2, 0, 1).tobytes())
+            progress.advance()
     return len(large)
 
 
