@@ -49,6 +49,7 @@ _PAIRS = (
     "adaptive-x4",
     "ffmpeg-lanczos-x4",
     "restore-x1",
+    "restore-vmaf-x1",
 )
 _PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
 _SYNTHETIC = {"synthetic-1": Fraction(30), "synthetic-2": Fraction(24)}  # pictures per second

@@ -30,8 +30,9 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
     assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.5 no pair is tuned for it"):
         chosen("auto", Fraction(3, 2), "vmaf")
-    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1 no variant of 'restore-x1' is tuned for it"):
-        chosen("restore-x1", Fraction(1), "vmaf")
+    assert chosen("restore", Fraction(1), "vmaf") == "restore-vmaf"
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 3 no variant of 'adaptive-x3' is tuned for it"):
+        chosen("adaptive-x3", Fraction(3), "vmaf")
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 2 no variant of 'bicubic' is tuned for it"):
         chosen("bicubic", Fraction(2), "vmaf")
 

@@ -186,7 +186,7 @@ def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread
 
 
 @pytest.mark.parametrize(
-    "recipe", sorted([*RECIPES.glob("adaptive_*.toml"), RECIPES / "restore_x1.toml"]), ids=lambda path: path.stem
+    "recipe", sorted([*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")]), ids=lambda path: path.stem
 )
 def test_shipped_recipes_can_be_read(recipe):
     settings = read_recipe(PairRecipe, recipe)
@@ -196,7 +196,7 @@ def test_shipped_recipes_can_be_read(recipe):
 
 @pytest.mark.parametrize(
     "path",
-    sorted({*RECIPES.glob("adaptive_*.toml"), RECIPES / "restore_x1.toml"} - {RECIPES / "adaptive_quick_x2.toml"}),
+    sorted({*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")} - {RECIPES / "adaptive_quick_x2.toml"}),
     ids=lambda path: path.stem,
 )
 def test_recipe_of_an_installed_pair_makes_its_networks(path):
