@@ -29,6 +29,7 @@ from vidscale.models.pair_cache import remember
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.restore import open_small
+from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
 from vidscale.workspace import cache_folder
@@ -143,6 +144,7 @@ def test_strength_changes_the_result_inside_the_range_it_was_trained_for():
     assert not np.array_equal(at[30], at[40])
 
 
+@pytest.mark.skipif(not DOT_PRODUCTS, reason="this processor has no dot products of bytes")
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("bit_depth", [8, 10])
 def test_bytes_are_the_same_picture(cell, bit_depth):

@@ -119,7 +119,7 @@ def test_pair_folder_errors(tmp_path):
     good = card.read_text()
     card.write_text(good.replace('"lanczos"', '"spline"'))
     for opened in (lambda: load_pair_dir(tmp_path / "pair"), lambda: shrunk_by(tmp_path / "pair")):
-        with pytest.raises(ModelError, match="'espcn-x2' shrinks by a filter that this program does not know"):
+        with pytest.raises(ModelError, match="'espcn-x2': 'spline' is no filter that this program knows"):
             opened()
     card.write_text(good.replace('"espcn",', '"compact",'))
     with pytest.raises(ModelError, match=r"weights do not fit: missing linear.weight"):

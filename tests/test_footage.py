@@ -94,6 +94,18 @@ def test_damaged_end_of_a_film_is_replaced_by_frames_before(tmp_path):
         Footage([Part(film, 0, FRAMES)])[5]
 
 
+def test_damaged_picture_is_replaced_by_one_before(tmp_path):
+    for name in range(4):
+        Image.new("RGB", (40, 30), (name, name, name)).save(tmp_path / f"{name}.png")
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:60])
+    (film,) = find_films(tmp_path)
+    footage = Footage([Part(film, 0, 4)])
+    assert np.array_equal(footage[3].codes, footage[1].codes)
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"0.png cannot be read"):
+        Footage([Part(film, 0, 4)])[0]
+
+
 def test_evenly_spread_frames():
     footage = Footage([Part(PictureFilm(()), 0, 10), Part(PictureFilm(()), 5, 25)])
     assert footage.evenly(3) == [5, 15, 25]

@@ -58,7 +58,7 @@ def test_recipes_of_the_project_are_read(path: Path) -> None:
     ("text", "words"),
     [
         ("command = ", "cannot be read"),
-        ("", "command: Field required"),
+        ("", "has no command: encode, decode or pipe"),
         ('command = "paint"', "command"),
         ('command = "encode"\ncolour = "red"', "colour"),
         ('command = "pipe"', "a pipe needs stages"),
@@ -167,7 +167,8 @@ def test_placeholders_are_filled_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ([["false"]], "false ended with status 1"),
+        ([["false"]], "false (stage 1 of 1) ended with status 1"),
+        ([["false"], ["vidscale", "stage", "down"], WRITE_OUTPUT], "false (stage 1 of 3) ended with status 1"),
         ([CAT_INPUT, ["no-such-program-here"]], "cannot start no-such-program-here: No such file"),
         ([CAT_INPUT, python("sys.exit(7)"), WRITE_OUTPUT], "ended with status 7"),
         ([CAT_INPUT, python("import os; os.kill(os.getpid(), 9)"), WRITE_OUTPUT], "ended with status -9"),

@@ -28,6 +28,8 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
     assert find_pair(chosen("auto", Fraction(3, 2), "psnr"), Fraction(3, 2), "cpu").name == "adaptive-x1.5"
     assert chosen("adaptive-quality", Fraction(2), "vmaf") == "adaptive-quality-vmaf"
     assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
+    with pytest.raises(UsageError, match="at scale 1 no pair is tuned for it yet; --pair restore can be had so"):
+        chosen("auto", Fraction(1), "vmaf")
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.5 no pair is tuned for it"):
         chosen("auto", Fraction(3, 2), "vmaf")
     assert chosen("restore", Fraction(1), "vmaf") == "restore-vmaf"

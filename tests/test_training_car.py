@@ -17,6 +17,7 @@ from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.car import Sampling
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.training.car import CarRecipe, CarTask, DownscalerSizes, UpscalerSizes, bicubic_codes
+from vidscale.training.coded_pieces import CodedPieces
 from vidscale.training.crops import Crops, find_pictures, held_out_pictures, pack_crops
 from vidscale.training.loop import LAST, LoopSettings, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
@@ -151,8 +152,14 @@ def test_crops_errors(photos, tmp_path):
     with pytest.raises(TrainingError, match=r"broken\.png"):
         pack_crops([tmp_path / "broken.png"], tmp_path / "c.npy", side=8, count=1)
     assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob(".*"))
-    with pytest.raises(TrainingError, match="cannot be read"):
-        Crops(tmp_path / "c.npy")
+    for content in (None, b"", b"PK\3\4 an archive"):
+        if content is not None:
+            (tmp_path / "c.npy").write_bytes(content)
+        with pytest.raises(TrainingError, match="cannot be read"):
+            Crops(tmp_path / "c.npy")
+    np.save(tmp_path / "chunk-0000.npy", np.zeros(3))
+    with pytest.raises(TrainingError, match="no coded pieces"):
+        CodedPieces(tmp_path)
 
 
 def test_car_resumes_with_the_same_bits(crops, photos, tmp_path):
@@ -205,6 +212,7 @@ def test_recipe_reads_toml_and_refuses_what_it_does_not_know(tmp_path):
         ("scale = 3", "CAR is made for 2 and 4"),
         ("crop = 20", "crop 20 is not a multiple of 8"),
         ("downscaler_delay = -1", "downscaler_delay -1 is negative"),
+        ("[downscaler]\nblocks = 0", "no ResamplerNet"),
         ("speed = 1", "speed: Unexpected keyword argument"),
         ("[loop]\nsteps = 0", "steps must be 1 or more"),
         ('down = "area"', "down: Input should be"),
@@ -248,7 +256,8 @@ def test_train_pack_command(photos, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
 
 
-def test_training_needs_torch_and_numpy_alone():
+@pytest.mark.parametrize("module", ["car", "coded_pieces", "pair"])
+def test_training_needs_torch_and_numpy_alone(module):
     others = (
         "av",
         "pydantic",
@@ -261,6 +270,7 @@ def test_training_needs_torch_and_numpy_alone():
         "scipy",
         "pyvips",
         "PIL",
+        "numba",
     )
-    program = f"import sys; sys.modules |= dict.fromkeys({others!r}); import vidscale.training.car"
+    program = f"import sys; sys.modules |= dict.fromkeys({others!r}); import vidscale.training.{module}"
     subprocess.run([sys.executable, "-c", program], check=True)

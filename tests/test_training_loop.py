@@ -15,6 +15,7 @@ from torch import nn
 
 from vidscale.errors import TrainingError
 from vidscale.progress import Progress
+from vidscale.training.files import replacing
 from vidscale.training.log import Epoch, LogRow, TrainingLog, epochs, plot_log, read_log
 from vidscale.training.loop import BEST, LAST, LOG, Group, LoopSettings, Losses, learning_rate, train
 
@@ -166,14 +167,27 @@ def test_train_errors(tmp_path):
     other.network = nn.Sequential(nn.Linear(1, 5), nn.Linear(5, 1))
     with pytest.raises(TrainingError, match="another training"):
         train(other, SETTINGS, tmp_path / "other")
-    (tmp_path / "other" / LAST).write_bytes(b"nothing")
-    with pytest.raises(TrainingError, match="damaged"):
-        train(Line(), SETTINGS, tmp_path / "other")
+    for content in (b"nothing", b""):
+        (tmp_path / "other" / LAST).write_bytes(content)
+        with pytest.raises(TrainingError, match="damaged"):
+            train(Line(), SETTINGS, tmp_path / "other")
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="cannot write"):
         train(Line(), SETTINGS, tmp_path / "file" / "below")
     with pytest.raises(ValueError, match="steps must be 1 or more"):
         LoopSettings(steps=0)
+
+
+def test_two_trainings_that_write_one_file_leave_it_whole(tmp_path):
+    path = tmp_path / "chunk.npy"
+    with replacing(path) as first:
+        first.write(b"a" * 100)
+        with replacing(path) as second:
+            second.write(b"b" * 100)
+        assert path.read_bytes() == b"b" * 100
+        first.write(b"a" * 100)
+    assert path.read_bytes() == b"a" * 200
+    assert [file.name for file in tmp_path.iterdir()] == ["chunk.npy"]
 
 
 def test_log_survives_a_line_cut_off(tmp_path):

@@ -26,15 +26,17 @@ from vidscale.models.pair_files import load_pair_dir
 from vidscale.progress import Progress
 from vidscale.training.clips import Clips
 from vidscale.training.coded_maker import Maker
-from vidscale.training.coded_pieces import CodedPieces, CodedSettings, Coding, Motion
+from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings, Coding, Motion
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import LoopSettings, train
 from vidscale.training.motion import shot
-from vidscale.training.pair import PairRecipe
+from vidscale.training.pair import Material, PairRecipe, train_pair
 from vidscale.training.recipes import read_recipe
 from vidscale.training.upscaler import CompactSizes, UpscalerTask
 
 RECIPES = Path(__file__).parents[1] / "pipelines"
+QUICK = RECIPES / "adaptive_quick_x2.toml"
+PAIR_RECIPES = sorted([*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")])
 SHIPPED = Path(__file__).parents[1] / "vidscale" / "models" / "weights"
 X264 = Coding(codec="x264", preset="ultrafast", crf=(20, 20))
 TINY = CodedSettings(
@@ -143,7 +145,7 @@ def test_clips_are_read_in_parts(tmp_path):
     make(tmp_path / "a.mkv", *picture("150x98", 25, 2), "-c:v", "ffv1", "-pix_fmt", "yuv420p")
     make(tmp_path / "ten bits.mkv", *picture("150x98", 25, 1), "-c:v", "ffv1", "-pix_fmt", "yuv420p10le")
     (tmp_path / "text.txt").write_text("no movie")
-    clips = Clips(tmp_path)
+    clips = Clips(tmp_path, 12, (96, 144))
     assert len(clips) == 1
     with av.open(str(tmp_path / "a.mkv")) as container:
         truth = [frame.to_ndarray(format="yuv420p")[:98] for frame in container.decode(video=0)]
@@ -162,14 +164,26 @@ def test_clips_are_read_in_parts(tmp_path):
         assert places
         number, top, left = places[0]
         assert np.array_equal(truth[number + 4][top : top + 96, left : left + 144], part[4].planes[0])
+    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 movies of 144x108 and more"):
+        Clips(tmp_path, 12, (108, 144))
     with pytest.raises(TrainingError, match="no 8-bit 4:2:0 movies"):
-        Clips(tmp_path / "nothing")
+        Clips(tmp_path / "nothing", 12, (96, 144))
+
+
+@pytest.mark.parametrize("scale", ["3/2", "4"])
+def test_clips_of_any_size_are_coded(photos, tmp_path, scale):
+    """Sides that are no multiples of anything: parts fit the encoder, as its small pictures must."""
+    (tmp_path / "clips").mkdir()
+    make(tmp_path / "clips" / "a.mkv", *picture("150x98", 25, 1), "-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    settings = replace(TINY, scale=scale, chunks=1, clip_share=1.0)
+    records = made(settings, photos, tmp_path / "set", tmp_path / "clips")
+    assert len(records) == settings.shots * settings.taken * settings.pieces
 
 
 def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread):
     """Some steps of the quick recipe's training, on a small set."""
     settings = replace(TINY, chunks=1, shots=16, taken=3, pieces=4, side=32, frames=3)
-    recipe = read_recipe(PairRecipe, RECIPES / "adaptive_quick_x2.toml")
+    recipe = read_recipe(PairRecipe, QUICK)
     loop = replace(recipe.loop, steps=600, validate_every=200, warmup_steps=20, ema=0.98)
     held_out = made(replace(settings, seed=1, shots=8), others, tmp_path / "held-out")
     task = UpscalerTask(recipe.network, loop, made(settings, photos, tmp_path / "set"), held_out)
@@ -185,20 +199,14 @@ def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread
     assert trained.best_db > float((-10 * errors.log10()).mean())
 
 
-@pytest.mark.parametrize(
-    "recipe", sorted([*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")]), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("recipe", PAIR_RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_can_be_read(recipe):
     settings = read_recipe(PairRecipe, recipe)
     assert Fraction(settings.name.rpartition("-x")[2]) == settings.coded.ratio
     assert Fraction(settings.network.large, settings.network.small) == settings.coded.ratio
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted({*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")} - {RECIPES / "adaptive_quick_x2.toml"}),
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", [path for path in PAIR_RECIPES if path != QUICK], ids=lambda path: path.stem)
 def test_recipe_of_an_installed_pair_makes_its_networks(path):
     """Whatever a recipe leaves to defaults: its command has to make this pair again."""
     recipe = read_recipe(PairRecipe, path)
@@ -210,7 +218,8 @@ def test_recipe_of_an_installed_pair_makes_its_networks(path):
 def test_recipe_refuses_nonsense(tmp_path):
     path = tmp_path / "recipe.toml"
     for wrong, message in (
-        ('[coded]\nscale = "9"', "scales go from 1 to 8"),
+        ('[coded]\nscale = "9"', "scale 9 is outside 1 to 8"),
+        ('[coded]\nscale = "1/0"', "is not a number"),
         ("[coded]\nside = 7", "side 7 is not a multiple of 2"),
         ("[coded]\ncodings = []", "no way to code"),
         ("[coded]\ntaken = 30", "no more are taken"),
@@ -219,8 +228,22 @@ def test_recipe_refuses_nonsense(tmp_path):
         ("[network]\nwidth = 0", "no CompactUpscaler"),
         ("[network]\nreach = 4", "even support"),
         ("[network]\nreach = 19", "no CompactUpscaler"),
-        ('[coded]\nscale = "1.5"', "pieces are of scale 3/2, the network is for 2"),
-        ("[coded]\nside = 16", "more than 16 samples"),
+        ('[coded]\nscale = "1.5"', "shots of 512x384: 96x72 or more, multiples of 6"),
+        ('[coded]\nscale = "1.5"\nwidth = 480', "pieces are of scale 3/2, the network is for 2"),
+        ("[coded]\nside = 22", "sides of 24 or more"),
+        ("[coded]\nheight = 382", "multiples of 4"),
+        ("[coded]\nwidth = 124", "128x96 or more"),
+        ("[coded]\nclip_share = 7", "clip_share 7.0 is outside 0 to 1"),
+        ("[coded]\nsharpness = 9", "sharpened by 9.0"),
+        ('[coded]\nfamily = "foo"', "'foo' is no filter"),
+        (
+            '[[coded.codings]]\ncodec = "x264"\npreset = "medium"\ncrf = [40, 18]',
+            "crf 40 to 18: x264 goes from 0 to 51",
+        ),
+        ('[[coded.codings]]\ncodec = "x264"\npreset = "slow"\ncrf = [18, 40]\nshare = -1', "shares are above 0"),
+        ('[[coded.codings]]\ncodec = "x264"\npreset = "swift"\ncrf = [18, 40]', "preset swift: x264 has"),
+        ("held_out_chunks = 0", "held_out_chunks 0"),
+        ('name = "my pair"', "no name for a pair"),
     ):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match=message):
@@ -257,7 +280,39 @@ def test_train_pair_command(photos, others, tmp_path):
     assert "photographs are needed" in alone.stderr
     assert alone.stderr.count("\n") == 1
     other = _vidscale(*command, "--set", "network.width=9")
-    assert "other settings" in other.stderr
+    assert "other settings (network.width = 8)" in other.stderr
+    renamed = _vidscale(*command, "--set", "name=yours-x2")
+    assert renamed.returncode == 0, renamed.stderr
+    assert load_pair_dir(tmp_path / "run" / "pair").card.name == "yours-x2"
+
+
+def test_what_is_missing_is_told_before_anything_is_coded(photos, others, tmp_path):
+    recipe = PairRecipe(coded=TINY, network=CompactSizes(width=4, depth=2, reach=3), loop=LoopSettings(steps=1))
+    folder = tmp_path / "run"
+    for wrong, words in ((None, r"photographs are needed .*--validation"), (tmp_path / "none", "no pictures")):
+        material = Material(photos=photos, validation=wrong, clips=None, coded=folder / "coded")
+        with pytest.raises(TrainingError, match=words):
+            train_pair(recipe, material, folder)
+        assert not list(folder.rglob("*.npy"))
+    material = replace(material, validation=others)
+    changed = replace(recipe, loop=LoopSettings(steps=2))  # nothing is made yet that would be of other settings
+    assert train_pair(changed, material, folder).steps == 2
+    with pytest.raises(TrainingError, match=r"other settings \(loop\.steps = 2\)"):
+        train_pair(recipe, material, folder)
+
+
+def test_sets_made_earlier_are_read(photos, tmp_path):
+    """They have chroma beside what is read."""
+    made(replace(TINY, chunks=1), photos, tmp_path)
+    (path,) = tmp_path.glob(CHUNKS)
+    records = np.load(path)
+    old = np.zeros(len(records), [*records.dtype.descr, ("chroma", np.uint8, (2, 12, 12))])
+    for name in records.dtype.names:
+        old[name] = records[name]
+    luma = CodedPieces(tmp_path).batch(4, torch.Generator().manual_seed(0))
+    np.save(path, old)
+    again = CodedPieces(tmp_path).batch(4, torch.Generator().manual_seed(0))
+    assert all(torch.equal(one, other) for one, other in zip(luma, again, strict=True))
 
 
 def test_lanczos_is_the_filter_of_ffmpeg(photos, tmp_path):

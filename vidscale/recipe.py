@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +62,8 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"recipe {path} cannot be read: {reason}") from error
+    if "command" not in data:
+        raise ConfigError(f"recipe {path} has no command: encode, decode or pipe (recipes to train are for `train`)")
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -90,10 +93,12 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
     with partial_files(output, source=source, overwrite=overwrite) as workspace:
         commands = pipe_commands(recipe, source, workspace.result, ffmpeg=ffmpeg)
         with ExitStack() as stack:
-            codes = [process.wait() for process in _chain(commands, stack)]
-        for command, code in reversed(list(zip(commands, codes, strict=True))):
-            if code:
-                raise EncodeError(f"{Path(command[0]).name} ended with status {code}", cmd=command, returncode=code)
+            ended = _ended(_chain(commands, stack))
+        for stage, code in ended:
+            if code:  # the first to fail takes the others with it
+                command = commands[stage]
+                name, of = Path(command[0]).name, f"stage {stage + 1} of {len(commands)}"
+                raise EncodeError(f"{name} ({of}) ended with status {code}", cmd=command, returncode=code)
         if not workspace.result.exists():
             raise EncodeError("no stage of the pipe wrote {output}")
 
@@ -125,6 +130,19 @@ def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subproc
             previous.close()  # the next stage holds it; ours would hide that its reader went away
         chain.append(process)
     return chain
+
+
+def _ended(chain: Sequence["subprocess.Popen[bytes]"]) -> list[tuple[int, int]]:
+    """(number, status) of the processes, in the order in which they end."""
+    ended: list[tuple[int, int]] = []
+
+    def wait(number: int) -> None:
+        status = chain[number].wait()
+        ended.append((number, status))
+
+    with ThreadPoolExecutor(len(chain)) as pool:
+        list(pool.map(wait, range(len(chain))))
+    return ended
 
 
 def _command(stage: Sequence[str], words: Mapping[str, str]) -> list[str]:

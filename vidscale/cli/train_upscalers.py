@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def espcn(
         table = section(done.scores)
         if json_output:
             for epoch in epochs(read_log(output / LOG)):
-                emit({"event": "epoch"} | asdict(epoch))
+                emit({"event": "epoch"} | asdict(epoch) | ({} if isfinite(epoch.loss) else {"loss": None}))
             for score in done.scores:
                 emit({"event": "score"} | asdict(score))
         elif not quiet:

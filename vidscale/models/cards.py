@@ -22,6 +22,12 @@ _JSON_TYPES = {"downscaler": dict, "upscaler": dict, "parameters": int}  # all e
 _SHIPPED = Path(__file__).parent / "weights"
 
 
+def check_name(name: str) -> None:
+    """ModelError for what cannot be a pair's name."""
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"{name!r} is no name for a pair: letters, digits and . _ + - only, 64 at most")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairCard:
     """What is known of a pair.
@@ -53,8 +59,7 @@ class PairCard:
     source: str = UNKNOWN
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ModelError(f"{self.name!r} is no name for a pair: letters, digits and . _ + - only, 64 at most")
+        check_name(self.name)
         if not _HASH.fullmatch(self.sha256):  # it names a folder
             raise ModelError(f"{self.sha256!r} is no SHA-256")
 
@@ -105,9 +110,14 @@ def read_card(folder: Path) -> PairCard:
 
 
 def user_folder() -> Path:
-    """Where pairs of this user lie, a folder each: ``vidscale/pairs`` in the XDG data folder."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "vidscale" / "pairs"
+    """Where pairs of this user lie, a folder each: ``vidscale/pairs`` in the XDG data folder; in what may be lost where
+    there is no home.
+    """
+    try:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "vidscale"
+    except RuntimeError:
+        data = cache_folder() / "data"
+    return data / "pairs"
 
 
 def cached(sha256: str) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import nan
 from typing import Any, Self
 
 from vidscale.errors import ModelError
@@ -19,11 +20,21 @@ class FilterDownscaler:
         family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
         scale: source sample spacing per small sample.
         sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
+
+    Raises:
+        ModelError: there is no such filter.
     """
 
     family: str
     scale: Fraction
     sharpness: float = 0.0
+
+    def __post_init__(self) -> None:
+        least, most = SHARPNESS
+        if self.family not in families():
+            raise ModelError(f"{self.family!r} is no filter that this program knows ({', '.join(families())})")
+        if not least <= self.sharpness <= most:
+            raise ModelError(f"a filter sharpened by {self.sharpness}; {least} to {most} can be had")
 
     @classmethod
     def of(cls, card: PairCard) -> Self:
@@ -32,13 +43,12 @@ class FilterDownscaler:
         Raises:
             ModelError: it tells of none that is known, or of one that cannot be.
         """
-        sizes = card.downscaler
-        if sizes.get("family") not in families():
-            raise ModelError(f"the pair {card.name!r} shrinks by a filter that this program does not know")
-        sharpness, (least, most) = sizes.get("sharpness", 0), SHARPNESS
-        if isinstance(sharpness, str) or not least <= sharpness <= most:
-            raise ModelError(f"the pair {card.name!r} is sharpened by {sharpness}; {least} to {most} can be had")
-        return cls(str(sizes["family"]), card.scale, float(sharpness))
+        said = card.downscaler.get("sharpness", 0)
+        sharpness = nan if isinstance(said, str) else float(said)
+        try:
+            return cls(str(card.downscaler.get("family")), card.scale, sharpness)
+        except ModelError as error:
+            raise ModelError(f"the pair {card.name!r}: {error}") from error
 
     @property
     def pair(self) -> FixedPair:

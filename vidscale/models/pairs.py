@@ -240,6 +240,18 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
     return FixedPair(family, resolved, device=resolve(device))
 
 
+def scale_named(name: str) -> Fraction | None:
+    """The scale that a pair has of itself, by its card or by its name; None for a family.
+
+    Raises:
+        ModelError: a name or a card with a scale that cannot be.
+    """
+    if folder := _folder(name, None):
+        return read_card(folder).scale
+    _, x, suffix = name.rpartition("-x")
+    return _scale_of(suffix, name) if x and suffix[:1].isdigit() else None
+
+
 def chosen(name: str, scale: Fraction, tune: Tune) -> str:
     """The name of the pair that a name stands for.
 
@@ -259,7 +271,10 @@ def chosen(name: str, scale: Fraction, tune: Tune) -> str:
     if tune == "psnr":
         return _FALLBACK
     which = "pair" if name == AUTO else f"variant of {name!r}"
-    raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no {which} is tuned for it yet")
+    end = f"-{tune}-x{scale_text(scale)}"
+    others = [f"--pair {other.removesuffix(end)}" for other in sorted(installed()) if other.endswith(end)]
+    remedy = f"; {' and '.join(others)} can be had so" if others else ""
+    raise UsageError(f"--tune {tune}: at scale {scale_text(scale)} no {which} is tuned for it yet{remedy}")
 
 
 def _tuned(name: str, tune: Tune) -> str:

@@ -92,6 +92,23 @@ class CarRecipe:
             raise ValueError(f"downscaler_delay {self.downscaler_delay} is negative")
         if self.crop % MULTIPLE or self.crop < 2 * MULTIPLE:
             raise ValueError(f"crop {self.crop} is not a multiple of {MULTIPLE} from {2 * MULTIPLE} on")
+        with torch.device("meta"):
+            self.networks()  # say what does not fit
+
+    def networks(self) -> tuple[EDSR, ResamplerNet | None]:
+        """The upscaler, and the downscaler where it is trained, with first weights; those of the upscaler are drawn
+        first, so that both ways to shrink start with the same.
+
+        Raises:
+            ValueError: there are none of these sizes.
+        """
+        up, down = self.upscaler, self.downscaler
+        upscaler = EDSR(self.scale, blocks=up.blocks, width=up.width, res_scale=up.res_scale)
+        if self.down != "car":
+            return upscaler, None
+        return upscaler, ResamplerNet(
+            self.scale, stem=down.stem, body=down.body, trunk=down.trunk, heads=down.heads, blocks=down.blocks
+        )
 
 
 class CarTask:
@@ -107,15 +124,9 @@ class CarTask:
         self.recipe = recipe
         self._crops, self._held_out = crops, held_out
         torch.manual_seed(recipe.loop.seed)
-        up = recipe.upscaler  # first, so that both ways to shrink start with the same upscaler
-        self.upscaler = EDSR(recipe.scale, blocks=up.blocks, width=up.width, res_scale=up.res_scale)
+        self.upscaler, self.downscaler = recipe.networks()
         self.network = nn.ModuleDict({"upscaler": self.upscaler})
-        self.downscaler: ResamplerNet | None = None
-        if recipe.down == "car":
-            down = recipe.downscaler
-            self.downscaler = ResamplerNet(
-                recipe.scale, stem=down.stem, body=down.body, trunk=down.trunk, heads=down.heads, blocks=down.blocks
-            )
+        if self.downscaler is not None:
             self.network["downscaler"] = self.downscaler
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what oneDNN is fastest with
 

@@ -12,6 +12,18 @@ from torch import nn
 from vidscale.errors import TrainingError
 from vidscale.training.files import replacing
 
+# What torch and the checks behind it raise for a file that is cut off, or of something else.
+_DAMAGED = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.PickleError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -52,8 +64,11 @@ def save_checkpoint(
     content: dict[str, Any] = {"state": asdict(state), "network": network.state_dict()}
     content["optimizer"] = optimizer.state_dict() if optimizer else None
     content["average"] = average.state_dict() if average else None
-    with replacing(path) as file:
-        torch.save(content, file)
+    try:
+        with replacing(path) as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch reports a full disk as that
+        raise TrainingError(f"cannot write {path}: {error}") from error
 
 
 def load_checkpoint(
@@ -77,6 +92,6 @@ def load_checkpoint(
         if average is not None:
             average.load_state_dict(content["average"])
         return Checkpoint(**content["state"])
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, pickle.PickleError) as error:
+    except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainingError(f"{path} is damaged or belongs to another training ({reason})") from error

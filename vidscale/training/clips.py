@@ -16,24 +16,24 @@ from vidscale.threads import Clock
 
 CODED_FORMAT = PixelFormat("420", 8)
 
-_GRID = 12  # sides of a part: even in the small picture, too, for scales of 1, 3/2, 2 and 3
-_SMALLEST = 96
-
 
 class Clips:
     """The movies in a folder and below it that can be trained on: 8 bit 4:2:0 with a known length.
 
     Args:
         folder: of the movies.
+        grid: even; sides of parts are multiples of it.
+        least: (height, width) of movies at least, multiples of it.
 
     Raises:
         TrainingError: there is none.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._sources = [source for path in sorted(folder.rglob("*")) if (source := _usable(path))]
+    def __init__(self, folder: Path, grid: int, least: tuple[int, int]) -> None:
+        self._grid = grid
+        self._sources = [source for path in sorted(folder.rglob("*")) if (source := _usable(path, least))]
         if not self._sources:
-            raise TrainingError(f"{folder} holds no 8-bit 4:2:0 movies")
+            raise TrainingError(f"{folder} holds no 8-bit 4:2:0 movies of {least[1]}x{least[0]} and more")
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -49,7 +49,8 @@ class Clips:
         source = self._sources[int(rng.integers(len(self._sources)))]
         video = source.video
         height, width = (
-            min(want, there) // _GRID * _GRID for want, there in zip(size, (video.height, video.width), strict=True)
+            min(want, there) // self._grid * self._grid
+            for want, there in zip(size, (video.height, video.width), strict=True)
         )
         top, left = (
             2 * int(rng.integers((there - side) // 2 + 1))
@@ -63,7 +64,7 @@ class Clips:
         ]
 
 
-def _usable(path: Path) -> Source | None:
+def _usable(path: Path, least: tuple[int, int]) -> Source | None:
     if not path.is_file():
         return None
     try:
@@ -71,7 +72,7 @@ def _usable(path: Path) -> Source | None:
     except VidscaleError:
         return None
     video = source.video
-    large = min(video.height, video.width) >= _SMALLEST
+    large = video.height >= least[0] and video.width >= least[1]
     return source if video.format == CODED_FORMAT and large and video.duration_s else None
 
 

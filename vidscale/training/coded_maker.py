@@ -19,13 +19,12 @@ from vidscale.encoders import ENCODERS
 from vidscale.errors import TrainingError
 from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.frames import Color, Frame, VideoInfo
-from vidscale.geometry import Geometry
 from vidscale.models.pairs import FixedPair
 from vidscale.probe import probe
 from vidscale.progress import Progress
 from vidscale.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
-from vidscale.training.coded_pieces import CodedSettings, Coding, piece_type
+from vidscale.training.coded_pieces import CHUNKS, CodedSettings, Coding, piece_type
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.files import replacing
 from vidscale.training.motion import shot
@@ -51,7 +50,7 @@ class Maker:
     def __init__(self, settings: CodedSettings, photos: Path, folder: Path, clips: Path | None = None) -> None:
         self.settings, self.folder = settings, folder
         self._photos = find_pictures(photos)
-        self._clips = Clips(clips) if clips else None
+        self._clips = Clips(clips, settings.grid, settings.least) if clips else None
         self._pair = FixedPair(settings.family, self.settings.ratio, sharpness=settings.sharpness)
         names = sorted({ENCODERS[coding.codec].ffmpeg_name for coding in settings.codings})
         self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=names, filters=["setparams", "setsar"])
@@ -63,7 +62,7 @@ class Maker:
             VidscaleError: a photograph cannot be read, ffmpeg fails, the folder cannot be written.
         """
         settings = self.settings
-        keep_recipe(settings, self.folder)
+        keep_recipe(settings, self.folder, CHUNKS)
         missing = settings.missing(self.folder)
         progress.start("coding", len(missing) * settings.shots, "shots")
         for chunk in missing:
@@ -105,13 +104,8 @@ class Maker:
 
     def _coded(self, originals: Sequence[Frame], coding: Coding, crf: float) -> list[Frame]:
         """The small pictures as a decoder gives them back."""
-        height, width = originals[0].height, originals[0].width
-        geometry = Geometry.for_encoder(height, width, self.settings.ratio, ENCODERS[coding.codec], CODED_FORMAT)
-        if (geometry.coded_height, geometry.coded_width) != (geometry.small_height, geometry.small_width):
-            raise TrainingError(
-                f"shots of {width}x{height} at scale {self.settings.ratio} would be padded for {coding.codec}"
-            )
-        info = VideoInfo(geometry.coded_width, geometry.coded_height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
+        height, width = (int(n / self.settings.ratio) for n in (originals[0].height, originals[0].width))
+        info = VideoInfo(width, height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
         settings = CodecSettings(codec=coding.codec, preset=coding.preset, crf=crf)
         return round_trip(list(self._small(originals)), info, settings, self._ffmpeg)
 
@@ -125,7 +119,7 @@ class Maker:
     ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], str]]:
         """Luma at random places whose corners fall together in both sizes."""
         grid = self.settings.ratio.denominator
-        side, large = self.settings.side, int(self.settings.side * self.settings.ratio)
+        side, large = self.settings.side, self.settings.large_side
         for _ in range(self.settings.pieces):
             top, left = (int(rng.integers(0, (n - side) // grid + 1)) * grid for n in (decoded.height, decoded.width))
             high_top, high_left = int(top * self.settings.ratio), int(left * self.settings.ratio)

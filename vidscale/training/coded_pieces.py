@@ -6,20 +6,24 @@ reading needs numpy and torch alone, so that a bare machine can train.
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vidscale.encoders import CodecName
+from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import TrainingError
-from vidscale.training.crops import turned
+from vidscale.geometry import parse_scale
+from vidscale.training.crops import mapped, turned
 from vidscale.training.recipes import STRICT
 
+CHUNKS = "chunk-*.npy"
+
 _PEAK = 255
+_FIELDS = ("lr", "hr", "strength", "codec", "pict_type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,15 @@ class Coding:
     crf: tuple[float, float]
     share: float = 1.0
 
+    def __post_init__(self) -> None:
+        encoder, (low, high) = ENCODERS[self.codec], self.crf
+        if not 0 <= low <= high <= encoder.crf_max:
+            raise ValueError(f"crf {low:g} to {high:g}: {self.codec} goes from 0 to {encoder.crf_max}, the lower first")
+        if self.preset not in encoder.presets:
+            raise ValueError(f"preset {self.preset}: {self.codec} has {', '.join(encoder.presets)}")
+        if not 0 < self.share < inf:
+            raise ValueError(f"share {self.share}: shares are above 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedSettings:
@@ -69,7 +82,7 @@ class CodedSettings:
         family: of fixed filters, what makes pictures small.
         sharpness: of the small luma.
         scale: source over small.
-        height, width: of the shots, even.
+        height, width: of the shots, multiples of `grid` from `least` on.
         frames: of a shot.
         taken: frames of a shot that pieces are cut from, the first among them now and then.
         pieces: cut from each taken frame.
@@ -105,21 +118,44 @@ class CodedSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.ratio <= 8:
-            raise ValueError(f"scale {self.scale}: scales go from 1 to 8")
         if min(self.frames, self.taken, self.pieces, self.chunks, self.shots) < 1 or self.taken > self.frames:
             raise ValueError(
                 "frames, taken, pieces, chunks and shots are 1 or more, and no more are taken than there are"
             )
         if self.side < 2 or self.side % (2 * self.ratio.denominator):
             raise ValueError(f"side {self.side} is not a multiple of {2 * self.ratio.denominator}")
+        if not 0 <= self.clip_share <= 1:
+            raise ValueError(f"clip_share {self.clip_share} is outside 0 to 1")
         if not self.codings:
             raise ValueError("no way to code is given")
+        least = self.least
+        if self.height % self.grid or self.width % self.grid or self.height < least[0] or self.width < least[1]:
+            raise ValueError(
+                f"shots of {self.width}x{self.height}: {least[1]}x{least[0]} or more, multiples of {self.grid}"
+            )
 
     @property
     def ratio(self) -> Fraction:
         """Source over small."""
-        return Fraction(self.scale)
+        return parse_scale(self.scale)
+
+    @property
+    def grid(self) -> int:
+        """What sides of a shot are multiples of, so that those of the small picture are even."""
+        return 2 * self.ratio.numerator
+
+    @property
+    def least(self) -> tuple[int, int]:
+        """(height, width) of a shot at least: small pictures hold a piece, and encoders take them without padding."""
+        encoders = [ENCODERS[coding.codec] for coding in self.codings]
+        height = max(self.side, *(encoder.min_height for encoder in encoders))
+        width = max(self.side, *(encoder.min_width for encoder in encoders))
+        return ceil(height * self.ratio / self.grid) * self.grid, ceil(width * self.ratio / self.grid) * self.grid
+
+    @property
+    def large_side(self) -> int:
+        """Of a piece of the original luma, samples."""
+        return int(self.side * self.ratio)
 
     def chunk(self, folder: Path, number: int) -> Path:
         """Where a chunk of a set lies."""
@@ -133,15 +169,8 @@ class CodedSettings:
 def piece_type(side: int, scale: Fraction) -> np.dtype[Any]:
     """One piece: decoded small luma, the original's, and how it was coded."""
     large = int(side * scale)
-    return np.dtype(
-        [
-            ("lr", np.uint8, (side, side)),
-            ("hr", np.uint8, (large, large)),
-            ("strength", np.float32),
-            ("codec", "S8"),
-            ("pict_type", "S1"),
-        ]
-    )
+    types = ((np.uint8, (side, side)), (np.uint8, (large, large)), np.float32, "S8", "S1")
+    return np.dtype(list(zip(_FIELDS, types, strict=True)))
 
 
 class CodedPieces:
@@ -151,16 +180,16 @@ class CodedPieces:
         folders: of sets that `vidscale.training.coded_maker` made, of one scale and side.
 
     Raises:
-        TrainingError: there are none, or their sizes differ.
+        TrainingError: there are none, they cannot be read, or their sizes differ.
     """
 
     def __init__(self, *folders: Path) -> None:
-        paths = [path for folder in folders for path in sorted(folder.glob("chunk-*.npy"))]
-        try:
-            self._chunks: list[npt.NDArray[Any]] = [np.load(path, mmap_mode="r") for path in paths]
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"coded pieces cannot be read: {error}") from error
-        if not self._chunks or len({chunk.dtype for chunk in self._chunks}) != 1:
+        paths = [path for folder in folders for path in sorted(folder.glob(CHUNKS))]
+        if not paths:
+            raise TrainingError(f"no coded pieces in {', '.join(map(str, folders))}")
+        self._chunks = [mapped(path) for path in paths]
+        kinds = {chunk.dtype for chunk in self._chunks}
+        if len(kinds) != 1 or not set(_FIELDS) <= set(kinds.pop().names or ()):  # sets made earlier have chroma, too
             raise TrainingError(f"no coded pieces of one size in {', '.join(map(str, folders))}")
         self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
 

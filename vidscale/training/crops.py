@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,18 @@ def pack_crops(
     return len(large)
 
 
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """A file of numpy's, ``.npy``, mapped rather than read.
+
+    Raises:
+        TrainingError: it is none, or cannot be read.
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
+
+
 class Crops:
     """Packed pieces, of which random parts are taken.
 
@@ -114,10 +126,7 @@ class Crops:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._pieces: Codes = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} cannot be read: {error}") from error
+        self._pieces: Codes = mapped(path)
         if self._pieces.ndim != 4 or self._pieces.shape[1] != 3 or self._pieces.dtype != np.uint8:
             raise TrainingError(f"{path} holds no packed crops")
 

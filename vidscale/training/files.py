@@ -1,17 +1,19 @@
 """Files of trainings on their way to their final name."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vidscale.errors import TrainingError
+from vidscale.errors import ConfigError, EncodeError, TrainingError
+from vidscale.workspace import partial_files
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written under a temporary name and renamed when complete: whenever the power fails, what was there
-    or what replaces it is whole. What a run that was killed has left is written over by the next.
+    """A file that is written under a temporary name and renamed when complete: whenever the power fails or another
+    training writes the same file, what has the name is whole. What a run that was killed has left is removed first.
 
     Args:
         path: of the file; its folder is made where it is missing.
@@ -19,14 +21,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         TrainingError: it cannot be written; nothing is left then.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with partial_files(path, source=None, overwrite=True) as workspace, workspace.result.open("wb") as file:
             yield file
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise TrainingError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+    except (ConfigError, EncodeError) as error:
+        raise TrainingError(str(error)) from error

@@ -137,7 +137,10 @@ class PictureFilm:
         return min(picture_size(self.paths[0]))
 
     def read(self, number: int, stop: int) -> Luma:
-        rgb = read_rgb(self.paths[number]).astype(np.float32)
+        try:
+            rgb = read_rgb(self.paths[number]).astype(np.float32)
+        except TrainingError as error:
+            raise DecodeError(str(error)) from error
         return Luma((16.5 + rgb @ _LUMA * np.float32(219 / 255)).astype(np.uint8), 8)
 
 

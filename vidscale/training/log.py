@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidscale.errors import TrainingError
+from vidscale.workspace import replacing
 
 if TYPE_CHECKING:
     from vidscale.web_page import Table
@@ -83,7 +84,8 @@ class TrainingLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             rows = [row for row in read_log(path) if row.step <= keep_until] if path.exists() else []
-            path.write_text("".join(_line(row) for row in rows), encoding="utf-8")
+            with replacing(path) as file:
+                file.writelines(map(_line, rows))
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 

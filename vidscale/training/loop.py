@@ -69,6 +69,8 @@ class LoopSettings:
             raise ValueError(f"out of range: {self.learning_rate = }, {self.ema = }, {self.warmup_steps = }")
         if not (0 <= self.second_beta < 1 and self.epsilon > 0):
             raise ValueError(f"out of range: {self.second_beta = }, {self.epsilon = }")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device cuda: torch finds no CUDA device")
 
 
 @dataclass(frozen=True, slots=True)

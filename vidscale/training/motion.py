@@ -38,9 +38,9 @@ def shot(
     corners = poses[:, :, :2] @ _corners(size) + poses[:, :, 2:]
     poses[:, :, 2] -= corners.min(axis=(0, 2)) - _MARGIN
     needed = np.ceil(np.ptp(corners, axis=(0, 2))).astype(int)[::-1] + 2 * _MARGIN + 2
-    scene = _to_yuv(_reduced(photo, needed, rng, motion.reduction))
+    scene = to_yuv(_reduced(photo, needed, rng, motion.reduction))
     front = (
-        _to_yuv(_reduced(other, np.array(size) + 2 * _MARGIN, rng, motion.reduction))
+        to_yuv(_reduced(other, np.array(size) + 2 * _MARGIN, rng, motion.reduction))
         if _happens(rng, motion.passing)
         else None
     )
@@ -49,11 +49,11 @@ def shot(
     view = np.empty((3, *size), np.float32)
     for number, pose in enumerate(poses):
         for plane, out in zip(scene, view, strict=True):
-            _sample(plane, pose, out)
+            sample(plane, pose, out)
         if front is not None:
             _paste(view, front, path, number)
         luma = view[0] + rng.normal(0, sigma, size).astype(np.float32) if sigma else view[0]
-        yield _codes(luma), _codes(_subsampled(view[1])), _codes(_subsampled(view[2]))
+        yield codes(luma), codes(_subsampled(view[1])), codes(_subsampled(view[2]))
 
 
 def _happens(rng: np.random.Generator, share: float) -> bool:
@@ -96,8 +96,8 @@ def _reduced(photo: Codes, needed: npt.NDArray[np.int64], rng: np.random.Generat
     return image[top : top + needed[0], left : left + needed[1]].astype(np.float32) / np.float32(255)
 
 
-def _to_yuv(rgb: Image32) -> Image32:
-    """[3, H, W] codes of limited range, not rounded."""
+def to_yuv(rgb: Image32) -> Image32:
+    """RGB [H, W, 3] in [0, 1] as BT.709 codes [3, H, W] of limited range, not rounded."""
     luma = rgb @ np.array([_KR, 1 - _KR - _KB, _KB], np.float32)
     blue, red = (rgb[..., 2] - luma) / (2 - 2 * _KB), (rgb[..., 0] - luma) / (2 - 2 * _KR)
     return np.stack([16 + 219 * luma, 128 + 224 * blue, 128 + 224 * red]).astype(np.float32)
@@ -130,9 +130,10 @@ def _subsampled(plane: Image32) -> Image32:
     return np.asarray((rows[::2] + rows[1::2]) / np.float32(2), np.float32)
 
 
-def _codes(plane: Image32) -> Codes:
-    codes: Codes = np.clip(plane + np.float32(0.5), 1, 254).astype(np.uint8)
-    return codes
+def codes(plane: Image32) -> Codes:
+    """Rounded to 1..254, uint8."""
+    rounded: Codes = np.clip(plane + np.float32(0.5), 1, 254).astype(np.uint8)
+    return rounded
 
 
 def _catmull_rom() -> Image32:
@@ -146,8 +147,14 @@ _WEIGHTS = _catmull_rom()
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _sample(source: Image32, pose: Matrix, out: Image32) -> None:
-    """Reads `source` at ``pose @ (x, y, 1)``, to 1/256 of a pixel."""
+def sample(source: Image32, pose: Matrix, out: Image32) -> None:
+    """Reads a plane at ``pose @ (x, y, 1)`` for every place of `out`, to 1/256 of a pixel, by Catmull-Rom splines.
+
+    Args:
+        source: [H, W]; reaches two samples beyond all that is read.
+        pose: [2, 3], from places of `out` to those of `source`.
+        out: [h, w].
+    """
     height, width = out.shape
     for y in range(height):
         start_x, start_y = pose[0, 1] * y + pose[0, 2], pose[1, 1] * y + pose[1, 2]

@@ -1,21 +1,26 @@
 """Training of a pair through the real codec: a filter makes pictures small, a network learns to restore them."""
 
+import logging
 import platform
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from vidscale.errors import TrainingError
+from vidscale.errors import ModelError, TrainingError
+from vidscale.models.cards import check_name
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.progress import Progress
 from vidscale.threads import core_count
-from vidscale.training.coded_pieces import CodedPieces, CodedSettings
+from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings
 from vidscale.training.loop import LoopSettings, Trained, train
 from vidscale.training.recipes import STRICT, keep_recipe
-from vidscale.training.upscaler import CompactSizes, UpscalerTask
+from vidscale.training.upscaler import VALIDATED, CompactSizes, UpscalerTask
+
+logger = logging.getLogger(__name__)
 
 _CODED, _HELD_OUT = "coded", "held-out"
 
@@ -44,12 +49,20 @@ class PairRecipe:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
+        try:
+            check_name(self.name)
+            FilterDownscaler(self.coded.family, self.coded.ratio, self.coded.sharpness)
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+        if self.held_out_chunks < 1:
+            raise ValueError(f"held_out_chunks {self.held_out_chunks}: 1 or more")
         network = self.network.network()
         if network.scale != self.coded.ratio:
             raise ValueError(f"pieces are of scale {self.coded.ratio}, the network is for {network.scale}")
-        least = 2 * network.margin * network.cell.small  # around what is restored
-        if self.coded.side <= least:
-            raise ValueError(f"side {self.coded.side}: pieces for this network have more than {least} samples")
+        around = 2 * network.margin * network.cell.small  # what is restored
+        least = ceil(around / (1 - VALIDATED))  # for that to hold what is measured
+        if self.coded.side < least:
+            raise ValueError(f"side {self.coded.side}: pieces for this network have sides of {least} or more")
 
     @property
     def held_out(self) -> CodedSettings:
@@ -114,19 +127,24 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
         VidscaleError: a picture or movie cannot be read, ffmpeg fails, a folder cannot be written or holds other sets.
     """
     wanted = (
-        (recipe.coded, material.photos, material.clips, _CODED),
-        (recipe.held_out, material.validation, None, _HELD_OUT),
+        (recipe.coded, material.photos, "--photos", material.clips, _CODED),
+        (recipe.held_out, material.validation, "--validation", None, _HELD_OUT),
     )
-    for settings, photos, clips, name in wanted:
+    makers = []
+    for settings, photos, option, clips, name in wanted:
         folder = material.coded / name
-        keep_recipe(settings, folder)
+        keep_recipe(settings, folder, CHUNKS)
         if not settings.missing(folder):
+            if clips:
+                logger.warning("%s is complete: clips are not read", folder)
             continue
         if photos is None:
-            raise TrainingError(f"{folder} is not complete; photographs are needed to make the rest")
+            raise TrainingError(f"{folder} is not complete; photographs are needed to make the rest ({option})")
         from vidscale.training.coded_maker import Maker  # needs PyAV and ffmpeg, which a machine that only trains lacks
 
-        Maker(settings, photos, folder, clips).make(progress, jobs=core_count())
+        makers.append(Maker(settings, photos, folder, clips))
+    for maker in makers:
+        maker.make(progress, jobs=core_count())
 
 
 def _told(recipe: PairRecipe, trained: Trained, gain: float) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidscale.errors import ConfigError, TrainingError
+from vidscale.workspace import replacing
 
 RECIPE = "recipe.json"
+_TOLD = ("name", "licence", "data")  # on the card alone: may be corrected while a training runs or after it
 STRICT = {"extra": "forbid"}  # for dataclasses: pydantic reads it from their ``__pydantic_config__``
 
 RecipeT = TypeVar("RecipeT")
@@ -56,17 +58,46 @@ def _checked(kind: type[RecipeT], said: dict[str, Any], where: str) -> RecipeT:
     return recipe
 
 
-def keep_recipe(recipe: Any, folder: Path) -> None:
-    """Writes down what a folder trains, or makes sure that it is the same as before.
+def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:
+    """Writes down what a folder is made by, or makes sure that it is the same as before but for what a card tells.
+
+    Args:
+        recipe: the settings, a dataclass.
+        folder: that is made.
+        made: names of what takes long to make; until there is some, other settings replace those of before.
 
     Raises:
-        TrainingError: the folder belongs to a training with other settings, or cannot be written.
+        TrainingError: the folder was made by other settings, or cannot be written.
     """
     path, text = folder / RECIPE, json.dumps(asdict(recipe), indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise TrainingError(f"{folder} holds a training with other settings; choose another folder")
-        path.write_text(text, encoding="utf-8")
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        if before == text:
+            return
+        if before is not None and any(folder.rglob(made)) and (other := _difference(before, text)):
+            raise TrainingError(f"{folder} was made by other settings ({other}); choose another folder")
+        with replacing(path) as file:
+            file.write(text)
+    except ValueError as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _difference(before: str, now: str) -> str:
+    """The first setting that decides what a folder holds and is another now, with its former value; "" for none."""
+    former, present = _flat(json.loads(before)), _flat(json.loads(now))
+    names = [name for name in former | present if name not in _TOLD and former.get(name) != present.get(name)]
+    return f"{names[0]} = {former.get(names[0], 'not known')}" if names else ""
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Tables within tables as ``loop.steps``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

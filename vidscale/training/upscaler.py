@@ -18,10 +18,11 @@ from vidscale.training.loop import Group, LoopSettings, Losses
 from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT
 
+VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
+
 _VALIDATION_BATCH = 64
 _SMALLEST_ERROR = 1e-7  # of a piece, mean square: 70 dB
 _LANCZOS_LOBES = 3  # LR samples to either side that interpolation takes
-_VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class UpscalerTask:
         sizes: of the network.
         loop: batch, seed and device.
         pieces: to train on.
-        held_out: to validate on, made of other pictures.
+        held_out: to validate on, made of other pictures: as many as there are, drawn with repetition.
 
     Raises:
         TrainingError: pieces of another scale than the network's.
@@ -97,9 +98,10 @@ class UpscalerTask:
         for name, scale in (("training", pieces.scale), ("validation", held_out.scale)):
             if scale != self.network.scale:
                 raise TrainingError(f"{name} pieces are of scale {scale}, the network is for {self.network.scale}")
-        everything = torch.Generator().manual_seed(0)
+        sample = torch.Generator().manual_seed(0)  # the same for every network
         self._held_out = [
-            held_out.batch(_VALIDATION_BATCH, everything) for _ in range(len(held_out) // _VALIDATION_BATCH)
+            held_out.batch(min(_VALIDATION_BATCH, len(held_out) - start), sample)
+            for start in range(0, len(held_out), _VALIDATION_BATCH)
         ]
 
     def groups(self) -> list[Group]:
@@ -128,7 +130,7 @@ class UpscalerTask:
         for batch in self._held_out:
             lr, hr, strength = (part.to(self._loop.device) for part in batch)
             codes = quantise(network(lr, strength), "straight")
-            side = int(hr.shape[-1] * _VALIDATED)
+            side = int(hr.shape[-1] * VALIDATED)
             errors = (_middle(codes, side) - _middle(hr, side)).square().mean((1, 2, 3))
             scores.append(-10 * errors.clamp(min=_SMALLEST_ERROR).log10())
         return float(torch.cat(scores).mean())
