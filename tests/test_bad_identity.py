@@ -93,12 +93,18 @@ BAD_IDENTITIES = [
 
 
 @pytest.mark.parametrize(("payloads", "tag", "words"), BAD_IDENTITIES)
-@pytest.mark.parametrize("command", ["decode", "decode --y4m"])
+@pytest.mark.parametrize(("command", "restored"), [("decode", "restored.mkv"), ("decode --y4m", "restored.y4m")])
 def test_identity_that_does_not_fit_is_refused(
-    tmp_path: Path, clip: Path, payloads: list[bytes | None], tag: bytes | None, words: str, command: str
+    tmp_path: Path,
+    clip: Path,
+    payloads: list[bytes | None],
+    tag: bytes | None,
+    words: str,
+    command: str,
+    restored: str,
 ) -> None:
     small = signed(clip, tmp_path / "small.mkv", *payloads, tag=tag.decode() if tag else None)
-    said = refused(tmp_path, *command.split(), small, "-o", tmp_path / "restored.mkv")
+    said = refused(tmp_path, *command.split(), small, "-o", tmp_path / restored)
     assert words in said
     assert "small.mkv" in said
 

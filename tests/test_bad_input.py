@@ -218,6 +218,18 @@ def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix
     assert f"cut{suffix} breaks off at" in run.stderr
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_end_that_a_long_film_lacks_is_told(tmp_path: Path, suffix: str) -> None:
+    """A second and a half of a hundred: Matroska counts no frames, but says how many bytes it has."""
+    codec = ["-c:v", "libx264"] if suffix == ".mkv" else ["-c:v", "libvpx"]
+    whole = tmp_path / f"whole{suffix}"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x36:r=4:d=100", "-g", "20", *codec, whole)
+    source = cut(whole, 0.985)
+    assert "is damaged" in refused(tmp_path, "encode", source, "--strict", "-o", tmp_path / "small.mkv", *FAST)
+    run = run_here("encode", whole, "-o", tmp_path / "small.mkv", "--strict", *FAST)
+    assert run.code == 0, run.stderr
+
+
 def test_truncated_source_is_refused_when_strict(tmp_path: Path, clip: Path) -> None:
     source = cut(clip, 0.6)
     said = refused(tmp_path, "encode", source, "--strict", "-o", tmp_path / "small.mp4", *FAST)

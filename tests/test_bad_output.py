@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from robustness import FAST, cut, fake_ffmpeg, frame_count, message, refused, run_apart, run_here, run_unprivileged
 
 from vidscale.workspace import Workspace
@@ -117,6 +118,32 @@ def test_report_folder_that_is_a_file_is_refused_before_work_starts(tmp_path: Pa
         assert "taken is a file" in refused(tmp_path, "measure", clip, clip, "--report-dir", folder)
 
 
+def test_page_of_something_else_is_not_replaced(tmp_path: Path, clip: Path, small: Path) -> None:
+    (page := tmp_path / "site" / "index.html").parent.mkdir()
+    page.write_text("mine")
+    for words in (
+        ["encode", clip, "-o", tmp_path / "new.mkv", "--report-dir", page.parent],
+        ["measure", clip, small, "-o", page.parent],
+        ["compare", clip, "-o", page.parent],
+    ):
+        assert "has an index.html of something else" in refused(tmp_path, *words)
+    run = run_here("encode", clip, "-o", tmp_path / "new.mkv", "--report-dir", tmp_path / "report", *FAST[:4])
+    again = run_here("encode", clip, "-o", tmp_path / "new.mkv", "-y", "--report-dir", tmp_path / "report", *FAST[:4])
+    assert (run.code, again.code) == (0, 0), again.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("words", [["encode"], ["encode", "--no-report"], ["encode", "--dry-run"], ["decode"]])
+def test_gpu_that_is_not_here_is_missed_before_work_starts(tmp_path: Path, small: Path, words: list[str]) -> None:
+    said = refused(tmp_path, words[0], small, "-o", tmp_path / "new.mkv", "--device", "cuda", *words[1:])
+    assert "torch finds no CUDA device" in said
+
+
+def test_raw_video_gets_no_name_of_a_container(tmp_path: Path, small: Path) -> None:
+    said = refused(tmp_path, "decode", small, "--y4m", "-o", tmp_path / "raw.mp4", code=2)
+    assert "name the output .y4m" in said
+
+
 @pytest.mark.parametrize("name", ["small.xyz", "small", "-"])
 def test_output_of_unknown_kind_is_refused(tmp_path: Path, clip: Path, name: str) -> None:
     assert "cannot write" in refused(tmp_path, "encode", clip, "-o", tmp_path / name, *FAST)
@@ -174,6 +201,7 @@ def test_full_disk_is_told_while_the_report_is_written(
     run = run_here("encode", clip, "-o", tmp_path / "small.mp4", "--report-dir", report, *FAST[:4])
     said = message(run)
     assert "report cannot be written: No space left on device" in said
+    assert said.endswith("small.mp4 is complete, its report is not")
     assert frame_count(tmp_path / "small.mp4") == 50  # the movie itself is whole, and stays
     assert not any(path.name.startswith(".") for path in report.iterdir())
 

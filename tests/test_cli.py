@@ -94,6 +94,16 @@ def test_dry_run_prints_settings_and_commands_and_does_nothing(tmp_path: Path, m
     assert f"{tmp_path}/clip.vs2.mp4" in muxing
 
 
+@pytest.mark.parametrize(
+    ("words", "scale"),
+    [(["lanczos-x3"], "3"), (["adaptive-x1.5"], "3/2"), (["lanczos"], "2"), (["lanczos", "--scale", "4"], "4")],
+)
+def test_a_pair_that_is_made_for_a_scale_needs_none(make_clip: Clip, words: list[str], scale: str) -> None:
+    run = run_here("encode", make_clip(), "--dry-run", "--pair", *words)
+    assert run.code == 0, run.stderr
+    assert f"scale = {scale}" in run.stdout.splitlines()
+
+
 def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     (plan,) = records(run_here("encode", clip, "--dry-run", "--json"))

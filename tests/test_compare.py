@@ -370,6 +370,11 @@ def test_movie_that_fails_does_not_stop_the_others(tmp_path: Path, clip: Path) -
     comparison = read_comparison(folder)
     assert [movie.name for movie in comparison.movies] == ["clip.mp4"]
     assert sorted(movie for movie, _ in comparison.failures) == ["bad.mp4", "none.mp4"]
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    run = run_here("compare", bad, "-o", folder, *WORDS, "--pairs", "lanczos")
+    assert (run.code, run.stdout) == (1, "")  # where nothing could be compared, what is there stays
+    assert [line.split(":")[:2] for line in run.stderr.splitlines()] == [["vidscale", " bad.mp4"]]
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     assert "bad.mp4" in (folder / "index.html").read_text()
 
 

@@ -116,7 +116,8 @@ def test_table_within_a_range_is_printed_alone(tmp_path: Path) -> None:
     before = written(tmp_path, modelled_comparison(*curves))
     found = {}
     for bounds in ("62:72", "72:82", "10:99"):
-        done = make_table("--within", f"vmaf={bounds}", "--stored", tmp_path, "--readme", tmp_path / "README.md")
+        words = ["--from-stored", "--within", f"vmaf={bounds}", "--stored", tmp_path]
+        done = make_table(*words, "--readme", tmp_path / "README.md")
         assert done.returncode == 0, done.stderr
         found[bounds] = next(row for row in rows(done.stdout) if row[0] == "lanczos-x2")[1]
     assert found["62:72"].startswith("-")

@@ -188,7 +188,10 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Everything that decides what `encode` writes."""
 
     crf: float = Field(default=28.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
-    scale: Scale = Field(default=Fraction(2), description="source size over coded size, a rational from 1 to 8")
+    scale: Scale = Field(
+        default=Fraction(2),
+        description="source size over coded size, a rational from 1 to 8; the pair's where it is made for one",
+    )
     pair: str = Field(
         default="auto",
         description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned one of the "

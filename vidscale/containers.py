@@ -20,6 +20,7 @@ _MUXERS = {
     ".ts": "mpegts",
     ".m2ts": "mpegts",
 }
+CONTAINERS = frozenset(_MUXERS)
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
 

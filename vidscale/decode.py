@@ -15,6 +15,7 @@ import av
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
 from vidscale.frames import Frame
+from vidscale.matroska import HEAD_BYTES, segment_end
 from vidscale.pictures import Picture, to_frames
 from vidscale.probe import Source, open_container
 from vidscale.threads import Clock
@@ -329,7 +330,7 @@ def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog, *, lacks
     if video.frame_count and video.frame_count > log.frames + log.unreadable and ends_early:
         # Edit lists and dropped leading pictures hide a few frames of a sound file; the end tells a cut one.
         log.unreadable = video.frame_count - log.frames
-    if (ends_early or _ends_within_packet(source)) and timeline.last is not None:
+    if (ends_early or _ends_within_packet(source) or _ends_within_segment(source)) and timeline.last is not None:
         log.truncated_at_s = timeline.last * video.time_base
 
 
@@ -348,6 +349,15 @@ def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
     entries = stream.index_entries
     last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
     return any(entry.pos + entry.size > size_bytes for entry in last)
+
+
+def _ends_within_segment(source: Source) -> bool:
+    """Matroska (RFC 9559) says in front how many bytes follow; a live one says that it does not know."""
+    if source.container != "matroska,webm" or not source.path.is_file():
+        return False
+    with source.path.open("rb") as file:
+        announced = segment_end(file.read(HEAD_BYTES))
+    return announced is not None and announced > source.size_bytes
 
 
 def _ends_within_packet(source: Source) -> bool:

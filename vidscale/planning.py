@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings, TimeRange
 from vidscale.containers import OutputPlan, plan_output
+from vidscale.devices import resolve
 from vidscale.encode import encode_command, lossless_command
 from vidscale.encoders import ENCODERS, Encoder
 from vidscale.errors import ConfigError, DecodeError, UsageError
@@ -13,9 +14,10 @@ from vidscale.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.frames import VideoInfo
 from vidscale.geometry import Geometry, scale_text
 from vidscale.identity import Identity
-from vidscale.models.pairs import Pair, chosen, find_pair
+from vidscale.models.pairs import Pair, chosen, find_pair, scale_named
 from vidscale.mux import mux_command
 from vidscale.probe import Source, probe
+from vidscale.report_files import RECORD
 from vidscale.restore import SmallFile, open_small
 from vidscale.versions import versions
 from vidscale.workspace import check_folder, check_target
@@ -94,6 +96,9 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
         VidscaleError: the job cannot be done; the message says why.
     """
     encoder = ENCODERS[settings.codec]
+    if "scale" not in settings.model_fields_set and (named := scale_named(settings.pair)):
+        settings = settings.model_copy(update={"scale": named})
+    resolve(settings.device)  # a GPU that is not here is missed before an hour of work rather than after it
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
@@ -116,7 +121,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
         notes=(*_notes(source, target, settings), *(() if pair else _time_notes(source, found, geometry, settings))),
     )
     if settings.report:
-        check_folder(plan.report_dir)
+        check_folder(plan.report_dir, record=RECORD)
     return plan
 
 
@@ -168,6 +173,7 @@ class DecodePlan:
 def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
     """Looks at the small file and decides everything; see `plan_encode`."""
     encoder = ENCODERS[settings.codec]
+    resolve(settings.device)
     name = encoder.ffmpeg_name if not settings.lossless else "libx264"
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)

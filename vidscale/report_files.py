@@ -31,6 +31,7 @@ from vidscale.report_totals import PLANE_NAMES, Column, columns, remarks, shot_t
 from vidscale.workspace import replacing
 
 SCHEMA_VERSION = 1
+RECORD = "report.json"
 # Decimal places of numbers that are derived from others in the same file; measured numbers are written in full.
 _DIGITS = {"pts_s": 9, "bitrate_kbps": 3, "psnr_y": 4, "psnr_u": 4, "psnr_v": 4, "psnr_yuv": 4}
 
@@ -43,7 +44,7 @@ def write_report(report: Report, directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(report, directory / "report.json")
+        write_json(report, directory / RECORD)
         write_csv(report, directory / "frames.csv")
         write_html(report, directory / "index.html")
     except OSError as exc:

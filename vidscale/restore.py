@@ -80,7 +80,15 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
                 f"{path} was made with {identity.pair}, not with {pair.name}; leave --pair and --scale out"
             )
     if pair is None or pair.sha256 != identity.sha256:
-        pair = _identified_pair(path, identity, settings.device)
+        try:
+            pair = _identified_pair(path, identity, settings.device)
+        except ModelError as error:
+            if pair is None:
+                raise
+            raise ModelError(
+                f"{path} was made with other weights of {pair.name!r} ({identity.sha256[:12]}…) than "
+                f"{settings.pair or pair.name} has ({pair.sha256[:12]}…)"
+            ) from error
     return SmallFile(
         source=_sited(source, identity),
         identity=identity,

@@ -39,12 +39,12 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "vidscale"
 
 
-def check_target(target: Path, *, source: Path, overwrite: bool) -> None:
+def check_target(target: Path, *, source: Path | None, overwrite: bool) -> None:
     """Makes sure, before work starts, that a file can be written.
 
     Args:
         target: the file.
-        source: what it is made from.
+        source: what it is made from; None where that is no file.
         overwrite: an existing file may be replaced.
 
     Raises:
@@ -60,11 +60,11 @@ def check_target(target: Path, *, source: Path, overwrite: bool) -> None:
         raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def _check_target(target: Path, source: Path, overwrite: bool) -> None:
+def _check_target(target: Path, source: Path | None, overwrite: bool) -> None:
     if target.is_dir():
         raise ConfigError(f"{target} is a directory")
     if target.exists():
-        if target.samefile(source):
+        if source and target.samefile(source):
             raise ConfigError(f"{target} is the input; choose another output")
         if not overwrite:
             raise ConfigError(f"{target} exists; -y replaces it")
@@ -74,11 +74,15 @@ def _check_target(target: Path, source: Path, overwrite: bool) -> None:
         raise ConfigError(f"the folder {target.parent} is not writable")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, *, record: str | None = None) -> None:
     """Makes sure, before work starts, that a folder is there or can be made, and can be written to.
 
+    Args:
+        folder: to write to.
+        record: of a folder with a page, what lies beside the page where an earlier run wrote it.
+
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or the page would replace one that no earlier run wrote.
     """
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -86,12 +90,14 @@ def check_folder(folder: Path) -> None:
             raise ConfigError(f"{existing} is a file: {folder} cannot be a folder")
         if not os.access(existing, os.W_OK):
             raise ConfigError(f"the folder {existing} is not writable")
+        if record and (folder / "index.html").exists() and not (folder / record).exists():
+            raise ConfigError(f"{folder} has an index.html of something else; choose another folder")
     except OSError as error:
         raise ConfigError(f"{folder} cannot be a folder: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
-def partial_files(target: Path, *, source: Path, overwrite: bool) -> Iterator["Workspace"]:
+def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iterator["Workspace"]:
     """Temporary files beside ``target``, which gets its name only when all went well; nothing is left otherwise.
 
     What runs left there that were killed (kill -9, power) is removed first.

@@ -101,9 +101,10 @@ def compare(
             check_plot(plot, coming=folder)
         console.finished = f"finished points are kept in {show_path(folder)}, the same command goes on from there"
         comparison = run_comparison(movies, folder, settings, ComparisonView(console))
-        write_comparison(comparison, folder)
-        if plot is not None:
-            plot_curves(comparison, plot)
+        if comparison.curves:  # else what an earlier run wrote there stays
+            write_comparison(comparison, folder)
+            if plot is not None:
+                plot_curves(comparison, plot)
         console.close()
         _tell(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)
         return bool(comparison.failures)
@@ -132,8 +133,8 @@ def _tell(
         emit(
             {
                 "event": "compared",
-                "output": str(folder),
-                "plot": str(plot) if plot else None,
+                "output": str(folder) if comparison.curves else None,
+                "plot": str(plot) if plot and comparison.curves else None,
                 "movies": len(comparison.movies),
                 "failed": len(comparison.failures),
                 "points": sum(len(curve.points) for curve in comparison.curves),
@@ -141,7 +142,7 @@ def _tell(
             }
         )
         return
-    if console.quiet:
+    if console.quiet or not comparison.curves:
         return
     for line in (*answer_lines(comparison), *table_lines(rows)):
         typer.echo(line)

@@ -36,7 +36,7 @@ class Console(Progress):
         quiet: draws nothing.
         interrupted: makes the job end at the next frame.
         is_terminal: stderr is one.
-        finished: what is complete and stays when the job is interrupted now, in words.
+        finished: what is complete and stays when the job is interrupted or fails now, in words.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -142,7 +142,8 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING, handlers=[_Echo()])
     if not quiet:
         logging.getLogger("vidscale.compiling").setLevel(logging.INFO)
-    logging.getLogger("libav").setLevel(logging.CRITICAL)
+    for library in ("libav", "pyvips"):  # what they say of broken files, ours says in one line
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with _ending_by_signals(console):
         try:
             return run_interruptible(lambda: job(console), on_interrupt=lambda: _stop(console))
@@ -154,7 +155,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
             os._exit(130)  # an orderly end would wait for what the job's thread holds
         except VidscaleError as error:
             console.close()
-            fail(error)
+            fail(error, console.finished)
         except MemoryError:
             console.close()
             fail("out of memory")
@@ -210,11 +211,11 @@ def _say_interrupted(console: Console) -> None:
         typer.echo(f"interrupted{': ' + console.finished if console.finished else ''}", err=True)
 
 
-def fail(error: object) -> NoReturn:
-    """Prints one line and ends with exit code 1 (2 for a usage error)."""
+def fail(error: object, finished: str = "") -> NoReturn:
+    """Prints one line, with what is complete all the same, and ends with exit code 1 (2 for a usage error)."""
     from vidscale.errors import UsageError
 
-    typer.echo(f"vidscale: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"vidscale: {' '.join(str(error).split())}{'; ' if finished else ''}{finished}", err=True)
     raise typer.Exit(2 if isinstance(error, UsageError) else 1)
 
 

@@ -138,15 +138,22 @@ def _to_y4m(
     dry_run: bool,
     json_output: bool,
 ) -> None:
+    from vidscale.containers import CONTAINERS
+    from vidscale.errors import UsageError
     from vidscale.workspace import check_target, partial_files
 
     started = time.perf_counter()
-    small, target = _open(source, settings), Path(output)
+    target = Path(output)
+    if output != "-":
+        check_target(target, source=source, overwrite=settings.overwrite)
+    if target.suffix.lower() in CONTAINERS:
+        raise UsageError(
+            f"--y4m writes raw video, which {target.suffix} would not say: name the output .y4m, or - for stdout"
+        )
+    small = _open(source, settings)
     for note in small.notes:
         console.note(note)
     if dry_run:
-        if output != "-":
-            check_target(target, source=source, overwrite=settings.overwrite)
         resolved = settings.model_dump(mode="json", include=_OF_RAW_VIDEO)
         tell_plan(output, resolved, pair=small.pair.name, json_output=json_output)
         return

@@ -165,10 +165,10 @@ def _tell(
         return
     video = plan.source.video
     geometry = plan.geometry
+    share = "" if plan.settings.range else f", {size / max(source_size, 1):.1%} of the source"
     typer.echo(
         f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} coded at "
-        f"{geometry.coded_width}x{geometry.coded_height}, "
-        f"{size:,} bytes, {size / max(source_size, 1):.1%} of the source"
+        f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     )
     if report is not None:
         for line in summary_lines(report):

@@ -44,7 +44,7 @@ def measure(
     def job(console: Console) -> None:
         from vidscale.config import FilesSettings
         from vidscale.evaluation import evaluate_files
-        from vidscale.report_files import totals_record, write_report
+        from vidscale.report_files import RECORD, totals_record, write_report
         from vidscale.report_totals import summary_lines
         from vidscale.workspace import check_folder
 
@@ -61,7 +61,7 @@ def measure(
             }
         )
         if report_dir is not None:
-            check_folder(report_dir)
+            check_folder(report_dir, record=RECORD)
         report = evaluate_files(ref, dist, settings, ffmpeg=ffmpeg, progress=console)
         if report_dir is not None:
             write_report(report, report_dir)

@@ -25,8 +25,16 @@ Preset = Annotated[
 Params = Annotated[
     str | None, typer.Option("--encoder-params", help="Settings of the encoder itself, key=value:key=value.")
 ]
-Pair = Annotated[str | None, typer.Option("--pair", help="Pair of scalers, such as adaptive, or lanczos-x2.")]
-Scale = Annotated[str | None, typer.Option("--scale", help="Source size over coded size, 1 to 8: 2, 1.5, 3/2.")]
+Pair = Annotated[
+    str | None,
+    typer.Option(
+        "--pair", help="Pair of scalers, such as adaptive, or lanczos-x2; coding, the learned one by default."
+    ),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", help="Source size over coded size, 1 to 8: 2, 1.5, 3/2; coding, the pair's or 2."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything: streams, metadata, damaged frames.")]
 Ssim = Annotated[str | None, typer.Option("--ssim", help="SSIM window: gaussian or ffmpeg.", show_default="gaussian")]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]

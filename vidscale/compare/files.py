@@ -16,6 +16,7 @@ from vidscale.geometry import scale_text
 from vidscale.workspace import replacing
 
 SCHEMA_VERSION = 1
+RECORD = "comparison.json"
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid", ser_json_inf_nan="strings"))
@@ -37,7 +38,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(comparison, folder / "comparison.json")
+        write_json(comparison, folder / RECORD)
         write_csv(comparison, folder / "points.csv")
         with replacing(folder / "index.html") as file:
             file.write(render_page(comparison))
@@ -62,7 +63,7 @@ def read_comparison(path: Path) -> Comparison:
     Raises:
         ConfigError: it is not there, damaged, or of another version.
     """
-    file = path / "comparison.json" if path.is_dir() else path
+    file = path / RECORD if path.is_dir() else path
     try:
         document = _DOCUMENTS.validate_json(file.read_bytes())
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from vidscale.compare.budget import jobs_at_a_time
 from vidscale.compare.cache import Part, PartStore
+from vidscale.compare.files import RECORD
 from vidscale.compare.groups import Group
 from vidscale.compare.movies import Movie, open_movie
 from vidscale.compare.points import Comparison, Curve, Still
@@ -52,7 +53,7 @@ def run_comparison(
     scalers, notes = scalers_of(settings)
     for note in notes:
         progress.note(note)
-    check_folder(folder)
+    check_folder(folder, record=RECORD)
     ffmpeg = _ffmpeg(settings)
     workshop = Workshop(settings, ffmpeg, PartStore(folder), versions(ffmpeg), progress, Warmth(settings.device))
     run = _Run(workshop, progress)
