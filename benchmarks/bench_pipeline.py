@@ -7,10 +7,10 @@ that a machine that slows down slows down all of them; every time includes the s
 
 * ``full``: ffmpeg decodes and encodes at full size,
 * ``scaled``: ffmpeg decodes, scales with ``scale=...:flags=lanczos``, encodes,
-* ``vidscale``: ``vidscale encode --no-report --scale 2``.
+* ``vidscale``: ``vidscale encode --no-report``, by 2.
 
-``--restore lanczos,adaptive`` times the way back as well: ``vidscale decode`` to y4m with each of these pairs, against
-ffmpeg decoding the same file and enlarging it by ``zscale``.
+``--restore lanczos,adaptive-x3`` times the way back as well: ``vidscale decode`` to y4m with these pairs, against
+ffmpeg decoding the first pair's file and enlarging it by ``zscale``.
 
 ``--memory`` also measures the peak memory (VIDSCALE itself, without its ffmpeg, and both together) on one minute and on
 ten minutes of the clip, repeated without coding it again.
@@ -76,8 +76,8 @@ def _vidscale(*words: str) -> list[str]:
     return [sys.executable, "-m", "vidscale", *words]
 
 
-def _encode(movie: Path, output: Path) -> list[str]:
-    return _vidscale("encode", str(movie), "-o", str(output), "--scale", "2", "--no-report", "-y", "--quiet")
+def _encode(movie: Path, output: Path, pair: str = "auto") -> list[str]:
+    return _vidscale("encode", str(movie), "-o", str(output), "--pair", pair, "--no-report", "-y", "--quiet")
 
 
 def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _restoring(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int, pairs: Se
     ways: dict[str, list[str]] = {}
     for pair in pairs:
         small = folder / f"{pair}.mp4"
-        subprocess.run([*_encode(movie, small), "--pair", pair], check=True)
+        subprocess.run(_encode(movie, small, pair), check=True)
         enlarge = f"zscale={video.width}:{video.height}:filter=lanczos"
         read = [ffmpeg.path, "-v", "error", "-nostdin", "-i", str(small), "-vf", enlarge]
         ways.setdefault("ffmpeg", [*read, "-f", "yuv4mpegpipe", "-strict", "-1", "-"])
@@ -165,9 +165,11 @@ def _peak_memory(command: Sequence[str]) -> tuple[int, int]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    process.wait()
+    failed = process.wait()
     done.set()
     watcher.join()
+    if failed:
+        raise subprocess.CalledProcessError(failed, command)
     return peaks[0] // 1_000_000, peaks[1] // 1_000_000
 
 

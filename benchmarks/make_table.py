@@ -2,15 +2,15 @@
 
     python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
     python benchmarks/make_table.py --from-stored
-    python benchmarks/make_table.py --within vmaf=60:88
+    python benchmarks/make_table.py --from-stored --within vmaf=60:88
 
 Besides the movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs
 of scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run goes
 on where it was, and other pairs or movies add only what is new.
 
 What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
-from: ``vidscale.compare.files.read_comparison`` reads it. ``--within`` prints the table of the stored points in a range
-of quality, as of `vidscale compare`; the README stays as it is.
+from: ``vidscale.compare.files.read_comparison`` reads it. ``--within`` prints the table in a range of quality, as of
+`vidscale compare`, and leaves the README as it is.
 """
 
 import argparse
@@ -71,24 +71,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--note", default="", help="a sentence about the run, stored and printed below the table")
     parser.add_argument("--stored", type=Path, default=_ROOT / "benchmarks" / "results" / "compare")
     parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
-    parser.add_argument("--from-stored", action="store_true", help="only write the table again")
+    parser.add_argument("--from-stored", action="store_true", help="compare nothing, write the table again")
     parser.add_argument(
-        "--within", type=_quality_range, metavar="METRIC=LOW:HIGH", help="print the stored points' table there"
+        "--within",
+        type=_quality_range,
+        metavar="METRIC=LOW:HIGH",
+        help="compare there, as vidscale compare, and print the table, for no README",
     )
     options = parser.parse_args(arguments)
-    if options.within:
-        print(table_text(replace(read_comparison(options.stored), within=options.within), _origin(options.stored)))
-        return
-    frame_of(options.readme)  # before an hour of work rather than after it
+    if not options.within:
+        frame_of(options.readme)  # before an hour of work rather than after it
     if not options.from_stored:
         clips = _synthetic_clips(options.folder, options.photos, options.frames) if options.frames else []
         movies = [*options.movies, *clips]
         if not movies:
             parser.error("there is nothing to compare")
         words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
+        words += ["--within", "{}={}:{}".format(*options.within)] if options.within else []
         _compare(movies, options.folder, [*words, "--metrics", options.metrics])
         _store(read_comparison(options.folder), clips, options.note, options.stored)
-    rewrite(options.readme, table_text(read_comparison(options.stored), _origin(options.stored)))
+    stored, where = read_comparison(options.stored), _origin(options.stored)
+    if options.within:
+        print(table_text(replace(stored, within=options.within), where))
+    else:
+        rewrite(options.readme, table_text(stored, where))
 
 
 def _quality_range(text: str) -> Within | None:

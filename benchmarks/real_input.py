@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--scale", default="2")
     parser.add_argument("--crf", type=float, default=28)
     parser.add_argument("--codec", default="x264")
+    parser.add_argument("--pair", default="auto", help="as of vidscale encode (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, help="without extension")
     options = parser.parse_args()
     files = sorted(file for path in options.paths for file in _files(path))
@@ -38,7 +39,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="vidscale-real-") as folder:
         for file in files:
-            rows.append(_row(file, Path(folder), scale=options.scale, crf=options.crf, codec=options.codec))
+            settings = {"scale": options.scale, "crf": options.crf, "codec": options.codec, "pair": options.pair}
+            rows.append(_row(file, Path(folder), **settings))
             print(_line(rows[-1]), flush=True)
     if options.output:
         common = origin(find_ffmpeg())
@@ -92,7 +94,7 @@ def _line(row: dict[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]], common: dict[str, Any]) -> str:
     first = rows[0]
     head = (
-        f"Pair lanczos, scale {first['scale']}, {first['codec']} medium, crf {first['crf']:g}. "
+        f"Pair {first['pair']}, scale {first['scale']}, {first['codec']} medium, crf {first['crf']:g}. "
         "kbps are video packets only; fps counts everything: start, coding, restoring, measuring, report.\n"
         f"Commit {common['commit']}, {common['cpu']}, {common['cores']} cores, "
         f"ffmpeg {common['versions']['ffmpeg']}.\n\n"

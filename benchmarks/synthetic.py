@@ -16,11 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import imageio_ffmpeg
-import numba
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from skimage import data, filters
+
+from vidscale.training.motion import codes, sample, to_yuv
 
 Image32 = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -28,9 +29,6 @@ Plane = npt.NDArray[np.uint8]
 
 MARGIN = 4  # canvas pixels around what the camera sees: the support of the filter, and room for its chroma grid
 GRAIN_SHIFTS = 64
-PHASE_BITS = 8  # the filter tells 256 places between two pixels apart
-PHASES = 1 << PHASE_BITS
-KR, KB = 0.2126, 0.0722  # BT.709
 
 
 def frames(
@@ -47,7 +45,7 @@ def frames(
         seed: chooses the camera's path, the texture and the grain.
 
     Yields:
-        Y [H, W], U and V [ceil(H/2), ceil(W/2)], uint8; the same arrays are filled again for the next picture.
+        Y [H, W], U and V [ceil(H/2), ceil(W/2)], uint8.
     """
     rng = np.random.default_rng(seed)
     path = camera_path(width, height, count, fps, rng)
@@ -56,14 +54,16 @@ def frames(
     scene_width, scene_height = np.ceil(np.ptp(corners, axis=(0, 2))).astype(int) + 2 * MARGIN
     luma, *chroma = scene(_read(photo), int(scene_width), int(scene_height), rng)
     grain = rng.normal(0, noise, (height + GRAIN_SHIFTS, width + GRAIN_SHIFTS)).astype(np.float32)
-    no_grain = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
-    planes = (np.empty((height, width), np.uint8), *(np.empty(no_grain.shape, np.uint8) for _ in chroma))
+    view, half = (np.empty(size, np.float32) for size in ((height, width), ((height + 1) // 2, (width + 1) // 2)))
     for pose in path:
         y, x = rng.integers(0, GRAIN_SHIFTS, 2)
-        _sample(luma, pose, grain[y : y + height, x : x + width], planes[0])
-        for source, plane in zip(chroma, planes[1:], strict=True):
-            _sample(source, _chroma_pose(pose), no_grain, plane)
-        yield planes
+        sample(luma, pose, view)
+        view += grain[y : y + height, x : x + width]
+        planes = [codes(view)]
+        for source in chroma:
+            sample(source, _chroma_pose(pose), half)
+            planes.append(codes(half))
+        yield tuple(planes)
 
 
 def camera_path(width: int, height: int, count: int, fps: Fraction, rng: np.random.Generator) -> Matrix:
@@ -96,13 +96,9 @@ def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator)
     left, top = max(0.0, (photo.width - width / enlarge) / 2), max(0.0, (photo.height - height / enlarge) / 2)
     box = (left, top, photo.width - left, photo.height - top)
     enlarged = photo.resize((width, height), Image.Resampling.LANCZOS, box=box)
-    rgb = np.asarray(enlarged, np.float32) / np.float32(255)
-    luma = rgb @ np.array([KR, 1 - KR - KB, KB], np.float32)
-    blue, red = ((rgb[..., 2] - luma) / (2 - 2 * KB), (rgb[..., 0] - luma) / (2 - 2 * KR))
-    luma = luma + _texture(luma, enlarge, rng)
-    halves = [128 + 224 * plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for plane in (blue, red)]
-    y, u, v = (np.ascontiguousarray(plane, np.float32) for plane in (16 + 219 * luma, *halves))
-    return y, u, v
+    luma, *chroma = to_yuv(np.asarray(enlarged, np.float32) / np.float32(255))
+    u, v = (plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)) for plane in chroma)
+    return luma + _texture(luma, enlarge, rng), u, v
 
 
 def _blur(picture: Image32, sigma: float) -> Image32:
@@ -114,7 +110,7 @@ def _texture(luma: Image32, enlarge: float, rng: np.random.Generator) -> Image32
     """Detail finer than an enlarged picture holds: a band of noise per missing octave."""
     finest = luma - _blur(luma, enlarge)
     strength = np.sqrt(_blur(finest**2, 3 * enlarge))
-    strength = np.minimum(strength, 2 * np.median(strength) + 1e-3)
+    strength = np.minimum(strength, 2 * np.median(strength) + 0.219)
     total = np.zeros_like(luma)
     sigma = enlarge / 4
     while sigma > 0.25:
@@ -129,34 +125,6 @@ def _chroma_pose(pose: Matrix) -> Matrix:
     """The same view in the grids of chroma: samples sited left in the picture, centred in the scene."""
     place = pose[:, :2] @ np.array([0, 0.5]) + pose[:, 2]
     return np.column_stack([pose[:, :2], (place - 0.5) / 2])
-
-
-def _catmull_rom() -> Image32:
-    """Weights [PHASES, 4] of the four samples around a place that lies 0 to 1 behind the second."""
-    u = np.arange(PHASES) / PHASES
-    columns = [2 * u**2 - u - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2]
-    return np.stack(columns, axis=1).astype(np.float32) * np.float32(0.5)
-
-
-_WEIGHTS = _catmull_rom()
-
-
-@numba.njit(nogil=True, fastmath=True)
-def _sample(source: Image32, pose: Matrix, grain: Image32, out: Plane) -> None:
-    """Reads `source` at ``pose @ (x, y, 1)``, to 1/256 of a pixel, adds the grain, rounds to 1..254."""
-    height, width = out.shape
-    for y in range(height):
-        start_x, start_y = pose[0, 1] * y + pose[0, 2], pose[1, 1] * y + pose[1, 2]
-        for x in range(width):
-            place_x, place_y = int((pose[0, 0] * x + start_x) * PHASES), int((pose[1, 0] * x + start_y) * PHASES)
-            left, top = (place_x >> PHASE_BITS) - 1, (place_y >> PHASE_BITS) - 1
-            a, b, c, d = _WEIGHTS[place_x & (PHASES - 1)]
-            down = _WEIGHTS[place_y & (PHASES - 1)]
-            total = grain[y, x] + np.float32(0.5)
-            for i in range(4):
-                line = source[top + i]
-                total += down[i] * (a * line[left] + b * line[left + 1] + c * line[left + 2] + d * line[left + 3])
-            out[y, x] = np.uint8(min(max(total, np.float32(1)), np.float32(254)))
 
 
 def _read(photo: Path | None) -> Image.Image:
