@@ -1,6 +1,7 @@
 """The README's table: compares, stores the points, writes the table from the stored points alone.
 
     python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
+    python benchmarks/make_table.py MOVIE… --pairs PAIRS --add
     python benchmarks/make_table.py --from-stored
     python benchmarks/make_table.py --from-stored --within vmaf=60:88
 
@@ -10,11 +11,14 @@ on where it was, and other pairs or movies add only what is new.
 
 What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
 from: ``vidscale.compare.files.read_comparison`` reads it. ``--within`` prints the table in a range of quality, as of
-`vidscale compare`, and leaves the README as it is.
+`vidscale compare`, and leaves the README as it is. ``--add`` measures only the named pairs (and the full size, which
+must give what is stored) and keeps the stored points of the others.
 """
 
 import argparse
 import json
+import math
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,7 +31,7 @@ from readme_table import Origin, frame_of, rewrite, table_text
 
 from vidscale.compare.bd_rate import Within
 from vidscale.compare.files import read_comparison, write_json
-from vidscale.compare.points import Comparison, MovieFacts
+from vidscale.compare.points import Comparison, Curve, MovieFacts, Point
 from vidscale.compare.settings import CompareSettings
 
 _ROOT = Path(__file__).parents[1]
@@ -42,6 +46,7 @@ _PAIRS = (
     "ffmpeg-lanczos-x2",
     "ffmpeg-bicubic-x2",
     "adaptive-x1.5",
+    "adaptive-vmaf-x1.5",
     "lanczos-x1.5",
     "ffmpeg-lanczos-x1.5",
     "adaptive-x3",
@@ -73,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
     parser.add_argument("--from-stored", action="store_true", help="compare nothing, write the table again")
     parser.add_argument(
+        "--add", action="store_true", help="keep the stored points of other pairs, which the same movies were coded by"
+    )
+    parser.add_argument(
         "--within",
         type=_quality_range,
         metavar="METRIC=LOW:HIGH",
@@ -89,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
         words += ["--within", "{}={}:{}".format(*options.within)] if options.within else []
         _compare(movies, options.folder, [*words, "--metrics", options.metrics])
-        _store(read_comparison(options.folder), clips, options.note, options.stored)
+        measured = _plainly_named(read_comparison(options.folder), clips)
+        kept = read_comparison(options.stored) if options.add else None
+        write_json(joined(kept, measured) if kept else measured, options.stored / "comparison.json")
+        if not kept:
+            _write_origin(options.note, options.stored)
     stored, where = read_comparison(options.stored), _origin(options.stored)
     if options.within:
         print(table_text(replace(stored, within=options.within), where))
@@ -132,19 +144,64 @@ def _compare(movies: Sequence[Path], folder: Path, words: Sequence[str]) -> None
         raise SystemExit(result.returncode)
 
 
-def _store(comparison: Comparison, clips: Sequence[Path], note: str, folder: Path) -> None:
-    """Writes the points, by plain names of movies and without what names this machine's files."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _plainly_named(comparison: Comparison, clips: Sequence[Path]) -> Comparison:
+    """The points, by plain names of movies and without what names this machine's files."""
     synthetic = {clip.name for clip in clips}
     curves = [
         replace(curve, movie=Path(curve.movie).stem, points=[replace(point, commands=()) for point in curve.points])
         for curve in comparison.curves
     ]
     movies = [_named(movie, movie.name in synthetic) for movie in comparison.movies]
-    write_json(replace(comparison, movies=movies, curves=curves, stills=()), folder / "comparison.json")
+    return replace(comparison, movies=movies, curves=curves, stills=())
+
+
+def _write_origin(note: str, folder: Path) -> None:
     facts = origin()
     where = Origin(commit=facts["commit"], cpu=facts["cpu"], cores=facts["cores"], note=note)
     (folder / "origin.json").write_text(f"{json.dumps(asdict(where), indent=1)}\n", encoding="utf-8")
+
+
+def joined(kept: Comparison, added: Comparison) -> Comparison:
+    """Two comparisons of the same movies as one: curves of ``added`` replace those of the same way in ``kept``.
+
+    Their times become what they are beside the full size of ``kept``, so that they mean the same.
+
+    Raises:
+        SystemExit: the movies differ, or the full size gave other bits: another movie or encoder.
+    """
+    if [movie.name for movie in kept.movies] != [movie.name for movie in added.movies]:
+        raise SystemExit("--add: the stored comparison is of other movies")
+    curves = {(curve.movie, curve.way): curve for curve in kept.curves}
+    slower = {
+        (curve.movie, curve.way.codec): _slower(curves[curve.movie, curve.way], curve)
+        for curve in added.curves
+        if curve.way.is_full
+    }
+    for curve in added.curves:
+        if not curve.way.is_full:
+            encode, decode = slower[curve.movie, curve.way.codec]
+            points = [
+                replace(point, encode_s=point.encode_s * encode, decode_s=point.decode_s * decode)
+                for point in curve.points
+            ]
+            curves[curve.movie, curve.way] = replace(curve, points=points)
+    return replace(kept, curves=list(curves.values()))
+
+
+def _slower(kept: Curve, added: Curve) -> tuple[float, float]:
+    """How many times as long the same points of one curve took to encode and to decode: medians."""
+    before = {point.crf: point for point in kept.points}
+    pairs = [(before[point.crf], point) for point in added.points if point.crf in before]
+    if not pairs or any(a.video_bytes != b.video_bytes or not _alike(a, b) for a, b in pairs):
+        raise SystemExit(f"--add: {added.movie} at full size is not what is stored")
+    return (
+        statistics.median(a.encode_s / b.encode_s for a, b in pairs),
+        statistics.median(a.decode_s / b.decode_s for a, b in pairs),
+    )
+
+
+def _alike(one: Point, other: Point) -> bool:
+    return all(math.isclose(value, other.metrics[name], rel_tol=1e-4) for name, value in one.metrics.items())
 
 
 def _named(movie: MovieFacts, synthetic: bool) -> MovieFacts:

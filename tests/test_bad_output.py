@@ -9,9 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from robustness import FAST, cut, fake_ffmpeg, frame_count, message, refused, run_apart, run_here, run_unprivileged
+from robustness import (
+    FAST,
+    content,
+    cut,
+    fake_ffmpeg,
+    frame_count,
+    message,
+    refused,
+    run_apart,
+    run_here,
+    run_unprivileged,
+)
 
-from vidscale.workspace import Workspace
+from vidscale.errors import EncodeError
+from vidscale.workspace import Workspace, partial_files
 
 Clip = Callable[..., Path]
 
@@ -142,6 +154,31 @@ def test_gpu_that_is_not_here_is_missed_before_work_starts(tmp_path: Path, small
 def test_raw_video_gets_no_name_of_a_container(tmp_path: Path, small: Path) -> None:
     said = refused(tmp_path, "decode", small, "--y4m", "-o", tmp_path / "raw.mp4", code=2)
     assert "name the output .y4m" in said
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError("Operation not supported")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    target = tmp_path / "small.mp4"
+
+    def writing(result: str) -> None:
+        with partial_files(target, source=None, overwrite=False) as workspace:
+            workspace.result.write_text(result)
+            target.write_text("precious")
+
+    for number in (2, 3):
+        with pytest.raises(EncodeError, match=f"written by something else meanwhile: this result is small-{number}"):
+            writing(f"result {number}")
+        if number == 2:
+            target.unlink()
+    texts = {"small.mp4": b"precious", "small-2.mp4": b"result 2", "small-3.mp4": b"result 3"}
+    assert content(tmp_path) == texts
 
 
 @pytest.mark.parametrize("name", ["small.xyz", "small", "-"])

@@ -107,7 +107,7 @@ def test_perceptual_metrics_are_those_of_ffmpeg_with_two_files(tmp_path: Path, c
         expected = float(re.search(r"VMAF score: (\S+)", said)[1])  # type: ignore[index]
         assert point.metrics[metric] == pytest.approx(expected, abs=1e-4)
     log = tmp_path / "xpsnr.log"
-    filtered(clip, coded, f"xpsnr=stats_file={log}")
+    filtered(clip, coded, f"[1:v][0:v]xpsnr=stats_file={log}")  # it weighs by its first input: the source
     values = [float(value) for value in re.findall(r"XPSNR y: *(\S+)", log.read_text())[:12]]
     assert point.metrics["xpsnr_y"] == pytest.approx(sum(values) / 12, abs=1e-3)
     assert 0.5 < point.metrics["ssim_y"] < 1

@@ -107,6 +107,14 @@ def test_lossless_is_exact(chroma: str, depth: int, folder: Path, tmp_path: Path
         np.testing.assert_array_equal(pixels(path, pix_fmt, (48, 64)), expected)
 
 
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_lossless_keeps_the_aspect_ratio(container: str, folder: Path, tmp_path: Path) -> None:
+    source = make(folder / "wide.mkv", *picture("160x120", duration=0.2), "-vf", "setsar=4/3", "-c:v", "libx264")
+    path = restored(coded(source, tmp_path / "small.mkv", scale="2"), tmp_path / f"back.{container}", lossless=True)
+    with av.open(str(path)) as container_:
+        assert container_.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
 def raw_clip(path: Path, width: int, height: int) -> Path:
     """Two noisy pictures of any size, yuv420p."""
     size = width * height + 2 * ceil(width / 2) * ceil(height / 2)

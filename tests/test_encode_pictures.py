@@ -494,6 +494,14 @@ def test_rotation_and_aspect_ratio_are_kept(
     assert abs(ours - theirs).mean() < abs(ours[:, ::-1] - theirs).mean() / 3
 
 
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+@pytest.mark.parametrize("sar", [Fraction(160, 99), Fraction(1281, 1280)])
+def test_aspect_ratio_is_kept_to_the_last_digit(sar: Fraction, container: str, tmp_path: Path) -> None:
+    shape = f"setsar={sar.numerator}/{sar.denominator}:max=65535"
+    source = make(tmp_path / "source.mp4", *picture("128x96", duration=0.2), "-vf", shape, "-c:v", "libx264")
+    assert aspect(coded(source, tmp_path / f"small.{container}", scale="2")) == sar
+
+
 # Sizes
 
 SIZES = [(35, 27), (34, 27), (27, 35), (1, 1), (7, 5), (16, 16), (66, 34)]

@@ -40,6 +40,7 @@ from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.mux import check_output
 from vidscale.report import Unpaired
 from vidscale.report_files import read_json, write_report
+from vidscale.restore import find_identity
 
 MILLISECOND = Fraction(1, 1000)
 AAC_PACKET_S = Fraction(1024, 48000)
@@ -220,6 +221,22 @@ def test_timestamps_finer_than_matroska_are_said_once_and_kept_in_the_identity(v
     assert sum("nearest ms" in note for note in decided.notes) == 1
     assert decided.identity.time_base == "1/90000"
     assert not any("nearest ms" in note for note in plan(vfr, tmp_path / "small.mp4").notes)
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_frames_that_matroska_cannot_tell_apart(container: str, folder: Path, tmp_path: Path) -> None:
+    """Every second frame comes a third of a millisecond after the one before."""
+    near = "settb=1/90000,setpts=3000*trunc(N/2)+30*mod(N\\,2)"
+    words = ["-vf", near, "-fps_mode", "passthrough", "-enc_time_base", "demux", "-video_track_timescale", "90000"]
+    source = make(folder / "near.mp4", *picture(duration=0.3), *words, *X264)
+    wanted = shown_times(source)
+    assert min(b - a for a, b in pairwise(wanted)) < MILLISECOND / 2
+    if container == "mkv":
+        with pytest.raises(EncodeError, match=r"so near each other that \.mkv cannot tell them apart"):
+            coded(source, tmp_path / "small.mkv")
+        assert not list(tmp_path.iterdir())
+    else:
+        assert shown_times(coded(source, tmp_path / "small.mp4")) == wanted
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
@@ -549,6 +566,20 @@ def test_restoring_finds_the_coded_one_of_two_video_streams(two_videos: Path, tm
         sizes = [(stream.width, stream.height) for stream in opened.streams.video]
     assert sizes == [(64, 48), (80, 48)]
     assert packet_data(path, 0) == packet_data(two_videos, 0)
+
+
+@pytest.mark.parametrize("first", ["80x48", "40x24"])
+def test_the_coded_stream_is_found_where_the_tag_fits_another(first: str, folder: Path, tmp_path: Path) -> None:
+    """The second of two streams is coded; the first has its size, or that of the small picture."""
+    inputs = [*picture(first), *picture("80x48", rate=10)]
+    source = make(folder / f"two_{first}.mkv", *inputs, "-map", "0", "-map", "1", *X264)
+    small = coded(source, tmp_path / "small.mkv", scale="2", stream="1")
+    assert find_identity(small)[1] == 1
+    path = restored(small, tmp_path / "restored.mkv")
+    with av.open(str(path)) as opened:
+        sizes = [f"{stream.width}x{stream.height}" for stream in opened.streams.video]
+    assert sizes == [first, "80x48"]
+    assert packet_data(path, 0) == packet_data(source, 0)
 
 
 def test_video_stream_that_is_not_there_is_refused(two_videos: Path) -> None:

@@ -261,6 +261,23 @@ def test_raw_annex_b(coded, codec, extension, tmp_path):
     assert probe_identity(small) == IDENTITY
 
 
+@pytest.mark.parametrize(("codec", "extension"), [("h264", "h264"), ("hevc", "hevc")])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize("changes", [{"sha256": "", "tool": ""}, {"tool": ""}, {"tool": "x" * 64}])
+def test_stream_copy_to_raw_annex_b(coded, codec, extension, container, changes, tmp_path):
+    """From a later keyframe on, where the identity comes first: ffmpeg takes lengths of 256 to 511 for start codes."""
+    tag = IDENTITY.model_copy(update=changes)
+    assert (256 <= len(tag.to_json()) + 20 < 512) == bool(tag.sha256)
+    small, raw = tmp_path / f"small.{container}", tmp_path / f"raw.{extension}"
+    assert write(coded[codec], small, tag.to_json().encode()) == KEYFRAMES
+    assert pictures(small) == pictures(coded[codec])
+    ffmpeg("-ss", "0.5", "-i", small, "-c", "copy", raw)
+    found = pictures(raw)
+    assert found
+    assert found == pictures(coded[codec])[-len(found) :]
+    assert probe_identity(raw) == tag
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -121,7 +121,7 @@ def test_vmaf_equals_libvmaf_on_two_files(pix_fmt: str, pair: tuple[Path, Path],
 def test_xpsnr_equals_ffmpeg_on_two_files(pair: tuple[Path, Path], tmp_path: Path) -> None:
     ref, dist = pair
     log = tmp_path / "xpsnr.log"
-    graph = f"[0:v]{PAIRED}[d];[1:v]{PAIRED}[r];[d][r]xpsnr=stats_file={log.as_posix()}"
+    graph = f"[0:v]{PAIRED}[d];[1:v]{PAIRED}[r];[r][d]xpsnr=stats_file={log.as_posix()}"
     ffmpeg("-i", dist, "-i", ref, "-lavfi", graph, "-f", "null", "-")
     truth = [float(value) for value in re.findall(r"XPSNR y: *(\S+)", log.read_text())]
     rows = measured(ref, dist, xpsnr=True).rows

@@ -24,7 +24,8 @@ UUID = bytes.fromhex("17aa6e4259084f2d969e0ecab733dd6a")
 
 _USER_DATA_UNREGISTERED = 5  # payloadType, H.264 and H.265 Annex D
 _TRAILING_BITS = b"\x80"
-_START_CODE = re.compile(rb"\x00\x00\x01")
+_START_CODE = b"\x00\x00\x01"
+_START_CODES = re.compile(_START_CODE)
 _EMULATION = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 _EMULATION_PREVENTED = re.compile(rb"\x00\x00\x03")
 
@@ -45,6 +46,7 @@ class _NalSyntax:
         sei: nal_unit_type of an SEI NAL unit that stands in front of its picture.
         pictures: nal_unit_types that a prefix SEI must stand in front of.
         sei_header: the NAL unit header of such an SEI.
+        delimiter: an access unit delimiter NAL unit, of a picture with slices of any type.
         length_size_at: byte of avcC / hvcC whose low two bits are lengthSizeMinusOne.
     """
 
@@ -53,14 +55,15 @@ class _NalSyntax:
     sei: int
     pictures: frozenset[int]
     sei_header: bytes
+    delimiter: bytes
     length_size_at: int
 
 
 _NAL_SYNTAX: dict[Codec, _NalSyntax] = {
     # 14, 20 and 21: prefix and slice extension NAL units, which stand with the slices (H.264 7.4.1.2.3).
-    "h264": _NalSyntax(0, 0x1F, 6, frozenset({1, 2, 3, 4, 5, 14, 20, 21}), b"\x06", 4),
+    "h264": _NalSyntax(0, 0x1F, 6, frozenset({1, 2, 3, 4, 5, 14, 20, 21}), b"\x06", b"\x09\xf0", 4),
     # nuh_layer_id = 0, nuh_temporal_id_plus1 = 1.
-    "hevc": _NalSyntax(1, 0x3F, 39, frozenset(range(32)), b"\x4e\x01", 21),
+    "hevc": _NalSyntax(1, 0x3F, 39, frozenset(range(32)), b"\x4e\x01", b"\x46\x01\x50", 21),
 }
 
 
@@ -84,7 +87,9 @@ def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, payload: b
     """A copy of `packet` with `payload` in a user data unit in front of its first coded picture.
 
     It stands behind access unit delimiter, parameter sets, sequence header and the messages that are there
-    already, as H.264 7.4.1.2.3, H.265 7.4.2.4.4 and AV1 7.5 order them.
+    already, as H.264 7.4.1.2.3, H.265 7.4.2.4.4 and AV1 7.5 order them. Where it would come first, and its length
+    field would look like a start code (00 00 01), an access unit delimiter is put in front: ffmpeg's muxers of raw
+    streams take such packets for Annex B and write them as they are.
 
     Args:
         packet: one coded packet as a muxer takes it; usually a keyframe.
@@ -103,6 +108,8 @@ def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, payload: b
     for unit in _units(view, codec, length_size):
         if unit.role == "picture":
             framed = _framed(codec, length_size, payload)
+            if unit.start == 0 and length_size and framed.startswith(_START_CODE):
+                framed = _prefixed(_NAL_SYNTAX[codec].delimiter, length_size) + framed
             return b"".join((view[: unit.start], framed, view[unit.start :]))
         if unit.role == "message" and _payload(view, unit, codec) is not None:
             raise IdentityError("the packet carries an identity already")
@@ -155,7 +162,7 @@ def _length_size(codec: Codec, extradata: Buffer | None) -> int:
     if codec not in _NAL_SYNTAX:
         raise ValueError(f"{codec = } is not h264, hevc or av1")
     head = bytes(memoryview(extradata or b"")[:32])
-    if not head or head.startswith((b"\x00\x00\x01", b"\x00\x00\x00\x01")):
+    if not head or head.startswith((_START_CODE, b"\x00" + _START_CODE)):
         return 0
     at = _NAL_SYNTAX[codec].length_size_at
     if len(head) <= at:
@@ -181,11 +188,11 @@ def _length_prefixed(view: memoryview, syntax: _NalSyntax, length_size: int) -> 
 
 
 def _annex_b(view: memoryview, syntax: _NalSyntax) -> Iterator[_Unit]:
-    code = _START_CODE.search(view)
+    code = _START_CODES.search(view)
     while code and (body := code.end()) < len(view):
         role = _nal_role(view[body], syntax)
         # The end of a picture is not looked for: its data is nearly all of the packet.
-        following = None if role == "picture" else _START_CODE.search(view, body)
+        following = None if role == "picture" else _START_CODES.search(view, body)
         zero_byte = code.start() > 0 and view[code.start() - 1] == 0
         yield _Unit(role, code.start() - zero_byte, body, following.start() if following else len(view))
         code = following
@@ -226,9 +233,13 @@ def _framed(codec: Codec, length_size: int, payload: bytes) -> bytes:
         return metadata_obu(payload)
     nal = sei_nal(codec, payload)
     if length_size == 0:
-        return b"\x00\x00\x00\x01" + nal
+        return b"\x00" + _START_CODE + nal
     if len(nal) >= 1 << 8 * length_size:
         raise IdentityError(f"an SEI of {len(nal)} bytes does not fit length fields of {length_size} byte")
+    return _prefixed(nal, length_size)
+
+
+def _prefixed(nal: bytes, length_size: int) -> bytes:
     return len(nal).to_bytes(length_size, "big") + nal
 
 

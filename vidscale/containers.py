@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ConfigError
@@ -67,6 +68,11 @@ class OutputPlan:
     kept: tuple[StreamInfo, ...]
     lost: tuple[str, ...]
     reason: str | None = None
+
+    @property
+    def time_unit(self) -> Fraction | None:
+        """What timestamps are rounded to, s; None where the container counts as finely as the source."""
+        return Fraction(1, 1000) if self.muxer in ("matroska", "webm") else None
 
     def position(self, stream_index: int) -> int:
         """Index in the output of a stream of the source."""

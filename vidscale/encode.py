@@ -15,6 +15,8 @@ from vidscale.frames import Frame, VideoInfo
 from vidscale.nut import NutWriter
 from vidscale.threads import Clock
 
+_MOST_SAR = 65535  # of each term in H.264, H.265 and MP4; setsar rounds to terms of 100 by itself
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -135,5 +137,5 @@ def pixel_tags(info: VideoInfo) -> str:
         "chroma_location": color.chroma_location if info.format.chroma == "420" else None,
     }
     known = ":".join(f"{key}={value}" for key, value in tags.items() if value is not None)
-    aspect = f"setsar={info.sar.numerator}/{info.sar.denominator}"
+    aspect = f"setsar={info.sar.numerator}/{info.sar.denominator}:max={_MOST_SAR}"
     return f"setparams={known},{aspect}" if known else aspect

@@ -8,7 +8,8 @@ import logging
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -212,21 +213,39 @@ def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
             size that it names.
         IdentityError: stream and tag contradict each other.
     """
+    with _opened(path) as container:
+        return _probe(container, path, stream)
+
+
+def carries_identity(path: str | Path, *, stream: int) -> bool:
+    """Whether a video stream itself has an identity among its first 64 packets, sound or not.
+
+    Arguments and errors as of `probe_identity`.
+    """
+    with _opened(path) as container:
+        try:
+            in_band, damage = _first_in_band(container, _video_stream(container, stream))
+        except UnusableIdentityError:
+            return True
+    return bool(in_band or damage)
+
+
+@contextmanager
+def _opened(path: str | Path) -> "Iterator[InputContainer]":
+    """The file; what goes wrong with it is told with its name."""
     import av  # not at module level: takes longer than all the rest here
 
     try:
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
-            return _probe(container, path, stream)
+            yield container
     except av.FFmpegError as exc:
         raise DecodeError(f"{path}: {exc.strerror or exc}") from exc
-    except IdentityError as exc:
+    except (DecodeError, IdentityError) as exc:
         raise type(exc)(f"{path}: {exc}") from exc
 
 
 def _probe(container: "InputContainer", path: str | Path, index: int) -> Identity | None:
     stream = _video_stream(container, index)
-    if stream is None:
-        raise DecodeError(f"{path}: no video stream")
     in_band, damage = _first_in_band(container, stream)
     try:
         tag = tag_from_metadata(container.metadata)
@@ -245,11 +264,13 @@ def _probe(container: "InputContainer", path: str | Path, index: int) -> Identit
     return identity
 
 
-def _video_stream(container: "InputContainer", index: int) -> "VideoStream | None":
+def _video_stream(container: "InputContainer", index: int) -> "VideoStream":
     from av.stream import Disposition
 
     pictures = (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
-    return next(islice(pictures, index, None), None)
+    if (stream := next(islice(pictures, index, None), None)) is None:
+        raise DecodeError("no video stream")
+    return stream
 
 
 def _first_in_band(

@@ -90,6 +90,7 @@ def mux_command(
     covers: dict[int, Path],
     time_range: TimeRange | None = None,
     origin_s: Fraction = Fraction(0),
+    display_aspect: Fraction | None = None,
 ) -> list[str]:
     """The command line that joins the coded video with the source's other streams, copied packet by packet.
 
@@ -103,6 +104,7 @@ def mux_command(
         covers: cover art by stream index, as files: Matroska holds it as attachments.
         time_range: the part that was coded; audio and subtitles are cut at packets.
         origin_s: time in the source that becomes 0.
+        display_aspect: width over height as shown, where neither the coded stream nor its file can say it.
     """
     before = {"itsoffset": f"{float(-origin_s):.6f}"} if origin_s else {}
     if time_range is not None:
@@ -127,6 +129,9 @@ def mux_command(
     cut = time_range is not None
     origin = next(i for i, at in enumerate(files) if command[at] == film and (command[at - 3] == "-ss") == cut)
     tags = _tag_options(source, plan, identity, mapped, covers, origin=origin)
+    if display_aspect is not None:
+        position = [stream.index for stream in mapped].index(source.stream_index)
+        tags += [f"-aspect:{position}", f"{display_aspect.numerator}:{display_aspect.denominator}"]
     if time_range is not None:
         tags += ["-copypriorss", "0"]
     place = len(command) - 1 - command[::-1].index(str(path))

@@ -152,7 +152,8 @@ def _command(
     if settings.xpsnr:
         upper, lower = cropped(0), cropped(half)
         log = (folder / "xpsnr.log").as_posix()
-        outputs.append(ffmpeg_python.filter([lower, upper], "xpsnr", stats_file=log))
+        # The original first, other than for libvmaf: weights are of what the filter calls main.
+        outputs.append(ffmpeg_python.filter([upper, lower], "xpsnr", stats_file=log))
     stream = ffmpeg_python.output(*outputs, "-", f="null").global_args("-hide_banner", "-v", "error", "-nostdin")
     command: list[str] = stream.compile(cmd=ffmpeg.path)
     return command

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidscale.containers import OutputPlan
 from vidscale.decode import ReadLog, decode_frames
 from vidscale.downscale import downscale
 from vidscale.encode import encode_frames
-from vidscale.errors import DecodeError
+from vidscale.errors import DecodeError, EncodeError
 from vidscale.frames import Frame
 from vidscale.models.pair_cache import remember
 from vidscale.mux import check_output, mux, save_covers, sign
@@ -67,7 +68,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         ):
             file = workspace.file("video.mp4")
             encoded = encode_frames(
-                counted(small, progress),
+                _apart(counted(small, progress), plan.output),
                 plan.small,
                 command=plan.encode_command(file),
                 path=file,
@@ -104,7 +105,7 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
         with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as restored:
             file = workspace.file("video.mkv" if plan.codec == "ffv1" else "video.mp4")
             encoded = encode_frames(
-                counted(restored, progress),
+                _apart(counted(restored, progress), plan.output),
                 info,
                 command=plan.encode_command(file),
                 path=file,
@@ -129,3 +130,21 @@ def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
     for frame in frames:
         yield frame
         progress.advance()
+
+
+def _apart(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
+    """The frames, as long as the output can tell their timestamps from each other.
+
+    Raises:
+        EncodeError: it would give two of them the same.
+    """
+    last = None
+    for frame in frames:
+        stamp = output.time_unit and round(frame.time / output.time_unit)
+        if last is not None and stamp == last:
+            raise EncodeError(
+                f"two frames at {float(frame.time):.4f} s are so near each other that {output.path.suffix} cannot tell "
+                "them apart; write .mp4"
+            )
+        last = stamp
+        yield frame

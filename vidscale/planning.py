@@ -153,6 +153,8 @@ class DecodePlan:
         self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
     ) -> list[str]:
         """The command line that joins the restored video with the small file's other streams."""
+        info = self.small.restored
+        shown = info.sar * info.width / info.height
         return mux_command(
             self.ffmpeg,
             video=video,
@@ -162,6 +164,7 @@ class DecodePlan:
             path=path,
             covers=covers or {},
             origin_s=origin_s,
+            display_aspect=shown if self.codec == "ffv1" and info.sar != 1 else None,
         )
 
     def commands(self) -> list[list[str]]:
@@ -227,7 +230,7 @@ def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tupl
     video = source.video
     if source.is_rgb:
         notes.append(f"RGB ({source.pix_fmt}) is converted to {video.format.name}, {video.color.matrix}, limited range")
-    if target.muxer in ("matroska", "webm") and video.time_base < Fraction(1, 1000):
+    if target.time_unit and video.time_base < target.time_unit:
         notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
     return tuple(notes)
 

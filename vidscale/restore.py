@@ -15,7 +15,7 @@ from vidscale.encoders import ENCODERS
 from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
 from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry
-from vidscale.identity import Identity, extract, probe_identity
+from vidscale.identity import Identity, carries_identity, extract, probe_identity
 from vidscale.models.pairs import Pair, find_pair
 from vidscale.probe import Source, open_container, probe
 from vidscale.threads import Clock, Prefetch, queue_depth
@@ -118,23 +118,28 @@ def _sited(source: Source, identity: Identity) -> Source:
 
 
 def find_identity(path: Path) -> tuple[Identity | None, int]:
-    """The identity in a file, and which of the video streams that are not cover art carries it (0 when none does).
+    """The identity in a file, and which of the video streams that are not cover art it is of (0 when there is none).
+
+    One stream of several is that which carries it; the container's tag does not tell.
 
     Raises:
         IdentityError: see `probe_identity`.
     """
-    streams = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
-    damage = None
-    for stream in range(streams):
+    count = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
+    streams = list(range(count))
+    if count > 1:
+        streams.sort(key=lambda stream: not carries_identity(path, stream=stream))
+    unusable = None
+    for stream in streams:
         try:
             identity = probe_identity(path, stream=stream)
-        except DamagedIdentityError as error:
-            damage = damage or error
+        except UnusableIdentityError as error:
+            unusable = unusable or error
             continue
         if identity:
             return identity, stream
-    if damage:
-        raise damage
+    if unusable:
+        raise unusable
     return None, 0
 
 

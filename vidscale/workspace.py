@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -106,7 +107,7 @@ def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iter
 
     Raises:
         ConfigError: see `check_target`.
-        EncodeError: it cannot be written.
+        EncodeError: it cannot be written, or something else has its name by now: the result is kept under another.
     """
     check_target(target, source=source, overwrite=overwrite)
     remove_abandoned(target)
@@ -116,13 +117,33 @@ def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iter
             _open.add(workspace)
         try:
             yield workspace
-            workspace.result.replace(target)
+            _name(workspace.result, target, overwrite)
         finally:
             workspace.clean()
             with _open_lock:
                 _open.discard(workspace)
     except OSError as error:
         raise EncodeError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _name(result: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        result.replace(target)
+    elif not _named(result, target):
+        others = (target.with_stem(f"{target.stem}-{number}") for number in count(2))
+        kept = next(other for other in others if _named(result, other))
+        raise EncodeError(f"{target} was written by something else meanwhile: this result is {kept.name}, beside it")
+
+
+def _named(result: Path, target: Path) -> bool:
+    """Gives a file its name; False, and nothing done, where there is another file of that name."""
+    try:
+        os.link(result, target)  # unlike a renaming never replaces; the temporary name goes with the others
+    except OSError:  # there is something, or the file system has no hard links
+        if target.exists():
+            return False
+        result.replace(target)
+    return True
 
 
 @contextlib.contextmanager
