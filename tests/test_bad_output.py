@@ -70,7 +70,9 @@ def test_output_folder_that_is_not_writable_is_refused(tmp_path: Path, clip: Pat
 @pytest.mark.parametrize("overwrite", [[], ["-y"]])
 def test_output_that_is_a_folder_is_refused(tmp_path: Path, clip: Path, overwrite: list[str]) -> None:
     (tmp_path / "small.mkv").mkdir()
-    assert "is a directory" in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mkv", *FAST, *overwrite)
+    (tmp_path / "out").mkdir()
+    for name in ("small.mkv", "out"):
+        assert "is a directory" in refused(tmp_path, "encode", clip, "-o", tmp_path / name, *FAST, *overwrite)
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "decode --y4m"])

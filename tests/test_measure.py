@@ -129,6 +129,13 @@ def test_xpsnr_equals_ffmpeg_on_two_files(pair: tuple[Path, Path], tmp_path: Pat
     assert all(row.vmaf is None for row in rows)
 
 
+def test_pictures_too_small_for_vmaf_are_refused(folder: Path) -> None:
+    ref = make(folder / "tiny.mkv", *picture("18x16", duration=0.2), *FFV1)
+    with pytest.raises(MeasureError, match="VMAF needs pictures of 18x18 or more, these are 18x16"):
+        measured(ref, ref, vmaf=True)
+    assert all(row.xpsnr_y is not None for row in measured(ref, ref, xpsnr=True).rows)
+
+
 @pytest.mark.parametrize("size", ["97x75", "176x143"])
 def test_perceptual_figures_of_odd_sizes(size: str, folder: Path, tmp_path: Path) -> None:
     crop = f"crop={size.replace('x', ':')}:exact=1"

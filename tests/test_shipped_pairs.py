@@ -11,7 +11,7 @@ from vidscale.frames import Color, PixelFormat
 from vidscale.geometry import Geometry
 from vidscale.models.cards import UNKNOWN, installed, read_card
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.models.pairs import chosen, find_pair
+from vidscale.models.pairs import chosen, find_pair, scale_named
 
 SHIPPED = {name: folder for name, folder in installed().items() if "weights" in folder.parts}
 LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
@@ -30,13 +30,20 @@ def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
     assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
     with pytest.raises(UsageError, match="at scale 1 no pair is tuned for it yet; --pair restore can be had so"):
         chosen("auto", Fraction(1), "vmaf")
-    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.5 no pair is tuned for it"):
-        chosen("auto", Fraction(3, 2), "vmaf")
+    assert find_pair(chosen("auto", Fraction(3, 2), "vmaf"), Fraction(3, 2), "cpu").name == "adaptive-vmaf-x1.5"
+    with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.25 no pair is tuned for it"):
+        chosen("auto", Fraction(5, 4), "vmaf")
     assert chosen("restore", Fraction(1), "vmaf") == "restore-vmaf"
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 3 no variant of 'adaptive-x3' is tuned for it"):
         chosen("adaptive-x3", Fraction(3), "vmaf")
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 2 no variant of 'bicubic' is tuned for it"):
         chosen("bicubic", Fraction(2), "vmaf")
+
+
+def test_family_for_one_scale_brings_it():
+    assert scale_named("restore") == scale_named("restore-vmaf-x1") == 1
+    assert scale_named("progressive") == 8
+    assert scale_named("adaptive") is scale_named("lanczos") is None
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -122,6 +122,8 @@ def muxer_of(path: Path) -> str:
     try:
         return _MUXERS[path.suffix.lower()]
     except KeyError:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a directory: name the file in it") from None
         known = ", ".join(_MUXERS)
         raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without extension'}; use {known}") from None
 

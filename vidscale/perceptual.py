@@ -18,6 +18,7 @@ from vidscale.frames import Frame, VideoInfo
 from vidscale.nut import NutWriter
 from vidscale.report import FrameScore
 
+_LEAST_SIDE = 18  # libvmaf 3.0 crashes with smaller pictures
 _VMAF_MODELS = "version=vmaf_v0.6.1:name=vmaf|version=vmaf_v0.6.1neg:name=neg"
 
 
@@ -53,6 +54,10 @@ class PerceptualMeter:
     """
 
     def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, *, every: int = 1) -> None:
+        if settings.vmaf and min(info.width, info.height) < _LEAST_SIDE:
+            raise MeasureError(
+                f"VMAF needs pictures of {_LEAST_SIDE}x{_LEAST_SIDE} or more, these are {info.width}x{info.height}"
+            )
         self._settings, self._every = settings, every
         half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
         self._stacked = replace(info, height=2 * half, sar=info.sar)

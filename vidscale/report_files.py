@@ -116,14 +116,14 @@ def totals_record(report: Report) -> dict[str, Any]:
     return record
 
 
-def read_json(path: Path) -> Report:
+def read_json(path: str | Path) -> Report:
     """Reads what `write_json` wrote; the report has no pictures.
 
     Raises:
         VidscaleError: the file is no report, or of a schema this version does not know.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
         version = data["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise VidscaleError(f"{path} is not a vidscale report: {exc}") from exc

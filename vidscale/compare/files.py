@@ -54,7 +54,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         file.write(_DOCUMENTS.dump_json(document, indent=1).decode())
 
 
-def read_comparison(path: Path) -> Comparison:
+def read_comparison(path: str | Path) -> Comparison:
     """A comparison as `write_comparison` wrote it.
 
     Args:
@@ -63,7 +63,8 @@ def read_comparison(path: Path) -> Comparison:
     Raises:
         ConfigError: it is not there, damaged, or of another version.
     """
-    file = path / RECORD if path.is_dir() else path
+    file = Path(path)
+    file = file / RECORD if file.is_dir() else file
     try:
         document = _DOCUMENTS.validate_json(file.read_bytes())
     except OSError as error:

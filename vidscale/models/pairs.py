@@ -241,13 +241,18 @@ def find_pair(name: str, scale: Fraction | None, device: Device = "auto", sha256
 
 
 def scale_named(name: str) -> Fraction | None:
-    """The scale that a pair has of itself, by its card or by its name; None for a family.
+    """The scale that a pair has of itself, by its card or by its name, or a family with weights for one scale only.
+
+    None for other families.
 
     Raises:
         ModelError: a name or a card with a scale that cannot be.
     """
     if folder := _folder(name, None):
         return read_card(folder).scale
+    family = [folder for pair, folder in installed().items() if pair.rpartition("-x")[0] == name]
+    if len(family) == 1:
+        return read_card(family[0]).scale
     _, x, suffix = name.rpartition("-x")
     return _scale_of(suffix, name) if x and suffix[:1].isdigit() else None
 
