@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _compare(movies, options.folder, [*words, "--metrics", options.metrics])
         measured = _plainly_named(read_comparison(options.folder), clips)
         kept = read_comparison(options.stored) if options.add else None
+        options.stored.mkdir(parents=True, exist_ok=True)
         write_json(joined(kept, measured) if kept else measured, options.stored / "comparison.json")
         if not kept:
             _write_origin(options.note, options.stored)
@@ -167,7 +168,8 @@ def joined(kept: Comparison, added: Comparison) -> Comparison:
     Their times become what they are beside the full size of ``kept``, so that they mean the same.
 
     Raises:
-        SystemExit: the movies differ, or the full size gave other bits: another movie or encoder.
+        SystemExit: the movies differ, or the full size gave other bits (another movie or encoder) or has other rates:
+            then curves of one movie would be compared over other ranges.
     """
     if [movie.name for movie in kept.movies] != [movie.name for movie in added.movies]:
         raise SystemExit("--add: the stored comparison is of other movies")
@@ -190,9 +192,12 @@ def joined(kept: Comparison, added: Comparison) -> Comparison:
 
 def _slower(kept: Curve, added: Curve) -> tuple[float, float]:
     """How many times as long the same points of one curve took to encode and to decode: medians."""
-    before = {point.crf: point for point in kept.points}
-    pairs = [(before[point.crf], point) for point in added.points if point.crf in before]
-    if not pairs or any(a.video_bytes != b.video_bytes or not _alike(a, b) for a, b in pairs):
+    pairs = list(zip(kept.points, added.points, strict=False))
+    if [point.crf for point in kept.points] != [point.crf for point in added.points]:
+        raise SystemExit(
+            f"--add: {added.movie} at full size has other rates; add the worst of the stored pairs as well"
+        )
+    if any(a.video_bytes != b.video_bytes or not _alike(a, b) for a, b in pairs):
         raise SystemExit(f"--add: {added.movie} at full size is not what is stored")
     return (
         statistics.median(a.encode_s / b.encode_s for a, b in pairs),

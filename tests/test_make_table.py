@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from modelled import modelled_comparison, modelled_curve
 
 from vidscale.compare.bd_rate import Delta, bd_rate
 from vidscale.compare.files import read_comparison, write_json
-from vidscale.compare.points import Comparison, Way
+from vidscale.compare.points import Comparison, Point, Way
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "benchmarks" / "results" / "compare"
@@ -153,6 +155,44 @@ def test_a_run_stores_what_was_measured(tmp_path: Path, make_clip) -> None:
     assert figures[0].value == figures[1].value
     table = rows(readme.read_text())
     assert next(row for row in table if row[0] == "lanczos-x2")[1] == f"{figures[0].value:+.1f} %"
+
+
+def slower(point: Point) -> Point:
+    return replace(point, encode_s=1000 * point.encode_s, decode_s=1000 * point.decode_s)
+
+
+def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None:
+    """Points of other pairs stay; new times are told beside those of the stored full size, a thousand times as long."""
+    movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
+    (readme := tmp_path / "README.md").write_text(README)
+    words = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0, "--readme", readme]
+    words += ["--stored", tmp_path / "stored"]
+    done = make_table(movie, *words, "--pairs", "lanczos-x2", "--folder", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    first = read_comparison(tmp_path / "stored")
+    slow = [replace(curve, points=[slower(point) for point in curve.points]) for curve in first.curves]
+    write_json(replace(first, curves=slow), tmp_path / "stored" / "comparison.json")
+    kept = read_comparison(tmp_path / "stored").curves
+
+    done = make_table(movie, *words, "--pairs", "ffmpeg-lanczos-x2", "--add", "--folder", tmp_path / "run")
+
+    assert done.returncode == 0, done.stderr
+    both, measured = read_comparison(tmp_path / "stored"), read_comparison(tmp_path / "run")
+    assert [curve.way.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
+    assert both.curves[:2] == kept
+    for point, own in zip(both.curves[2].points, measured.curves[1].points, strict=True):
+        assert (point.video_bytes, point.metrics) == (own.video_bytes, own.metrics)
+        assert point.encode_s == pytest.approx(1000 * own.encode_s)
+        assert point.decode_s == pytest.approx(1000 * own.decode_s)
+    assert "ffmpeg-lanczos-x2" in readme.read_text()
+    other = make_clip("other.mp4", size="160x96", frames=4, options=["-crf", "8"])
+    for name, said in {"film.mp4": "film at full size", "new.mp4": "is of other movies"}.items():
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        changed = Path(shutil.copy(other, tmp_path / "elsewhere" / name))
+        done = make_table(changed, *words, "--pairs", "bicubic-x2", "--add", "--folder", tmp_path / f"run-{name}")
+        assert said in done.stderr
+        assert done.returncode == 1
+    assert read_comparison(tmp_path / "stored") == both
 
 
 @pytest.mark.parametrize("text", ["no markers\n", README.replace("/table", "table"), README + README])

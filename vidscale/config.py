@@ -247,7 +247,7 @@ class StageSettings(Settings):
 
     pair: str = Field(default="lanczos", description="pair of scalers, a family or a full name")
     scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
-        default=None, description="scale; None takes it from the pair's name"
+        default=None, description="scale; None is the pair's where it is made for one, else 2"
     )
     size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
         default=None, description="(height, width) to restore; None is the incoming size times the scale"

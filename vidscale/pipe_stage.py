@@ -12,7 +12,7 @@ from vidscale.downscale import downscale
 from vidscale.errors import ConfigError
 from vidscale.frames import Frame, VideoInfo
 from vidscale.geometry import Geometry
-from vidscale.models.pairs import Pair, find_pair
+from vidscale.models.pairs import Pair, find_pair, scale_named
 from vidscale.nut import NutWriter, read_nut
 from vidscale.rawpipe import sniff
 from vidscale.threads import Clock, Prefetch, queue_depth
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 Direction = Literal["down", "up"]
 RawFormat = Literal["y4m", "nut"]
+_SCALE = Fraction(2)  # of families that are made for several
 _LIKELY_MAX_FPS = 300  # a higher rate in a y4m header is the clock of a source with varying frame rate
 
 
@@ -50,7 +51,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
         chroma_location=settings.chroma_location or info.color.chroma_location,
     )
     info = replace(info, color=color)
-    pair = find_pair(settings.pair, settings.scale, settings.device)
+    pair = find_pair(settings.pair, settings.scale or scale_named(settings.pair) or _SCALE, settings.device)
     written = settings.format or incoming
     _warn_of_varying_rate(info, incoming, written)
     with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as read:

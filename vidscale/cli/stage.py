@@ -31,8 +31,7 @@ def down(
     quiet: options.Quiet = False,
 ) -> None:
     """Source size to small size."""
-    _run("down", scale or (None if "-x" in pair else "2"), pair, output_format, color_range, chroma_location, device,
-         quiet=quiet)  # fmt: skip
+    _run("down", scale, pair, output_format, color_range, chroma_location, device, quiet=quiet)
 
 
 @app.command("up")
@@ -48,7 +47,7 @@ def up(
     quiet: options.Quiet = False,
 ) -> None:
     """Small size back to source size."""
-    _run("up", scale or (None if "-x" in pair else "2"), pair, output_format, color_range, chroma_location, device,
+    _run("up", scale, pair, output_format, color_range, chroma_location, device,
          quiet=quiet, size=size, strength=strength)  # fmt: skip
 
 
