@@ -19,8 +19,6 @@ from vidscale.geometry import parse_scale, plain_fraction
 SsimKind = Literal["gaussian", "ffmpeg"]
 Interlaced = Literal["refuse", "ignore", "bwdif"]
 
-_RATE_PARAMS = {"crf", "qp", "bitrate", "tbr", "rc", "pass", "lossless"}  # of encoders, in place of the crf
-
 
 def _parse_time(text: str) -> Fraction | None:
     """Seconds from ``12.5``, ``mm:ss`` or ``hh:mm:ss``; None from an empty text."""
@@ -207,13 +205,6 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     report_dir: Path | None = Field(default=None, description="where the report goes; None is OUT.report")
     overwrite: bool = Field(default=False, description="replace an existing output")
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
-
-    @model_validator(mode="after")
-    def _tells_its_rate(self) -> "EncodeSettings":
-        for item in self.encoder_params.split(":"):
-            if item.partition("=")[0].strip() in _RATE_PARAMS:
-                raise ValueError(f"encoder parameter {item!r} sets the rate; use crf, which the small file tells")
-        return self
 
 
 class DecodeSettings(CodecSettings):
