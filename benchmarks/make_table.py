@@ -192,11 +192,11 @@ def joined(kept: Comparison, added: Comparison) -> Comparison:
 
 def _slower(kept: Curve, added: Curve) -> tuple[float, float]:
     """How many times as long the same points of one curve took to encode and to decode: medians."""
-    pairs = list(zip(kept.points, added.points, strict=False))
     if [point.crf for point in kept.points] != [point.crf for point in added.points]:
         raise SystemExit(
             f"--add: {added.movie} at full size has other rates; add the worst of the stored pairs as well"
         )
+    pairs = list(zip(kept.points, added.points, strict=True))
     if any(a.video_bytes != b.video_bytes or not _alike(a, b) for a, b in pairs):
         raise SystemExit(f"--add: {added.movie} at full size is not what is stored")
     return (

@@ -18,7 +18,7 @@ from vidscale.frames import Frame, VideoInfo
 from vidscale.nut import NutWriter
 from vidscale.report import FrameScore
 
-_LEAST_SIDE = 18  # libvmaf 3.0 crashes with smaller pictures
+_LEAST_SIDE = 18  # libvmaf, as in ffmpeg 9.0, crashes with smaller pictures
 _VMAF_MODELS = "version=vmaf_v0.6.1:name=vmaf|version=vmaf_v0.6.1neg:name=neg"
 
 
