@@ -32,8 +32,8 @@ from machine import origin
 from skimage import data, metrics
 from turns import in_turns, wall_times
 
-from vidscale.ffmpeg import find_ffmpeg
-from vidscale.probe import probe
+from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.media.probe import probe
 from vidscale.triton_kernels import metrics_ref
 from vidscale.triton_kernels.metrics import implementation, squared_error, ssim_ffmpeg, ssim_gaussian
 

@@ -31,8 +31,8 @@ from typing import Any
 from machine import origin
 from turns import in_turns, wall_times
 
-from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.probe import probe
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.probe import probe
 
 _HERE = Path(__file__).parent
 _CODED = ["-c:v", "libx264", "-preset", "medium", "-crf", "28", "-an"]

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from machine import origin
 
-from vidscale.ffmpeg import find_ffmpeg
+from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.triton_kernels.polyphase import Name, filter_bank, implementation, polyphase_resample
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 

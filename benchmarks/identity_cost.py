@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from vidscale import bitstream
-from vidscale.compare.bd_rate import NoFigure, bd_rate, mean_delta
-from vidscale.compare.figures import Figures
-from vidscale.compare.files import read_comparison
+from vidscale.compare.analysis.bd_rate import NoFigure, bd_rate, mean_delta
+from vidscale.compare.analysis.figures import Figures
+from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point, Way
-from vidscale.probe import open_container
+from vidscale.media import bitstream
+from vidscale.media.probe import open_container
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from vidscale.ffmpeg import Ffmpeg
-from vidscale.versions import versions
+from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.versions import versions
 
 
 def origin(ffmpeg: Ffmpeg | None = None) -> dict[str, Any]:

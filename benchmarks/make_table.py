@@ -10,7 +10,7 @@ of scikit-image or from the first two of a folder. The comparison itself is `vid
 on where it was, and other pairs or movies add only what is new.
 
 What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
-from: ``vidscale.compare.files.read_comparison`` reads it. ``--within`` prints the table in a range of quality, as of
+from: `vidscale.compare.output.files` reads it. ``--within`` prints the table in a range of quality, as of
 `vidscale compare`, and leaves the README as it is. ``--add`` measures only the named pairs (and the full size, which
 must give what is stored) and keeps the stored points of the others.
 """
@@ -29,8 +29,8 @@ from pathlib import Path
 from machine import origin
 from readme_table import Origin, frame_of, rewrite, table_text
 
-from vidscale.compare.bd_rate import Within
-from vidscale.compare.files import read_comparison, write_json
+from vidscale.compare.metrics import Within
+from vidscale.compare.output.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, Curve, MovieFacts, Point
 from vidscale.compare.settings import CompareSettings
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import median
 from textwrap import fill
 
-from vidscale.compare.bd_rate import NoFigure
-from vidscale.compare.crossings import stretches
-from vidscale.compare.figures import Figures
-from vidscale.compare.points import Comparison, Metric, Way
-from vidscale.compare.styles import METRIC_TEXT
+from vidscale.compare.analysis.bd_rate import NoFigure
+from vidscale.compare.analysis.crossings import stretches
+from vidscale.compare.analysis.figures import Figures
+from vidscale.compare.metrics import METRIC_TEXT, Metric
+from vidscale.compare.points import Comparison, Way
 
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 _WIDTH = 120  # of lines in documents

@@ -17,8 +17,8 @@ from machine import origin
 
 from vidscale import api
 from vidscale.errors import VidscaleError
-from vidscale.ffmpeg import find_ffmpeg
-from vidscale.report_totals import totals
+from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.report.totals import totals
 
 _SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".ts", ".avi"}
 

@@ -20,14 +20,14 @@ import numpy.typing as npt
 from fitted_upscaler import Codes, enlarge, fit
 
 from vidscale.config import CodecSettings, MeasureSettings
-from vidscale.decode import ReadLog, decode_frames
-from vidscale.encoders import CodecName
-from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.frames import Color, Frame, PixelFormat, VideoInfo
+from vidscale.media.encoders import CodecName
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.frames import Color, Frame, PixelFormat, VideoInfo
+from vidscale.media.probe import probe
 from vidscale.models.pairs import FixedPair
-from vidscale.perceptual import PerceptualMeter
-from vidscale.probe import probe
-from vidscale.threads import Clock
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.perceptual import PerceptualMeter
+from vidscale.system.threads import Clock
 from vidscale.training.coded_maker import round_trip
 from vidscale.training.coded_pieces import Motion
 from vidscale.training.crops import find_pictures, read_rgb

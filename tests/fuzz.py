@@ -20,12 +20,13 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from random import Random
 
-from vidscale import pipeline, processes
 from vidscale.config import DecodeSettings, EncodeSettings, FilesSettings, StageSettings
 from vidscale.errors import VidscaleError
-from vidscale.evaluation import evaluate_files
-from vidscale.pipe_stage import run_stage
-from vidscale.planning import plan_decode, plan_encode
+from vidscale.jobs import pipeline
+from vidscale.jobs.evaluation import evaluate_files
+from vidscale.jobs.pipe_stage import run_stage
+from vidscale.jobs.planning import plan_decode, plan_encode
+from vidscale.system import processes
 
 HANG_S = 60
 HEAD = 2000  # bytes in which containers keep their headers

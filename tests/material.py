@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.config import DecodeSettings, EncodeSettings
-from vidscale.pipeline import Outcome, decode, encode
-from vidscale.planning import EncodePlan, plan_decode, plan_encode
+from vidscale.jobs.pipeline import Outcome, decode, encode
+from vidscale.jobs.planning import EncodePlan, plan_decode, plan_encode
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FASTEST = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "8"}

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from vidscale.compare.points import Comparison, Curve, Metric, MovieFacts, Point, Way
+from vidscale.compare.metrics import Metric
+from vidscale.compare.points import Comparison, Curve, MovieFacts, Point, Way
 
 FULL = Way("", "", Fraction(1), "x265", "medium")
 LANCZOS = Way("lanczos", "lanczos", Fraction(2), "x265", "medium")

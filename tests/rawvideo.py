@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from material import FFMPEG
 
-from vidscale.frames import Frame, PixelFormat, VideoInfo
+from vidscale.media.frames import Frame, PixelFormat, VideoInfo
 
 YUV420P = PixelFormat("420", 8)
 

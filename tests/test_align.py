@@ -10,12 +10,12 @@ import pytest
 from material import coded, make, picture, shown_times
 from robustness import message, run_here
 
-from vidscale.align import find_offset
 from vidscale.config import FilesSettings
 from vidscale.errors import MeasureError
-from vidscale.evaluation import evaluate_files
-from vidscale.frames import Frame, PixelFormat
-from vidscale.report import Report, Unpaired
+from vidscale.jobs.evaluation import evaluate_files
+from vidscale.media.frames import Frame, PixelFormat
+from vidscale.report.rows import Report, Unpaired
+from vidscale.stages.align import find_offset
 
 X264 = ["-c:v", "libx264", "-preset", "veryfast"]
 
@@ -128,6 +128,6 @@ def blinking(start: int) -> Any:
 
 
 def remarks_of(report: Report) -> list[str]:
-    from vidscale.report_totals import remarks, totals
+    from vidscale.report.totals import remarks, totals
 
     return remarks(report, totals(report))

@@ -62,7 +62,7 @@ except SystemExit as end:
     assert not end.code
 import numpy as np
 from vidscale.models.pairs import find_pair
-from vidscale.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat
 planes = [np.zeros(shape, np.uint8) for shape in ((16, 16), (8, 8), (8, 8))]
 find_pair("lanczos", 2, "cpu").shrink(planes, PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left"))
 """

@@ -9,9 +9,9 @@ import av
 import pytest
 from robustness import frame_count, message, refused, run_here
 
-from vidscale import bitstream
 from vidscale.errors import DamagedIdentityError
-from vidscale.identity import TAG, Identity, probe_identity
+from vidscale.media import bitstream
+from vidscale.media.identity import TAG, Identity, probe_identity
 
 Clip = Callable[..., Path]
 

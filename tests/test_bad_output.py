@@ -23,7 +23,7 @@ from robustness import (
 )
 
 from vidscale.errors import EncodeError
-from vidscale.workspace import Workspace, partial_files
+from vidscale.system.workspace import Workspace, partial_files
 
 Clip = Callable[..., Path]
 
@@ -233,7 +233,7 @@ def test_full_disk_is_told_by_decode_to_y4m(tmp_path: Path, small: Path, monkeyp
 def test_full_disk_is_told_while_the_report_is_written(
     tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidscale.workspace.secrets.token_hex", lambda count: 2 * count * "0")
+    monkeypatch.setattr("vidscale.system.workspace.secrets.token_hex", lambda count: 2 * count * "0")
     report = tmp_path / "report"
     report.mkdir()
     (report / f".{name}.00000000.part").symlink_to("/dev/full")

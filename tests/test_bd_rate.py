@@ -10,9 +10,10 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
-from vidscale.compare.crossings import crossing_sentence, rate_text, stretches
-from vidscale.compare.points import Curve, Metric, Point, Way
+from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
+from vidscale.compare.analysis.crossings import crossing_sentence, rate_text, stretches
+from vidscale.compare.metrics import Metric
+from vidscale.compare.points import Curve, Point, Way
 
 Pairs = Sequence[tuple[float, float]]
 

@@ -1,4 +1,4 @@
-"""`vidscale.bitstream` on synthetic packets; really encoded streams are in test_identity.py."""
+"""`vidscale.media.bitstream` on synthetic packets; really encoded streams are in test_identity.py."""
 
 import re
 import tracemalloc
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vidscale.bitstream import UUID, find, insert, metadata_obu, sei_nal
 from vidscale.errors import IdentityError
+from vidscale.media.bitstream import UUID, find, insert, metadata_obu, sei_nal
 
 AVCC_2 = bytes([1, 100, 0, 10, 0xFC | 1, 0xE1, 0])  # lengthSizeMinusOne = 1
 AVCC_4 = bytes([1, 100, 0, 10, 0xFC | 3, 0xE1, 0])

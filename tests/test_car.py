@@ -1,4 +1,4 @@
-"""`vidscale.models.car`: sizes, numbers, gradients. Agreement with the published form is in test_checkpoint.py."""
+"""CAR's networks: sizes, numbers, gradients. Agreement with the published form is in test_checkpoint.py."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidscale.errors import ModelError
-from vidscale.models.car import Heads, ResamplerNet
+from vidscale.models.networks.car import Heads, ResamplerNet
 
 
 def small(scale: int, seed: int = 0) -> ResamplerNet:

@@ -136,8 +136,8 @@ def test_upscaler_agrees_with_the_description(scale: int, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("scale", "count"), [(2, 10_645_651), (4, 9_896_443)])
 def test_published_downscaler_has_these_shapes(scale: int, count: int) -> None:
     """On the meta device: names and shapes without the numbers."""
-    from vidscale.models.car import ResamplerNet
     from vidscale.models.checkpoint import _renamed, _resampler_modules
+    from vidscale.models.networks.car import ResamplerNet
 
     with torch.device("meta"):
         state = {name.removeprefix("module."): tensor for name, tensor in kgn(scale, 64, 128, 256).items()}
@@ -148,7 +148,7 @@ def test_published_downscaler_has_these_shapes(scale: int, count: int) -> None:
 @pytest.mark.parametrize(("scale", "stages", "count"), [(2, 1, 40_729_603), (4, 2, 43_089_923)])
 def test_published_upscaler_has_these_shapes(scale: int, stages: int, count: int) -> None:
     from vidscale.models.checkpoint import _edsr_modules, _renamed
-    from vidscale.models.edsr import EDSR
+    from vidscale.models.networks.edsr import EDSR
 
     with torch.device("meta"):
         state = {name.removeprefix("module."): tensor for name, tensor in usn(scale, 32, 256).items()}

@@ -299,7 +299,7 @@ def test_internal_error_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyP
     def broken(*_: object, **__: object) -> None:
         raise LookupError("two\nlines")
 
-    monkeypatch.setattr("vidscale.planning.plan_encode", broken)
+    monkeypatch.setattr("vidscale.jobs.planning.plan_encode", broken)
     run = run_here("encode", make_clip())
     assert run.code == 1
     assert run.stderr.startswith("vidscale: internal error, LookupError: two lines (vidscale --debug")
@@ -310,7 +310,7 @@ def test_out_of_memory_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyPa
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("vidscale.planning.plan_encode", hungry)
+    monkeypatch.setattr("vidscale.jobs.planning.plan_encode", hungry)
     assert message(run_here("encode", make_clip())) == "out of memory"
 
 

@@ -16,23 +16,23 @@ from skimage.metrics import peak_signal_noise_ratio
 from vidscale import api
 from vidscale.config import DecodeSettings
 from vidscale.errors import ModelError
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
+from vidscale.jobs.restore import open_small
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.compact import CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma import Cell
 from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_cache import remember
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
-from vidscale.restore import open_small
+from vidscale.system.workspace import cache_folder
 from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
-from vidscale.workspace import cache_folder
 
 CELLS = [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3), Cell(1, 4)]
 HALF = Fraction(1, 2)

@@ -21,11 +21,11 @@ from robustness import finish, processes_naming, run_here, start, wait_for
 from test_cli import documented
 
 from vidscale import api
-from vidscale.compare.bd_rate import Delta, bd_rate
-from vidscale.compare.files import read_comparison
+from vidscale.compare.analysis.bd_rate import Delta, bd_rate
+from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
+from vidscale.jobs.restore import find_identity
 from vidscale.models import network_pair, pairs
-from vidscale.restore import find_identity
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 QUICK: dict[str, Any] = {"preset": "ultrafast", "metrics": "psnr_y", "rates": "24,36", "pairs": "lanczos"}

@@ -11,7 +11,7 @@ import pytest
 from modelled import FULL, FULL_X264, LANCZOS, modelled_comparison, modelled_curve, modelled_point
 from PIL import Image
 
-from vidscale.compare.page import render_page
+from vidscale.compare.output.page import render_page
 from vidscale.compare.points import Still, Way
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -14,24 +14,25 @@ import pytest
 from material import ffmpeg
 from scipy.interpolate import PchipInterpolator
 
-from vidscale.compare import content, ways
-from vidscale.compare.budget import free_memory, jobs_at_a_time
-from vidscale.compare.content import content_digest, operations_digest, recipe
+import vidscale
 from vidscale.compare.points import Point, Way
-from vidscale.compare.rates import WITHIN_POINTS, common_target, rates_to_span, start_rates
 from vidscale.compare.running import unique_names
-from vidscale.compare.samples import sample_ranges, scene_cuts
 from vidscale.compare.settings import CompareSettings, Samples
-from vidscale.compare.stills import at_equal_rate
-from vidscale.compare.ways import FULL, Scalers, scalers_of
+from vidscale.compare.trials import content, ways
+from vidscale.compare.trials.budget import free_memory, jobs_at_a_time
+from vidscale.compare.trials.content import content_digest, operations_digest, recipe
+from vidscale.compare.trials.rates import WITHIN_POINTS, common_target, rates_to_span, start_rates
+from vidscale.compare.trials.samples import sample_ranges, scene_cuts
+from vidscale.compare.trials.stills import at_equal_rate
+from vidscale.compare.trials.ways import FULL, Scalers, scalers_of
 from vidscale.config import TimeRange
-from vidscale.decode import ReadLog, decode_frames
-from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import ModelError
-from vidscale.frames import Frame
+from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.media.frames import Frame
+from vidscale.media.probe import probe
 from vidscale.models.pairs import FixedPair
-from vidscale.probe import probe
-from vidscale.threads import Clock
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.system.threads import Clock
 
 # Samples.
 
@@ -307,7 +308,7 @@ def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_every_operation_is_there_to_be_counted() -> None:
-    root = Path(content.__file__).parents[1]
+    root = Path(vidscale.__file__).parent
     assert all(list(root.glob(pattern)) for pattern in content._SCALING + content._WEIGHTED + content._MEASURING)
 
 
@@ -349,8 +350,8 @@ def test_command_line_does_not_import_torch_for_help() -> None:
 
 
 def test_point_is_all_parts_together() -> None:
-    from vidscale.compare.cache import Part
-    from vidscale.compare.workshop import point_of
+    from vidscale.compare.trials.cache import Part
+    from vidscale.compare.trials.workshop import point_of
 
     parts = [
         Part(1000, Fraction(1), 10, {"mse_y": 0.0, "vmaf": 90.0}, 1.0, 0.5, ("a", "r"), ""),

@@ -13,12 +13,12 @@ from modelled import AREA, FULL, FULL_X264, LANCZOS, modelled_comparison, modell
 from PIL import Image
 from web import Page, assert_self_contained
 
-from vidscale.compare.answers import answers
-from vidscale.compare.bd_rate import Delta, NoFigure, bd_quality, bd_rate
-from vidscale.compare.figures import Figures
-from vidscale.compare.lines import rate_line, relative_line
-from vidscale.compare.page import render_page
-from vidscale.compare.page_stills import detailed_part, shown_frames
+from vidscale.compare.analysis.answers import answers
+from vidscale.compare.analysis.bd_rate import Delta, NoFigure, bd_quality, bd_rate
+from vidscale.compare.analysis.figures import Figures
+from vidscale.compare.analysis.lines import rate_line, relative_line
+from vidscale.compare.output.page import render_page
+from vidscale.compare.output.page_stills import detailed_part, shown_frames
 from vidscale.compare.points import Comparison, Curve, MovieFacts, Point, Still, Way
 
 MARKUP = "<script>alert(1)</script>"

@@ -11,9 +11,9 @@ from modelled import AREA, FULL, FULL_X264, LANCZOS, modelled_comparison, modell
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from vidscale.compare.plots import FORMATS, check_plot, plot_curves
-from vidscale.compare.points import Comparison, Way
-from vidscale.compare.styles import PALETTE, SYMBOLS, ordered_ways, way_styles
+from vidscale.compare.output.plots import FORMATS, check_plot, plot_curves
+from vidscale.compare.output.styles import PALETTE, SYMBOLS, way_styles
+from vidscale.compare.points import Comparison, Way, ordered_ways
 from vidscale.errors import ConfigError, VidscaleError
 
 # Machado, Oliveira and Fernandes 2009: what is seen without one kind of cone, on linear RGB.

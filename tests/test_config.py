@@ -16,9 +16,9 @@ from vidscale.config import (
     StageSettings,
     TimeRange,
 )
-from vidscale.encoders import ENCODERS
 from vidscale.errors import UsageError
-from vidscale.geometry import parse_scale
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.geometry import parse_scale
 
 
 def refused(settings: Any, **values: Any) -> str:

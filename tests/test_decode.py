@@ -29,11 +29,11 @@ from typer.testing import CliRunner
 
 from vidscale.cli import app
 from vidscale.config import DecodeSettings
-from vidscale.decode import ReadLog
 from vidscale.errors import ConfigError, IdentityError, UsageError
-from vidscale.identity import probe_identity
-from vidscale.restore import open_small, restored_frames
-from vidscale.threads import Clock
+from vidscale.jobs.restore import open_small, restored_frames
+from vidscale.media.identity import probe_identity
+from vidscale.stages.decode import ReadLog
+from vidscale.system.threads import Clock
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 LOSSLESS: dict[str, dict[str, Any]] = {

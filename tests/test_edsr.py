@@ -1,11 +1,11 @@
-"""`vidscale.models.edsr`: sizes, numbers, gradients."""
+"""`vidscale.models.networks.edsr`: sizes, numbers, gradients."""
 
 import pytest
 import torch
 
 from vidscale.errors import ModelError
-from vidscale.models.edsr import EDSR
-from vidscale.models.layers import RGB_MEAN
+from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.layers import RGB_MEAN
 
 
 def parameters(network: torch.nn.Module, *, trainable: bool) -> int:

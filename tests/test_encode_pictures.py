@@ -16,15 +16,15 @@ from av.sidedata.sidedata import Type as SideData
 from material import coded, coding, ffmpeg, luma, make, picture, pixels, plan, restored, shown_times, stream_line
 
 from vidscale.config import DecodeSettings
-from vidscale.decode import ReadLog, decode_frames
 from vidscale.errors import ConfigError, DecodeError, VidscaleError
-from vidscale.evaluation import evaluate_encode
-from vidscale.frames import Color
-from vidscale.identity import Identity, probe_identity
-from vidscale.pictures import Picture, to_frames
-from vidscale.probe import target_format
-from vidscale.restore import open_small, restored_frames
-from vidscale.threads import Clock
+from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.restore import open_small, restored_frames
+from vidscale.media.frames import Color
+from vidscale.media.identity import Identity, probe_identity
+from vidscale.media.pictures import Picture, to_frames
+from vidscale.media.probe import target_format
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.system.threads import Clock
 
 H, W = 48, 64
 Floats = npt.NDArray[np.float64]

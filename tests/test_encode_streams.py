@@ -34,13 +34,13 @@ from typer.testing import CliRunner
 
 from vidscale.cli import app
 from vidscale.errors import ConfigError, EncodeError, UsageError
-from vidscale.evaluation import evaluate_encode
-from vidscale.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.restore import find_identity
+from vidscale.media.identity import Identity, extract, probe_identity, tag_from_metadata
 from vidscale.models.cards import find_pair_dir, read_card
-from vidscale.mux import check_output
-from vidscale.report import Unpaired
-from vidscale.report_files import read_json, write_report
-from vidscale.restore import find_identity
+from vidscale.report.files import read_json, write_report
+from vidscale.report.rows import Unpaired
+from vidscale.stages.mux import check_output
 
 MILLISECOND = Fraction(1, 1000)
 AAC_PACKET_S = Fraction(1024, 48000)

@@ -9,16 +9,16 @@ from material import coded, luma, make, restored
 from torch.nn import functional as F
 
 from vidscale.errors import ModelError
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
 from vidscale.images.scaling import find_scaler
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
 from vidscale.models.cards import read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.compact import CompactUpscaler
-from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma import Cell, LumaUpscaler
 from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.espcn import ESPCN
+from vidscale.models.networks.luma import Cell, LumaUpscaler
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.triton_kernels.chain import ChainRunner

@@ -1,4 +1,4 @@
-"""`vidscale.ffmpeg` and `vidscale.processes`: which binary is taken, and child processes that are always seen off."""
+"""The ffmpeg binary and child processes: which binary is taken, and child processes that are always seen off."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ import pytest
 from material import FFMPEG
 from robustness import fake_ffmpeg, processes_naming, wait_for
 
-from vidscale import processes
 from vidscale.errors import ConfigError, EncodeError
-from vidscale.ffmpeg import FfmpegProcess, find_ffmpeg, library_versions, refused_params, run_ffmpeg
+from vidscale.media.ffmpeg import FfmpegProcess, find_ffmpeg, library_versions, refused_params, run_ffmpeg
+from vidscale.system import processes
 
 
 @pytest.fixture(autouse=True)

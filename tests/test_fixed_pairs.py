@@ -8,8 +8,8 @@ from scipy.ndimage import correlate1d
 from skimage import data
 
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
 from vidscale.models.pairs import FixedPair, find_pair
 from vidscale.triton_kernels.polyphase import Sharpened, polyphase_resample
 

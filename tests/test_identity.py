@@ -1,4 +1,4 @@
-"""`vidscale.identity` on really encoded streams; packets made by hand are in test_bitstream.py."""
+"""`vidscale.media.identity` on really encoded streams; packets made by hand are in test_bitstream.py."""
 
 import binascii
 import json
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidscale import bitstream
 from vidscale.errors import DecodeError, IdentityError
-from vidscale.identity import Identity, extract, insert, probe_identity, tag_from_metadata
+from vidscale.media import bitstream
+from vidscale.media.identity import Identity, extract, insert, probe_identity, tag_from_metadata
 
 CODECS = ["h264", "hevc", "av1"]
 ENCODER = {

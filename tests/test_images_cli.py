@@ -18,9 +18,9 @@ from test_cli import documented, records
 
 from vidscale import api
 from vidscale.image_metrics import luma_psnr, luma_ssim
-from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import user_folder
-from vidscale.models.edsr import EDSR
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 
 PHOTOGRAPH = np.ascontiguousarray(data.astronaut()[100:161, 180:267])

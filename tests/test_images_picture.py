@@ -14,10 +14,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 from skimage import data
 
 from vidscale.errors import DecodeError, EncodeError, IdentityError
-from vidscale.identity import Identity
 from vidscale.images.metadata import held, lost
 from vidscale.images.origin import check_size, find_identity, with_identity, without_identity
 from vidscale.images.picture import Picture, PictureFormat, decode_picture, encode_picture
+from vidscale.media.identity import Identity
 
 PHOTOGRAPH = np.ascontiguousarray(data.astronaut()[100:161, 180:267])
 FORMATS: list[PictureFormat] = ["png", "jpeg", "webp", "tiff"]

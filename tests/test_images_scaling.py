@@ -16,9 +16,9 @@ from vidscale.errors import ModelError, UsageError
 from vidscale.images.methods import InterpolationScaler, find_methods
 from vidscale.images.picture import Picture
 from vidscale.images.scaling import NetworkScaler, enlarge_picture, find_scaler, shrink_picture
-from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import user_folder
-from vidscale.models.edsr import EDSR
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 
 Codes = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ import pytest
 from material import ffmpeg
 from robustness import Run, content, fake_ffmpeg, finish, message, processes_naming, run_here, start, wait_for
 
-from vidscale.workspace import remove_abandoned
+from vidscale.system.workspace import remove_abandoned
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
 

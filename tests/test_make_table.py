@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from modelled import modelled_comparison, modelled_curve
 
-from vidscale.compare.bd_rate import Delta, bd_rate
-from vidscale.compare.files import read_comparison, write_json
+from vidscale.compare.analysis.bd_rate import Delta, bd_rate
+from vidscale.compare.output.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, Point, Way
 
 ROOT = Path(__file__).parents[1]

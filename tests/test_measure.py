@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.config import FilesSettings
 from vidscale.errors import ConfigError, MeasureError
-from vidscale.evaluation import evaluate_encode, evaluate_files
-from vidscale.frames import Frame, PixelFormat
-from vidscale.measure import Lonely, paired
-from vidscale.report import Report, Unpaired
-from vidscale.report_files import read_json, write_json
-from vidscale.report_totals import columns, psnr, remarks, totals
+from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
+from vidscale.media.frames import Frame, PixelFormat
+from vidscale.report.files import read_json, write_json
+from vidscale.report.rows import Report, Unpaired
+from vidscale.report.totals import columns, psnr, remarks, totals
+from vidscale.stages.measure import Lonely, paired
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 SIZE = "176x144"  # libvmaf wants some pixels

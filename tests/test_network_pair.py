@@ -13,13 +13,13 @@ from skimage import data
 
 from vidscale import api
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
-from vidscale.models.car import ResamplerNet
-from vidscale.models.edsr import EDSR
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.models.pairs import find_pair
-from vidscale.workspace import cache_folder
+from vidscale.system.workspace import cache_folder
 
 
 def write_pair(folder, seed=0, name="car-x2"):

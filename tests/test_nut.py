@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rawvideo import YUV420P, Dribble, ffmpeg, noise, raw
 
 from vidscale.errors import ConfigError, DecodeError
-from vidscale.frames import Color, Frame, PixelFormat, VideoInfo
-from vidscale.nut import NutWriter, read_nut
-from vidscale.rawpipe import sniff
+from vidscale.media.frames import Color, Frame, PixelFormat, VideoInfo
+from vidscale.media.nut import NutWriter, read_nut
+from vidscale.media.rawpipe import sniff
 
 FORMATS = [PixelFormat(c, d) for c in ("420", "422", "444", "gray") for d in (8, 9, 10, 12, 14, 16)]
 EXACT = ["-fps_mode", "passthrough", "-enc_time_base", "demux"]

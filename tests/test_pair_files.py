@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result
 
 from vidscale.cli import models
 from vidscale.errors import ConfigError, ModelError
-from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import PairCard, find_pair_dir, installed, read_card, user_folder
-from vidscale.models.edsr import EDSR
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.weight_files import content_hash, read_arrays
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vidscale.models import precision
+from vidscale.system.workspace import cache_folder
 from vidscale.triton_kernels.chain import Chain, Convolution
-from vidscale.workspace import cache_folder
 
 SECONDS = {"float32": 2.0, "int8": 1.0}
 

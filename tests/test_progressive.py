@@ -10,14 +10,14 @@ from skimage import data
 from torch.nn import functional as F
 
 from vidscale.errors import ModelError
-from vidscale.frames import Color, PixelFormat
 from vidscale.images.scaling import NetworkScaler, find_scaler
+from vidscale.media.frames import Color, PixelFormat
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.network_pair import NetworkPair
+from vidscale.models.networks.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage
+from vidscale.models.networks.tiling import Tiled
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
-from vidscale.models.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage
-from vidscale.models.tiling import Tiled
 
 
 def count(network):

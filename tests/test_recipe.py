@@ -1,4 +1,4 @@
-"""`vidscale.recipe`: what recipe files may say, and pipes that run and end."""
+"""`vidscale.jobs.recipe`: what recipe files may say, and pipes that run and end."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from robustness import content, message, nothing_left, processes_naming, run_her
 
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
-from vidscale.recipe import Recipe, parse_assignments, read_recipe, run_pipe
+from vidscale.jobs.recipe import Recipe, parse_assignments, read_recipe, run_pipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
 PIPELINES = [path for path in RECIPES if "command = " in path.read_text()]  # the others are for `vidscale train`

@@ -18,8 +18,11 @@ import pytest
 from web import Page, assert_self_contained
 
 from vidscale.errors import VidscaleError
-from vidscale.frames import Color, Frame, PixelFormat
-from vidscale.report import (
+from vidscale.media.frames import Color, Frame, PixelFormat
+from vidscale.report.files import read_json, write_csv, write_json, write_report
+from vidscale.report.page import render_html
+from vidscale.report.plots import BINS, figure
+from vidscale.report.rows import (
     DistortedFacts,
     FrameScore,
     Pairing,
@@ -30,12 +33,9 @@ from vidscale.report import (
     Unpaired,
     WorstFrame,
 )
-from vidscale.report_files import read_json, write_csv, write_json, write_report
-from vidscale.report_html import render_html
-from vidscale.report_pictures import PICTURE_WIDTH, WorstFrames, color_notes, pictures
-from vidscale.report_plots import BINS, figure
-from vidscale.report_totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
-from vidscale.web_page import timecode
+from vidscale.report.totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
+from vidscale.report.worst_frames import PICTURE_WIDTH, WorstFrames, color_notes, pictures
+from vidscale.web.page import timecode
 
 YUV420 = PixelFormat("420", 8)
 SOURCE = SourceFacts("film.mkv", 64, 48, YUV420, Color("tv", "bt709", "bt709", "bt709"), Fraction(2), 100_000, 90_000)
@@ -501,7 +501,7 @@ def test_words_for_people():
 
 def test_import_is_light():
     code = (
-        "import sys, vidscale.report, vidscale.report_totals, vidscale.report_files, vidscale.report_pictures;"
+        "import sys, vidscale.report.rows, vidscale.report.totals, vidscale.report.files, vidscale.report.worst_frames;"
         "print([m for m in ('av', 'torch', 'plotly', 'jinja2') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

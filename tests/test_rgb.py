@@ -8,7 +8,7 @@ import torch
 from material import FFMPEG
 from skimage import data
 
-from vidscale.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat
 from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
 
 H, W = 96, 128

@@ -7,8 +7,8 @@ import pytest
 from skimage import data
 
 from vidscale.errors import UsageError
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
 from vidscale.models.cards import UNKNOWN, installed, read_card
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.models.pairs import chosen, find_pair, scale_named

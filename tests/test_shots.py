@@ -10,10 +10,10 @@ import pytest
 from material import ffmpeg, make, picture
 
 from vidscale.config import FilesSettings
-from vidscale.evaluation import evaluate_files
-from vidscale.report import Report
-from vidscale.report_files import read_json, write_json, write_report
-from vidscale.report_totals import columns, shot_totals, summary_lines
+from vidscale.jobs.evaluation import evaluate_files
+from vidscale.report.files import read_json, write_json, write_report
+from vidscale.report.rows import Report
+from vidscale.report.totals import columns, shot_totals, summary_lines
 
 CUTS = [0, 30, 42, 75]  # first frames of the shots; the last is the end
 SCENES = ["testsrc2", "mandelbrot=maxiter=100", "rgbtestsrc"]

@@ -19,8 +19,8 @@ from material import FFMPEG, ffmpeg, frame_samples, make, picture, pixels, shown
 from typer.testing import CliRunner
 
 from vidscale.cli import app
-from vidscale.frames import Color, PixelFormat
-from vidscale.geometry import Geometry
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.geometry import Geometry
 from vidscale.models.pairs import find_pair
 
 H, W = 48, 64

@@ -1,4 +1,4 @@
-"""`vidscale.threads`: queues between stages, clocks, and jobs that can be interrupted."""
+"""`vidscale.system.threads`: queues between stages, clocks, and jobs that can be interrupted."""
 
 import _thread
 import threading
@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from robustness import wait_for
 
-from vidscale.threads import Clock, Prefetch, Unfinished, in_order, queue_depth, run_interruptible
+from vidscale.system.threads import Clock, Prefetch, Unfinished, in_order, queue_depth, run_interruptible
 
 
 @pytest.fixture(autouse=True)

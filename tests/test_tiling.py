@@ -1,4 +1,4 @@
-"""`vidscale.models.tiling`: pictures in tiles against the same pictures whole."""
+"""`vidscale.models.networks.tiling`: pictures in tiles against the same pictures whole."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidscale.errors import ConfigError
-from vidscale.models.car import ResamplerNet
-from vidscale.models.edsr import EDSR
-from vidscale.models.tiling import Run, Tiled, TileRule, run_fitted
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.tiling import Run, Tiled, TileRule, run_fitted
 
 CODE = 1 / 255
 BLUR = TileRule(factor=Fraction(1), margin=2)

@@ -14,7 +14,7 @@ from skimage import data
 from stopping import Stop
 
 from vidscale.errors import ConfigError, TrainingError
-from vidscale.models.car import Sampling
+from vidscale.models.networks.car import Sampling
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.training.car import CarRecipe, CarTask, DownscalerSizes, UpscalerSizes, bicubic_codes
 from vidscale.training.coded_pieces import CodedPieces

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vidscale.errors import TrainingError
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.files import replacing
 from vidscale.training.log import Epoch, LogRow, TrainingLog, epochs, plot_log, read_log
 from vidscale.training.loop import BEST, LAST, LOG, Group, LoopSettings, Losses, learning_rate, train

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.cards import read_card
-from vidscale.models.compact import CompactUpscaler
 from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma import Cell
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.clips import Clips
 from vidscale.training.coded_maker import Maker
 from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings, Coding, Motion

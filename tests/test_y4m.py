@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rawvideo import YUV420P, Dribble, ffmpeg, noise, raw
 
 from vidscale.errors import ConfigError, DecodeError
-from vidscale.frames import Color, Frame, PixelFormat, VideoInfo
-from vidscale.rawpipe import enlarge_pipe, sniff
-from vidscale.y4m import Y4mWriter, read_y4m
+from vidscale.media.frames import Color, Frame, PixelFormat, VideoInfo
+from vidscale.media.rawpipe import enlarge_pipe, sniff
+from vidscale.media.y4m import Y4mWriter, read_y4m
 
 FORMATS = [PixelFormat(c, d) for c in ("420", "422", "444") for d in (8, 9, 10, 12, 14, 16)]
 FORMATS += [PixelFormat("gray", d) for d in (8, 9, 10, 12, 16)]
@@ -278,7 +278,7 @@ def test_y4m_reader_gone_is_a_broken_pipe():
 
 
 def test_y4m_does_not_import_av():
-    code = "import sys, vidscale.y4m, vidscale.rawpipe; sys.exit('av' in sys.modules)"
+    code = "import sys, vidscale.media.y4m, vidscale.media.rawpipe; sys.exit('av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

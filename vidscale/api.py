@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from vidscale import pipe_stage, pipeline
 from vidscale.compare import points
-from vidscale.compare.files import write_comparison
+from vidscale.compare.output.files import write_comparison
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.running import run_comparison
 from vidscale.compare.settings import CompareSettings
 from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, FilesSettings, ImageSettings, StageSettings
-from vidscale.evaluation import evaluate_encode, evaluate_files
 from vidscale.images import jobs
 from vidscale.images.bench import Comparison, run_bench
 from vidscale.images.jobs import Failed, Scaled
 from vidscale.images.methods import find_methods
-from vidscale.pipe_stage import Direction
-from vidscale.planning import plan_decode, plan_encode
-from vidscale.progress import Progress
-from vidscale.report import Report
-from vidscale.report_files import write_report
+from vidscale.jobs import pipe_stage, pipeline
+from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
+from vidscale.jobs.pipe_stage import Direction
+from vidscale.jobs.planning import plan_decode, plan_encode
+from vidscale.report.files import write_report
+from vidscale.report.rows import Report
+from vidscale.system.progress import Progress
 
 __all__ = [
     "Encoded",

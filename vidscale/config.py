@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from vidscale.devices import Device
-from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import UsageError
-from vidscale.frames import Siting
-from vidscale.geometry import parse_scale, plain_fraction
+from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.media.frames import Siting
+from vidscale.media.geometry import parse_scale, plain_fraction
+from vidscale.system.devices import Device
 
 SsimKind = Literal["gaussian", "ffmpeg"]
 Interlaced = Literal["refuse", "ignore", "bwdif"]

@@ -90,8 +90,8 @@ def compare(
 
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView
-        from vidscale.compare.files import write_comparison
-        from vidscale.compare.plots import check_plot, plot_curves
+        from vidscale.compare.output.files import write_comparison
+        from vidscale.compare.output.plots import check_plot, plot_curves
         from vidscale.compare.running import run_comparison
         from vidscale.compare.settings import CompareSettings
 
@@ -122,7 +122,7 @@ def _tell(
     *,
     json_output: bool,
 ) -> None:
-    from vidscale.compare.table import rows_of
+    from vidscale.compare.analysis.table import rows_of
 
     rows = rows_of(comparison)
     if json_output:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from vidscale.cli.console import aligned
 
 if TYPE_CHECKING:
+    from vidscale.compare.analysis.table import Row
     from vidscale.compare.points import Comparison
-    from vidscale.compare.table import Row
 
 LEGEND = (
     "BD-rate: bits for equal quality, negative saves; BD-quality: quality at equal bitrate; overlap: quality that both "
@@ -19,8 +19,8 @@ _HEAD = ("", "BD-rate", "BD-quality", "overlap", "encode", "decode")
 
 def answer_lines(comparison: "Comparison") -> Iterator[str]:
     """What the page begins with: for each encoder whether it saves bits."""
-    from vidscale.compare.answers import answers
-    from vidscale.compare.figures import Figures
+    from vidscale.compare.analysis.answers import answers
+    from vidscale.compare.analysis.figures import Figures
 
     for answer in answers(comparison, Figures(comparison)):
         yield f"{answer.encoder}: {' '.join(answer.sentences)}"
@@ -29,7 +29,7 @@ def answer_lines(comparison: "Comparison") -> Iterator[str]:
 
 def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
     """A table for each encoder, metric and anchor; below it where each way saves bits."""
-    from vidscale.compare.styles import METRIC_TEXT
+    from vidscale.compare.metrics import METRIC_TEXT
 
     for (anchor, metric), group in groupby(rows, key=lambda row: (row.anchor, row.metric)):
         found = list(group)
@@ -48,7 +48,7 @@ def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
 
 
 def _mean_text(row: "Row") -> str:
-    from vidscale.compare.bd_rate import MeanDelta
+    from vidscale.compare.analysis.bd_rate import MeanDelta
 
     if isinstance(row.rate, MeanDelta) and row.rate.movies < row.rate.total:
         return f"mean of {row.rate.movies} of {row.rate.total}"
@@ -56,8 +56,8 @@ def _mean_text(row: "Row") -> str:
 
 
 def _cells(row: "Row") -> list[str]:
-    from vidscale.compare.bd_rate import Delta, NoFigure
-    from vidscale.compare.styles import METRIC_TEXT
+    from vidscale.compare.analysis.bd_rate import Delta, NoFigure
+    from vidscale.compare.metrics import METRIC_TEXT
 
     text = METRIC_TEXT[row.metric]
     rate = "no figure" if isinstance(row.rate, NoFigure) else f"{row.rate.value:+z.1f} %"
@@ -68,7 +68,7 @@ def _cells(row: "Row") -> list[str]:
 
 def bd_record(row: "Row") -> dict[str, Any]:
     """A row as the record `bd`, see docs/command-line.md."""
-    from vidscale.compare.bd_rate import Delta, MeanDelta, NoFigure
+    from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure
 
     mean = row.rate if isinstance(row.rate, MeanDelta) else None
     single = row.rate if isinstance(row.rate, Delta) else None

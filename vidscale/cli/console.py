@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     ``job`` runs in a thread; when it is interrupted every process it started is killed and its temporary files go.
     """
     from vidscale.errors import VidscaleError
-    from vidscale.threads import Unfinished, run_interruptible
+    from vidscale.system.threads import Unfinished, run_interruptible
 
     console = Console(quiet=quiet)
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING, handlers=[_Echo()])
@@ -193,7 +193,7 @@ def _ending_by_signals(console: Console) -> Iterator[None]:
 
 def _stop(console: Console) -> None:
     """Makes the job end: it is told so at the next frame, and the processes that it waits for end now."""
-    from vidscale.processes import kill_all
+    from vidscale.system.processes import kill_all
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a second Ctrl-C must not disturb the tidying up
         if hasattr(signal, name):
@@ -203,7 +203,7 @@ def _stop(console: Console) -> None:
 
 
 def _say_interrupted(console: Console) -> None:
-    from vidscale.workspace import discard_all
+    from vidscale.system.workspace import discard_all
 
     discard_all()
     console.close()

@@ -15,7 +15,7 @@ from vidscale.cli.options import said
 
 if TYPE_CHECKING:
     from vidscale.config import DecodeSettings
-    from vidscale.restore import SmallFile
+    from vidscale.jobs.restore import SmallFile
 
 _PLAYERS = {
     "mpv": ["mpv", "--no-terminal", "-"],
@@ -91,8 +91,8 @@ def decode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, restores and tells; shared with recipes."""
-    from vidscale.pipeline import decode as run_decode
-    from vidscale.planning import plan_decode
+    from vidscale.jobs.pipeline import decode as run_decode
+    from vidscale.jobs.planning import plan_decode
 
     started = time.perf_counter()
     plan = plan_decode(source, output, settings)
@@ -138,9 +138,9 @@ def _to_y4m(
     dry_run: bool,
     json_output: bool,
 ) -> None:
-    from vidscale.containers import CONTAINERS
     from vidscale.errors import UsageError
-    from vidscale.workspace import check_target, partial_files
+    from vidscale.media.containers import CONTAINERS
+    from vidscale.system.workspace import check_target, partial_files
 
     started = time.perf_counter()
     target = Path(output)
@@ -171,20 +171,20 @@ def _to_y4m(
 
 
 def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
-    from vidscale.ffmpeg import find_ffmpeg
-    from vidscale.restore import open_small
+    from vidscale.jobs.restore import open_small
+    from vidscale.media.ffmpeg import find_ffmpeg
 
     return open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
 
 
 def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> int:
     """Writes all frames; returns how many."""
-    from vidscale.decode import ReadLog
     from vidscale.errors import DecodeError
-    from vidscale.planning import expected_frames
-    from vidscale.restore import restored_frames
-    from vidscale.threads import Clock, Prefetch, queue_depth
-    from vidscale.y4m import Y4mWriter
+    from vidscale.jobs.planning import expected_frames
+    from vidscale.jobs.restore import restored_frames
+    from vidscale.media.y4m import Y4mWriter
+    from vidscale.stages.decode import ReadLog
+    from vidscale.system.threads import Clock, Prefetch, queue_depth
 
     log, info = ReadLog(), small.restored
     console.start("restoring", expected_frames(small.source, None))

@@ -10,7 +10,7 @@ def doctor(ffmpeg: options.Ffmpeg = None, json_output: options.Json = False) -> 
     """Look at this machine: versions, ffmpeg, encoders, devices."""
 
     def job(console: Console) -> None:
-        from vidscale.diagnosis import diagnose
+        from vidscale.jobs.diagnosis import diagnose
 
         findings = diagnose(ffmpeg)
         for finding in findings:

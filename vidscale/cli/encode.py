@@ -12,9 +12,9 @@ from vidscale.cli.options import said
 
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
-    from vidscale.pipeline import Outcome
-    from vidscale.planning import EncodePlan
-    from vidscale.report import Report
+    from vidscale.jobs.pipeline import Outcome
+    from vidscale.jobs.planning import EncodePlan
+    from vidscale.report.rows import Report
 
 
 def encode(
@@ -104,8 +104,8 @@ def encode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, encodes, measures and tells; shared with recipes."""
-    from vidscale.pipeline import encode as run_encode
-    from vidscale.planning import plan_encode
+    from vidscale.jobs.pipeline import encode as run_encode
+    from vidscale.jobs.planning import plan_encode
 
     started = time.perf_counter()
     plan = plan_encode(source, output, settings)
@@ -125,8 +125,8 @@ def encode_movie(
 
 
 def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started: float) -> "Report":
-    from vidscale.evaluation import evaluate_encode
-    from vidscale.report_files import write_report
+    from vidscale.jobs.evaluation import evaluate_encode
+    from vidscale.report.files import write_report
 
     report = evaluate_encode(plan, outcome, console, started)
     console.start("writing the report", None)
@@ -143,7 +143,7 @@ def _tell(
     *,
     json_output: bool,
 ) -> None:
-    from vidscale.report_totals import summary_lines
+    from vidscale.report.totals import summary_lines
 
     size, source_size = outcome.path.stat().st_size, plan.source.size_bytes
     if json_output:
@@ -177,6 +177,6 @@ def _tell(
 
 
 def _totals(report: "Report") -> dict[str, Any]:
-    from vidscale.report_files import totals_record
+    from vidscale.report.files import totals_record
 
     return totals_record(report)

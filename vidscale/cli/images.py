@@ -239,7 +239,7 @@ def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
 
 
 def _means(comparison: "Comparison") -> dict[str, Any]:
-    from vidscale.versions import versions
+    from vidscale.media.versions import versions
 
     methods = {
         row.method: {
@@ -262,7 +262,7 @@ def _plain(value: object) -> object:
 
 def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
     """A line a picture, and one for all of them."""
-    from vidscale.report_totals import format_bytes
+    from vidscale.report.totals import format_bytes
 
     rows = [
         (
@@ -281,7 +281,7 @@ def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
 
 
 def _total(summary: "Summary") -> str:
-    from vidscale.report_totals import format_bytes, plural
+    from vidscale.report.totals import format_bytes, plural
 
     read, made = format_bytes(summary.source_bytes), format_bytes(summary.bytes)
     total = f"{plural(summary.pictures, 'picture')}, {made} of {read}, {summary.seconds:.1f} s"

@@ -43,10 +43,10 @@ def measure(
 
     def job(console: Console) -> None:
         from vidscale.config import FilesSettings
-        from vidscale.evaluation import evaluate_files
-        from vidscale.report_files import RECORD, totals_record, write_report
-        from vidscale.report_totals import summary_lines
-        from vidscale.workspace import check_folder
+        from vidscale.jobs.evaluation import evaluate_files
+        from vidscale.report.files import RECORD, totals_record, write_report
+        from vidscale.report.totals import summary_lines
+        from vidscale.system.workspace import check_folder
 
         settings = FilesSettings.resolve(
             {

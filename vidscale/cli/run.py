@@ -29,9 +29,9 @@ def run(
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings, EncodeSettings
         from vidscale.errors import DecodeError, UsageError
-        from vidscale.ffmpeg import find_ffmpeg
-        from vidscale.recipe import parse_assignments, pipe_commands, read_recipe, run_pipe
-        from vidscale.workspace import check_target
+        from vidscale.jobs.recipe import parse_assignments, pipe_commands, read_recipe, run_pipe
+        from vidscale.media.ffmpeg import find_ffmpeg
+        from vidscale.system.workspace import check_target
 
         wanted = read_recipe(recipe)
         layers: list[dict[str, Any]] = [

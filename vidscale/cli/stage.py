@@ -66,7 +66,7 @@ def _run(
 ) -> None:
     def job(console: Console) -> None:
         from vidscale.config import StageSettings
-        from vidscale.pipe_stage import run_stage
+        from vidscale.jobs.pipe_stage import run_stage
 
         settings = StageSettings.resolve(
             {

@@ -61,7 +61,7 @@ def car(
     """Train CAR (Sun and Chen 2020): downscaler and upscaler together, without a codec between them."""
 
     def job(console: Console) -> None:
-        from vidscale.recipe import parse_assignments
+        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.car import CarRecipe, train_car
         from vidscale.training.crops import find_pictures
         from vidscale.training.recipes import read_recipe
@@ -99,7 +99,7 @@ def pair(
     """Train an upscaler on what the real encoders leave of small pictures; the result is a pair."""
 
     def job(console: Console) -> None:
-        from vidscale.recipe import parse_assignments
+        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.pair import Material, PairRecipe, train_pair
         from vidscale.training.recipes import read_recipe
 

@@ -32,7 +32,7 @@ def espcn(
     """Train ESPCN (Shi et al. 2016) on one's own footage, and measure it on that and on other footage."""
 
     def job(console: Console) -> None:
-        from vidscale.recipe import parse_assignments
+        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.espcn import EspcnRecipe, section, train_espcn
         from vidscale.training.log import epochs, read_log
         from vidscale.training.loop import LOG
@@ -68,7 +68,7 @@ def progressive(
     """Train the step-by-step upscaler: each stage by itself, then the chain of them end to end."""
 
     def job(console: Console) -> None:
-        from vidscale.recipe import parse_assignments
+        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.crops import find_pictures
         from vidscale.training.progressive import ProgressiveRecipe, train_progressive
         from vidscale.training.recipes import read_recipe

@@ -1,17 +1,13 @@
 """What a comparison is made of: ways to code, measured points, and all of them together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import Literal
 
-from vidscale.encoders import CodecName
-from vidscale.geometry import scale_text
-
-Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
-
-METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y")
+from vidscale.compare.metrics import Metric, Within
+from vidscale.media.encoders import CodecName
+from vidscale.media.geometry import scale_text
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,6 +45,18 @@ class Way:
 
     def __str__(self) -> str:
         return f"{self.scaling}, {self.codec} {self.preset}"
+
+
+def ordered_ways(ways: Iterable[Way]) -> list[Way]:
+    """Each way once: by encoder as they come, the full size first, then as they come, which is as they were named."""
+    unique = list(dict.fromkeys(ways))
+    encoders = list(dict.fromkeys(encoder_text(way) for way in unique))
+    return sorted(unique, key=lambda way: (encoders.index(encoder_text(way)), not way.is_full))
+
+
+def encoder_text(way: Way) -> str:
+    """Encoder and preset: what two ways must share to differ in scaling alone."""
+    return f"{way.codec} {way.preset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,7 @@ class Comparison:
     movies: Sequence[MovieFacts]
     curves: Sequence[Curve]
     metrics: Sequence[Metric]
-    within: tuple[Metric, float, float] | None = None
+    within: Within | None = None
     failures: Sequence[tuple[str, str]] = ()
     stills: Sequence[Still] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

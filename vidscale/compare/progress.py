@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 
 
 class ComparisonProgress:

@@ -6,23 +6,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from vidscale.compare.budget import jobs_at_a_time
-from vidscale.compare.cache import Part, PartStore
-from vidscale.compare.files import RECORD
-from vidscale.compare.groups import Group
-from vidscale.compare.movies import Movie, open_movie
+from vidscale.compare.output.files import RECORD
 from vidscale.compare.points import Comparison, Curve, Still
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
-from vidscale.compare.stills import stills_of
-from vidscale.compare.warming import Warmth
-from vidscale.compare.ways import Scalers, pair_of, scalers_of
-from vidscale.compare.workshop import Take, Workshop
-from vidscale.encoders import ENCODERS
+from vidscale.compare.trials.budget import jobs_at_a_time
+from vidscale.compare.trials.cache import Part, PartStore
+from vidscale.compare.trials.groups import Group
+from vidscale.compare.trials.movies import Movie, open_movie
+from vidscale.compare.trials.stills import stills_of
+from vidscale.compare.trials.warming import Warmth
+from vidscale.compare.trials.ways import Scalers, pair_of, scalers_of
+from vidscale.compare.trials.workshop import Take, Workshop
 from vidscale.errors import VidscaleError
-from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.versions import versions
-from vidscale.workspace import check_folder
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.versions import versions
+from vidscale.system.workspace import check_folder
 
 T = TypeVar("T")
 

@@ -6,11 +6,10 @@ from typing import Annotated, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vidscale.compare.bd_rate import Within
-from vidscale.compare.points import METRICS, Metric
+from vidscale.compare.metrics import METRICS, Metric, Within
 from vidscale.config import Interlaced, Scale, Settings
-from vidscale.devices import Device
-from vidscale.encoders import ENCODERS, CodecName
+from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.system.devices import Device
 
 # Names without the plane are those of the other commands' options.
 _METRIC_NAMES = {"psnr": "psnr_y", "ssim": "ssim_y", "xpsnr": "xpsnr_y"} | {metric: metric for metric in METRICS}

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.errors import DecodeError
-from vidscale.frames import Plane
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, find_pictures
 from vidscale.images.jobs import Failed, attempt
@@ -23,7 +22,8 @@ from vidscale.images.methods import Method
 from vidscale.images.picture import Picture, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler
 from vidscale.images.summary import Mean
-from vidscale.progress import Progress
+from vidscale.media.frames import Plane
+from vidscale.system.progress import Progress
 
 CROP = 90  # samples a side
 ORIGINAL = "Original"

@@ -7,13 +7,13 @@ import math
 from math import ceil
 from pathlib import Path
 
-from vidscale.geometry import scale_text
 from vidscale.images.bench import Comparison, Crop, Scored, side_multiple
 from vidscale.images.summary import Mean
-from vidscale.report_totals import plural
-from vidscale.versions import versions
-from vidscale.web_page import render_template, shown
-from vidscale.workspace import check_folder, check_target, partial_files
+from vidscale.media.geometry import scale_text
+from vidscale.media.versions import versions
+from vidscale.report.totals import plural
+from vidscale.system.workspace import check_folder, check_target, partial_files
+from vidscale.web.page import render_template, shown
 
 MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
 

@@ -11,15 +11,15 @@ from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
 from vidscale.errors import ConfigError, IdentityError, ModelError, VidscaleError
-from vidscale.identity import Identity
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
 from vidscale.images.origin import check_size, find_identity, with_identity, without_identity
 from vidscale.images.picture import Picture, PictureFormat, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler, enlarge_picture, find_scaler, shrink_picture
-from vidscale.progress import Progress
-from vidscale.workspace import check_folder, partial_files
+from vidscale.media.identity import Identity
+from vidscale.system.progress import Progress
+from vidscale.system.workspace import check_folder, partial_files
 
 T = TypeVar("T")
 

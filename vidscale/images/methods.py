@@ -9,10 +9,10 @@ import numpy as np
 
 from vidscale.config import BenchSettings
 from vidscale.errors import ModelError
-from vidscale.frames import Plane
 from vidscale.images.scaling import Scaler, find_scaler
+from vidscale.media.frames import Plane
 from vidscale.models.cards import installed, read_card
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 
 _FIXED = {"Bicubic": "bicubic", "Lanczos": "lanczos", "Area down, Lanczos up": "area"}
 

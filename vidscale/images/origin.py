@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from vidscale.errors import IdentityError
-from vidscale.identity import Identity
+from vidscale.media.identity import Identity
 
 _NAMESPACE = "urn:uuid:17aa6e42-5908-4f2d-969e-0ecab733dd6a#"
 _PROPERTY = f"{{{_NAMESPACE}}}identity"

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.errors import DecodeError, EncodeError
-from vidscale.frames import Plane
 from vidscale.images.metadata import is_animated
 from vidscale.images.png import carried_chunks, with_chunks
+from vidscale.media.frames import Plane
 
 PictureFormat = Literal["png", "jpeg", "webp", "tiff"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vidscale.devices import Device, resolve
 from vidscale.errors import UsageError
-from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.geometry import Geometry, scale_text
 from vidscale.images.picture import Picture
+from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.geometry import Geometry, scale_text
 from vidscale.models.cards import CARD, installed
 from vidscale.models.pairs import Pair, find_pair
+from vidscale.system.devices import Device, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ class NetworkScaler:
     def __init__(self, pair: "NetworkPair", device: str) -> None:
         from torch import nn
 
-        from vidscale.models.tiling import Tiled
+        from vidscale.models.networks.tiling import Tiled
 
         self.name, self.sha256, self.scale = pair.name, pair.sha256, pair.scale
         self._device = device
@@ -103,7 +103,7 @@ class NetworkScaler:
         import torch
 
         from vidscale.models.filters import FilterDownscaler
-        from vidscale.models.tiling import Tiled
+        from vidscale.models.networks.tiling import Tiled
 
         if isinstance(self._downscaler, FilterDownscaler):
             return PlaneScaler(self._downscaler.pair).shrink(planes)

@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ModelError
-from vidscale.geometry import parse_scale
-from vidscale.workspace import cache_folder
+from vidscale.media.geometry import parse_scale
+from vidscale.system.workspace import cache_folder
 
 CARD = "card.json"
 FORMAT = 1

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.encoders import STRONGEST
 from vidscale.errors import ModelError
+from vidscale.media.encoders import STRONGEST
 from vidscale.models.weight_files import Arrays, number_of
 from vidscale.triton_kernels.chain import Chain, Convolution
 
@@ -38,7 +38,7 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
 
 
 def compact_chain(weights: Arrays, strength: float) -> Chain:
-    """`vidscale.models.compact.CompactUpscaler` of these weights; the strength's gains and biases are worked in."""
+    """`CompactUpscaler` of these weights; the strength's gains and biases are worked in."""
     low, high = weights["strengths"]
     s = float(np.clip(strength, low, high)) / STRONGEST
     convolutions = []
@@ -54,7 +54,7 @@ def compact_chain(weights: Arrays, strength: float) -> Chain:
 
 
 def espcn_chain(weights: Arrays, strength: float) -> Chain:
-    """`vidscale.models.espcn.ESPCN` of these weights, the same for every strength."""
+    """`vidscale.models.networks.espcn.ESPCN` of these weights, the same for every strength."""
     count = number_of("convs", weights)
     convolutions = [_convolution(weights[f"convs.{n}.weight"], weights[f"convs.{n}.bias"]) for n in range(count)]
     large = isqrt(convolutions[-1].bias.size)

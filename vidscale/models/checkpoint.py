@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import ModelError
-from vidscale.models.car import ResamplerNet
-from vidscale.models.edsr import EDSR
-from vidscale.models.layers import MeanShift
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.layers import MeanShift
 from vidscale.models.weight_files import number_of
 
 # Of the upscaler that was published with CAR; its weights do not tell.

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vidscale.frames import Plane
-from vidscale.models.luma import LumaUpscaler
+from vidscale.media.frames import Plane
+from vidscale.models.networks.luma import LumaUpscaler
 
 
 class DeviceEnlarger:

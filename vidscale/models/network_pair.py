@@ -14,17 +14,17 @@ import torch
 from torch import nn
 
 from vidscale.errors import ModelError
-from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.geometry import Geometry
-from vidscale.models.car import ResamplerNet
+from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.geometry import Geometry
 from vidscale.models.cards import PairCard
-from vidscale.models.edsr import EDSR
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.progressive import ProgressiveUpscaler
+from vidscale.models.networks.tiling import Tiled
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.models.pairs import Place
-from vidscale.models.progressive import ProgressiveUpscaler
 from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
-from vidscale.models.tiling import Tiled
 
 _TRIAL_SIDE = 96  # HR pixels
 

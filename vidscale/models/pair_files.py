@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import ConfigError, ModelError
-from vidscale.models.car import ResamplerNet
 from vidscale.models.cards import CARD, UNKNOWN, PairCard
-from vidscale.models.compact import CompactUpscaler
-from vidscale.models.edsr import EDSR
-from vidscale.models.espcn import ESPCN
 from vidscale.models.filters import FilterDownscaler
-from vidscale.models.progressive import ProgressiveUpscaler
+from vidscale.models.networks.car import ResamplerNet
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.espcn import ESPCN
+from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
 
 Downscaler = ResamplerNet | FilterDownscaler

@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError, UsageError
-from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.geometry import Geometry, parse_scale, scale_text
+from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.geometry import Geometry, parse_scale, scale_text
 from vidscale.models.cards import CARD, installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
-from vidscale.threads import core_count
+from vidscale.system.devices import Device, resolve
+from vidscale.system.threads import core_count
 from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes, or by a Gaussian, has no counterpart that enlarges; of

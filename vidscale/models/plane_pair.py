@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidscale.devices import Device, resolve
 from vidscale.errors import ModelError
-from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.geometry import Geometry
+from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.geometry import Geometry
 from vidscale.models.cards import PairCard
 from vidscale.models.chains import chain_of
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pairs import FixedPair, Place
 from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
-from vidscale.threads import core_count
+from vidscale.system.devices import Device, resolve
+from vidscale.system.threads import core_count
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 
 if TYPE_CHECKING:
-    from vidscale.models.luma import LumaUpscaler
+    from vidscale.models.networks.luma import LumaUpscaler
 
 Enlarger = Callable[[Plane, int, int], Plane]
 
@@ -118,7 +118,7 @@ class PlanePair:
 
     @cached_property
     def _network(self) -> "LumaUpscaler":
-        from vidscale.models.luma import LumaUpscaler
+        from vidscale.models.networks.luma import LumaUpscaler
         from vidscale.models.pair_files import load_pair_dir
 
         network = load_pair_dir(self.folder).upscaler

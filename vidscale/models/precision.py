@@ -9,8 +9,8 @@ from typing import cast
 
 import numpy as np
 
+from vidscale.system.workspace import cache_folder, replacing
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
-from vidscale.workspace import cache_folder, replacing
 
 _SIDE = 96  # cells, of the picture that is tried
 _TRIES = 5

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.frames import Color, PixelFormat, Plane
+from vidscale.media.frames import Color, PixelFormat, Plane
 from vidscale.triton_kernels.polyphase import filter_bank
 from vidscale.triton_kernels.polyphase_ref import filter_axis
 

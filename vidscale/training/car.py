@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidscale.image_metrics import luma_psnr
-from vidscale.models.car import MULTIPLE, ResamplerNet
-from vidscale.models.edsr import EDSR
+from vidscale.models.networks.car import MULTIPLE, ResamplerNet
+from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.crops import Crops, held_out_pictures
 from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
@@ -26,7 +26,7 @@ Fidelity = Literal["l1", "l2"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownscalerSizes:
-    """Of `vidscale.models.car.ResamplerNet`: channels at full size, at 1/2 and 1/4, at 1/8, behind that; blocks.
+    """Of `ResamplerNet`: channels at full size, at 1/2 and 1/4, at 1/8, behind that; blocks.
 
     `heads` None means as many as `trunk`.
     """
@@ -42,7 +42,7 @@ class DownscalerSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpscalerSizes:
-    """Of `vidscale.models.edsr.EDSR`: residual blocks, channels, weight of what a block adds."""
+    """Of `vidscale.models.networks.edsr.EDSR`: residual blocks, channels, weight of what a block adds."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 

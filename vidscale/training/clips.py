@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from vidscale.config import TimeRange
-from vidscale.decode import ReadLog, decode_frames
 from vidscale.errors import TrainingError, VidscaleError
-from vidscale.frames import Frame, PixelFormat
-from vidscale.probe import Source, probe
-from vidscale.threads import Clock
+from vidscale.media.frames import Frame, PixelFormat
+from vidscale.media.probe import Source, probe
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.system.threads import Clock
 
 CODED_FORMAT = PixelFormat("420", 8)
 

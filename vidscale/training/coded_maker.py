@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.config import CodecSettings
-from vidscale.decode import ReadLog, decode_frames
-from vidscale.encode import encode_command, encode_frames
-from vidscale.encoders import ENCODERS
 from vidscale.errors import TrainingError
-from vidscale.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.frames import Color, Frame, VideoInfo
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.frames import Color, Frame, VideoInfo
+from vidscale.media.probe import probe
 from vidscale.models.pairs import FixedPair
-from vidscale.probe import probe
-from vidscale.progress import Progress
-from vidscale.threads import Clock, in_order
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.encode import encode_command, encode_frames
+from vidscale.system.progress import Progress
+from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
 from vidscale.training.coded_pieces import CHUNKS, CodedSettings, Coding, piece_type
 from vidscale.training.crops import find_pictures, read_rgb

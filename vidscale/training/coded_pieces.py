@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.encoders import ENCODERS, CodecName
 from vidscale.errors import TrainingError
-from vidscale.geometry import parse_scale
+from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.media.geometry import parse_scale
 from vidscale.training.crops import mapped, turned
 from vidscale.training.recipes import STRICT
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import TrainingError
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.files import replacing
 
 Codes = npt.NDArray[np.uint8]

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidscale.errors import TrainingError
-from vidscale.frames import Color, PixelFormat, Plane
-from vidscale.models.espcn import ESPCN, SCALES
+from vidscale.media.frames import Color, PixelFormat, Plane
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.networks.espcn import ESPCN, SCALES
 from vidscale.models.pair_files import write_pair_dir
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.crops import turned
 from vidscale.training.footage import Footage, Luma, find_films, split, whole
 from vidscale.training.log import Section
@@ -274,7 +274,7 @@ def train_espcn(
 
 def section(scores: Sequence[Score]) -> Section:
     """The scores as a table."""
-    from vidscale.web_page import Table
+    from vidscale.web.page import Table
 
     rows = tuple(
         (

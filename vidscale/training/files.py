@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vidscale.errors import ConfigError, EncodeError, TrainingError
-from vidscale.workspace import partial_files
+from vidscale.system.workspace import partial_files
 
 
 @contextlib.contextmanager

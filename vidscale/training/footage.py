@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from vidscale.errors import DecodeError, TrainingError
-from vidscale.frames import Plane
+from vidscale.media.frames import Plane
 from vidscale.training.crops import PICTURES, picture_size, read_rgb
 
 if TYPE_CHECKING:
-    from vidscale.probe import Source
+    from vidscale.media.probe import Source
 
 VIDEOS = (
     *(".mkv", ".mp4", ".m4v", ".mov", ".webm", ".avi", ".y4m", ".nut", ".mxf", ".wmv", ".flv", ".ogv"),
@@ -80,7 +80,7 @@ class VideoFilm:
             TrainingError: it cannot be read, or does not say how long it is.
         """
         from vidscale.errors import VidscaleError
-        from vidscale.probe import probe
+        from vidscale.media.probe import probe
 
         try:
             source = probe(path)
@@ -104,8 +104,8 @@ class VideoFilm:
 
     def read(self, number: int, stop: int) -> Luma:
         from vidscale.config import TimeRange
-        from vidscale.decode import ReadLog, decode_frames
-        from vidscale.threads import Clock
+        from vidscale.stages.decode import ReadLog, decode_frames
+        from vidscale.system.threads import Clock
 
         # Half a frame early: nothing depends on how timestamps were rounded.
         part = TimeRange(start=self._time(number), end=None if stop >= self.frames else self._time(stop))

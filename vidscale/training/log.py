@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidscale.errors import TrainingError
-from vidscale.workspace import replacing
+from vidscale.system.workspace import replacing
 
 if TYPE_CHECKING:
-    from vidscale.web_page import Table
+    from vidscale.web.page import Table
 
 _FEW = 40  # points that are marked
 
@@ -148,7 +148,7 @@ def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequen
     Raises:
         TrainingError: it cannot be written.
     """
-    from vidscale.web_page import render_template
+    from vidscale.web.page import render_template
 
     page = render_template("training.html.j2", title=title, sections=sections, figure=_figure(rows))
     try:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidscale.errors import TrainingError
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from vidscale.training.log import LogRow, TrainingLog
 from vidscale.training.recipes import STRICT

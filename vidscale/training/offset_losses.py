@@ -9,7 +9,7 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from vidscale.models.car import Sampling
+from vidscale.models.networks.car import Sampling
 
 _TINY = 1e-12  # under the root, whose derivative has no value at 0
 

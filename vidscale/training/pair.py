@@ -13,8 +13,8 @@ from vidscale.errors import ModelError, TrainingError
 from vidscale.models.cards import check_name
 from vidscale.models.filters import FilterDownscaler
 from vidscale.models.pair_files import write_pair_dir
-from vidscale.progress import Progress
-from vidscale.threads import core_count
+from vidscale.system.progress import Progress
+from vidscale.system.threads import core_count
 from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings
 from vidscale.training.loop import LoopSettings, Trained, train
 from vidscale.training.recipes import STRICT, keep_recipe

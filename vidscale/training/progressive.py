@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidscale.frames import Color, PixelFormat
 from vidscale.image_metrics import luma_psnr
+from vidscale.media.frames import Color, PixelFormat
 from vidscale.models.filters import FilterDownscaler
+from vidscale.models.networks.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage, StageKind
 from vidscale.models.pair_files import write_pair_dir
-from vidscale.models.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage, StageKind
-from vidscale.progress import Progress
+from vidscale.system.progress import Progress
 from vidscale.training.crops import Crops, held_out_pictures
 from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
 from vidscale.training.quantise import quantise

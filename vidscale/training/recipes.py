@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidscale.errors import ConfigError, TrainingError
-from vidscale.workspace import replacing
+from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
 _TOLD = ("name", "licence", "data")  # on the card alone: may be corrected while a training runs or after it

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidscale.encoders import STRONGEST
 from vidscale.errors import TrainingError
-from vidscale.models.compact import CompactUpscaler
-from vidscale.models.luma import Cell
+from vidscale.media.encoders import STRONGEST
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
 from vidscale.training.coded_pieces import CodedPieces
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import Group, LoopSettings, Losses
@@ -27,7 +27,7 @@ _LANCZOS_LOBES = 3  # LR samples to either side that interpolation takes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactSizes:
-    """Of `vidscale.models.compact.CompactUpscaler`.
+    """Of `vidscale.models.networks.compact.CompactUpscaler`.
 
     Attributes:
         small, large: the cell, LR and HR samples.

@@ -1,0 +1,1 @@
+"""Rate-distortion curves compared: BD-rate, crossings, the answer in sentences."""

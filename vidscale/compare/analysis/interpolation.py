@@ -1,0 +1,107 @@
+"""Rate-distortion curves as functions: PCHIP through the points that a curve can go through."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.compare.metrics import Metric
+from vidscale.compare.points import Curve
+
+Poly = Any  # scipy.interpolate.PPoly; scipy is imported where it is needed, and has no types
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The points of a curve that can be interpolated: bitrate and quality rise from each to the next.
+
+    Attributes:
+        name: the curve's scalers.
+        log_rate: log10 of kbit/s.
+        quality: in units of the metric, finite.
+        notes: points that were left out, one line for each reason.
+    """
+
+    name: str
+    log_rate: Numbers
+    quality: Numbers
+    notes: tuple[str, ...]
+
+    @property
+    def shortage(self) -> str | None:
+        """Why nothing can be interpolated, None when it can."""
+        if len(self.quality) >= 2:
+            return None
+        return "; ".join([f"{self.name} has fewer than two points that can be compared", *self.notes])
+
+    def spans(self, low: float, high: float) -> bool:
+        """Whether quality was measured over all of a range, low before high."""
+        return bool(self.quality[0] <= low < high <= self.quality[-1])
+
+    def quality_text(self) -> str:
+        """The quality that was reached, for people."""
+        return f"{self.name} covers {self.quality[0]:.4g} to {self.quality[-1]:.4g}"
+
+    def rate_text(self) -> str:
+        """The bitrates that were measured, for people."""
+        return f"{self.name} has {10 ** self.log_rate[0]:.4g} to {10 ** self.log_rate[-1]:.4g} kb/s"
+
+    def rate_at(self) -> Poly:
+        """log10 of the bitrate as a function of quality; nan outside of what was measured."""
+        return _pchip(tuple(self.quality.tolist()), tuple(self.log_rate.tolist()))
+
+    def quality_at(self) -> Poly:
+        """Quality as a function of log10 of the bitrate; nan outside of what was measured."""
+        return _pchip(tuple(self.log_rate.tolist()), tuple(self.quality.tolist()))
+
+
+def front_of(curve: Curve, metric: Metric) -> Front:
+    """The points of a curve by rising bitrate, without those that no curve can go through: such that were not measured,
+    are infinite (perfect copies), or need more bits than another for no better quality."""
+    name = curve.way.scaling
+    measured = [(p.bitrate_kbps, p.metrics[metric]) for p in curve.points if metric in p.metrics]
+    finite = sorted({(rate, quality) for rate, quality in measured if rate > 0 and np.isfinite(quality)})
+    notes = []
+    if any(not np.isfinite(quality) for _, quality in measured):
+        notes.append(f"{name}: points without a finite {metric}, such as perfect copies, are left out")
+    kept: list[tuple[float, float]] = []
+    for rate, quality in finite:
+        if kept and rate == kept[-1][0]:
+            kept.pop()  # sorted: of two at one bitrate the better one comes second
+        if not kept or quality > kept[-1][1]:
+            kept.append((rate, quality))
+    if lost := len({rate for rate, _ in finite}) - len(kept):
+        points = "1 point is" if lost == 1 else f"{lost} points are"
+        notes.append(f"{name}: {points} left out, of more bits but no better {metric} than another")
+    numbers = np.array(kept, dtype=np.float64).reshape(-1, 2)
+    return Front(name, np.log10(numbers[:, 0]), numbers[:, 1], tuple(notes))
+
+
+def difference(test: Poly, anchor: Poly, low: float, high: float) -> Poly:
+    """Test minus anchor between ``low`` and ``high``; exact, since both are cubic between neighbours of all knots.
+
+    Args:
+        test, anchor: of `Front.rate_at` or `Front.quality_at`, both measured over the whole range.
+        low, high: of what they are functions of.
+    """
+    from scipy.interpolate import CubicHermiteSpline
+
+    every = np.union1d(anchor.x, test.x)
+    knots = np.concatenate([[low], every[(every > low) & (every < high)], [high]])
+    slopes = test(knots, nu=1) - anchor(knots, nu=1)
+    return CubicHermiteSpline(knots, test(knots) - anchor(knots), slopes, extrapolate=False)
+
+
+def percent(log_ratio: float) -> float:
+    """log10 of a ratio of bitrates as a difference in %."""
+    return float((10**log_ratio - 1) * 100)
+
+
+@lru_cache(maxsize=4096)  # each curve is compared with every other, and building a polynomial costs more than using it
+def _pchip(x: tuple[float, ...], y: tuple[float, ...]) -> Poly:
+    from scipy.interpolate import PchipInterpolator
+
+    return PchipInterpolator(x, y, extrapolate=False)

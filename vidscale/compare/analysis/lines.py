@@ -1,0 +1,45 @@
+"""Curves as lines to draw: exactly what BD-rate integrates, sampled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidscale.compare.analysis.bd_rate import NoFigure, common_quality
+from vidscale.compare.analysis.interpolation import difference, front_of
+from vidscale.compare.metrics import Metric
+from vidscale.compare.points import Curve
+
+SAMPLES = 33
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Samples by rising bitrate; empty where nothing can be interpolated.
+
+    Attributes:
+        kbps: bitrate, 1000 bit/s.
+        values: of `rate_line` in units of the metric; of `relative_line` in %.
+    """
+
+    kbps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+def rate_line(curve: Curve, metric: Metric) -> Line:
+    """Quality over bitrate, through the points that a curve can go through."""
+    front = front_of(curve, metric)
+    if front.shortage:
+        return Line((), ())
+    quality = np.linspace(front.quality[0], front.quality[-1], SAMPLES)
+    return Line(tuple((10 ** front.rate_at()(quality)).tolist()), tuple(quality.tolist()))
+
+
+def relative_line(anchor: Curve, test: Curve, metric: Metric) -> Line:
+    """How many more bits the test needs than the anchor for equal quality, in %, over the anchor's bitrate."""
+    a, t = front_of(anchor, metric), front_of(test, metric)
+    common = None if a.shortage or t.shortage else common_quality(a, t, metric)
+    if common is None or isinstance(common, NoFigure):
+        return Line((), ())
+    quality = np.linspace(*common, SAMPLES)
+    more = difference(t.rate_at(), a.rate_at(), *common)(quality)
+    return Line(tuple((10 ** a.rate_at()(quality)).tolist()), tuple(((10**more - 1) * 100).tolist()))

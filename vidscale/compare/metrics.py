@@ -1,0 +1,40 @@
+"""The metrics of a comparison, and how each is called and shown."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
+
+METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y")
+
+Within = tuple[Metric, float, float]
+"""A metric and the range of it, low before high, in which rates are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricText:
+    """A metric for people.
+
+    Attributes:
+        label: its name.
+        unit: "dB", or "" where it has none.
+        digits: decimal places worth showing of a mean over frames.
+    """
+
+    label: str
+    unit: str
+    digits: int
+
+    @property
+    def title(self) -> str:
+        """Name and unit, as on an axis."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+
+METRIC_TEXT: dict[Metric, MetricText] = {
+    "psnr_y": MetricText("PSNR-Y", "dB", 2),
+    "ssim_y": MetricText("SSIM-Y", "", 4),
+    "vmaf": MetricText("VMAF", "", 2),
+    "vmaf_neg": MetricText("VMAF NEG", "", 2),
+    "xpsnr_y": MetricText("XPSNR-Y", "dB", 2),
+}

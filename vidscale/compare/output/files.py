@@ -1,0 +1,118 @@
+"""A comparison as files: comparison.json (all of it, read back by `read_comparison`), points.csv and the page.
+
+Their contents are described in docs/compare.md.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from vidscale.compare.points import Comparison, Curve, Point
+from vidscale.errors import ConfigError, VidscaleError
+from vidscale.media.geometry import scale_text
+from vidscale.system.workspace import replacing
+
+SCHEMA_VERSION = 1
+RECORD = "comparison.json"
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid", ser_json_inf_nan="strings"))
+class _Document:
+    schema_version: int
+    comparison: Comparison
+
+
+_DOCUMENTS = TypeAdapter(_Document)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Writes comparison.json, points.csv and index.html, each complete or not at all.
+
+    Raises:
+        VidscaleError: they cannot be written.
+    """
+    from vidscale.compare.output.page import render_page
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(comparison, folder / RECORD)
+        write_csv(comparison, folder / "points.csv")
+        with replacing(folder / "index.html") as file:
+            file.write(render_page(comparison))
+    except OSError as error:
+        raise VidscaleError(f"the comparison {folder} cannot be written: {error.strerror or error}") from error
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Writes everything; paths of stills relative to the file, so that the folder can be moved."""
+    stills = [replace(still, path=still.path.relative_to(path.parent)) for still in comparison.stills]
+    document = _Document(SCHEMA_VERSION, replace(comparison, stills=stills))
+    with replacing(path) as file:
+        file.write(_DOCUMENTS.dump_json(document, indent=1).decode())
+
+
+def read_comparison(path: str | Path) -> Comparison:
+    """A comparison as `write_comparison` wrote it.
+
+    Args:
+        path: comparison.json, or the folder that holds it.
+
+    Raises:
+        ConfigError: it is not there, damaged, or of another version.
+    """
+    file = Path(path)
+    file = file / RECORD if file.is_dir() else file
+    try:
+        document = _DOCUMENTS.validate_json(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{file} is not a comparison: {error.errors()[0]['msg']}") from error
+    if document.schema_version != SCHEMA_VERSION:
+        raise ConfigError(f"{file} has version {document.schema_version}; this vidscale reads {SCHEMA_VERSION}")
+    comparison = document.comparison
+    return replace(
+        comparison,
+        movies=tuple(comparison.movies),
+        curves=tuple(replace(curve, points=tuple(curve.points)) for curve in comparison.curves),
+        metrics=tuple(comparison.metrics),
+        failures=tuple(comparison.failures),
+        stills=tuple(replace(still, path=file.parent / still.path) for still in comparison.stills),
+    )
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """Writes a row per point; inf as ``inf``, a metric that was not measured as nothing."""
+    rows = [_csv_row(comparison, curve, point) for curve in comparison.curves for point in curve.points]
+    with replacing(path) as file:
+        writer = csv.DictWriter(file, _csv_columns(comparison), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _csv_columns(comparison: Comparison) -> list[str]:
+    way = ["movie", "down", "up", "scale", "codec", "preset", "crf"]
+    return [*way, "bitrate_kbps", "video_bytes", "duration_s", "frames", *comparison.metrics, "encode_s", "decode_s"]
+
+
+def _csv_row(comparison: Comparison, curve: Curve, point: Point) -> dict[str, object]:
+    way = curve.way
+    return {
+        "movie": curve.movie,
+        "down": way.down or "none",
+        "up": way.up or "none",
+        "scale": scale_text(way.scale),
+        "codec": way.codec,
+        "preset": way.preset,
+        "crf": f"{point.crf:g}",
+        "bitrate_kbps": f"{point.bitrate_kbps:.3f}",
+        "video_bytes": point.video_bytes,
+        "duration_s": f"{float(point.duration_s):.6f}",
+        "frames": point.frames,
+        **{metric: f"{value:.6f}" for metric, value in point.metrics.items() if metric in comparison.metrics},
+        "encode_s": f"{point.encode_s:.3f}",
+        "decode_s": f"{point.decode_s:.3f}",
+    }

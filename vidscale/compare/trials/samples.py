@@ -1,0 +1,112 @@
+"""Which parts of a movie are coded: all of a short one, else samples over its length that start at scene cuts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+
+from vidscale.compare.settings import Samples
+from vidscale.config import TimeRange
+from vidscale.errors import DecodeError
+from vidscale.media.probe import Source
+from vidscale.stages.decode import open_before
+from vidscale.stages.shots import link_detector, pulled
+
+WHOLE_S = 20
+DEFAULT = Samples(count=5, seconds=Fraction(4))
+_LOOK_S = 4  # on either side of where a sample would start; more would decode much of a movie
+_DETECT_WIDTH = 320  # luma samples; cuts show in small pictures too
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Where a sample may start, seconds from the movie's first timestamp; ``wanted`` is its best place."""
+
+    earliest: Fraction
+    wanted: Fraction
+    latest: Fraction
+
+
+def sample_ranges(source: Source, samples: Samples | None) -> tuple[TimeRange | None, ...]:
+    """Parts of a movie in order, apart from each other; (None,) for all of it.
+
+    A sample starts at the scene cut that lies nearest to its even place in the movie, so that it holds what an encoder
+    would meet there, and at its even place where no cut is near. Only pictures near these places are decoded.
+
+    Args:
+        source: the movie.
+        samples: how many and how long; None takes all of up to `WHOLE_S` seconds, else `DEFAULT`.
+
+    Raises:
+        DecodeError: samples are asked for, but the movie does not say how long it is.
+    """
+    length = source.video.duration_s
+    if samples is None and (length is None or length <= WHOLE_S):
+        return (None,)
+    wanted = samples or DEFAULT
+    if length is None:
+        raise DecodeError(f"{source.path} does not say how long it is, so that it has no samples; remux it first")
+    if wanted.count * wanted.seconds >= length:
+        return (None,)
+    starts = [_start(source, slot) for slot in _slots(length, wanted)]
+    return tuple(TimeRange(start=start, end=start + wanted.seconds) for start in starts)
+
+
+def _slots(length: Fraction, samples: Samples) -> Iterator[_Slot]:
+    """One for each sample: in the middle of its part of the movie, and free to move within that part."""
+    part = length / samples.count
+    room = (part - samples.seconds) / 2
+    for index in range(samples.count):
+        wanted = _in_ms(index * part + room)
+        reach = min(room, Fraction(_LOOK_S))
+        yield _Slot(wanted - reach, wanted, wanted + reach)
+
+
+def _in_ms(seconds: Fraction) -> Fraction:
+    return Fraction(int(seconds * 1000), 1000)
+
+
+def _start(source: Source, slot: _Slot) -> Fraction:
+    cuts = [cut for cut in scene_cuts(source, slot.earliest, slot.latest) if slot.earliest <= cut <= slot.latest]
+    return min(cuts, key=lambda cut: abs(cut - slot.wanted), default=slot.wanted)
+
+
+def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]:
+    """First pictures of scenes, by ffmpeg's ``scdet`` filter, exact seconds from the movie's first timestamp.
+
+    Args:
+        source: the movie.
+        start, end: where to look, seconds; what lies outside is not decoded but from the keyframe before.
+    """
+    first, last = source.start_s + max(start, Fraction(0)), source.start_s + end
+    cuts = []
+    with open_before(source, first) as container:
+        stream = cast("av.VideoStream", container.streams[source.stream_index])
+        stream.thread_type = "AUTO"
+        detector = _detector(stream)
+        try:
+            for frame in container.decode(stream):
+                if frame.pts is None:
+                    continue
+                time = frame.pts * source.video.time_base
+                if time > last:
+                    break
+                if time < first:
+                    continue
+                detector.push(frame)
+                cuts += [
+                    opening.pts * Fraction(opening.time_base) - source.start_s
+                    for opening in pulled(detector)
+                    if opening.pts is not None and opening.time_base
+                ]
+        except av.FFmpegError:  # a damaged movie is told of by whoever codes it; here it has fewer cuts
+            pass
+    return cuts
+
+
+def _detector(stream: av.VideoStream) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    link_detector(graph, graph.add_buffer(template=stream), graph.add("scale", f"w={_DETECT_WIDTH}:h=-2:flags=area"))
+    return graph

@@ -1,0 +1,1 @@
+"""What the commands do: a job planned, carried out and measured."""

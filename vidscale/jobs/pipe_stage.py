@@ -1,0 +1,101 @@
+"""One stage between two pipes: raw video in, scaled raw video out, inside somebody else's job."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+from typing import IO, Literal
+
+from vidscale.config import StageSettings
+from vidscale.errors import ConfigError
+from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.geometry import Geometry
+from vidscale.media.nut import NutWriter, read_nut
+from vidscale.media.rawpipe import sniff
+from vidscale.media.y4m import Y4mWriter, read_y4m
+from vidscale.models.pairs import Pair, find_pair, scale_named
+from vidscale.stages.downscale import downscale
+from vidscale.stages.upscale import upscale
+from vidscale.system.threads import Clock, Prefetch, queue_depth
+
+logger = logging.getLogger(__name__)
+
+Direction = Literal["down", "up"]
+RawFormat = Literal["y4m", "nut"]
+_SCALE = Fraction(2)  # of families that are made for several
+_LIKELY_MAX_FPS = 300  # a higher rate in a y4m header is the clock of a source with varying frame rate
+
+
+def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings: StageSettings) -> int:
+    """Scales a raw video until it ends.
+
+    Args:
+        direction: "down" to the small size, "up" back.
+        source: buffered reader of y4m or NUT.
+        sink: where it goes, in the same format or the one that the settings ask for.
+        settings: resolved settings.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        DecodeError: the input is not raw video, or ends within a frame.
+        BrokenPipeError: nobody reads the output any more.
+    """
+    incoming = sniff(source)
+    info, frames = read_y4m(source) if incoming == "y4m" else read_nut(source)
+    color = replace(
+        info.color,
+        color_range=settings.color_range or info.color.color_range,
+        chroma_location=settings.chroma_location or info.color.chroma_location,
+    )
+    info = replace(info, color=color)
+    pair = find_pair(settings.pair, settings.scale or scale_named(settings.pair) or _SCALE, settings.device)
+    written = settings.format or incoming
+    _warn_of_varying_rate(info, incoming, written)
+    with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as read:
+        result, scaled = _scaled(direction, read, info, pair, settings)
+        count = 0
+        with Y4mWriter(sink, result) if written == "y4m" else NutWriter(sink, result) as writer:
+            for frame in scaled:
+                writer.write(frame)
+                count += 1
+        return count
+
+
+def _scaled(
+    direction: Direction, frames: Iterator[Frame], info: VideoInfo, pair: Pair, settings: StageSettings
+) -> tuple[VideoInfo, Iterator[Frame]]:
+    clock = Clock(direction)
+    if direction == "down":
+        geometry = _small_geometry(info, pair.scale)
+        small = replace(info, height=geometry.coded_height, width=geometry.coded_width)
+        return small, downscale(frames, pair=pair, geometry=geometry, color=info.color, clock=clock)
+    height, width = settings.size or (int(info.height * pair.scale), int(info.width * pair.scale))
+    geometry = Geometry(width, height, pair.scale, coded_width=info.width, coded_height=info.height)
+    if geometry.small_height > info.height or geometry.small_width > info.width:
+        raise ConfigError(f"{width}x{height} at scale {pair.scale} is more than {info.width}x{info.height} restores")
+    restored = replace(info, height=height, width=width)
+    scaled = upscale(frames, pair=pair, geometry=geometry, color=info.color, strength=settings.strength, clock=clock)
+    return restored, scaled
+
+
+def _small_geometry(info: VideoInfo, scale: Fraction) -> Geometry:
+    """The small size, rounded up to whole chroma samples so that every encoder takes it."""
+    sub_y, sub_x = info.format.subsampling
+    height, width = ceil(info.height / scale), ceil(info.width / scale)
+    return Geometry(
+        width=info.width,
+        height=info.height,
+        scale=scale,
+        coded_width=-(-width // sub_x) * sub_x,
+        coded_height=-(-height // sub_y) * sub_y,
+    )
+
+
+def _warn_of_varying_rate(info: VideoInfo, incoming: RawFormat, written: RawFormat) -> None:
+    if incoming == "y4m" and (info.frame_rate is None or info.frame_rate > _LIKELY_MAX_FPS):
+        logger.warning("the y4m stream names no usual frame rate; if its source varies, use NUT: y4m has no timestamps")
+    if incoming == "nut" and written == "y4m":
+        logger.warning("y4m has no timestamps: frames will follow each other at a constant rate")

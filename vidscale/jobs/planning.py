@@ -1,0 +1,314 @@
+"""What a job is going to do, decided before it starts: every reason against it is found here."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings, TimeRange
+from vidscale.errors import ConfigError, DecodeError, UsageError
+from vidscale.jobs.restore import SmallFile, open_small
+from vidscale.media.containers import OutputPlan, plan_output
+from vidscale.media.encoders import ENCODERS, Encoder
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
+from vidscale.media.frames import VideoInfo
+from vidscale.media.geometry import Geometry, scale_text
+from vidscale.media.identity import Identity
+from vidscale.media.probe import Source, probe
+from vidscale.media.versions import versions
+from vidscale.models.pairs import Pair, chosen, find_pair, scale_named
+from vidscale.report.files import RECORD
+from vidscale.stages.encode import encode_command, lossless_command
+from vidscale.stages.mux import mux_command
+from vidscale.system.devices import resolve
+from vidscale.system.workspace import check_folder, check_target
+
+
+@dataclass(frozen=True, slots=True)
+class EncodePlan:
+    """Everything that `encode` is going to do.
+
+    Attributes:
+        settings: resolved settings.
+        source: the probed source.
+        ffmpeg: the binary that encodes.
+        pair: the scalers.
+        geometry: source and small size.
+        output: path, container, streams.
+        identity: what the small file will say of itself.
+        notes: one line each, for a person.
+    """
+
+    settings: EncodeSettings
+    source: Source
+    ffmpeg: Ffmpeg
+    pair: Pair
+    geometry: Geometry
+    output: OutputPlan
+    identity: Identity
+    notes: tuple[str, ...]
+
+    @property
+    def small(self) -> VideoInfo:
+        """The small video."""
+        return replace(self.source.video, width=self.geometry.coded_width, height=self.geometry.coded_height)
+
+    @property
+    def report_dir(self) -> Path:
+        """Where the report goes."""
+        return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
+
+    def commands(self) -> list[list[str]]:
+        """The ffmpeg command lines, with the names that the files have in the end."""
+        video = self.output.path.with_suffix(".video.mp4")
+        return [self.encode_command(video), self.mux_command(video, self.output.path)]
+
+    def encode_command(self, video: Path) -> list[str]:
+        """The encoding command line."""
+        return encode_command(self.ffmpeg, self.settings, self.small, video)
+
+    def mux_command(
+        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+    ) -> list[str]:
+        """The command line that joins the coded video with the source's other streams; see `mux.mux_command`."""
+        return mux_command(
+            self.ffmpeg,
+            video=video,
+            source=self.source,
+            plan=self.output,
+            identity=self.identity,
+            path=path,
+            covers=covers or {},
+            time_range=self.settings.range,
+            origin_s=origin_s,
+        )
+
+
+def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pair: Pair | None = None) -> EncodePlan:
+    """Looks at the source and decides everything.
+
+    Args:
+        path: the source.
+        output: the small file, None for ``NAME.vsS.EXT`` beside the source.
+        settings: resolved settings.
+        pair: the one that they name, where it is at hand; how long it takes is not tried then, nor noted.
+
+    Raises:
+        VidscaleError: the job cannot be done; the message says why.
+    """
+    encoder = ENCODERS[settings.codec]
+    if "scale" not in settings.model_fields_set and (named := scale_named(settings.pair)):
+        settings = settings.model_copy(update={"scale": named})
+    resolve(settings.device)  # a GPU that is not here is missed before an hour of work rather than after it
+    ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
+    _check_params(ffmpeg, settings)
+    source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
+    _check_interlaced(source, settings)
+    found = pair or find_pair(chosen(settings.pair, settings.scale, settings.tune), settings.scale, settings.device)
+    video = source.video
+    geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
+    encoder.check(video.format, geometry.coded_height, geometry.coded_width)
+    stem = f"{path.stem}.vs{scale_text(settings.scale)}"
+    target = plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
+    check_target(target.path, source=path, overwrite=settings.overwrite)
+    plan = EncodePlan(
+        settings=settings,
+        source=source,
+        ffmpeg=ffmpeg,
+        pair=found,
+        geometry=geometry,
+        output=target,
+        identity=_identity(source, found, geometry, settings),
+        notes=(*_notes(source, target, settings), *(() if pair else _time_notes(source, found, geometry, settings))),
+    )
+    if settings.report:
+        check_folder(plan.report_dir, record=RECORD)
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePlan:
+    """Everything that `decode` is going to do: the small file, the binary, the output."""
+
+    settings: DecodeSettings
+    small: SmallFile
+    ffmpeg: Ffmpeg
+    output: OutputPlan
+    notes: tuple[str, ...]
+
+    @property
+    def codec(self) -> str:
+        """Coded format of the restored file."""
+        if not self.settings.lossless:
+            return ENCODERS[self.settings.codec].codec
+        return "ffv1" if self.output.muxer == "matroska" else "h264"
+
+    def encode_command(self, video: Path) -> list[str]:
+        """The encoding command line."""
+        info = self.small.restored
+        if self.settings.lossless:
+            return lossless_command(self.ffmpeg, info, video, codec=self.codec)
+        return encode_command(self.ffmpeg, self.settings, info, video)
+
+    def mux_command(
+        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+    ) -> list[str]:
+        """The command line that joins the restored video with the small file's other streams."""
+        info = self.small.restored
+        shown = info.sar * info.width / info.height
+        return mux_command(
+            self.ffmpeg,
+            video=video,
+            source=self.small.source,
+            plan=self.output,
+            identity=None,
+            path=path,
+            covers=covers or {},
+            origin_s=origin_s,
+            display_aspect=shown if self.codec == "ffv1" and info.sar != 1 else None,
+        )
+
+    def commands(self) -> list[list[str]]:
+        """The ffmpeg command lines, with the names that the files have in the end."""
+        video = self.output.path.with_suffix(".video.mkv" if self.codec == "ffv1" else ".video.mp4")
+        return [self.encode_command(video), self.mux_command(video, self.output.path)]
+
+
+def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
+    """Looks at the small file and decides everything; see `plan_encode`."""
+    encoder = ENCODERS[settings.codec]
+    resolve(settings.device)
+    name = encoder.ffmpeg_name if not settings.lossless else "libx264"
+    ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[name], filters=["setparams", "setsar"])
+    _check_params(ffmpeg, settings)
+    small = open_small(path, ffmpeg=ffmpeg.path, settings=settings)
+    stem = f"{_source_stem(path, small)}.restored"
+    requested = output or (path.with_name(f"{stem}.mkv") if settings.lossless else None)
+    codec = "h264" if settings.lossless else encoder.codec
+    target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
+    check_target(target.path, source=path, overwrite=settings.overwrite)
+    notes = (*small.notes, *_loss_notes(small.source, target, settings.strict), *_restoring_notes(small))
+    plan = DecodePlan(settings, small, ffmpeg, target, notes)
+    if plan.codec != "ffv1":
+        _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
+    return plan
+
+
+def _check_params(ffmpeg: Ffmpeg, settings: CodecSettings) -> None:
+    encoder, params = ENCODERS[settings.codec], settings.encoder_params
+    if params and (complaint := refused_params(ffmpeg, encoder.ffmpeg_name, encoder.params_option, params)):
+        raise UsageError(f"--encoder-params {params}: {encoder.name} does not take that ({complaint})")
+
+
+def _check_interlaced(source: Source, settings: SourceSettings) -> None:
+    if source.interlaced and settings.interlaced == "refuse":
+        raise DecodeError(
+            f"{source.path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore codes it "
+            "as it is, for sources that are flagged by mistake"
+        )
+
+
+def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> Identity:
+    return Identity(
+        pair=pair.name,
+        sha256=pair.sha256,
+        scale=str(settings.scale),
+        width=geometry.width,
+        height=geometry.height,
+        coded_width=geometry.coded_width,
+        coded_height=geometry.coded_height,
+        crf=settings.crf,
+        codec=ENCODERS[settings.codec].codec,
+        time_base=str(source.video.time_base),
+        chroma_location=source.video.color.chroma_location,
+        chroma=source.video.format.chroma,
+        tool=f"vidscale {versions()['vidscale']}",
+    )
+
+
+def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tuple[str, ...]:
+    notes = list(_loss_notes(source, target, settings.strict))
+    video = source.video
+    if source.is_rgb:
+        notes.append(f"RGB ({source.pix_fmt}) is converted to {video.format.name}, {video.color.matrix}, limited range")
+    if target.time_unit and video.time_base < target.time_unit:
+        notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
+    return tuple(notes)
+
+
+def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, ...]:
+    """What the output will lack, in one line; refused when strict."""
+    notes = [target.reason] if target.reason else []
+    lost = [*target.lost, *source.lost_metadata]
+    if lost and strict:
+        raise ConfigError(f"--strict refuses to lose: {', '.join(lost)}")
+    if lost:
+        notes.append(f"the output does not hold: {', '.join(lost)}")
+    return tuple(notes)
+
+
+def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:
+    """How long slow networks will take, so that nobody starts by mistake what takes days."""
+    size = geometry.height, geometry.width
+    shrinking = pair.shrinking_time(*size)
+    restoring = pair.enlarging_time(*size) if settings.report else None
+    parts = []
+    if shrinking is not None:
+        parts.append(f"{_duration(shrinking)} a frame to shrink")
+    if restoring is not None:
+        parts.append(f"{_duration(restoring)} {'a frame ' * (shrinking is None)}to restore it for the report")
+    if not parts:
+        return ()
+    place = pair.enlarges_on if shrinking is None else pair.shrinks_on
+    frames = expected_frames(source, settings.range)
+    text = f"{pair.name} on {place.device}: about {' and '.join(parts)}"
+    return (text + _in_all(frames, (shrinking or 0) + (restoring or 0)),)
+
+
+def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
+    seconds = small.pair.enlarging_time(small.geometry.height, small.geometry.width)
+    if seconds is None:
+        return ()
+    text = f"{small.pair.name} on {small.pair.enlarges_on.device}: about {_duration(seconds)} a frame to restore"
+    return (text + _in_all(expected_frames(small.source, None), seconds),)
+
+
+def _in_all(frames: int | None, seconds: float) -> str:
+    return f", {_duration(frames * seconds)} in all" if frames else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
+
+
+def _source_stem(path: Path, small: SmallFile) -> str:
+    return path.stem.removesuffix(f".vs{scale_text(small.geometry.scale)}")
+
+
+def _check_codable(small: SmallFile, encoder: Encoder, *, lossless: bool) -> None:
+    """Raises ConfigError when the encoder cannot code the restored pictures at exactly their size."""
+    height, width, pixel_format = small.restored.height, small.restored.width, small.restored.format
+    if lossless and not encoder.takes(pixel_format):
+        raise ConfigError(f"lossless H.264 cannot hold {pixel_format.name}; write Matroska, which holds FFV1")
+    encoder.check(pixel_format, height, width)
+    if encoder.coded_size(height, width, pixel_format) != (height, width):
+        remedy = "write Matroska, which holds FFV1" if lossless else "use --lossless or --y4m"
+        raise ConfigError(f"{width}x{height} {pixel_format.name} cannot be coded exactly; {remedy}")
+
+
+def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
+    """How many frames a source, or a part of it, will have; None when nobody knows."""
+    video = source.video
+    if time_range is None and video.frame_count:
+        return video.frame_count
+    if not video.frame_rate or not video.duration_s:
+        return None
+    end = video.duration_s
+    start = Fraction(0)
+    if time_range is not None:
+        start, end = time_range.start, min(end, time_range.end or end)
+    return max(1, round((end - start) * video.frame_rate))

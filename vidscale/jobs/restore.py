@@ -1,0 +1,230 @@
+"""A small file as a source of restored frames."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import av
+
+from vidscale.config import DecodeSettings
+from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
+from vidscale.media.bitstream import Codec
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.geometry import Geometry
+from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
+from vidscale.media.probe import Source, open_container, probe
+from vidscale.models.pairs import Pair, find_pair
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.upscale import upscale
+from vidscale.system.devices import Device
+from vidscale.system.threads import Clock, Prefetch, queue_depth
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """A small file and how to restore it.
+
+    Attributes:
+        source: the file.
+        identity: what it says of itself, None when the pair was named by hand.
+        pair: the pair that restores it.
+        geometry: its size and the restored size.
+        strength: coding strength (crf) for the upscaler.
+        notes: one line each, for a person.
+    """
+
+    source: Source
+    identity: Identity | None
+    pair: Pair
+    geometry: Geometry
+    strength: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def restored(self) -> VideoInfo:
+        """The restored video: of the source's size, and gray where that was gray."""
+        pixel_format = self.source.video.format
+        if self.identity is not None and self.identity.chroma == "gray":
+            pixel_format = replace(pixel_format, chroma="gray")
+        return replace(self.source.video, width=self.geometry.width, height=self.geometry.height, format=pixel_format)
+
+
+def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair | None = None) -> SmallFile:
+    """Finds out how a small file is restored: from its identity, or from the settings where it has none to be used.
+
+    Args:
+        path: the file.
+        ffmpeg: path of the binary.
+        settings: of the restoring; a pair named in them that is the identity's is taken, also from a folder.
+        pair: the one that made the file, where it is at hand.
+
+    Raises:
+        IdentityError: there is no identity to be used, and the settings name no pair and scale.
+        ModelError: the pair it names is not here.
+    """
+    try:
+        identity, stream = find_identity(path)
+    except UnusableIdentityError as error:
+        if settings.pair is None:
+            raise type(error)(f"{error}; name its pair and scale with --pair and --scale") from error
+        return _by_hand(path, probe(path, ffmpeg=ffmpeg), settings, unusable=str(error))
+    source = probe(path, stream=stream, ffmpeg=ffmpeg)
+    if identity is None:
+        return _by_hand(path, source, settings)
+    if settings.pair is not None or settings.scale is not None:
+        pair = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction, settings.device)
+        if pair.name != identity.pair:
+            raise ConfigError(
+                f"{path} was made with {identity.pair}, not with {pair.name}; leave --pair and --scale out"
+            )
+    if pair is None or pair.sha256 != identity.sha256:
+        try:
+            pair = _identified_pair(path, identity, settings.device)
+        except ModelError as error:
+            if pair is None:
+                raise
+            raise ModelError(
+                f"{path} was made with other weights of {pair.name!r} ({identity.sha256[:12]}…) than "
+                f"{settings.pair or pair.name} has ({pair.sha256[:12]}…)"
+            ) from error
+    return SmallFile(
+        source=_sited(source, identity),
+        identity=identity,
+        pair=pair,
+        geometry=Geometry(
+            width=identity.width,
+            height=identity.height,
+            scale=identity.scale_fraction,
+            coded_width=identity.coded_width,
+            coded_height=identity.coded_height,
+        ),
+        strength=settings.strength if identity.crf is None else _strength(float(identity.crf), source.codec),
+    )
+
+
+def _strength(crf: float, codec: str) -> float:
+    """What the upscaler is told, from the crf on the encoder's own scale."""
+    encoders = [encoder for encoder in ENCODERS.values() if encoder.codec == codec]
+    return encoders[0].strength(crf) if encoders else crf
+
+
+def _sited(source: Source, identity: Identity) -> Source:
+    """The source with the chroma location of the original: AV1 cannot say center, nor H.264 where it is in 4:2:2."""
+    color = source.video.color
+    color = replace(color, chroma_location=identity.chroma_location or color.chroma_location)
+    return replace(source, video=replace(source.video, color=color))
+
+
+def find_identity(path: Path) -> tuple[Identity | None, int]:
+    """The identity in a file, and which of the video streams that are not cover art it is of (0 when there is none).
+
+    One stream of several is that which carries it; the container's tag does not tell.
+
+    Raises:
+        IdentityError: see `probe_identity`.
+    """
+    count = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
+    streams = list(range(count))
+    if count > 1:
+        streams.sort(key=lambda stream: not carries_identity(path, stream=stream))
+    unusable = None
+    for stream in streams:
+        try:
+            identity = probe_identity(path, stream=stream)
+        except UnusableIdentityError as error:
+            unusable = unusable or error
+            continue
+        if identity:
+            return identity, stream
+    if unusable:
+        raise unusable
+    return None, 0
+
+
+def _identified_pair(path: Path, identity: Identity, device: Device) -> Pair:
+    try:
+        return find_pair(identity.pair, identity.scale_fraction, device, sha256=identity.sha256)
+    except (ConfigError, ModelError) as error:
+        raise ModelError(f"{path} needs the pair {identity.pair!r}, which is not here: {error}") from error
+
+
+def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: str = "") -> SmallFile:
+    """Restored as the settings say; ``unusable`` tells why not as the file says."""
+    if settings.pair is None:
+        raise IdentityError(f"{path} does not say how it was made; name its pair and scale with --pair and --scale")
+    pair = find_pair(settings.pair, settings.scale, settings.device)
+    video = source.video
+    geometry = Geometry(
+        width=int(video.width * pair.scale),
+        height=int(video.height * pair.scale),
+        scale=pair.scale,
+        coded_width=video.width,
+        coded_height=video.height,
+    )
+    size = f"{geometry.width}x{geometry.height}, with what was padded"
+    return SmallFile(
+        source=source,
+        identity=None,
+        pair=pair,
+        geometry=geometry,
+        strength=settings.strength,
+        notes=(f"{unusable}; restored by {pair.name} to {size}, as --pair and --scale say",) if unusable else (),
+    )
+
+
+def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock) -> Iterator[Frame]:
+    """Frames of the source's size; decoding runs in a thread of its own.
+
+    Raises:
+        IdentityError: the identity changes within the file.
+        DecodeError: the file cannot be read.
+    """
+    video = small.source.video
+    depth = queue_depth(video.format.frame_bytes(video.height, video.width))
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log))
+    with Prefetch(decoded, depth) as frames:
+        yield from upscale(
+            _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
+            pair=small.pair,
+            geometry=small.geometry,
+            color=video.color,
+            strength=small.strength,
+            clock=upscaling,
+        )
+
+
+def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Frames without the planes that decoders invent for gray H.264."""
+    for frame in frames:
+        yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
+
+
+def _identity_check(small: SmallFile, log: ReadLog) -> Any:
+    """A function that refuses a keyframe packet with another identity than the file's, and counts damaged ones."""
+    identity = small.identity
+    if identity is None or small.source.codec not in get_args(Codec):
+        return None
+    codec = cast("Codec", small.source.codec)
+    with open_container(small.source.path) as container:
+        extradata = cast("av.VideoStream", container.streams[small.source.stream_index]).codec_context.extradata
+
+    def inspect(packet: "av.Packet[av.VideoStream]") -> None:
+        try:
+            found = extract(memoryview(packet), codec=codec, extradata=extradata)
+        except DamagedIdentityError:
+            log.damaged_identities += 1
+            return
+        except IdentityError as error:
+            raise IdentityError(f"{small.source.path}: {error}") from error
+        if found is not None and _essence(found) != _essence(identity):
+            at = f"{float(packet.pts * packet.time_base):.3f} s" if packet.pts is not None else "an unknown time"
+            raise IdentityError(f"{small.source.path} is spliced from files made differently: it changes at {at}")
+
+    return inspect
+
+
+def _essence(identity: Identity) -> Identity:
+    """The identity without what may differ between parts that are restored alike."""
+    return identity.model_copy(update={"tool": "", "time_base": "1"})

@@ -1,0 +1,95 @@
+"""Two files on their way to be compared: what of their pictures, at which size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vidscale.config import Crop
+from vidscale.errors import ConfigError, MeasureError
+from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.probe import Source
+from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.measure import is_luma_of
+from vidscale.system.threads import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of two files that are compared.
+
+    Attributes:
+        source: the file.
+        shown: the video as it is compared.
+        filters: what makes that of it; see `decode_frames`.
+        notes: one line each, for a person.
+    """
+
+    source: Source
+    shown: VideoInfo
+    filters: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def frames(self, log: ReadLog, clock: Clock) -> Iterator[Frame]:
+        """Its frames, as they are compared."""
+        return decode_frames(self.source, log=log, clock=clock, filters=self.filters)
+
+
+def cropped(source: Source, crop: Crop | None) -> Side:
+    """The part of a source that is compared; ConfigError where it has none such."""
+    video = source.video
+    if crop is None:
+        return Side(source, video)
+    sub_y, sub_x = video.format.subsampling
+    x = (video.width - crop.width) // 2 // sub_x * sub_x if crop.x is None else crop.x
+    y = (video.height - crop.height) // 2 // sub_y * sub_y if crop.y is None else crop.y
+    where = f"{crop.width}x{crop.height} at {x},{y}"
+    if min(x, y) < 0 or x + crop.width > video.width or y + crop.height > video.height:
+        raise ConfigError(f"--crop: {where} reaches beyond {source.path}, which is {video.width}x{video.height}")
+    if x % sub_x or y % sub_y:
+        raise ConfigError(f"--crop: {x},{y} is not a multiple of {sub_x},{sub_y}, as the chroma of {video.format.name}")
+    return Side(
+        source,
+        replace(video, width=crop.width, height=crop.height),
+        (("crop", f"w={crop.width}:h={crop.height}:x={x}:y={y}:exact=1"),),
+        (f"of {source.path.name} {where} is compared",),
+    )
+
+
+def scaled(source: Source, wanted: VideoInfo, kernel: str | None) -> Side:
+    """A file at the size of another video, by swscale's ``kernel``; as it is where that is None."""
+    video, size = source.video, f"{wanted.width}x{wanted.height}"
+    if kernel is None or (video.width, video.height) == (wanted.width, wanted.height):
+        return Side(source, video)
+    return Side(
+        source,
+        replace(video, width=wanted.width, height=wanted.height),
+        (("scale", f"w={wanted.width}:h={wanted.height}:flags={kernel}+accurate_rnd+full_chroma_int"),),
+        (f"{source.path.name} was scaled from {video.width}x{video.height} to {size} by ffmpeg's {kernel}",),
+    )
+
+
+def check_comparable(ours: Side, theirs: Side) -> None:
+    """Raises MeasureError where the frames of the two have not the same size and pixel format."""
+    ref, dist = ours.shown, theirs.shown
+    compared = ref.format if is_luma_of(ref.format, dist.format) else dist.format
+    if (ref.width, ref.height, ref.format) != (dist.width, dist.height, compared):
+        remedy = ""
+        if (ref.width, ref.height) != (dist.width, dist.height):
+            remedy = "; --scale-dist bicubic scales the second one, --crop W:H:X:Y cuts the first"
+        theirs_is = f"{theirs.source.path} is {dist.width}x{dist.height} {dist.format.name}"
+        ours_is = f"{ours.source.path} is {ref.width}x{ref.height} {ref.format.name}"
+        raise MeasureError(f"{theirs_is}, {ours_is}: only videos of one size and pixel format can be compared{remedy}")
+
+
+def color_notes(ours: Side, theirs: Side) -> list[str]:
+    """What both say of their colours, where that differs: code values are compared all the same."""
+    ref, dist = ours.shown.color, theirs.shown.color
+    differing = [
+        f"{what} {a} and {b}"
+        for what, a, b in (
+            ("range", ref.color_range, dist.color_range),
+            ("matrix", ref.matrix, dist.matrix),
+            ("transfer", ref.transfer, dist.transfer),
+        )
+        if a is not None and b is not None and a != b
+    ]
+    return [f"the two are tagged differently ({', '.join(differing)}): code values are compared"] if differing else []

@@ -1,0 +1,1 @@
+"""Files, streams and frames: what they hold and how they are read and written."""

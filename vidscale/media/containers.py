@@ -1,0 +1,198 @@
+"""Which container the output gets, and what of the source it holds."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.errors import ConfigError
+from vidscale.media.probe import Source, StreamInfo
+from vidscale.system.processes import captured
+
+# ffmpeg's muxer for each file name extension that vidscale writes.
+_MUXERS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".m2ts": "mpegts",
+}
+CONTAINERS = frozenset(_MUXERS)
+# MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
+_TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
+
+# Which flags of a stream that people set by hand each muxer writes so that they are read back (ffmpeg 9.0).
+_FLAGS = {
+    *("forced", "comment", "dub", "original", "hearing_impaired", "visual_impaired", "captions", "descriptions"),
+    *("lyrics", "karaoke", "clean_effects"),
+}
+_HELD_FLAGS = {
+    "mp4": {"forced", "comment", "dub", "hearing_impaired", "visual_impaired", "captions", "descriptions"},
+    "mov": set(),
+    "matroska": {"forced", "comment", "dub", "original", "hearing_impaired", "visual_impaired", "descriptions"},
+    "webm": {"forced"},
+    "mpegts": {"hearing_impaired", "visual_impaired", "clean_effects"},
+}
+
+# Tags that describe the source's own file or its coded video, and would be wrong in the output.
+STALE_TAGS = re.compile(
+    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
+)
+# What MP4 has a place for beside cover art, which excludes free tags there.
+_MP4_TAGS = re.compile(
+    "title|artist|album_artist|composer|album|date|comment|genre|copyright|grouping|lyrics|description|synopsis|show|"
+    "episode_id|network|keywords|episode_sort|season_number|media_type|hd_video|gapless_playback|compilation|track|disc|"
+    "creation_time|location(-.*)?|timecode"
+)
+_MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPlan:
+    """Where the output goes and what it holds.
+
+    Attributes:
+        path: the output file.
+        muxer: ffmpeg's name of its format.
+        kept: the source's streams in order, the coded one among them.
+        lost: what of the source the output cannot hold, in words.
+        reason: why the container differs from the source's, None when it does not.
+    """
+
+    path: Path
+    muxer: str
+    kept: tuple[StreamInfo, ...]
+    lost: tuple[str, ...]
+    reason: str | None = None
+
+    @property
+    def time_unit(self) -> Fraction | None:
+        """What timestamps are rounded to, s; None where the container counts as finely as the source."""
+        return Fraction(1, 1000) if self.muxer in ("matroska", "webm") else None
+
+    def position(self, stream_index: int) -> int:
+        """Index in the output of a stream of the source."""
+        return [stream.index for stream in self.kept].index(stream_index)
+
+
+def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested: Path | None) -> OutputPlan:
+    """Chooses the container: the requested one; else the source's if it holds all that Matroska would; else Matroska.
+
+    Args:
+        source: the probed source.
+        codec: coded format of the video, "h264", "hevc", "av1" or "ffv1".
+        ffmpeg: binary whose muxers are asked what they hold.
+        stem: name of the output without extension, used when no path is requested.
+        requested: the output that the user named.
+
+    Raises:
+        ConfigError: the requested extension is not one that vidscale writes, or cannot hold the codec.
+    """
+    if requested is not None:
+        muxer = muxer_of(requested)
+        if not _holds_video(muxer, codec):
+            raise ConfigError(f"{requested.suffix} cannot hold {codec} video; use .mkv")
+        kept, lost = _split(source, muxer, ffmpeg)
+        return OutputPlan(requested, muxer, kept, lost)
+    matroska = source.path.with_name(f"{stem}.mkv")
+    own = source.path.suffix.lower()
+    in_matroska, lost_in_matroska = _split(source, "matroska", ffmpeg)
+    if own not in _MUXERS:
+        reason = f"{own or 'a file without extension'} cannot be written; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    muxer = _MUXERS[own]
+    if muxer == "matroska":
+        return OutputPlan(matroska, muxer, in_matroska, lost_in_matroska)
+    if not _holds_video(muxer, codec):
+        reason = f"{own} cannot hold {codec}; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    kept, lost = _split(source, muxer, ffmpeg)
+    if missing := [str(stream) for stream in in_matroska if stream not in kept]:
+        reason = f"{own} cannot hold {', '.join(missing)}; the output is Matroska"
+        return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
+    return OutputPlan(source.path.with_name(f"{stem}{own}"), muxer, kept, lost)
+
+
+def muxer_of(path: Path) -> str:
+    """ffmpeg's muxer for a file name; ConfigError for an extension that vidscale does not write."""
+    try:
+        return _MUXERS[path.suffix.lower()]
+    except KeyError:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a directory: name the file in it") from None
+        known = ", ".join(_MUXERS)
+        raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without extension'}; use {known}") from None
+
+
+def _holds_video(muxer: str, codec: str) -> bool:
+    if muxer == "webm":
+        return codec == "av1"
+    if muxer == "mpegts":
+        return codec in _TS_CODECS
+    return muxer == "matroska" or codec != "ffv1"
+
+
+def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, ...], tuple[str, ...]]:
+    """The streams that a container holds, and those that it does not, in words."""
+    others = [s for s in source.streams if s.index != source.stream_index and not _is_made_anew(source, s)]
+    held = set(_held(source, [stream.index for stream in others], muxer, ffmpeg))
+    if muxer == "mpegts":
+        held &= {stream.index for stream in others if stream.codec in _TS_CODECS}
+    if muxer in ("mov", "webm"):  # these muxers take it, and write nothing
+        held -= {stream.index for stream in others if stream.is_cover or stream.kind == "attachment"}
+    kept = tuple(s for s in source.streams if s.index == source.stream_index or s.index in held)
+    lost = [str(stream) for stream in others if stream.index not in held]
+    if muxer == "mpegts" and source.has_chapters:
+        lost.append("chapters")
+    if tags := _lost_tags(source, muxer, kept):
+        lost.append(f"the tags {', '.join(tags)}")
+    lost += [
+        f"the flag {flag} of {stream.kind} {stream.index}"
+        for stream in kept
+        for flag in stream.disposition
+        if flag in _FLAGS - _HELD_FLAGS[muxer]
+    ]
+    return kept, tuple(lost)
+
+
+def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
+    """Names of the tags, of the file and of the kept streams, that a container has no place for."""
+    if muxer in ("matroska", "webm"):
+        return []
+    names: set[str] = set()
+    if muxer == "mpegts" or any(stream.is_cover for stream in kept):
+        names |= {key.lower() for key in source.metadata if muxer == "mpegts" or not _MP4_TAGS.fullmatch(key.lower())}
+    for stream in kept:
+        if not stream.is_cover:
+            known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS
+            names |= {key.lower() for key in stream.metadata} - known
+    return sorted(name for name in names if not STALE_TAGS.match(name))
+
+
+def _is_made_anew(source: Source, stream: StreamInfo) -> bool:
+    """Tracks that muxers write by themselves, from chapters and from the timecode tag."""
+    return stream.kind == "data" and (stream.codec == "tmcd" or (stream.codec == "text" and source.has_chapters))
+
+
+def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[int]:
+    """Asks ffmpeg's muxer itself, by copying nothing into it: all streams at once, then one by one."""
+    if not indices or _takes(source, indices, muxer, ffmpeg):
+        return indices
+    if len(indices) == 1:
+        return []
+    return [index for index in indices if _takes(source, [index], muxer, ffmpeg)]
+
+
+def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
+    maps = [word for index in indices for word in ("-map", f"0:{index}")]
+    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
+    command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
+    command += ["-f", muxer, os.devnull]
+    try:
+        return captured(command, timeout_s=120).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,155 @@
+"""What is known of the encoders: their ffmpeg names, ranges and limits."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from vidscale.errors import ConfigError
+from vidscale.media.frames import Chroma, ContentLight, MasteringDisplay, PixelFormat
+
+CodecName = Literal["x264", "x265", "svtav1"]
+
+STRONGEST = 51.0  # highest crf of x264 and x265
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One encoder inside ffmpeg.
+
+    Attributes:
+        name: as on vidscale's command line.
+        ffmpeg_name: as in ffmpeg's ``-c:v``.
+        codec: name of the coded format, as a demuxer reports it.
+        crf_max: highest constant rate factor; the lowest is 0.
+        presets: accepted values of ``-preset``.
+        default_preset: the preset taken when none is asked for.
+        params_option: the option that takes ``key=value:key=value`` settings of the encoder itself.
+        chroma: chroma formats that it codes.
+        bit_depths: sample sizes that it codes.
+        min_height, min_width, max_side: luma samples that a picture's sides may have.
+        max_height: luma samples that a picture may be high.
+    """
+
+    name: CodecName
+    ffmpeg_name: str
+    codec: str
+    crf_max: int
+    presets: tuple[str, ...]
+    default_preset: str
+    params_option: str
+    chroma: tuple[Chroma, ...]
+    bit_depths: tuple[int, ...]
+
+    min_height: int
+    min_width: int
+    max_side: int = 16384
+    max_height: int = 16384
+
+    def coded_size(self, height: int, width: int, pixel_format: PixelFormat) -> tuple[int, int]:
+        """Smallest (height, width) that the encoder takes for a picture of that size."""
+        sub_y, sub_x = pixel_format.subsampling
+        return (
+            max(self.min_height, -(-height // sub_y) * sub_y),
+            max(self.min_width, -(-width // sub_x) * sub_x),
+        )
+
+    def check(self, pixel_format: PixelFormat, height: int, width: int) -> None:
+        """Raises ConfigError when the encoder cannot code such pictures."""
+        if pixel_format.chroma not in self.chroma or pixel_format.bit_depth not in self.bit_depths:
+            others = [e.name for e in ENCODERS.values() if e.takes(pixel_format)]
+            remedy = f"; {' and '.join(others)} can" if others else "; no encoder here can"
+            raise ConfigError(f"{self.name} cannot code {pixel_format.name}{remedy} (--codec)")
+        if width > self.max_side or height > self.max_height:
+            raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
+
+    def strength(self, crf: float) -> float:
+        """The coding strength that upscalers are told, on the scale of x264 and x265: 0 to 51."""
+        return crf * STRONGEST / self.crf_max
+
+    def takes(self, pixel_format: PixelFormat) -> bool:
+        """Whether the encoder codes this pixel format."""
+        return pixel_format.chroma in self.chroma and pixel_format.bit_depth in self.bit_depths
+
+
+_X26X_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+ENCODERS: dict[CodecName, Encoder] = {
+    "x264": Encoder(
+        name="x264",
+        ffmpeg_name="libx264",
+        codec="h264",
+        crf_max=51,
+        presets=_X26X_PRESETS,
+        default_preset="medium",
+        params_option="x264-params",
+        chroma=("420", "422", "444", "gray"),
+        bit_depths=(8, 10),
+        min_height=2,
+        min_width=2,
+    ),
+    "x265": Encoder(
+        name="x265",
+        ffmpeg_name="libx265",
+        codec="hevc",
+        crf_max=51,
+        presets=_X26X_PRESETS,
+        default_preset="medium",
+        params_option="x265-params",
+        chroma=("420", "422", "444", "gray"),
+        bit_depths=(8, 10, 12),
+        min_height=16,
+        min_width=64,  # x265 itself takes 16, but writes beyond its memory (4.3: at 33 to 48, any height and depth)
+    ),
+    "svtav1": Encoder(
+        name="svtav1",
+        ffmpeg_name="libsvtav1",
+        codec="av1",
+        crf_max=63,
+        presets=tuple(str(preset) for preset in range(14)),
+        default_preset="8",
+        params_option="svtav1-params",
+        chroma=("420",),
+        bit_depths=(8, 10),
+        min_height=4,
+        min_width=4,
+        max_height=8704,
+    ),
+}
+
+
+def hdr_params(encoder: Encoder, mastering: MasteringDisplay | None, light: ContentLight | None) -> dict[str, str]:
+    """Settings of the encoder itself that write static HDR metadata into the stream."""
+    params = {}
+    complete = mastering and mastering.primaries and mastering.white_point and mastering.luminance
+    if mastering and complete:
+        name = "master-display" if encoder.name == "x265" else "mastering-display"
+        params[name] = _mastering_text(mastering, in_units=encoder.name != "svtav1")
+    if light:
+        name = {"x264": "cll", "x265": "max-cll", "svtav1": "content-light"}[encoder.name]
+        params[name] = f"{light.max_cll},{light.max_fall}"
+    return params
+
+
+def _mastering_text(mastering: MasteringDisplay, *, in_units: bool) -> str:
+    """``G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min)``: in units of 0.00002 and 0.0001 cd/m2 (SEI), or plain decimals."""
+    if not (mastering.primaries and mastering.white_point and mastering.luminance):
+        raise ValueError(f"incomplete {mastering = }")
+    red, green, blue = mastering.primaries
+    low, high = mastering.luminance
+
+    def number(value: Fraction, unit: int) -> str:
+        return str(round(value * unit)) if in_units else f"{float(value):.5f}"
+
+    points = [("G", green), ("B", blue), ("R", red), ("WP", mastering.white_point)]
+    chromaticity = "".join(f"{name}({number(x, 50000)},{number(y, 50000)})" for name, (x, y) in points)
+    return f"{chromaticity}L({number(high, 10000)},{number(low, 10000)})"

@@ -1,0 +1,283 @@
+"""The ffmpeg binary: which one, what it can do, and running it as a child process."""
+
+import contextlib
+import logging
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from vidscale.errors import ConfigError, EncodeError
+from vidscale.system import processes
+
+logger = logging.getLogger(__name__)
+
+_TAIL_LINES = 20
+_TAIL_BYTES = 1 << 16  # of a line without end
+
+
+@dataclass(frozen=True, slots=True)
+class Ffmpeg:
+    """An ffmpeg binary that was started once and can do what was asked.
+
+    Attributes:
+        path: the executable.
+        version: as it prints it, such as ``7.1.1``.
+        origin: where it was found: "--ffmpeg", "imageio-ffmpeg" or "PATH".
+    """
+
+    path: str
+    version: str
+    origin: str
+
+
+def find_ffmpeg(
+    explicit: Path | str | None = None, *, encoders: Sequence[str] = (), filters: Sequence[str] = ()
+) -> Ffmpeg:
+    """The first ffmpeg that can do the job: the explicit one, imageio-ffmpeg's, the one on PATH.
+
+    Args:
+        explicit: a binary that the user named; then no other is tried.
+        encoders: ffmpeg's names of video encoders that must work with the options that vidscale uses.
+        filters: names of filters that must be there.
+
+    Raises:
+        ConfigError: no binary can do it; the message says what each lacks.
+    """
+    reasons = []
+    for origin, path in _candidates(explicit):
+        lacking = _lacking(path, tuple(encoders), tuple(filters))
+        if lacking is None:
+            return Ffmpeg(path=path, version=_version(path), origin=origin)
+        reasons.append(f"{path} ({origin}): {lacking}")
+    if not reasons:
+        raise ConfigError("no ffmpeg found: install the package imageio-ffmpeg, or name one with --ffmpeg")
+    raise ConfigError("no ffmpeg can do this: " + "; ".join(reasons))
+
+
+def _candidates(explicit: Path | str | None) -> Iterator[tuple[str, str]]:
+    if explicit is not None:
+        yield "--ffmpeg", _named(Path(explicit))
+        return
+    with contextlib.suppress(ImportError, RuntimeError):
+        import imageio_ffmpeg
+
+        yield "imageio-ffmpeg", imageio_ffmpeg.get_ffmpeg_exe()
+    if on_path := shutil.which("ffmpeg"):
+        yield "PATH", on_path
+
+
+def _named(path: Path) -> str:
+    """The file of that name, else the program on PATH: there alone would a name without a folder be looked for."""
+    return str(path.absolute()) if path.exists() else shutil.which(path) or str(path)
+
+
+@cache
+def _lacking(path: str, encoders: tuple[str, ...], filters: tuple[str, ...]) -> str | None:
+    """What the binary lacks for the job, in words; None when it can do it."""
+    try:
+        if not _version(path):
+            return "is not ffmpeg"
+        for encoder in encoders:
+            if problem := _trial_encode(path, encoder):
+                return problem
+        if filters:
+            listing = _output(path, "-hide_banner", "-filters")
+            known = {words[1] for line in listing.splitlines() if len(words := line.split()) > 2}
+            if missing := [name for name in filters if name not in known]:
+                return f"has no filter {', '.join(missing)}"
+    except OSError as error:
+        return f"cannot be started ({error.strerror or error})"
+    except subprocess.TimeoutExpired:
+        return "does not answer"
+    return None
+
+
+def _output(path: str, *args: str) -> str:
+    result = processes.captured([path, *args], timeout_s=30)
+    return (result.stdout + result.stderr).decode(errors="replace")
+
+
+@cache
+def _version(path: str) -> str:
+    match = re.search(r"ffmpeg version n?(\S+)", _output(path, "-version"))
+    return match.group(1) if match else ""
+
+
+def _trial_encode(path: str, encoder: str) -> str | None:
+    """Encodes one small frame with the options that vidscale needs; the complaint, None when it worked."""
+    options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", "setparams=range=tv"]
+    result = _encode_one_frame(path, "error", [*options, "-c:v:0", encoder])
+    if result.returncode == 0:
+        return None
+    text = result.stderr.decode(errors="replace")
+    if re.search(r"Unknown encoder|[Ee]ncoder .* not found", text):
+        return f"has no encoder {encoder}"
+    lines = [line for line in text.splitlines() if line.strip()]
+    return f"version {_version(path)} cannot encode with {encoder} ({lines[0] if lines else result.returncode})"
+
+
+def _encode_one_frame(path: str, verbosity: str, options: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
+    command = [path, "-hide_banner", "-v", verbosity, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "64x64"]
+    command += ["-i", "pipe:0", *options, "-f", "null", "-"]
+    return processes.captured(command, data=bytes(64 * 64 * 3 // 2), timeout_s=60)
+
+
+def refused_params(ffmpeg: Ffmpeg, encoder: str, option: str, params: str) -> str | None:
+    """What an encoder says against settings of its own; None when it takes them.
+
+    ffmpeg itself passes over those that the encoder does not know, with no more than a warning.
+
+    Args:
+        ffmpeg: the binary.
+        encoder: ffmpeg's name of it.
+        option: the option that takes them, such as ``x264-params``.
+        params: ``key=value:key=value``.
+    """
+    result = _encode_one_frame(ffmpeg.path, "warning", ["-c:v", encoder, f"-{option}", params])
+    said = re.search(rb"(Unknown option: |Invalid value for |Error (parsing|setting) option )[^\n]*", result.stderr)
+    return said.group().decode(errors="replace").strip() if said else None
+
+
+@cache
+def library_versions(path: str) -> dict[str, str]:
+    """Versions of x264 and x265 inside a binary, where it tells them by encoding one frame."""
+    versions = {}
+    source = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04"]
+    for name, pattern in (("x264", rb"x264 - core (\d+[^-]*)"), ("x265", rb"x265 \(build \d+\) - ([^-:]+)")):
+        command = [path, "-v", "error", *source, "-c:v", f"lib{name}", "-f", name.replace("x26", "h26"), "-"]
+        if name == "x265":
+            command[-2] = "hevc"
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            result = processes.captured(command, timeout_s=30)
+            if match := re.search(pattern, result.stdout):
+                versions[name] = match.group(1).decode(errors="replace").strip()
+    return versions
+
+
+class FfmpegProcess:
+    """A running ffmpeg: its stderr is always drained, and it never outlives the ``with`` block.
+
+    Args:
+        cmd: the command line.
+        stdin, stdout: open a pipe to / from it.
+    """
+
+    def __init__(self, cmd: Sequence[str], *, stdin: bool = False, stdout: bool = False) -> None:
+        self.cmd = list(cmd)
+        logger.debug("running %s", self.cmd)
+        try:
+            self._process = processes.start(
+                self.cmd,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise EncodeError(f"cannot start {self.cmd[0]}: {error.strerror or error}", cmd=self.cmd) from error
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
+        self._drain.start()
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        if self._process.stdin is None:
+            raise ValueError("started without stdin=True")
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        if self._process.stdout is None:
+            raise ValueError("started without stdout=True")
+        return self._process.stdout
+
+    def _read_stderr(self) -> None:
+        stream = self._process.stderr
+        if stream is None:
+            return
+        buffered = b""
+        while chunk := stream.read(1 << 16):
+            *lines, buffered = (buffered[-_TAIL_BYTES:] + chunk).split(b"\n")
+            self._tail.extend(text for line in lines if (text := line.decode(errors="replace").strip()))
+        if buffered.strip():
+            self._tail.append(buffered.decode(errors="replace").strip())
+
+    @property
+    def stderr_tail(self) -> list[str]:
+        """The last lines written to stderr so far."""
+        return list(self._tail)
+
+    def wait(self, what: str) -> None:
+        """Waits for the end of the process.
+
+        Raises:
+            EncodeError: it ended with another status than 0; ``what`` says what it was doing.
+        """
+        if self._wait() != 0:
+            raise self.failure(what)
+
+    def failure(self, what: str) -> EncodeError:
+        """The error that describes how the process ended; waits for it."""
+        if self._process.stdin and not self._process.stdin.closed:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        returncode = self._wait()
+        if returncode < 0:
+            reason = f"was killed by {_signal_name(-returncode)}"
+        else:
+            reason = f"exit status {returncode}"
+            if lines := [line for line in self._tail if not line.startswith("Exiting with exit code")]:
+                reason = _most_telling(lines)
+        return EncodeError(
+            f"{what}: ffmpeg {reason}", cmd=self.cmd, returncode=returncode, stderr_tail=self.stderr_tail
+        )
+
+    def _wait(self) -> int:
+        """Exit status, once the process has ended and all that it said was read."""
+        returncode = self._process.wait()
+        if returncode < 0:
+            processes.kill_group(self._process)  # what a killed script left running would keep its stderr open
+        self._drain.join()
+        return returncode
+
+    def __enter__(self) -> "FfmpegProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        processes.end(self._process)
+        self._drain.join()
+        for pipe in filter(None, (self._process.stdin, self._process.stdout, self._process.stderr)):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def run_ffmpeg(cmd: Sequence[str], what: str) -> None:
+    """Runs a command line to its end; EncodeError when it fails."""
+    with FfmpegProcess(cmd) as process:
+        process.wait(what)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _most_telling(lines: list[str]) -> str:
+    """The line of a log that names the cause: ffmpeg prints consequences after it."""
+    for line in lines:
+        if re.search(r"No space left|Permission denied|x26[45] \[error\]|Invalid|not supported|Unrecognized", line):
+            return line
+    return lines[0]

@@ -1,0 +1,313 @@
+"""What travels with a small file: which pair restores it, and to what size.
+
+The identity is one line of JSON, in a user data unit in front of every keyframe (`vidscale.media.bitstream`) and in the
+container tag ``VIDSCALE``. The schema, the bytes and what survives what are written down in ``docs/identity.md``.
+"""
+
+import logging
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
+
+from vidscale.errors import DamagedIdentityError, DecodeError, IdentityError, UnusableIdentityError
+from vidscale.media import bitstream
+from vidscale.media.bitstream import Buffer, Codec
+from vidscale.media.frames import Chroma, Siting
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
+
+TAG = "VIDSCALE"
+SCHEMA_VERSION = 1
+
+_MAX_JSON_BYTES = 1 << 16
+_MAX_PADDING = 64  # luma samples: the largest block that a small picture is rounded up to
+_PROBE_PACKETS = 64
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\s*$')
+_MUST_AGREE = ("pair", "sha256", "scale", "width", "height", "coded_width", "coded_height")
+
+
+def _rational(text: str) -> str:
+    """`text`, such as ``2`` or ``3/2``, in lowest terms."""
+    numerator, slash, denominator = text.partition("/")
+    parts = (numerator, denominator if slash else "1")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 10 and int(part) for part in parts):
+        raise ValueError("not a positive rational such as 2 or 3/2")
+    return str(Fraction(int(parts[0]), int(parts[1])))
+
+
+def _scale(text: str) -> str:
+    scale = _rational(text)
+    if not 1 <= Fraction(scale) <= 8:
+        raise ValueError("outside 1 to 8")
+    return scale
+
+
+Size = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Identity(BaseModel):
+    """Which pair restores a small file, and to what size.
+
+    Unknown fields are ignored on reading: they may be added without a new schema version, and then are facts that
+    an older reader can do without.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+    vidscale: Literal[1] = Field(default=1, description="schema version")
+    pair: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$", description="name of the pair")
+    sha256: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="content hash of the pair's weights, lower-case hex; empty for a pair without weights",
+    )
+    scale: Annotated[str, AfterValidator(_scale)] = Field(description="source size over coded size, 1 to 8")
+    width: Size = Field(description="source, luma samples, before rotation")
+    height: Size = Field(description="source, luma samples, before rotation")
+    coded_width: Size = Field(description="small picture as a decoder gives it, luma samples")
+    coded_height: Size = Field(description="small picture as a decoder gives it, luma samples")
+    crf: Annotated[int | float, Field(ge=0, le=63)] | None = Field(
+        default=None, description="coding strength on the encoder's scale; null when coded without one"
+    )
+    codec: str = Field(pattern=r"^[a-z0-9_]{1,32}$", description="coded format: h264, hevc, av1")
+    time_base: Annotated[str, AfterValidator(_rational)] = Field(description="unit of the source's pts, seconds")
+    chroma_location: Siting | None = Field(default=None, description="of the source; not every coded format says it")
+    chroma: Chroma | None = Field(default=None, description="of the source; gray H.264 is decoded as 4:2:0")
+    tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "Identity":
+        for axis, size, coded in (("width", self.width, self.coded_width), ("height", self.height, self.coded_height)):
+            needed = math.ceil(size / self.scale_fraction)
+            if not needed <= coded < needed + _MAX_PADDING:
+                raise ValueError(f"coded_{axis} {coded} does not fit {axis} {size} at scale {self.scale}")
+        return self
+
+    @property
+    def scale_fraction(self) -> Fraction:
+        """Source size over coded size."""
+        return Fraction(self.scale)
+
+    def to_json(self) -> str:
+        """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it.
+
+        Fields that say nothing (null, an empty text) are left out.
+        """
+        silent = {name for name in type(self).model_fields if getattr(self, name) in (None, "")}
+        text = self.model_dump_json(exclude=silent).removesuffix("}")
+        return f'{text},"crc32":"{zlib.crc32(text.encode("ascii")):08x}"}}'
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Identity":
+        """The identity that `to_json` wrote. A checksum is compared where one stands at the end.
+
+        Raises:
+            DamagedIdentityError: not an identity.
+            UnusableIdentityError: one of a schema version that this program does not know.
+        """
+        fields = _json_object(text)
+        version = fields.get("vidscale")
+        if type(version) is not int or version < SCHEMA_VERSION:  # True == 1, hence not isinstance
+            raise DamagedIdentityError("broken identity: no schema version")
+        if version > SCHEMA_VERSION:
+            raise UnusableIdentityError(
+                f"the identity has schema version {version}, this program reads version {SCHEMA_VERSION}: "
+                "a newer vidscale is needed"
+            )
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as exc:
+            raise DamagedIdentityError(f"broken identity: {_one_line(exc)}") from exc
+
+
+def _json_object(text: str | bytes) -> dict[str, object]:
+    if len(text) > _MAX_JSON_BYTES:
+        raise DamagedIdentityError(f"broken identity: {len(text)} bytes long")
+    # Python's str may hold surrogates (undecodable tags), which from_json meets with a TypeError.
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    checksum = _CHECKSUM.search(data)
+    if checksum and int(checksum[1], 16) != zlib.crc32(data[: checksum.start()]):
+        raise DamagedIdentityError("broken identity: its checksum does not fit")
+    try:
+        value = from_json(data, allow_inf_nan=False)
+    except ValueError as exc:
+        raise DamagedIdentityError(f"broken identity: not JSON ({exc})") from exc
+    if not isinstance(value, dict):
+        raise DamagedIdentityError("broken identity: not a JSON object")
+    return value
+
+
+def _one_line(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors(include_url=False, include_context=False):
+        where = ".".join(map(str, item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        # An error of the whole object names its values itself.
+        parts.append(f"{where}: {message}, not {ascii(item['input'])[:60]}" if where else message)
+    return "; ".join(parts)
+
+
+def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:
+    """A copy of a keyframe packet with `identity` in front of its picture; see `vidscale.media.bitstream.insert`.
+
+    Who wrote the file stands in the container's tag alone: every keyframe costs bits.
+    """
+    payload = identity.model_copy(update={"tool": ""}).to_json().encode("ascii")
+    return bitstream.insert(packet, codec=codec, extradata=extradata, payload=payload)
+
+
+def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identity | None:
+    """The identity that a packet carries, None when it carries none.
+
+    Args:
+        packet: one coded packet as a demuxer gives it, best as ``memoryview(packet)``: it is not copied.
+        codec: "h264", "hevc" or "av1".
+        extradata: the stream's, None when it has none.
+
+    Raises:
+        UnusableIdentityError: an identity is there, but damaged or of an unknown schema version.
+    """
+    payload = bitstream.find(packet, codec=codec, extradata=extradata)
+    return None if payload is None else Identity.from_json(payload)
+
+
+def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:
+    """The identity in a container's tags, None when there is none. Keys are compared without case.
+
+    Raises:
+        UnusableIdentityError: the tag is there, but damaged or of an unknown schema version.
+    """
+    for key, value in metadata.items():
+        if key.upper() == TAG:
+            return Identity.from_json(value)
+    return None
+
+
+def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
+    """The identity of a file, None when it has none. Reads the tags and the first 64 packets of its video, more of them
+    while those that it finds are damaged.
+
+    Args:
+        path: the file.
+        stream: which of the video streams that are not cover art.
+
+    The stream's own identity is preferred to the tag, which a program that codes again may have kept; what is damaged
+    is left aside, with a warning in the log when it is the tag.
+
+    Raises:
+        DecodeError: the file cannot be read, or has no video.
+        UnusableIdentityError: all there is is damaged, or it is of an unknown version, or the pictures do not have the
+            size that it names.
+        IdentityError: stream and tag contradict each other.
+    """
+    with _opened(path) as container:
+        return _probe(container, path, stream)
+
+
+def carries_identity(path: str | Path, *, stream: int) -> bool:
+    """Whether a video stream itself has an identity among its first 64 packets, sound or not.
+
+    Arguments and errors as of `probe_identity`.
+    """
+    with _opened(path) as container:
+        try:
+            in_band, damage = _first_in_band(container, _video_stream(container, stream))
+        except UnusableIdentityError:
+            return True
+    return bool(in_band or damage)
+
+
+@contextmanager
+def _opened(path: str | Path) -> "Iterator[InputContainer]":
+    """The file; what goes wrong with it is told with its name."""
+    import av  # not at module level: takes longer than all the rest here
+
+    try:
+        with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
+            yield container
+    except av.FFmpegError as exc:
+        raise DecodeError(f"{path}: {exc.strerror or exc}") from exc
+    except (DecodeError, IdentityError) as exc:
+        raise type(exc)(f"{path}: {exc}") from exc
+
+
+def _probe(container: "InputContainer", path: str | Path, index: int) -> Identity | None:
+    stream = _video_stream(container, index)
+    in_band, damage = _first_in_band(container, stream)
+    try:
+        tag = tag_from_metadata(container.metadata)
+    except UnusableIdentityError as exc:
+        if in_band is None:
+            raise
+        log.warning("%s: tag %s left aside: %s", path, TAG, exc)
+        tag = None
+    if in_band and tag:
+        _check_agreement(in_band, tag)
+    identity = in_band or tag
+    if identity:
+        _check_picture_size(identity, stream)
+    elif damage:
+        raise damage
+    return identity
+
+
+def _video_stream(container: "InputContainer", index: int) -> "VideoStream":
+    from av.stream import Disposition
+
+    pictures = (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
+    if (stream := next(islice(pictures, index, None), None)) is None:
+        raise DecodeError("no video stream")
+    return stream
+
+
+def _first_in_band(
+    container: "InputContainer", stream: "VideoStream"
+) -> tuple[Identity | None, DamagedIdentityError | None]:
+    """The first sound identity, and what is wrong with the first one where that is damaged."""
+    # The decoder's own name may be libdav1d; and a keyframe's dts may be None in Matroska, its size never 0.
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+    damage = None
+    if codec not in get_args(Codec):
+        return None, None
+    extradata = stream.codec_context.extradata
+    for number, packet in enumerate(container.demux(stream)):
+        if number >= _PROBE_PACKETS and damage is None:
+            break
+        if packet.size and packet.is_keyframe:
+            try:
+                identity = extract(memoryview(packet), codec=cast("Codec", codec), extradata=extradata)
+            except DamagedIdentityError as exc:
+                damage = damage or exc
+            else:
+                if identity:
+                    return identity, damage
+    return None, damage
+
+
+def _check_agreement(in_band: Identity, tag: Identity) -> None:
+    for name in _MUST_AGREE:
+        ours, theirs = getattr(in_band, name), getattr(tag, name)
+        if ours != theirs:
+            raise IdentityError(f"contradictory identity: {name} is {ours!r} in the stream, {theirs!r} in the tag")
+
+
+def _check_picture_size(identity: Identity, stream: "VideoStream") -> None:
+    actual = (stream.codec_context.width, stream.codec_context.height) if stream.codec_context else (0, 0)
+    if all(actual) and actual != (identity.coded_width, identity.coded_height):
+        raise UnusableIdentityError(
+            f"the identity is for pictures of {identity.coded_width}x{identity.coded_height}, "
+            f"these are {actual[0]}x{actual[1]}: coded again since?"
+        )

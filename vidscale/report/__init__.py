@@ -1,0 +1,1 @@
+"""What a run measured: rows per frame, totals, files and the page."""

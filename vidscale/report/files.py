@@ -1,0 +1,305 @@
+"""A report as files: report.json (schema in docs/report-schema.md), frames.csv and index.html.
+
+Every file is written under a temporary name beside its target and renamed when complete.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidscale.errors import VidscaleError
+from vidscale.media.frames import Color, PixelFormat
+from vidscale.report.rows import (
+    DistortedFacts,
+    FrameScore,
+    Pairing,
+    Report,
+    Shot,
+    ShotTotals,
+    SourceFacts,
+    StageTiming,
+    Unpaired,
+)
+from vidscale.report.totals import PLANE_NAMES, Column, columns, remarks, shot_totals, totals
+from vidscale.system.workspace import replacing
+
+SCHEMA_VERSION = 1
+RECORD = "report.json"
+# Decimal places of numbers that are derived from others in the same file; measured numbers are written in full.
+_DIGITS = {"pts_s": 9, "bitrate_kbps": 3, "psnr_y": 4, "psnr_u": 4, "psnr_v": 4, "psnr_yuv": 4}
+
+
+def write_report(report: Report, directory: Path) -> None:
+    """Writes report.json, frames.csv and index.html into `directory`, which is created where it is missing.
+
+    Raises:
+        VidscaleError: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(report, directory / RECORD)
+        write_csv(report, directory / "frames.csv")
+        write_html(report, directory / "index.html")
+    except OSError as exc:
+        raise VidscaleError(f"the report {directory} cannot be written: {exc.strerror or exc}") from exc
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Writes the page: one file that needs no network."""
+    from vidscale.report.page import render_html
+
+    page = render_html(report)
+    with replacing(path) as file:
+        file.write(page)
+
+
+def write_csv(report: Report, path: Path) -> None:
+    """Writes a row per frame; columns as in docs/report-schema.md, inf as ``inf``, a missing number as nothing."""
+    table = columns(report)
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*(_cells(name, column, "") for name, column in table.items()), strict=True))
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Writes the whole report but its pictures; inf as ``"inf"``, a missing number as null."""
+    table = columns(report)
+    sums = totals(report, table)
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "source": _source_facts(report.source),
+        "distorted": _distorted_facts(report.distorted),
+        "ssim_window": report.ssim_window,
+        "totals": {name: value for name, value in asdict(sums).items() if value is not None},
+        "unpaired": {
+            "ref_only_pts_s": [float(time) for time in report.unpaired.ref_only],
+            "ref_only_pts_s_exact": report.unpaired.ref_only,
+            "dist_only_pts_s": [float(time) for time in report.unpaired.dist_only],
+            "dist_only_pts_s_exact": report.unpaired.dist_only,
+        },
+        "pairing": {
+            "pairs": report.pairs,
+            "every": report.pairing.every,
+            "offset_s": _seconds(report.pairing.offset_s),
+            "offset_s_exact": report.pairing.offset_s,
+        },
+        "shots": [_shot(one) for one in shot_totals(report, table)],
+        "stages": [asdict(stage) | {"fps": round(stage.fps, 3)} for stage in report.stages],
+        "wall_s": report.wall_s,
+        "settings": report.settings,
+        "commands": report.commands,
+        "versions": report.versions,
+        "notes": report.notes,
+        "remarks": remarks(report, sums),
+    }
+    with replacing(path) as file:
+        text = json.dumps(_plain(head), indent=2, ensure_ascii=False, allow_nan=False)
+        file.write(text.removesuffix("\n}") + ',\n  "frames": [')
+        for number, row in enumerate(_json_rows(report, table)):
+            file.write((",\n    " if number else "\n    ") + json.dumps(row, allow_nan=False))
+        file.write("\n  ]\n}\n")
+
+
+def totals_record(report: Report) -> dict[str, Any]:
+    """The totals as JSON knows them, as in the report's file: inf as ``"inf"``, a missing number as None."""
+    record: dict[str, Any] = _plain(
+        {name: value for name, value in asdict(totals(report)).items() if value is not None}
+    )
+    return record
+
+
+def read_json(path: str | Path) -> Report:
+    """Reads what `write_json` wrote; the report has no pictures.
+
+    Raises:
+        VidscaleError: the file is no report, or of a schema this version does not know.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = data["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise VidscaleError(f"{path} is not a vidscale report: {exc}") from exc
+    if version != SCHEMA_VERSION:
+        raise VidscaleError(f"{path} has report schema {version!r}, this vidscale reads {SCHEMA_VERSION}")
+    try:
+        return _report_from(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise VidscaleError(f"{path} is a damaged report: {type(exc).__name__} {exc}") from exc
+
+
+def _source_facts(facts: SourceFacts) -> dict[str, Any]:
+    return {
+        "name": facts.name,
+        "width": facts.width,
+        "height": facts.height,
+        "pix_fmt": facts.format.name,
+        "chroma": facts.format.chroma,
+        "bit_depth": facts.format.bit_depth,
+        "color": asdict(facts.color),
+        "duration_s": _seconds(facts.duration_s),
+        "duration_s_exact": facts.duration_s,
+        "size_bytes": facts.size_bytes,
+        "video_bytes": facts.video_bytes,
+        "bitrate_kbps": facts.bitrate_kbps,
+    }
+
+
+def _distorted_facts(facts: DistortedFacts) -> dict[str, Any]:
+    return {
+        "name": facts.name,
+        "coded_width": facts.coded_width,
+        "coded_height": facts.coded_height,
+        "codec": facts.codec,
+        "duration_s": _seconds(facts.duration_s),
+        "duration_s_exact": facts.duration_s,
+        "size_bytes": facts.size_bytes,
+        "video_bytes": facts.video_bytes,
+        "bitrate_kbps": facts.bitrate_kbps,
+    }
+
+
+def _shot(totals_: ShotTotals) -> dict[str, Any]:
+    shot = totals_.shot
+    return {
+        "start_index": shot.start_index,
+        "start_s": float(shot.start_s),
+        "start_s_exact": shot.start_s,
+        "frames": shot.frames,
+        "bytes": shot.bytes,
+        "psnr_y": totals_.psnr_y,
+        "ssim_y": totals_.ssim_y,
+        "bitrate_kbps": totals_.bitrate_kbps,
+        "worst_index": totals_.worst_index,
+        "worst_psnr_y": totals_.worst_psnr_y,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's types: inf as a string, nan as null, fractions, paths and the like as strings."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return _number(value, None)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _number(value: float, missing: str | None) -> float | str | None:
+    if math.isnan(value):
+        return missing
+    return value if math.isfinite(value) else str(value)
+
+
+def _cells(name: str, column: Column, missing: str | None) -> list[Any]:
+    """The column as plain values: `missing` for nan, "inf" for inf, whole numbers for sizes."""
+    if name in _DIGITS:
+        column = np.round(column, _DIGITS[name])
+    values: list[Any] = column.tolist()
+    if name == "bytes":
+        return [missing if math.isnan(value) else int(value) for value in values]
+    if column.dtype.kind != "f" or np.isfinite(column).all():
+        return values
+    return [_number(value, missing) for value in values]
+
+
+def _json_rows(report: Report, table: Mapping[str, Column]) -> Iterator[dict[str, Any]]:
+    names = [*table]
+    names[names.index("pts_s") + 1 : names.index("pts_s") + 1] = ["pts_s_exact"]
+    cells = {name: _cells(name, column, None) for name, column in table.items()}
+    cells["pts_s_exact"] = [str(row.pts_s) for row in report.rows]
+    if report.pairing.every > 1:
+        names.insert(names.index("bytes") + 1, "span_bytes")
+        cells["span_bytes"] = [row.span_bytes for row in report.rows]
+    for values in zip(*(cells[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _report_from(data: dict[str, Any]) -> Report:
+    source, distorted = data["source"], data["distorted"]
+    return Report(
+        source=SourceFacts(
+            name=source["name"],
+            width=source["width"],
+            height=source["height"],
+            format=PixelFormat(source["chroma"], source["bit_depth"]),
+            color=Color(**source["color"]),
+            duration_s=_fraction(source["duration_s_exact"]),
+            size_bytes=source["size_bytes"],
+            video_bytes=source["video_bytes"],
+        ),
+        distorted=DistortedFacts(
+            name=distorted["name"],
+            coded_width=distorted["coded_width"],
+            coded_height=distorted["coded_height"],
+            codec=distorted["codec"],
+            duration_s=_fraction(distorted["duration_s_exact"]),
+            size_bytes=distorted["size_bytes"],
+            video_bytes=distorted["video_bytes"],
+        ),
+        rows=tuple(_score_from(row) for row in data["frames"]),
+        ssim_window=data["ssim_window"],
+        unpaired=Unpaired(
+            ref_only=tuple(Fraction(time) for time in data["unpaired"]["ref_only_pts_s_exact"]),
+            dist_only=tuple(Fraction(time) for time in data["unpaired"]["dist_only_pts_s_exact"]),
+        ),
+        stages=tuple(
+            StageTiming(item["name"], item["seconds"], item["frames"], item["device"], item["implementation"])
+            for item in data["stages"]
+        ),
+        wall_s=data["wall_s"],
+        settings=data["settings"],
+        commands=tuple(data["commands"]),
+        versions=data["versions"],
+        notes=tuple(data["notes"]),
+        pairing=_pairing_from(data.get("pairing"), len(data["frames"])),
+        shots=tuple(
+            Shot(item["start_index"], Fraction(item["start_s_exact"]), item["frames"], item["bytes"])
+            for item in data.get("shots", ())
+        ),
+    )
+
+
+def _pairing_from(data: Mapping[str, Any] | None, rows: int) -> Pairing:
+    """Reports that were written before there was a choice do not say."""
+    if data is None:
+        return Pairing()
+    pairs = None if data["every"] == 1 and data["pairs"] == rows else data["pairs"]
+    return Pairing(pairs, data["every"], _fraction(data["offset_s_exact"]))
+
+
+def _score_from(row: Mapping[str, Any]) -> FrameScore:
+    planes = [name for name in PLANE_NAMES if f"mse_{name}" in row]
+    vmaf, vmaf_neg, xpsnr_y = (_measured(row.get(name)) for name in ("vmaf", "vmaf_neg", "xpsnr_y"))
+    return FrameScore(
+        index=row["index"],
+        pts_s=Fraction(row["pts_s_exact"]),
+        pict_type=row["pict_type"],
+        bytes=row["bytes"],
+        mse=tuple(float(row[f"mse_{name}"]) for name in planes),
+        ssim=tuple(math.nan if row[f"ssim_{name}"] is None else float(row[f"ssim_{name}"]) for name in planes),
+        vmaf=vmaf,
+        vmaf_neg=vmaf_neg,
+        xpsnr_y=xpsnr_y,
+        span_bytes=row.get("span_bytes"),
+    )
+
+
+def _measured(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _seconds(exact: Fraction | None) -> float | None:
+    return None if exact is None else float(exact)
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)

@@ -1,0 +1,272 @@
+"""The numbers of a report: a column per metric, totals, and the sentences that follow from them.
+
+Only squared errors are measured; every PSNR is derived from them:
+
+    psnr = 10 log10(peak**2 / mse),  peak = 2**bit_depth - 1,  inf for mse = 0
+"""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.report.rows import MetricTotals, PsnrTotals, Report, ShotTotals, Totals
+from vidscale.web.page import timecode
+
+SLIDING_WINDOW_S = 1.0
+PLANE_NAMES = ("y", "u", "v")
+
+Column = npt.NDArray[Any]
+FloatColumn = npt.NDArray[np.float64]
+
+
+def psnr(mse: npt.ArrayLike, peak: int) -> FloatColumn:
+    """PSNR in dB from mean squared errors (code values squared); inf where the error is 0."""
+    error = np.asarray(mse, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.asarray(10.0 * np.log10(peak * peak / error), dtype=np.float64)
+
+
+def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike, end_s: float | None = None) -> FloatColumn:
+    """Bitrate over one second around each frame, 1000 bit/s.
+
+    Args:
+        pts_s: [N] presentation times in seconds, any order.
+        frame_bytes: [N] sizes of the coded frames, nan where unknown.
+        end_s: when the last one ends, seconds; None where it lasts as long as the median frame.
+
+    Returns:
+        [N]; bytes between t - 1/2 and t + 1/2 over the part of that second which the video covers. A frame's bytes
+        are spread evenly until the next frame. nan where the window touches a frame of unknown size, and for a single
+        frame, whose duration nobody knows.
+    """
+    times = np.asarray(pts_s, dtype=np.float64)
+    sizes = np.asarray(frame_bytes, dtype=np.float64)
+    if times.size < 2:
+        return np.full(times.size, np.nan)
+    order = np.argsort(times, kind="stable")
+    times, sizes = times[order], sizes[order]
+    last = times[-1] + np.median(np.diff(times)) if end_s is None or end_s <= times[-1] else end_s
+    knots = np.append(times, last)
+    start = np.maximum(times - SLIDING_WINDOW_S / 2, knots[0])
+    end = np.minimum(times + SLIDING_WINDOW_S / 2, knots[-1])
+    total, unknown = (
+        np.interp(end, knots, running) - np.interp(start, knots, running)
+        for running in (_cumulative(np.nan_to_num(sizes)), _cumulative(np.isnan(sizes)))
+    )
+    known = (unknown < 1e-6) & (end > start)
+    result = np.full(times.size, np.nan)
+    result[order[known]] = total[known] * 8 / 1000 / (end - start)[known]
+    return result
+
+
+def columns(report: Report) -> dict[str, Column]:
+    """The frames as a table, by column name in the order of the CSV; nan where a number is missing.
+
+    Columns of planes that the video lacks, and of metrics that were not measured, are absent.
+    """
+    rows, peak = report.rows, report.source.format.peak
+    plane_shapes = report.source.format.plane_shapes(report.source.height, report.source.width)
+    planes = PLANE_NAMES[: len(plane_shapes)]
+    table: dict[str, Column] = {
+        "index": np.array([row.index for row in rows], dtype=np.int64),
+        "pts_s": _floats(row.pts_s for row in rows),
+        "pict_type": np.array([row.pict_type for row in rows], dtype=object),
+        "bytes": _floats(row.bytes for row in rows),
+    }
+    table["bitrate_kbps"] = _bitrates(report, table)
+    mse = {name: _floats(row.mse[i] for row in rows) for i, name in enumerate(planes)}
+    if len(planes) == 3:
+        samples = np.array([h * w for h, w in plane_shapes], dtype=np.float64)
+        mse["yuv"] = np.stack(list(mse.values()), axis=1) @ (samples / samples.sum())
+    table |= {f"mse_{name}": column for name, column in mse.items()}
+    table |= {f"psnr_{name}": psnr(column, peak) for name, column in mse.items()}
+    table |= {f"ssim_{name}": _floats(row.ssim[i] for row in rows) for i, name in enumerate(planes)}
+    for name in ("vmaf", "vmaf_neg", "xpsnr_y"):
+        if any(getattr(row, name) is not None for row in rows):
+            table[name] = _floats(getattr(row, name) for row in rows)
+    return table
+
+
+def _bitrates(report: Report, table: Mapping[str, Column]) -> FloatColumn:
+    """Sliding bitrate; of frames that were not measured the one before has the bytes."""
+    if report.pairing.every == 1:
+        return sliding_bitrate_kbps(table["pts_s"], table["bytes"])
+    duration, spans = report.distorted.duration_s, _floats(row.span_bytes for row in report.rows)
+    end_s = None if duration is None or not report.rows else float(report.rows[0].pts_s + duration)
+    return sliding_bitrate_kbps(table["pts_s"], spans, end_s)
+
+
+def shot_totals(report: Report, table: Mapping[str, Column]) -> list[ShotTotals]:
+    """A few numbers of each shot; `table` is `columns(report)`."""
+    peak, shots = report.source.format.peak, report.shots
+    ends = [shot.start_s for shot in shots[1:]]
+    if shots and report.distorted.duration_s is not None:
+        ends.append(shots[0].start_s + report.distorted.duration_s)
+    found = []
+    for number, shot in enumerate(shots):
+        inside = (table["index"] >= shot.start_index) & (table["index"] < shot.start_index + shot.frames)
+        mse, ssim = table["mse_y"][inside], table["ssim_y"][inside]
+        known = ssim[~np.isnan(ssim)]
+        seconds = float(ends[number] - shot.start_s) if number < len(ends) else 0.0
+        worst = int(mse.argmax()) if mse.size and mse.max() > 0 else None
+        found.append(
+            ShotTotals(
+                shot=shot,
+                psnr_y=float(psnr(mse.mean(), peak)) if mse.size else np.nan,
+                ssim_y=float(known.mean()) if known.size else np.nan,
+                bitrate_kbps=shot.bytes * 8 / 1000 / seconds if shot.bytes is not None and seconds > 0 else np.nan,
+                worst_index=None if worst is None else int(table["index"][inside][worst]),
+                worst_psnr_y=np.nan if worst is None else float(psnr(mse[worst], peak)),
+            )
+        )
+    return found
+
+
+def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
+    """Totals of a report; `table` is `columns(report)` where the caller has it already."""
+    table = columns(report) if table is None else table
+    peak = report.source.format.peak
+    frames = len(report.rows)
+    quality: dict[str, Any] = {
+        f"psnr_{name}": _psnr_totals(table[f"mse_{name}"], peak) if f"mse_{name}" in table else None
+        for name in (*PLANE_NAMES, "yuv")
+    }
+    for name in (*(f"ssim_{plane}" for plane in PLANE_NAMES), "vmaf", "vmaf_neg", "xpsnr_y"):
+        quality[name] = _metric_totals(table[name]) if name in table else None
+    coded, source = report.distorted, report.source
+    pixels = source.width * source.height * (report.pairs + len(report.unpaired.dist_only))
+    return Totals(
+        frames=frames,
+        **quality,
+        bitrate_kbps=coded.bitrate_kbps,
+        bpp=coded.video_bytes * 8 / pixels if coded.video_bytes is not None and pixels else None,
+        size_ratio=coded.size_bytes / source.size_bytes if coded.size_bytes is not None and source.size_bytes else None,
+    )
+
+
+def remarks(report: Report, sums: Totals) -> list[str]:
+    """The report's notes, and the sentences that follow from its numbers: HDR, perfect frames, no SSIM."""
+    found = [*report.notes, *_pairing_remarks(report)]
+    if report.source.color.is_hdr:
+        found.append(f"HDR ({report.source.color.transfer}): PSNR and SSIM are measured in code values, not in light.")
+    perfect = sums.psnr_y.perfect_frames
+    if perfect:
+        finite = sums.psnr_y.mean_of_frames_finite
+        rest = "" if perfect == sums.frames else f", the mean of the others is {finite:.3f} dB"
+        found.append(f"{perfect} of {plural(sums.frames, 'frame')} without any error in luma: PSNR-Y is inf{rest}.")
+    if sums.ssim_y.missing_frames:
+        found.append(f"{plural(sums.ssim_y.missing_frames, 'frame')} without SSIM: smaller than the window.")
+    return list(dict.fromkeys(found))
+
+
+def _pairing_remarks(report: Report) -> list[str]:
+    pairing, found = report.pairing, []
+    if pairing.offset_s is not None:
+        late = float(pairing.offset_s)
+        where = f"{abs(late):.6f} s {'later' if late > 0 else 'earlier'} than" if late else "the same as"
+        found.append(f"Times of {report.distorted.name} are {where} those of the source, by the pictures.")
+    if pairing.every > 1:
+        measured = f"{len(report.rows)} of {plural(report.pairs, 'pair')} of frames were measured"
+        found.append(f"{measured}, one in {pairing.every}; bitrates are of all frames.")
+    return found
+
+
+def summary_lines(report: Report) -> list[str]:
+    """What a terminal shows at the end: a handful of aligned lines without colour or markup."""
+    table = columns(report)
+    sums = totals(report, table)
+    ref_only, dist_only = len(report.unpaired.ref_only), len(report.unpaired.dist_only)
+    cells = [("frames", f"{sums.frames} compared, {ref_only} only in the source, {dist_only} only in the restored")]
+    for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
+        if psnr_sums:
+            perfect = f" ({psnr_sums.mean_of_frames_finite:.3f} without perfect)" if psnr_sums.perfect_frames else ""
+            means = f"{psnr_sums.of_mean_mse:.3f} dB of the mean MSE, {psnr_sums.mean_of_frames:.3f} mean of frames"
+            cells.append((label, f"{means}{perfect}, {_low_end(psnr_sums, 2)}"))
+    for label, metric, digits in (
+        (f"SSIM-Y {report.ssim_window}", sums.ssim_y, 5),
+        ("VMAF", sums.vmaf, 3),
+        ("VMAF NEG", sums.vmaf_neg, 3),
+        ("XPSNR-Y", sums.xpsnr_y, 3),
+    ):
+        if metric:
+            cells.append((label, f"{metric.mean:.{digits}f} mean, {_low_end(metric, digits)}"))
+    if sums.bitrate_kbps is not None:
+        bpp = "" if sums.bpp is None else f", {sums.bpp:.4f} bit per source pixel"
+        cells.append(("bitrate", f"{sums.bitrate_kbps:.1f} kbit/s of video{bpp}"))
+    if report.distorted.size_bytes is not None:
+        share = "" if sums.size_ratio is None else f", {100 * sums.size_ratio:.1f} % of the source"
+        cells.append(("size", f"{format_bytes(report.distorted.size_bytes)}{share}"))
+    if len(report.shots) > 1:
+        cells.append(("shots", _shots_text(shot_totals(report, table))))
+    if report.stages:
+        cells.append(("fps", ", ".join(f"{stage.name} {stage.fps:.1f}" for stage in report.stages)))
+    cells += [("note", sentence) for sentence in remarks(report, sums)]
+    width = max(len(label) for label, _ in cells)
+    return [f"{label:<{width}}  {text}" for label, text in cells]
+
+
+def _shots_text(shots: list[ShotTotals]) -> str:
+    measured = [one for one in shots if not np.isnan(one.psnr_y)]
+    low, high = min(measured, key=lambda one: one.psnr_y), max(measured, key=lambda one: one.psnr_y)
+    where = f"at {timecode(low.shot.start_s)}, {plural(low.shot.frames, 'frame')}"
+    return f"{len(shots)}, PSNR-Y from {low.psnr_y:.3f} dB ({where}) to {high.psnr_y:.3f}"
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for people, in steps of 1000: ``640 B``, ``1.23 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.2f} TB"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _low_end(sums: MetricTotals | PsnrTotals, digits: int) -> str:
+    return f"min {sums.minimum:.{digits}f}, 1 % {sums.p1:.{digits}f}, 5 % {sums.p5:.{digits}f}"
+
+
+def _floats(values: Iterable[Fraction | float | None]) -> FloatColumn:
+    return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+
+def _cumulative(values: Column) -> FloatColumn:
+    return np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+
+
+def _percentile(values: FloatColumn, percent: float) -> float:
+    return float(np.percentile(values, percent, method="inverted_cdf"))
+
+
+def _metric_totals(column: FloatColumn) -> MetricTotals:
+    values = column[~np.isnan(column)]
+    missing = column.size - values.size
+    if not values.size:
+        return MetricTotals(np.nan, np.nan, np.nan, np.nan, missing)
+    return MetricTotals(
+        float(values.mean()), float(values.min()), _percentile(values, 1), _percentile(values, 5), missing
+    )
+
+
+def _psnr_totals(mse: FloatColumn, peak: int) -> PsnrTotals:
+    if not mse.size:
+        return PsnrTotals(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, 0)
+    values = psnr(mse, peak)
+    finite = values[np.isfinite(values)]
+    return PsnrTotals(
+        mean_of_frames=float(values.mean()),
+        mean_of_frames_finite=float(finite.mean()) if finite.size else np.inf,
+        of_mean_mse=float(psnr(mse.mean(), peak)),
+        minimum=float(values.min()),
+        p1=_percentile(values, 1),
+        p5=_percentile(values, 5),
+        perfect_frames=values.size - finite.size,
+    )

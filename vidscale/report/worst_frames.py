@@ -1,0 +1,241 @@
+"""The worst frames of a video: kept while it is measured, turned into pictures for the page.
+
+Memory does not grow with the video's length, nor much with its size: planes are kept averaged down to about the width
+at which the page shows them.
+"""
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from vidscale.media.frames import Frame, PixelFormat, Plane
+from vidscale.report.rows import FrameScore, SourceFacts, WorstFrame
+from vidscale.triton_kernels.polyphase import polyphase_resample
+from vidscale.web.pictures import Picture, encoded_picture
+
+if TYPE_CHECKING:
+    import av
+
+PICTURE_WIDTH = 960
+APART_S = 1
+AMPLIFICATION = 8
+WEBP_QUALITY = 92
+
+# swscale's numbers of the matrices (its SWS_CS_*) and ranges, by ffmpeg's names.
+_SWS_MATRIX = {
+    "bt709": 1,
+    "fcc": 4,
+    "bt470bg": 5,
+    "smpte170m": 5,
+    "smpte240m": 7,
+    "bt2020nc": 9,
+}
+_SWS_RANGE = {"tv": 1, "pc": 2}
+# Colours of the error picture from no error to PEAK / AMPLIFICATION codes: dark to bright, also in gray print.
+HEAT = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+
+
+class WorstFrames:
+    """Keeps the frames with the lowest PSNR-Y, at least one second apart; a perfect frame is never kept.
+
+    The video is cut into seconds, and of each second only the worst frame is a candidate. Any chosen frame rules out
+    at most two others (one in the second before, one in the second after), so three candidates per kept frame are
+    enough, however long the video is.
+
+    Args:
+        keep: pictures wanted, 0 or more.
+    """
+
+    def __init__(self, keep: int = 4) -> None:
+        if keep < 0:
+            raise ValueError(f"keep must not be negative: {keep = }")
+        self._keep = keep
+        self._by_second: dict[int, WorstFrame] = {}
+        self._worst_of_second: tuple[FrameScore, Frame, Frame] | None = None
+
+    def offer(self, score: FrameScore, ref_frame: Frame, dist_frame: Frame) -> None:
+        """Shows the two pictures of one frame, of equal format and size, in order of time.
+
+        The worst pictures of the current second are held as they are, and reduced only when the second is over: where
+        each frame is worse than the one before, reducing them all would cost more than measuring.
+        """
+        ref, dist = ref_frame, dist_frame
+        if ref.format != dist.format or ref.planes[0].shape != dist.planes[0].shape:
+            raise ValueError(f"frames differ: {ref.format = }, {dist.format = }, {ref.width = }, {dist.width = }")
+        held = self._worst_of_second
+        if held is not None and _second(held[0]) != _second(score):
+            self._settle()
+            held = None
+        if score.mse[0] > (held[0].mse[0] if held is not None else 0):
+            self._worst_of_second = (score, ref, dist)
+
+    def _settle(self) -> None:
+        """Makes the worst frame of the second that is over a candidate, if it is worse than the best of them."""
+        held, self._worst_of_second = self._worst_of_second, None
+        if held is None or self._keep == 0:
+            return
+        if len(self._by_second) >= 3 * self._keep:
+            rival = min(self._by_second.values(), key=_error)
+            if held[0].mse[0] <= _error(rival):
+                return
+            del self._by_second[_second(rival.score)]
+        self._by_second[_second(held[0])] = _worst_frame(*held)
+
+    def frames(self) -> tuple[WorstFrame, ...]:
+        """Those to be shown, worst first."""
+        self._settle()
+        chosen: list[WorstFrame] = []
+        for candidate in sorted(self._by_second.values(), key=_error, reverse=True):
+            if len(chosen) < self._keep and all(_distance(candidate, other) >= APART_S for other in chosen):
+                chosen.append(candidate)
+        return tuple(chosen)
+
+
+def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, Picture]:
+    """Source, restored and error picture of a frame, at most `PICTURE_WIDTH` wide.
+
+    The error picture shows the root mean squared luma error, in the colours of `HEAT`, from 0 to peak / `AMPLIFICATION`
+    code values. HDR is not tone-mapped: its codes are shown as if they were SDR.
+    """
+    level = np.minimum(frame.error * (AMPLIFICATION / source.format.peak), 1.0) * (len(HEAT) - 1)
+    heat = np.stack([np.interp(level, np.arange(len(HEAT)), channel) for channel in zip(*HEAT, strict=True)], axis=-1)
+    return (
+        _encode(_yuv_frame(frame.ref, source), source),
+        _encode(_yuv_frame(frame.dist, source), source),
+        _encode(_rgb_frame(np.round(heat).astype(np.uint8)), source),
+    )
+
+
+def shown_rgb(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame":
+    """Planes at their own size as rgb24, with the matrix and range by which `pictures` shows them."""
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    matrix, color_range = _shown_colors(source)
+    return VideoReformatter().reformat(
+        _yuv_frame(planes, source),
+        format="rgb24",
+        src_colorspace=_SWS_MATRIX[matrix],
+        dst_colorspace=_SWS_MATRIX[matrix],
+        src_color_range=_SWS_RANGE[color_range],
+        dst_color_range=_SWS_RANGE["pc"],
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+    )
+
+
+def color_notes(source: SourceFacts) -> list[str]:
+    """How the pictures were made from the video's colours, in sentences; what was assumed is named."""
+    color = source.color
+    matrix, color_range = _shown_colors(source)
+    unsaid = [word for word, value in (("matrix", color.matrix), ("range", color.color_range)) if value is None]
+    made = f"Pictures: {matrix} matrix, {color_range} range"
+    if unsaid:
+        made += f" ({' and '.join(unsaid)} assumed, the source does not say)"
+    elif color.matrix != matrix:
+        made += f" (in place of {color.matrix})"
+    notes = [f"{made}; at most {PICTURE_WIDTH} pixels wide, WebP of quality {WEBP_QUALITY}."]
+    if color.is_hdr:
+        notes.append("HDR pictures are shown as coded, without tone mapping: flatter and darker than on an HDR screen.")
+    return notes
+
+
+def _error(frame: WorstFrame) -> float:
+    return frame.score.mse[0]
+
+
+def _second(score: FrameScore) -> int:
+    return math.floor(score.pts_s / APART_S)
+
+
+def _distance(one: WorstFrame, other: WorstFrame) -> Fraction:
+    return abs(one.score.pts_s - other.score.pts_s)
+
+
+def _worst_frame(score: FrameScore, ref: Frame, dist: Frame) -> WorstFrame:
+    factor, depth = max(1, ref.width // PICTURE_WIDTH), ref.format.bit_depth
+    return WorstFrame(
+        score=score,
+        ref=tuple(_reduced(plane, factor, depth) for plane in ref.planes),
+        dist=tuple(_reduced(plane, factor, depth) for plane in dist.planes),
+        error=_error_map(ref.planes[0], dist.planes[0], factor),
+        reduction=factor,
+    )
+
+
+def _reduced(plane: Plane, factor: int, bit_depth: int) -> Plane:
+    """Means of factor x factor samples; sides round up, so that 4:2:0 stays 4:2:0."""
+    if factor == 1:
+        return plane.copy()
+    size, half = (-(-plane.shape[0] // factor), -(-plane.shape[1] // factor)), Fraction(1, 2)
+    return polyphase_resample(
+        plane, step=Fraction(factor), siting=(half, half), size=size, kind="area", bit_depth=bit_depth
+    )
+
+
+def _error_map(ref: Plane, dist: Plane, factor: int) -> npt.NDArray[np.float32]:
+    """Root of the mean squared error over factor x factor samples; sides round up, the last samples repeated."""
+    difference = np.subtract(ref, dist, dtype=np.int32)
+    if ref.shape[0] % factor or ref.shape[1] % factor:
+        difference = np.pad(difference, [(0, -side % factor) for side in ref.shape], mode="edge")
+    total = np.zeros(-(-np.array(ref.shape) // factor), dtype=np.float32)
+    for y in range(factor):
+        for x in range(factor):
+            part = difference[y::factor, x::factor].astype(np.float32)
+            total += part * part
+    return np.asarray(np.sqrt(total / factor**2), dtype=np.float32)
+
+
+def _shown_colors(source: SourceFacts) -> tuple[str, str]:
+    """Matrix and range to show by; where the source does not say, as players guess."""
+    color = source.color
+    matrix, color_range = color.matrix, color.color_range
+    if matrix not in _SWS_MATRIX:
+        by_size = "bt709" if source.height >= 720 else "smpte170m"
+        matrix = "bt2020nc" if color.primaries == "bt2020" else by_size
+    if color_range not in _SWS_RANGE:
+        color_range = "pc" if source.format.chroma == "gray" else "tv"
+    return matrix, color_range
+
+
+def _yuv_frame(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame":
+    import av
+
+    name = source.format.name
+    if source.format.chroma == "gray":
+        # swscale takes gray for full range whatever it is told; with empty chroma it listens.
+        neutral = np.full_like(planes[0], 1 << (source.format.bit_depth - 1))
+        planes, name = (planes[0], neutral, neutral), PixelFormat("444", source.format.bit_depth).name
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, name)
+    for target, plane in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(memoryview(target), dtype=plane.dtype).reshape(-1, target.line_size // plane.itemsize)
+        rows[: plane.shape[0], : plane.shape[1]] = plane
+    return frame
+
+
+def _rgb_frame(pixels: npt.NDArray[np.uint8]) -> "av.VideoFrame":
+    import av
+
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
+def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
+    """The frame as RGB, reduced to `PICTURE_WIDTH`."""
+    from av.video.reformatter import Interpolation, VideoReformatter
+
+    matrix, color_range = _shown_colors(source)
+    width = min(frame.width, PICTURE_WIDTH)
+    rgb = VideoReformatter().reformat(
+        frame,
+        width=width,
+        height=max(1, round(frame.height * width / frame.width)),
+        format="bgra",
+        src_colorspace=_SWS_MATRIX[matrix],
+        dst_colorspace=_SWS_MATRIX[matrix],
+        src_color_range=_SWS_RANGE[color_range if frame.format.name != "rgb24" else "pc"],
+        dst_color_range=_SWS_RANGE["pc"],
+        interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
+    )
+    return encoded_picture(rgb, WEBP_QUALITY)

@@ -1,0 +1,1 @@
+"""From an iterator of frames to another, or to a file: decoding, scaling, encoding, measuring."""

@@ -1,0 +1,31 @@
+"""The downscaling stage: source frames to small frames, as the encoder takes them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from vidscale.media.frames import Color, Frame, Plane
+from vidscale.media.geometry import Geometry
+from vidscale.models.pairs import Pair
+from vidscale.system.threads import Clock
+
+
+def downscale(
+    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, color: Color, clock: Clock
+) -> Iterator[Frame]:
+    """Small frames, one for one, timestamps kept; padded to the coded size by repeating the last row and column."""
+    for frame in frames:
+        with clock.measure():
+            planes = pair.shrink(frame.planes, frame.format, color)
+            coded = frame.format.plane_shapes(geometry.coded_height, geometry.coded_width)
+            small = tuple(_padded(plane, size) for plane, size in zip(planes, coded, strict=True))
+        yield replace(frame, planes=small, coded_bytes=None)
+
+
+def _padded(plane: Plane, size: tuple[int, int]) -> Plane:
+    if plane.shape == size:
+        return plane
+    missing = [(0, wanted - there) for wanted, there in zip(size, plane.shape, strict=True)]
+    padded: Plane = np.pad(plane, missing, mode="edge")  # type: ignore[assignment]
+    return padded

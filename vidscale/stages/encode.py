@@ -1,0 +1,141 @@
+"""The encoding stage: frames through a pipe into ffmpeg, out comes a file with one video stream."""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ffmpeg as ffmpeg_python
+
+from vidscale.config import CodecSettings
+from vidscale.errors import EncodeError
+from vidscale.media.encoders import ENCODERS, hdr_params
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess
+from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.nut import NutWriter
+from vidscale.system.threads import Clock
+
+_MOST_SAR = 65535  # of each term in H.264, H.265 and MP4; setsar rounds to terms of 100 by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the encoding stage wrote.
+
+    Attributes:
+        path: an MP4 (FFV1: Matroska) file with one video stream.
+        pts: timestamps of its pictures in presentation order, in the source's time base.
+    """
+
+    path: Path
+    pts: "array[int]"
+
+
+def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock) -> Encoded:
+    """Feeds frames to ffmpeg until they end.
+
+    Args:
+        frames: pictures of the size and format that ``info`` tells, with rising timestamps, none negative.
+        info: what the pipe carries.
+        command: from `encode_command` or `lossless_command`.
+        path: the file that the command writes.
+        clock: counts pictures, and the time that passed in writing, which includes waiting for the encoder.
+
+    Raises:
+        EncodeError: ffmpeg ended early or with an error.
+    """
+    timestamps = array("q")
+    with FfmpegProcess(command, stdin=True) as process:
+        try:
+            with NutWriter(process.stdin.fileno(), info) as writer:
+                for frame in frames:
+                    with clock.measure():
+                        writer.write(frame)
+                    timestamps.append(frame.pts)
+        except BrokenPipeError:
+            raise process.failure("encoding stopped") from None
+        process.stdin.close()
+        process.wait("encoding failed")
+    if not timestamps:
+        raise EncodeError("there was no frame to encode", cmd=command)
+    return Encoded(path=path, pts=timestamps)
+
+
+def encode_command(
+    ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path, *, filters: str = ""
+) -> list[str]:
+    """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
+
+    Args:
+        ffmpeg: the binary.
+        settings: how to encode.
+        info: what the pipe carries.
+        path: the file to write.
+        filters: ffmpeg's filters for the tagged pictures, "" for none.
+    """
+    encoder = ENCODERS[settings.codec]
+    params = hdr_params(encoder, info.mastering_display, info.content_light)
+    if encoder.name == "x265":
+        params["log-level"] = "error"
+    text = ":".join([*(f"{key}={value}" for key, value in params.items()), *filter(None, [settings.encoder_params])])
+    options = {
+        "c:v:0": encoder.ffmpeg_name,
+        "crf": f"{settings.crf:g}",
+        "preset": settings.resolved_preset,
+    }
+    if text:
+        options[encoder.params_option] = text
+    return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
+
+
+def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
+    """The command line that encodes NUT from stdin without loss: "ffv1" into Matroska, or "h264" (x264) into MP4."""
+    options = {"c:v:0": "libx264", "qp": "0", "preset": "medium"}
+    if codec == "ffv1":
+        options = {"c:v:0": "ffv1", "level": "3", "slicecrc": "1"}
+        # ffmpeg takes FFV1 for limited range only, and would convert; the container gets the true range afterwards.
+        info = replace(info, color=replace(info.color, color_range="tv"))
+    return _command(ffmpeg, info, options, path, muxer="matroska" if codec == "ffv1" else "mp4")
+
+
+def _command(
+    ffmpeg: Ffmpeg,
+    info: VideoInfo,
+    codec_options: Mapping[str, str],
+    path: Path,
+    *,
+    muxer: str,
+    filters: str = "",
+) -> list[str]:
+    """Every timestamp is passed on as it is (copyts, passthrough, demux), every tag is set on the pictures."""
+    options = {
+        "map": "0:v:0",
+        "vf": ",".join(filter(None, [pixel_tags(info), filters])),
+        "fps_mode:v:0": "passthrough",
+        "enc_time_base:v:0": "demux",
+        "f": muxer,
+        **codec_options,
+    }
+    if muxer == "mp4":
+        options["video_track_timescale"] = str(info.time_base.denominator)
+        if codec_options["c:v:0"] == "libx265":
+            options["tag:v:0"] = "hvc1"  # Apple's players take no hev1, ffmpeg's default
+    stream = ffmpeg_python.input("pipe:0", f="nut").output(str(path), **options)
+    stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
+    command: list[str] = stream.compile(cmd=ffmpeg.path)
+    return command
+
+
+def pixel_tags(info: VideoInfo) -> str:
+    """Filters that tag raw pictures without touching a pixel; a raw pipe loses colour and aspect ratio."""
+    color = info.color
+    tags = {
+        "range": color.color_range,
+        "color_primaries": color.primaries,
+        "color_trc": color.transfer,
+        "colorspace": color.matrix,
+        "chroma_location": color.chroma_location if info.format.chroma == "420" else None,
+    }
+    known = ":".join(f"{key}={value}" for key, value in tags.items() if value is not None)
+    aspect = f"setsar={info.sar.numerator}/{info.sar.denominator}:max={_MOST_SAR}"
+    return f"setparams={known},{aspect}" if known else aspect

@@ -1,0 +1,111 @@
+"""The measuring stage: two streams of frames, paired by time, each pair scored."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from vidscale.config import SsimKind
+from vidscale.errors import MeasureError
+from vidscale.media.frames import Frame, PixelFormat
+from vidscale.report.rows import FrameScore
+from vidscale.system.threads import Clock
+from vidscale.triton_kernels.metrics import squared_error, ssim_ffmpeg, ssim_gaussian
+
+_SSIM: dict[SsimKind, Callable[..., float]] = {"gaussian": ssim_gaussian, "ffmpeg": ssim_ffmpeg}
+
+
+@dataclass(slots=True)
+class Lonely:
+    """Times of frames that only one side has, in seconds."""
+
+    ref: list[Fraction] = field(default_factory=list)
+    dist: list[Fraction] = field(default_factory=list)
+
+
+def paired(
+    ref: Iterable[Frame],
+    dist: Iterable[Frame],
+    lonely: Lonely,
+    *,
+    offset_s: Fraction = Fraction(0),
+    slack_s: Fraction = Fraction(0),
+) -> Iterator[tuple[Frame, Frame]]:
+    """Pairs of frames with the same time: the nearest within half a tick of the coarser time base, one to one.
+
+    Both streams must be in rising order. A frame without a partner is noted in ``lonely``, never paired with a
+    neighbour.
+
+    Args:
+        ref, dist: the frames.
+        lonely: filled in on the way, in the times of ``ref``.
+        offset_s: how much later the times of ``dist`` are.
+        slack_s: by how much partners may lie apart beyond half a tick, in seconds.
+    """
+    refs, dists = iter(ref), iter(dist)
+
+    def when(frame: Frame) -> Fraction:
+        return frame.time - offset_s
+
+    ours, theirs = next(refs, None), next(dists, None)
+    while ours is not None and theirs is not None:
+        tolerance = max(ours.time_base, theirs.time_base) / 2 + slack_s
+        distance = ours.time - when(theirs)
+        if distance < -tolerance:
+            lonely.ref.append(ours.time)
+            ours = next(refs, None)
+            continue
+        if distance > tolerance:
+            lonely.dist.append(when(theirs))
+            theirs = next(dists, None)
+            continue
+        following, candidate = next(refs, None), next(dists, None)
+        # With ticks finer than the distance of two frames a later frame may be nearer; then this one has no partner.
+        if candidate is not None and abs(ours.time - when(candidate)) < abs(distance):
+            lonely.dist.append(when(theirs))
+            yield ours, candidate
+            ours, theirs = following, next(dists, None)
+        elif following is not None and abs(following.time - when(theirs)) < abs(distance):
+            lonely.ref.append(ours.time)
+            yield following, theirs
+            ours, theirs = next(refs, None), candidate
+        else:
+            yield ours, theirs
+            ours, theirs = following, candidate
+    while ours is not None:
+        lonely.ref.append(ours.time)
+        ours = next(refs, None)
+    while theirs is not None:
+        lonely.dist.append(when(theirs))
+        theirs = next(dists, None)
+
+
+def is_luma_of(ref: PixelFormat, dist: PixelFormat) -> bool:
+    """Whether a video is compared by its luma alone: with a gray source, since gray H.264 is decoded as 4:2:0."""
+    return ref.chroma == "gray" and ref.bit_depth == dist.bit_depth
+
+
+def score(index: int, ref: Frame, dist: Frame, ssim: SsimKind, clock: Clock) -> FrameScore:
+    """One row of the report.
+
+    Args:
+        index: number of the pair, from 0.
+        ref, dist: frames of one size and format.
+        ssim: which window.
+        clock: counts pictures and time.
+
+    Raises:
+        MeasureError: the frames differ in size or format.
+    """
+    if ref.format != dist.format or (ref.height, ref.width) != (dist.height, dist.width):
+        raise MeasureError(
+            f"frames at {float(ref.time):.3f} s cannot be compared: {ref.width}x{ref.height} {ref.format.name} "
+            f"against {dist.width}x{dist.height} {dist.format.name}"
+        )
+    depth = ref.format.bit_depth
+    with clock.measure():
+        planes = list(zip(ref.planes, dist.planes, strict=True))
+        mse = tuple(float(squared_error(a, b)) / a.size for a, b in planes)
+        similarity = tuple(_SSIM[ssim](a, b, bit_depth=depth) for a, b in planes)
+    return FrameScore(
+        index=index, pts_s=ref.time, pict_type=dist.pict_type, bytes=dist.coded_bytes, mse=mse, ssim=similarity
+    )
