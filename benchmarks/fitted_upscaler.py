@@ -56,7 +56,7 @@ def fit(pairs: Iterable[tuple[Codes, Codes]]) -> Filters:
     return np.ascontiguousarray(filters.transpose(0, 2, 1), np.float32)
 
 
-def enlarge(small: Codes, filters: Filters) -> Codes:
+def upscale(small: Codes, filters: Filters) -> Codes:
     """Luma [2 * h, 2 * w] of decoded luma [h, w]."""
     out = np.empty((2 * small.shape[0], 2 * small.shape[1]), np.uint8)
     padded = _padded(small)

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from fitted_upscaler import Codes, enlarge, fit
+from fitted_upscaler import Codes, fit, upscale
 
 from vidscale.config import CodecSettings, MeasureSettings
 from vidscale.media.encoders import CodecName
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Color, Frame, PixelFormat, VideoInfo
 from vidscale.media.probe import probe
-from vidscale.models.pairs import FixedPair
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.perceptual import PerceptualMeter
 from vidscale.system.threads import Clock
@@ -116,7 +116,7 @@ def _curves(
             )
         for name, frames in judged.items():
             lumas = [
-                _bicubic(small.planes[0]) if filters is None else enlarge(small.planes[0], filters)
+                _bicubic(small.planes[0]) if filters is None else upscale(small.planes[0], filters)
                 for small in coded[name]
             ]
             size = float(sum(frame.coded_bytes or 0 for frame in coded[name]))
@@ -125,7 +125,7 @@ def _curves(
 
 
 def _coded(frames: list[Frame], down: FixedPair, settings: CodecSettings, ffmpeg: Ffmpeg) -> list[Frame]:
-    small = [replace(frame, planes=tuple(down.shrink(frame.planes, frame.format, _COLOR))) for frame in frames]
+    small = [replace(frame, planes=tuple(down.downscale(replace(frame, color=_COLOR)))) for frame in frames]
     info = VideoInfo(small[0].width, small[0].height, _LAYOUT, _COLOR, 1 / _RATE, _RATE)
     return round_trip(small, info, settings, ffmpeg)
 

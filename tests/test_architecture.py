@@ -62,9 +62,10 @@ except SystemExit as end:
     assert not end.code
 import numpy as np
 from vidscale.models.pairs import find_pair
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat, YuvImage
 planes = [np.zeros(shape, np.uint8) for shape in ((16, 16), (8, 8), (8, 8))]
-find_pair("lanczos", 2, "cpu").shrink(planes, PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left"))
+color = Color("tv", "bt709", "bt709", "bt709", "left")
+find_pair("lanczos", 2, "cpu").downscale(YuvImage(tuple(planes), PixelFormat("420", 8), color=color))
 """
     assert loaded_after(code) & {"numba", "scipy", "cffi"} == {"numba"}
     assert {"scipy.linalg", "cffi"} <= loaded_after(code + "import scipy.linalg, cffi")

@@ -18,12 +18,12 @@ from vidscale.config import DecodeSettings
 from vidscale.errors import ModelError
 from vidscale.images.scaling import find_scaler
 from vidscale.jobs.restore import open_small
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.fixed_pair import FixedPair
+from vidscale.models.luma_torch import TorchLumaUpscaler
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_cache import remember
@@ -49,11 +49,11 @@ def trained(cell=BY_TWO, seed=0, **sizes):
     return network.eval()
 
 
-def pair_folder(folder, network, sharpness=0.0):
+def pair_folder(folder, network, sharpness=0.0, name=None):
     write_pair_dir(
         folder,
-        f"mine-x{network.scale}".replace("/", "-"),
-        FilterDownscaler("lanczos", network.scale, sharpness),
+        name or f"mine-x{network.scale}".replace("/", "-"),
+        FixedPair("lanczos", network.scale, sharpness=sharpness),
         network,
     )
     return folder
@@ -101,7 +101,7 @@ def test_chain_on_the_cpu_is_the_network(cell, size):
     assert got.shape == size
     assert np.abs(got - want).max() <= 1
     assert np.mean(got != want) < 0.001
-    other = DeviceEnlarger(network, 30.0, 8, "cpu", torch.float32)(plane, *size)
+    other = TorchLumaUpscaler(network, 30.0, 8, "cpu", torch.float32)(plane, *size)
     assert np.mean(other != want) < 0.001
 
 
@@ -122,7 +122,7 @@ def test_bfloat16_is_the_same_picture(tmp_path):
     network = load_pair_dir(find_pair_dir("adaptive-quality-x2")).upscaler
     plane = np.ascontiguousarray(data.camera()[::2, ::2])
     exact = on_cpu(network, 28, 8)(plane, 512, 512).astype(int)
-    coarse = DeviceEnlarger(network, 28, 8, "cpu", torch.bfloat16)(plane, 512, 512)
+    coarse = TorchLumaUpscaler(network, 28, 8, "cpu", torch.bfloat16)(plane, 512, 512)
     assert np.mean(np.abs(coarse - exact) <= 1) > 0.99
 
 
@@ -197,8 +197,8 @@ import sys
 import numpy as np
 from vidscale.models.pairs import find_pair
 pair = find_pair("adaptive-x2", None, "cpu")
-print(pair.enlarges_on.implementation)
-np.save(sys.argv[2], pair._enlarger(28, 8)(np.load(sys.argv[1]), 200, 300))
+print(pair.upscale_backend.implementation)
+np.save(sys.argv[2], pair._luma_upscale(28, 8)(np.load(sys.argv[1]), 200, 300))
 """
 
 
@@ -254,7 +254,7 @@ def test_weights_come_back_from_a_folder_whatever_the_sizes(tmp_path):
         folder = pair_folder(tmp_path / str(number), network, sharpness=-0.25)
         loaded = load_pair_dir(folder)
         assert loaded.upscaler.sizes == network.sizes
-        assert loaded.downscaler == FilterDownscaler("lanczos", network.scale, -0.25)
+        assert loaded.downscaler == FixedPair("lanczos", network.scale, sharpness=-0.25)
         assert all(
             torch.equal(a, b)
             for a, b in zip(loaded.upscaler.state_dict().values(), network.state_dict().values(), strict=True)
@@ -274,11 +274,11 @@ def test_pair_scales_luma_by_the_network_and_chroma_by_the_filter(tmp_path, chro
     layout, color = PixelFormat(chroma, depth), Color("tv", "bt709", "bt709", "bt709", "left")
     rng = np.random.default_rng(7)
     planes = [rng.integers(0, 256, shape).astype(layout.dtype) for shape in layout.plane_shapes(50, 70)]
-    small = pair.shrink(planes, layout, color)
-    assert all(map(np.array_equal, small, fixed.shrink(planes, layout, color)))
+    small = pair.downscale(YuvImage(tuple(planes), layout, color=color))
+    assert all(map(np.array_equal, small, fixed.downscale(YuvImage(tuple(planes), layout, color=color))))
     geometry = Geometry(70, 50, network.scale, small[0].shape[1], small[0].shape[0])
-    large = pair.enlarge(small, layout, color, geometry, 30.0)
-    other = fixed.enlarge(small, layout, color, geometry, 30.0)
+    large = pair.upscale(YuvImage(tuple(small), layout, color=color), geometry, 30.0)
+    other = fixed.upscale(YuvImage(tuple(small), layout, color=color), geometry, 30.0)
     assert [plane.shape for plane in large] == list(layout.plane_shapes(50, 70))
     assert np.array_equal(large[0], on_cpu(network, 30.0, depth)(small[0], 50, 70))
     assert all(map(np.array_equal, large[1:], other[1:]))
@@ -289,7 +289,8 @@ def test_softened_downscaler_softens_luma_alone(tmp_path):
     layout, color = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
     picture = data.camera()[:128, :128]
     planes = [picture, picture[:64, :64].copy(), picture[64:, 64:].copy()]
-    soft, plain = pair.shrink(planes, layout, color), find_pair("lanczos", Fraction(2)).shrink(planes, layout, color)
+    image = YuvImage(tuple(planes), layout, color=color)
+    soft, plain = pair.downscale(image), find_pair("lanczos", Fraction(2)).downscale(image)
     assert np.abs(np.diff(soft[0].astype(int))).sum() < 0.95 * np.abs(np.diff(plain[0].astype(int))).sum()
     assert soft[0].mean() == pytest.approx(plain[0].mean(), abs=0.1)
     assert np.array_equal(soft[1], plain[1])
@@ -304,14 +305,14 @@ def test_card_for_another_scale_is_refused(tmp_path):
     pair = find_pair(str(folder), None, "cpu")
     layout, geometry = PixelFormat("gray", 8), Geometry(60, 60, Fraction(3), 20, 20)
     with pytest.raises(ModelError, match=r"pair: a network by 2, a card for 3$"):
-        pair.enlarge([np.zeros((20, 20), np.uint8)], layout, Color(), geometry, 28.0)
+        pair.upscale(YuvImage((np.zeros((20, 20), np.uint8),), layout), geometry, 28.0)
 
 
 def test_pictures_go_through_it_too(tmp_path):
     scaler = find_scaler(str(pair_folder(tmp_path / "pair", CompactUpscaler(Cell(2, 4)))), None, "cpu")
     picture = data.astronaut()[:101, :77]
     planes = [np.ascontiguousarray(picture[..., channel]) for channel in range(3)]
-    restored = scaler.enlarge(scaler.shrink(planes), 101, 77)
+    restored = scaler.upscale(scaler.downscale(planes), 101, 77)
     assert [plane.shape for plane in restored] == [(101, 77)] * 3
     assert peak_signal_noise_ratio(picture, np.stack(restored, axis=-1)) > 25
 

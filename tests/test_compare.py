@@ -25,7 +25,7 @@ from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
 from vidscale.jobs.restore import find_identity
-from vidscale.models import network_pair, pairs
+from vidscale.models import fixed_pair, network_pair
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 QUICK: dict[str, Any] = {"preset": "ultrafast", "metrics": "psnr_y", "rates": "24,36", "pairs": "lanczos"}
@@ -126,7 +126,7 @@ def test_first_take_has_no_compilation_in_its_times(
             time.sleep(slow_s)
         return polyphase_resample(plane, step=step, **more)
 
-    monkeypatch.setattr(pairs, "polyphase_resample", resample)
+    monkeypatch.setattr(fixed_pair, "polyphase_resample", resample)
     comparison = api.compare(clip, output=tmp_path / "out", **QUICK)
     assert len(compiled) == 2
     for point in curve_of(comparison, "lanczos-x2").points:
@@ -260,8 +260,8 @@ def test_another_metric_measures_what_is_coded(tmp_path: Path, clip: Path) -> No
     coded = videos(folder)
     later = api.compare(clip, output=folder, **QUICK | {"metrics": "psnr_y,ssim_y"})
     assert videos(folder) == coded
-    at_once = api.compare(clip, output=tmp_path / "other", **QUICK | {"metrics": "psnr_y,ssim_y"})
-    for ours, theirs in zip(later.curves, at_once.curves, strict=True):
+    parallel_frames = api.compare(clip, output=tmp_path / "other", **QUICK | {"metrics": "psnr_y,ssim_y"})
+    for ours, theirs in zip(later.curves, parallel_frames.curves, strict=True):
         assert [point.metrics for point in ours.points] == [point.metrics for point in theirs.points]
 
 

@@ -30,7 +30,7 @@ from vidscale.errors import ModelError
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.media.frames import Frame
 from vidscale.media.probe import probe
-from vidscale.models.pairs import FixedPair
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.system.threads import Clock
 
@@ -221,7 +221,7 @@ def test_pairs_scales_and_notes() -> None:
 def test_pair_with_weights_works_at_scale_1_and_only_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(name: str, scale: Fraction | None, device: str) -> FixedPair:
         if name.startswith("restore") and scale in (None, 1):
-            return FixedPair("restore", Fraction(1), sha256="ab")
+            return FixedPair("lanczos", Fraction(1), sha256="ab")
         if name == "lanczos":
             return FixedPair("lanczos", scale or Fraction(1))
         raise ModelError(f"there is no pair {name!r} at {scale}")

@@ -19,7 +19,7 @@ from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, DecodeError, VidscaleError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.restore import open_small, restored_frames
-from vidscale.media.frames import Color
+from vidscale.media.frames import YuvImage
 from vidscale.media.identity import Identity, probe_identity
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.probe import target_format
@@ -558,8 +558,8 @@ def test_sizes(width: int, height: int, scale: str, folder: Path, tmp_path: Path
     pair, geometry = decided.pair, decided.geometry
     expected = []
     for frame in decode_frames(decided.source, log=ReadLog(), clock=Clock("d")):
-        shrunk = pair.shrink(frame.planes, frame.format, Color())
-        planes = pair.enlarge(shrunk, frame.format, Color(), geometry, 0)
+        shrunk = pair.downscale(YuvImage(frame.planes, frame.format))
+        planes = pair.upscale(YuvImage(tuple(shrunk), frame.format), geometry, 0)
         expected.append(np.concatenate([plane.ravel() for plane in planes]))
     np.testing.assert_array_equal(pixels(path, "yuv420p", (height, width)), expected)
 

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from vidscale.errors import ModelError
 from vidscale.images.scaling import find_scaler
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import read_card
 from vidscale.models.chains import chain_of
-from vidscale.models.filters import FilterDownscaler
-from vidscale.models.luma_run import DeviceEnlarger
+from vidscale.models.fixed_pair import FixedPair
+from vidscale.models.luma_torch import TorchLumaUpscaler
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.espcn import ESPCN
 from vidscale.models.networks.luma import Cell, LumaUpscaler
@@ -73,7 +73,7 @@ def test_bfloat16_keeps_codes_apart():
     network = linear_espcn(2)
     codes = np.tile(np.arange(256, dtype=np.uint8), (12, 1))
     exact, coarse = (
-        DeviceEnlarger(network, 0, 8, "cpu", dtype)(codes, 24, 512) for dtype in (torch.float32, torch.bfloat16)
+        TorchLumaUpscaler(network, 0, 8, "cpu", dtype)(codes, 24, 512) for dtype in (torch.float32, torch.bfloat16)
     )
     assert np.abs(exact.astype(int) - coarse).max() <= 1
 
@@ -96,7 +96,7 @@ def linear_espcn(scale):
 
 
 def write_linear(folder, scale, family="lanczos"):
-    down = FilterDownscaler(family, Fraction(scale))
+    down = FixedPair(family, Fraction(scale))
     return write_pair_dir(folder, f"espcn-x{scale}", down, linear_espcn(scale).eval())
 
 
@@ -107,7 +107,7 @@ def test_pair_folder_comes_back(tmp_path, family):
     assert card.upscaler == {"network": "espcn", "scale": 3}
     loaded = load_pair_dir(tmp_path / "pair")
     assert loaded.card == card == read_card(tmp_path / "pair")
-    assert loaded.downscaler == FilterDownscaler(family, Fraction(3))
+    assert loaded.downscaler == FixedPair(family, Fraction(3))
     assert all(
         torch.equal(a, b) for a, b in zip(loaded.upscaler.parameters(), linear_espcn(3).parameters(), strict=True)
     )
@@ -118,8 +118,8 @@ def test_pair_folder_errors(tmp_path):
     card = tmp_path / "pair" / "card.json"
     good = card.read_text()
     card.write_text(good.replace('"lanczos"', '"spline"'))
-    for opened in (lambda: load_pair_dir(tmp_path / "pair"), lambda: shrunk_by(tmp_path / "pair")):
-        with pytest.raises(ModelError, match="'espcn-x2': 'spline' is no filter that this program knows"):
+    for opened in (lambda: load_pair_dir(tmp_path / "pair"), lambda: downscaled_by(tmp_path / "pair")):
+        with pytest.raises(ModelError, match="'espcn-x2': 'spline' is not a known filter"):
             opened()
     card.write_text(good.replace('"espcn",', '"compact",'))
     with pytest.raises(ModelError, match=r"weights do not fit: missing linear.weight"):
@@ -130,9 +130,9 @@ def test_pair_folder_errors(tmp_path):
         ESPCN.from_state_dict({})
 
 
-def shrunk_by(folder):
+def downscaled_by(folder):
     gray = PixelFormat("gray", 8)
-    return find_pair(str(folder), None, "cpu").shrink([np.zeros((8, 8), np.uint8)], gray, Color())
+    return find_pair(str(folder), None, "cpu").downscale(YuvImage((np.zeros((8, 8), np.uint8),), gray))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -146,7 +146,8 @@ def test_pair_restores_where_lanczos_does(tmp_path, scale):
     back = []
     for name in (str(tmp_path / "pair"), "lanczos"):
         pair = find_pair(name, Fraction(scale), "cpu")
-        back.append(pair.enlarge(pair.shrink([picture], gray, Color()), gray, Color(), geometry, 20)[0].astype(float))
+        small = YuvImage(tuple(pair.downscale(YuvImage((picture,), gray))), gray)
+        back.append(pair.upscale(small, geometry, 20)[0].astype(float))
     shift, *_ = registration.phase_cross_correlation(*back, upsample_factor=50)
     assert np.abs(shift).max() <= 0.04
 
@@ -182,9 +183,9 @@ def test_pictures_take_it_channel_by_channel(tmp_path):
     write_linear(tmp_path / "pair", 2)
     scaler = find_scaler(str(tmp_path / "pair"), None)
     planes = [np.random.default_rng(n).integers(0, 256, (31, 22)).astype(np.uint8) for n in range(3)]
-    small = scaler.shrink(planes)
+    small = scaler.downscale(planes)
     assert [plane.shape for plane in small] == [(16, 11)] * 3
-    restored_planes = scaler.enlarge(small, 31, 22)
-    alone = scaler.enlarge(small[1:2], 31, 22)
+    restored_planes = scaler.upscale(small, 31, 22)
+    alone = scaler.upscale(small[1:2], 31, 22)
     assert [plane.shape for plane in restored_planes] == [(31, 22)] * 3
     assert np.array_equal(restored_planes[1], alone[0])

@@ -15,7 +15,7 @@ from vidscale.config import BenchSettings
 from vidscale.errors import ModelError, UsageError
 from vidscale.images.methods import InterpolationScaler, find_methods
 from vidscale.images.picture import Picture
-from vidscale.images.scaling import NetworkScaler, enlarge_picture, find_scaler, shrink_picture
+from vidscale.images.scaling import RgbScaler, downscale_picture, find_scaler, upscale_picture
 from vidscale.models.cards import user_folder
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.edsr import EDSR
@@ -73,10 +73,10 @@ def by_torch(codes: Codes, factor: Fraction, mode: str, *, clamp: bool) -> npt.N
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
 def test_interpolation_is_antialiased_as_in_torch(scale: Fraction, mode: str) -> None:
     scaler = find_scaler("bicubic", scale) if mode == "bicubic" else InterpolationScaler("bilinear", scale)
-    small = scaler.shrink(picture(PHOTOGRAPH).planes)
+    small = scaler.downscale(picture(PHOTOGRAPH).planes)
     truth = by_torch(PHOTOGRAPH, 1 / scale, mode, clamp=True)
     assert np.abs(np.stack(small, axis=2) - truth).max() <= 0.501
-    restored = scaler.enlarge(small, *PHOTOGRAPH.shape[:2])
+    restored = scaler.upscale(small, *PHOTOGRAPH.shape[:2])
     truth = by_torch(np.stack(small, axis=2), scale, mode, clamp=True)
     assert np.abs(np.stack(restored, axis=2) - truth).max() <= 0.501
 
@@ -87,7 +87,7 @@ def test_filters_are_those_of_pillow(scale: int, kind: str) -> None:
     # Pillow does not clamp between the axes: a few samples at hard edges differ, by filters that overshoot.
     bilinear = InterpolationScaler("bilinear", Fraction(scale))
     scaler = bilinear if kind == "bilinear" else find_scaler(kind, Fraction(scale))
-    small = scaler.shrink(picture(PHOTOGRAPH).planes)
+    small = scaler.downscale(picture(PHOTOGRAPH).planes)
     resample = Image.Resampling[kind.upper()]
     for plane, full in zip(small, np.moveaxis(PHOTOGRAPH, 2, 0), strict=True):
         values, margin = mirrored(full.astype(np.float32), Fraction(1, scale))
@@ -101,7 +101,7 @@ def test_filters_are_those_of_pillow(scale: int, kind: str) -> None:
 def test_bicubic_scores_as_that_of_papers(scale: int) -> None:
     """MATLAB's imresize of doubles clamps at the end alone: that changes no second digit of a PSNR."""
     scaler = find_scaler("bicubic", Fraction(scale))
-    ours = np.stack(scaler.enlarge(scaler.shrink(picture(PHOTOGRAPH).planes), *PHOTOGRAPH.shape[:2]), axis=2)
+    ours = np.stack(scaler.upscale(scaler.downscale(picture(PHOTOGRAPH).planes), *PHOTOGRAPH.shape[:2]), axis=2)
     small = np.rint(by_torch(PHOTOGRAPH, Fraction(1, scale), "bicubic", clamp=False)).astype(np.uint8)
     theirs = np.rint(by_torch(small, Fraction(scale), "bicubic", clamp=False))
     mse = [float(((one.astype(np.float64) - PHOTOGRAPH) ** 2).mean()) for one in (ours, theirs)]
@@ -112,10 +112,10 @@ def test_bicubic_scores_as_that_of_papers(scale: int) -> None:
 def test_nearest_is_that_of_pillow(scale: int) -> None:
     scaler = InterpolationScaler("nearest-exact", Fraction(scale))
     height, width = PHOTOGRAPH.shape[:2]
-    small = np.stack(scaler.shrink(picture(PHOTOGRAPH).planes), axis=2)
+    small = np.stack(scaler.downscale(picture(PHOTOGRAPH).planes), axis=2)
     truth = Image.fromarray(PHOTOGRAPH).resize((width // scale, height // scale), Image.Resampling.NEAREST)
     assert np.array_equal(small, np.asarray(truth))
-    restored = np.stack(scaler.enlarge(picture(small).planes, height, width), axis=2)
+    restored = np.stack(scaler.upscale(picture(small).planes, height, width), axis=2)
     assert np.array_equal(restored, np.asarray(truth.resize((width, height), Image.Resampling.NEAREST)))
 
 
@@ -128,9 +128,9 @@ def test_every_size_and_depth_goes_down_and_up(
     scaler = find_scaler(name, Fraction(2))
     codes = PHOTOGRAPH[: shape[0], : shape[1]].astype(dtype) * (257 if dtype is np.uint16 else 1)
     for source in (picture(codes), picture(codes[..., 0])):
-        small = shrink_picture(source, scaler)
+        small = downscale_picture(source, scaler)
         assert (small.height, small.width) == (-(-shape[0] // 2), -(-shape[1] // 2))
-        restored = enlarge_picture(small, scaler, *shape)
+        restored = upscale_picture(small, scaler, *shape)
         assert codes_of(restored).shape == codes_of(source).shape
         assert {plane.dtype for plane in (*small.planes, *restored.planes)} == {np.dtype(dtype)}
 
@@ -141,13 +141,13 @@ def test_every_size_and_depth_goes_down_and_up(
 def test_network_does_what_its_networks_do(car: Path) -> None:
     pair = load_pair_dir(car)
     scaler = find_scaler("car", Fraction(2))
-    assert isinstance(scaler, NetworkScaler)
+    assert isinstance(scaler, RgbScaler)
     assert (scaler.name, scaler.sha256, scaler.scale) == ("car-x2", pair.card.sha256, 2)
     image = torch.from_numpy(np.moveaxis(PHOTOGRAPH, 2, 0).copy()).float()[None] / 255
-    small = shrink_picture(picture(PHOTOGRAPH), scaler)
+    small = downscale_picture(picture(PHOTOGRAPH), scaler)
     expected = pair.downscaler.downscale(image, out_dtype=torch.uint8)[0].numpy()
     assert np.array_equal(np.stack(small.planes), expected)
-    restored = codes_of(enlarge_picture(small, scaler, 120, 144))
+    restored = codes_of(upscale_picture(small, scaler, 120, 144))
     expected = pair.upscaler.upscale(torch.from_numpy(expected).float()[None] / 255)[0].numpy() * 255
     assert np.abs(np.moveaxis(restored, 2, 0) - expected).max() <= 0.501
 
@@ -155,18 +155,18 @@ def test_network_does_what_its_networks_do(car: Path) -> None:
 def test_sixteen_bits_keep_their_precision(car: Path) -> None:
     scaler = find_scaler("car", Fraction(2))
     fine = picture((PHOTOGRAPH.astype(np.uint16) * 257) ^ 0x55)
-    small = shrink_picture(fine, scaler)
+    small = downscale_picture(fine, scaler)
     assert len(np.unique(small.planes[0])) > 1000
-    coarse = shrink_picture(picture(PHOTOGRAPH), scaler)
+    coarse = downscale_picture(picture(PHOTOGRAPH), scaler)
     assert np.abs(codes_of(small) / 257 - codes_of(coarse)).max() <= 1.5
 
 
 def test_gray_is_the_luma_of_three_equal_channels(car: Path) -> None:
     scaler = find_scaler("car", Fraction(2))
     gray, rgb = picture(PHOTOGRAPH[..., 1]), picture(np.repeat(PHOTOGRAPH[..., 1:2], 3, axis=2))
-    small, small_rgb = shrink_picture(gray, scaler), shrink_picture(rgb, scaler)
+    small, small_rgb = downscale_picture(gray, scaler), downscale_picture(rgb, scaler)
     assert all(np.array_equal(small.planes[0], plane) for plane in small_rgb.planes)
-    restored, restored_rgb = enlarge_picture(small, scaler, 120, 144), enlarge_picture(small_rgb, scaler, 120, 144)
+    restored, restored_rgb = upscale_picture(small, scaler, 120, 144), upscale_picture(small_rgb, scaler, 120, 144)
     assert np.abs(codes_of(restored)[..., 0] - codes_of(restored_rgb).mean(2)).max() <= 1
 
 
@@ -174,12 +174,12 @@ def test_transparency_is_scaled_beside_the_colours(car: Path) -> None:
     alpha = np.ascontiguousarray(PHOTOGRAPH[..., 2])
     for name in ("bicubic", "car"):
         scaler = find_scaler(name, Fraction(2))
-        small = shrink_picture(picture(PHOTOGRAPH, alpha), scaler)
-        assert np.array_equal(codes_of(small), codes_of(shrink_picture(picture(PHOTOGRAPH), scaler)))
+        small = downscale_picture(picture(PHOTOGRAPH, alpha), scaler)
+        assert np.array_equal(codes_of(small), codes_of(downscale_picture(picture(PHOTOGRAPH), scaler)))
         lanczos = find_scaler("lanczos", Fraction(2))
-        assert np.array_equal(small.alpha, lanczos.shrink([alpha])[0])
-        restored = enlarge_picture(small, scaler, 120, 144)
-        assert np.array_equal(restored.alpha, lanczos.enlarge([small.alpha], 120, 144)[0])
+        assert np.array_equal(small.alpha, lanczos.downscale([alpha])[0])
+        restored = upscale_picture(small, scaler, 120, 144)
+        assert np.array_equal(restored.alpha, lanczos.upscale([small.alpha], 120, 144)[0])
 
 
 # Finding.
@@ -230,10 +230,10 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 def test_sizes_that_cannot_be_restored_are_refused() -> None:
     scaler = find_scaler("lanczos", Fraction(2))
-    small = shrink_picture(picture(PHOTOGRAPH), scaler)
-    assert enlarge_picture(small, scaler, 119, 143).width == 143
+    small = downscale_picture(picture(PHOTOGRAPH), scaler)
+    assert upscale_picture(small, scaler, 119, 143).width == 143
     with pytest.raises(UsageError, match=r"^145x120 is no size to restore from 72x60 at scale 2$"):
-        enlarge_picture(small, scaler, 120, 145)
+        upscale_picture(small, scaler, 120, 145)
 
 
 def test_methods_are_those_of_the_scale(car: Path) -> None:

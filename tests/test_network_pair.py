@@ -13,7 +13,7 @@ from skimage import data
 
 from vidscale import api
 from vidscale.errors import ModelError, UsageError
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.edsr import EDSR
@@ -49,7 +49,7 @@ def planes_of(picture, chroma="420"):
 def test_find_pair_by_family_name_and_folder(pairs):
     for name in ("car", "car-x2", str(pairs / "car-x2")):
         pair = find_pair(name, Fraction(2), "cpu")
-        assert (pair.name, pair.scale, pair.enlarges_on.device) == ("car-x2", 2, "cpu")
+        assert (pair.name, pair.scale, pair.upscale_backend.device) == ("car-x2", 2, "cpu")
         assert re.fullmatch("[0-9a-f]{64}", pair.sha256)
     assert find_pair("car-x2", None, "cpu").scale == 2
     with pytest.raises(UsageError, match="made for scale 2, not for 3"):
@@ -60,14 +60,14 @@ def test_find_pair_by_family_name_and_folder(pairs):
         find_pair("car-x2", Fraction(2), sha256="0" * 64)
 
 
-def test_shrink_is_centred(pairs):
+def test_downscaling_is_centred(pairs):
     """A picture that is symmetric stays symmetric: no shift by half a pixel, in no plane."""
     pair = find_pair("car", Fraction(2), "cpu")
     flat = Color("pc", "bt709", chroma_location="center")
     layout = PixelFormat("gray", 8)
     y, x = np.mgrid[:64, :64]
     blob = (255 * np.exp(-((y - 31.5) ** 2 + (x - 31.5) ** 2) / 200)).astype(np.uint8)
-    small = pair.shrink([blob], layout, flat)[0].astype(float)
+    small = pair.downscale(YuvImage((blob,), layout, color=flat))[0].astype(float)
     weight = small - small.min()
     centre = [(weight.sum(axis=1 - axis) * np.arange(32)).sum() / weight.sum() for axis in (0, 1)]
     assert centre == pytest.approx([15.5, 15.5], abs=0.3)
@@ -79,11 +79,11 @@ def test_any_size_comes_back(pairs, size):
     picture = data.astronaut()[50 : 50 + size[0], 60 : 60 + size[1]]
     layout, color = PixelFormat("420", 8), Color("tv", "bt709")
     planes = planes_of(picture)
-    small = pair.shrink(planes, layout, color)
+    small = pair.downscale(YuvImage(tuple(planes), layout, color=color))
     half = -(-size[0] // 2), -(-size[1] // 2)
     assert [plane.shape for plane in small] == list(layout.plane_shapes(*half))
     geometry = Geometry(size[1], size[0], Fraction(2), half[1], half[0])
-    restored = pair.enlarge(small, layout, color, geometry, 28.0)
+    restored = pair.upscale(YuvImage(tuple(small), layout, color=color), geometry, 28.0)
     assert [plane.shape for plane in restored] == list(layout.plane_shapes(*size))
     assert all(plane.dtype == np.uint8 for plane in [*small, *restored])
 
@@ -94,7 +94,7 @@ def test_movie_there_and_back(pairs, tmp_path, make_clip):
     assert len(result.report.rows) == 4
     stages = {stage.name: stage for stage in result.report.stages}
     assert stages["downscale"].implementation == stages["upscale"].implementation == "torch float32"
-    assert any(re.search(r"car-x2 on cpu: about .* a frame to shrink and .* to restore it", note)
+    assert any(re.search(r"car-x2 on cpu: about .* a frame to downscale and .* to restore it", note)
                for note in result.notes)  # fmt: skip
     assert any("in all" in note for note in result.notes)
     api.decode(tmp_path / "small.mp4", tmp_path / "back.mkv", lossless=True)
@@ -145,4 +145,4 @@ def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
 def test_estimate_is_told_before_the_work(pairs, tmp_path, make_clip):
     command = [sys.executable, "-m", "vidscale", "encode", str(make_clip(frames=2, size="64x48")), "--pair", "car-x2"]
     done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
-    assert "a frame to shrink" in done.stderr
+    assert "a frame to downscale" in done.stderr

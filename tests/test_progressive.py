@@ -10,9 +10,9 @@ from skimage import data
 from torch.nn import functional as F
 
 from vidscale.errors import ModelError
-from vidscale.images.scaling import NetworkScaler, find_scaler
-from vidscale.media.frames import Color, PixelFormat
-from vidscale.models.filters import FilterDownscaler
+from vidscale.images.scaling import RgbScaler, find_scaler
+from vidscale.media.frames import Color, PixelFormat, YuvImage
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.network_pair import NetworkPair
 from vidscale.models.networks.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage
 from vidscale.models.networks.tiling import Tiled
@@ -95,7 +95,7 @@ def test_tiles_are_the_whole_picture(kind):
 
 
 def write_pair(folder, network):
-    down = FilterDownscaler("lanczos", Fraction(network.scale))
+    down = FixedPair("lanczos", Fraction(network.scale))
     return write_pair_dir(folder, f"progressive-x{network.scale}", down, network)
 
 
@@ -139,9 +139,10 @@ def test_pair_shrinks_planes_by_its_filter(tmp_path):
     planes = [
         np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8) for shape in layout.plane_shapes(51, 67)
     ]
-    for own, theirs in zip(pair.shrink(planes, layout, color), fixed.shrink(planes, layout, color), strict=True):
+    image = YuvImage(tuple(planes), layout, color=color)
+    for own, theirs in zip(pair.downscale(image), fixed.downscale(image), strict=True):
         assert np.array_equal(own, theirs)
-    assert pair.enlarging_time(1080, 1920) > pair.enlarging_time(96, 96) > 0
+    assert pair.upscale_seconds(1080, 1920) > pair.upscale_seconds(96, 96) > 0
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
@@ -173,12 +174,12 @@ def test_pictures_go_through_tiles(tmp_path):
     network = chain()
     write_pair(tmp_path / "pair", network)
     scaler = find_scaler(str(tmp_path / "pair"), None, "cpu")
-    assert isinstance(scaler, NetworkScaler)
+    assert isinstance(scaler, RgbScaler)
     planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(data.astronaut()[:83, :70], 2, 0)]
-    small = scaler.shrink(planes)
+    small = scaler.downscale(planes)
     assert [plane.shape for plane in small] == [(11, 9)] * 3
-    codes = np.stack(scaler.enlarge(small, 83, 70))
+    codes = np.stack(scaler.upscale(small, 83, 70))
     expected = network.upscale(torch.from_numpy(np.stack(small)).float()[None] / 255)[0, :, :83, :70] * 255
     assert np.abs(codes - expected.numpy()).max() <= 0.501
-    (gray,) = scaler.enlarge(scaler.shrink(planes[:1]), 83, 70)
+    (gray,) = scaler.upscale(scaler.downscale(planes[:1]), 83, 70)
     assert gray.shape == (83, 70)

@@ -8,8 +8,8 @@ import torch
 from material import FFMPEG
 from skimage import data
 
-from vidscale.media.frames import Color, PixelFormat
-from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
+from vidscale.media.frames import Color, PixelFormat, YuvImage
+from vidscale.models.rgb import rgb_to_yuv, yuv_to_rgb
 
 H, W = 96, 128
 ZSCALE_MATRIX = {"bt709": "709", "smpte170m": "170m", "bt2020nc": "2020_ncl"}
@@ -61,7 +61,7 @@ def test_planes_to_rgb_equals_zscale(pixel_format, color):
     )
     gbr = split(run(pixel_format.name, scale, "gbrp", np.concatenate([p.ravel() for p in planes])),
                 PixelFormat("444", 8))  # fmt: skip
-    ours = planes_to_rgb(planes, pixel_format, color, matrix_height=H)
+    ours = yuv_to_rgb(YuvImage(tuple(planes), pixel_format, color=color), matrix_height=H)
     assert ours.shape == (1, 3, H, W)
     codes = (ours[0].clamp(0, 1) * 255 + 0.5).floor().numpy()
     difference = np.abs(codes - np.stack([gbr[2], gbr[0], gbr[1]]))
@@ -73,7 +73,7 @@ def test_planes_to_rgb_equals_zscale(pixel_format, color):
 def test_rgb_to_planes_equals_zscale(pixel_format, color):
     gbr, planes = photo_planes(pixel_format, color)
     rgb = torch.from_numpy(gbr[[2, 0, 1]]).float()[None] / 255
-    for got, want in zip(rgb_to_planes(rgb, pixel_format, color, matrix_height=H), planes, strict=True):
+    for got, want in zip(rgb_to_yuv(rgb, pixel_format, color, matrix_height=H), planes, strict=True):
         assert got.dtype == want.dtype
         assert np.mean(np.abs(got.astype(int) - want) > 1) <= 0.001
         assert abs(np.mean(got.astype(float) - want)) < 0.05
@@ -85,9 +85,8 @@ def test_there_and_back_at_any_size(chroma, size):
     pixel_format, color = PixelFormat(chroma, 8), Color("tv", "bt709")
     rng = np.random.default_rng(0)
     planes = [rng.integers(40, 200, shape, dtype=np.uint8) for shape in pixel_format.plane_shapes(*size)]
-    back = rgb_to_planes(
-        planes_to_rgb(planes, pixel_format, color, matrix_height=5), pixel_format, color, matrix_height=5
-    )
+    rgb = yuv_to_rgb(YuvImage(tuple(planes), pixel_format, color=color), matrix_height=5)
+    back = rgb_to_yuv(rgb, pixel_format, color, matrix_height=5)
     assert [plane.shape for plane in back] == [plane.shape for plane in planes]
     assert np.abs(back[0].astype(int) - planes[0]).max() <= 1  # luma comes back whatever chroma's grid is
     if chroma in ("444", "gray"):
@@ -96,7 +95,7 @@ def test_there_and_back_at_any_size(chroma, size):
 
 def test_gray_has_equal_channels_and_full_range_is_kept():
     plane = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    rgb = planes_to_rgb([plane], PixelFormat("gray", 8), Color("pc"), matrix_height=16)
+    rgb = yuv_to_rgb(YuvImage((plane,), PixelFormat("gray", 8), color=Color("pc")), matrix_height=16)
     assert torch.equal(rgb[0, 0], rgb[0, 2])
     assert rgb[0, 0].flatten().tolist() == pytest.approx((np.arange(256) / 255).tolist(), abs=1e-6)
 
@@ -104,9 +103,9 @@ def test_gray_has_equal_channels_and_full_range_is_kept():
 def test_matrix_is_guessed_by_the_source_as_players_do():
     layout = PixelFormat("444", 8)
     red = [np.full((4, 4), code, np.uint8) for code in (81, 90, 240)]  # red in BT.601
-    small = planes_to_rgb(red, layout, Color(), matrix_height=480)
+    small = yuv_to_rgb(YuvImage(tuple(red), layout), matrix_height=480)
     assert small[0, :, 0, 0].tolist() == pytest.approx([1, 0, 0], abs=0.01)
-    hd = planes_to_rgb(red, layout, Color(), matrix_height=1080)
+    hd = yuv_to_rgb(YuvImage(tuple(red), layout), matrix_height=1080)
     assert abs(hd[0, 1, 0, 0]) > 0.05  # in BT.709 the same codes are another colour
-    said = planes_to_rgb(red, layout, Color(matrix="smpte170m"), matrix_height=1080)
+    said = yuv_to_rgb(YuvImage(tuple(red), layout, color=Color(matrix="smpte170m")), matrix_height=1080)
     assert torch.equal(said, small)

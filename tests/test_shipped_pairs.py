@@ -7,11 +7,11 @@ import pytest
 from skimage import data
 
 from vidscale.errors import UsageError
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import UNKNOWN, installed, read_card
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.models.pairs import chosen, find_pair, scale_named
+from vidscale.models.pairs import choose_pair, find_pair, scale_named
 
 SHIPPED = {name: folder for name, folder in installed().items() if "weights" in folder.parts}
 LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
@@ -22,22 +22,22 @@ def test_there_are_some():
 
 
 def test_encode_takes_the_learned_pair_of_its_scale_tuned_as_asked():
-    assert chosen("auto", Fraction(2), "psnr") == "adaptive"
-    assert find_pair(chosen("auto", Fraction(2), "vmaf"), Fraction(2), "cpu").name == "adaptive-vmaf-x2"
-    assert chosen("adaptive-x2", Fraction(2), "vmaf") == "adaptive-vmaf-x2"
-    assert find_pair(chosen("auto", Fraction(3, 2), "psnr"), Fraction(3, 2), "cpu").name == "adaptive-x1.5"
-    assert chosen("adaptive-quality", Fraction(2), "vmaf") == "adaptive-quality-vmaf"
-    assert chosen("auto", Fraction(5, 4), "psnr") == "lanczos"
-    with pytest.raises(UsageError, match="at scale 1 no pair is tuned for it yet; --pair restore can be had so"):
-        chosen("auto", Fraction(1), "vmaf")
-    assert find_pair(chosen("auto", Fraction(3, 2), "vmaf"), Fraction(3, 2), "cpu").name == "adaptive-vmaf-x1.5"
+    assert str(choose_pair("auto", Fraction(2), "psnr")) == "adaptive"
+    assert find_pair(choose_pair("auto", Fraction(2), "vmaf"), Fraction(2), "cpu").name == "adaptive-vmaf-x2"
+    assert str(choose_pair("adaptive-x2", Fraction(2), "vmaf")) == "adaptive-vmaf-x2"
+    assert find_pair(choose_pair("auto", Fraction(3, 2), "psnr"), Fraction(3, 2), "cpu").name == "adaptive-x1.5"
+    assert str(choose_pair("adaptive-quality", Fraction(2), "vmaf")) == "adaptive-quality-vmaf"
+    assert str(choose_pair("auto", Fraction(5, 4), "psnr")) == "lanczos"
+    with pytest.raises(UsageError, match="at scale 1 no pair is tuned for it yet; try --pair restore"):
+        choose_pair("auto", Fraction(1), "vmaf")
+    assert find_pair(choose_pair("auto", Fraction(3, 2), "vmaf"), Fraction(3, 2), "cpu").name == "adaptive-vmaf-x1.5"
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 1\.25 no pair is tuned for it"):
-        chosen("auto", Fraction(5, 4), "vmaf")
-    assert chosen("restore", Fraction(1), "vmaf") == "restore-vmaf"
+        choose_pair("auto", Fraction(5, 4), "vmaf")
+    assert str(choose_pair("restore", Fraction(1), "vmaf")) == "restore-vmaf"
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 3 no variant of 'adaptive-x3' is tuned for it"):
-        chosen("adaptive-x3", Fraction(3), "vmaf")
+        choose_pair("adaptive-x3", Fraction(3), "vmaf")
     with pytest.raises(UsageError, match=r"--tune vmaf: at scale 2 no variant of 'bicubic' is tuned for it"):
-        chosen("bicubic", Fraction(2), "vmaf")
+        choose_pair("bicubic", Fraction(2), "vmaf")
 
 
 def test_family_for_one_scale_brings_it():
@@ -62,10 +62,11 @@ def test_shipped_pair_restores_what_a_filter_cannot(name):
     pair = find_pair(name, None, "cpu")
     picture = data.chelsea()[:288, :432, 1]
     planes = [np.ascontiguousarray(picture), np.full((144, 216), 128, np.uint8), np.full((144, 216), 128, np.uint8)]
-    small = pair.shrink(planes, LAYOUT, COLOR)
+    small = pair.downscale(YuvImage(tuple(planes), LAYOUT, color=COLOR))
     geometry = Geometry(432, 288, pair.scale, small[0].shape[1], small[0].shape[0])
-    restored = pair.enlarge(small, LAYOUT, COLOR, geometry, 18.0)[0]
-    filtered = find_pair("lanczos", Fraction(pair.scale)).enlarge(small, LAYOUT, COLOR, geometry, 18.0)[0]
+    image = YuvImage(tuple(small), LAYOUT, color=COLOR)
+    restored = pair.upscale(image, geometry, 18.0)[0]
+    filtered = find_pair("lanczos", Fraction(pair.scale)).upscale(image, geometry, 18.0)[0]
 
     def error(plane):
         return np.mean((plane.astype(float) - picture) ** 2)

@@ -19,7 +19,7 @@ from material import FFMPEG, ffmpeg, frame_samples, make, picture, pixels, shown
 from typer.testing import CliRunner
 
 from vidscale.cli import app
-from vidscale.media.frames import Color, PixelFormat
+from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.pairs import find_pair
 
@@ -104,9 +104,9 @@ def scaled(frames: Codes, pixel_format: PixelFormat, size: tuple[int, int], scal
             large = Geometry(
                 int(width * Fraction(scale)), int(height * Fraction(scale)), Fraction(scale), width, height
             )
-            planes = pair.enlarge(planes, pixel_format, Color(), large, 28)
+            planes = pair.upscale(YuvImage(tuple(planes), pixel_format), large, 28)
         else:
-            planes = pair.shrink(planes, pixel_format, Color())
+            planes = pair.downscale(YuvImage(tuple(planes), pixel_format))
         out.append(np.concatenate([plane.ravel() for plane in planes]))
     return np.stack(out)
 

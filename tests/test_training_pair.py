@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.cards import read_card
-from vidscale.models.filters import FilterDownscaler
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
@@ -212,7 +212,7 @@ def test_recipe_of_an_installed_pair_makes_its_networks(path):
     recipe = read_recipe(PairRecipe, path)
     card = read_card(SHIPPED / recipe.name)
     assert recipe.network.network().sizes == {"first": 3} | dict(card.upscaler)  # older cards do not tell the first
-    assert FilterDownscaler(recipe.coded.family, recipe.coded.ratio, recipe.coded.sharpness).sizes == card.downscaler
+    assert FixedPair(recipe.coded.family, recipe.coded.ratio, sharpness=recipe.coded.sharpness).sizes == card.downscaler
 
 
 def test_recipe_refuses_nonsense(tmp_path):
@@ -234,7 +234,7 @@ def test_recipe_refuses_nonsense(tmp_path):
         ("[coded]\nheight = 382", "multiples of 4"),
         ("[coded]\nwidth = 124", "128x96 or more"),
         ("[coded]\nclip_share = 7", "clip_share 7.0 is outside 0 to 1"),
-        ("[coded]\nsharpness = 9", "sharpened by 9.0"),
+        ("[coded]\nsharpness = 9", "sharpness 9.0 is outside"),
         ('[coded]\nfamily = "foo"', "'foo' is no filter"),
         (
             '[[coded.codings]]\ncodec = "x264"\npreset = "medium"\ncrf = [40, 18]',

@@ -20,7 +20,7 @@ from vidscale.models.pair_files import load_pair_dir
 from vidscale.training.crops import find_pictures, pack_crops
 from vidscale.training.log import read_log
 from vidscale.training.loop import BEST, LAST, LOG, LoopSettings
-from vidscale.training.progressive import ProgressiveRecipe, shrunk, train_progressive
+from vidscale.training.progressive import ProgressiveRecipe, downscaled, train_progressive
 from vidscale.training.recipes import read_recipe
 
 LOOP = LoopSettings(steps=4, batch=2, validate_every=2, checkpoint_every=2, log_every=1)
@@ -44,12 +44,12 @@ def crops(photos):
 
 def test_shrunk_is_what_the_pair_makes():
     image = torch.from_numpy(np.moveaxis(data.astronaut()[:96, :128], 2, 0).copy())[None].float() / 255
-    small = shrunk(image, 8)
+    small = downscaled(image, 8)
     assert small.shape == (1, 3, 12, 16)
     planes = [np.ascontiguousarray(data.astronaut()[:96, :128, channel]) for channel in range(3)]
-    expected = np.stack(find_scaler("lanczos", Fraction(8)).shrink(planes))
+    expected = np.stack(find_scaler("lanczos", Fraction(8)).downscale(planes))
     assert np.array_equal((small[0] * 255).round().numpy(), expected)
-    assert torch.equal(shrunk(image, 1), image)
+    assert torch.equal(downscaled(image, 1), image)
 
 
 def test_training_gains_at_every_turn(crops, photos, tmp_path):

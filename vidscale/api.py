@@ -176,14 +176,14 @@ def images_down(
     Raises:
         VidscaleError: none of them could be scaled: no pair, no pictures, no place to write to.
     """
-    return list(jobs.shrink_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
+    return list(jobs.downscale_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
 
 
 def images_up(
     paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
     """Restores small pictures to the size of their sources; arguments and errors as of `images_down`."""
-    return list(jobs.enlarge_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
+    return list(jobs.upscale_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
 
 
 def images_roundtrip(

@@ -50,9 +50,9 @@ def down(
     """Make pictures small. Each says of itself how it is restored."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
-        from vidscale.images.jobs import shrink_folder
+        from vidscale.images.jobs import downscale_folder
 
-        return shrink_folder(paths, output, settings, console)
+        return downscale_folder(paths, output, settings, console)
 
     layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite)
     _run(work, layer, json_output=json_output, quiet=quiet)
@@ -77,9 +77,9 @@ def up(
     """Restore small pictures to the size of their sources."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
-        from vidscale.images.jobs import enlarge_folder
+        from vidscale.images.jobs import upscale_folder
 
-        return enlarge_folder(paths, output, settings, console)
+        return upscale_folder(paths, output, settings, console)
 
     layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite) | {"size": size}
     _run(work, layer, json_output=json_output, quiet=quiet)

@@ -21,7 +21,7 @@ def list_pairs(json_output: options.Json = False) -> None:
     def job(console: Console) -> None:
         from vidscale.errors import ModelError
         from vidscale.models.cards import installed, read_card
-        from vidscale.models.pairs import families
+        from vidscale.models.fixed_pair import families
 
         for family in families():
             _show_fixed(family, json_output=json_output)
@@ -51,7 +51,7 @@ def show(
     """Show what is known of a pair, and check its weights."""
 
     def job(console: Console) -> None:
-        from vidscale.models.pairs import families
+        from vidscale.models.fixed_pair import families
 
         if name in families():
             _show_fixed(name, json_output=json_output)

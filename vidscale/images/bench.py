@@ -186,7 +186,7 @@ def _as_compared(picture: Picture, scale: Fraction) -> Picture:
 
 
 def _restored(hr: Picture, scaler: Scaler) -> Picture:
-    return Picture(tuple(scaler.enlarge(scaler.shrink(hr.planes), hr.height, hr.width)))
+    return Picture(tuple(scaler.upscale(scaler.downscale(hr.planes), hr.height, hr.width)))
 
 
 def _worst_window(error: npt.NDArray[np.float32], shave: int) -> tuple[slice, slice]:

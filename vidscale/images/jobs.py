@@ -16,7 +16,7 @@ from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
 from vidscale.images.origin import check_size, find_identity, with_identity, without_identity
 from vidscale.images.picture import Picture, PictureFormat, decode_picture, encode_picture
-from vidscale.images.scaling import Scaler, enlarge_picture, find_scaler, shrink_picture
+from vidscale.images.scaling import Scaler, downscale_picture, find_scaler, upscale_picture
 from vidscale.media.identity import Identity
 from vidscale.system.progress import Progress
 from vidscale.system.workspace import check_folder, partial_files
@@ -81,7 +81,7 @@ class FindScaler(Protocol):
     def __call__(self, name: str, scale: Fraction | None, sha256: str | None = None, /) -> Scaler: ...
 
 
-def shrink_folder(
+def downscale_folder(
     paths: Sequence[Path], output: Path, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
     """Makes pictures small, one after the other as the results are taken; a failure does not stop the others.
@@ -107,12 +107,12 @@ def shrink_folder(
     return _each(paths, output, work, "scaling down", progress)
 
 
-def enlarge_folder(
+def upscale_folder(
     paths: Sequence[Path], output: Path, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
     """Restores small pictures to their sources' sizes, by what they say of themselves or by the settings.
 
-    Arguments and errors as of `shrink_folder`.
+    Arguments and errors as of `downscale_folder`.
     """
 
     @cache
@@ -125,7 +125,7 @@ def enlarge_folder(
     def work(item: Item) -> Scaled:
         data, small = _read(item)
         scaler, height, width = _how_to_restore(small, settings, find)
-        restored = enlarge_picture(small, scaler, height, width).with_xmp(without_identity(small.xmp))
+        restored = upscale_picture(small, scaler, height, width).with_xmp(without_identity(small.xmp))
         coded = encode_picture(restored, settings.format, quality=settings.quality)
         target = _write(coded, item.target(output, settings.format), item, settings)
         words = [word for word in lost(data, coded) if word != "XMP" or restored.xmp]
@@ -140,15 +140,15 @@ def round_trip_folder(
 ) -> Iterator[Result]:
     """Makes pictures small, codes them in the chosen format, restores what that decodes to, and measures.
 
-    Arguments and errors as of `shrink_folder`, but the output: small pictures go to ``small`` in it, restored ones to
-    ``restored``, these always as PNG; None writes nothing.
+    Arguments and errors as of `downscale_folder`, but the output: small pictures go to ``small`` in it, restored ones
+    to ``restored``, these always as PNG; None writes nothing.
     """
     scaler = find_scaler(settings.pair or _DEFAULT_PAIR, settings.scale, settings.device)
 
     def work(item: Item) -> Scaled:
         data, source = _read(item)
         small, coded = _shrunk(source, scaler, settings)
-        restored = enlarge_picture(decode_picture(coded), scaler, source.height, source.width)
+        restored = upscale_picture(decode_picture(coded), scaler, source.height, source.width)
         result = _scaled(item, scaler, source, small, data, coded, notes=(*source.notes, *small.notes))
         psnr_y, ssim_y = _measured(restored, source, shave=ceil(scaler.scale))
         result = replace(result, psnr_y=psnr_y, ssim_y=ssim_y)
@@ -206,7 +206,7 @@ def _read(item: Item) -> tuple[bytes, Picture]:
 
 def _shrunk(source: Picture, scaler: Scaler, settings: ImageSettings) -> tuple[Picture, bytes]:
     """The small picture, which says how it is restored, and its file."""
-    small = shrink_picture(source, scaler)
+    small = downscale_picture(source, scaler)
     identity = Identity(
         pair=scaler.name,
         sha256=scaler.sha256,

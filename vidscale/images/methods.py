@@ -43,10 +43,10 @@ class InterpolationScaler:
     def name(self) -> str:
         return self.mode
 
-    def shrink(self, planes: Sequence[Plane]) -> list[Plane]:
+    def downscale(self, planes: Sequence[Plane]) -> list[Plane]:
         return [self._resized(plane, 1 / self.scale) for plane in planes]
 
-    def enlarge(self, planes: Sequence[Plane], height: int, width: int) -> list[Plane]:
+    def upscale(self, planes: Sequence[Plane], height: int, width: int) -> list[Plane]:
         return [self._resized(plane, self.scale)[:height, :width] for plane in planes]
 
     def _resized(self, plane: Plane, factor: Fraction) -> Plane:

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vidscale.errors import VidscaleError
-from vidscale.media.encoders import ENCODERS
+from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.media.frames import PixelFormat, YuvImage
+from vidscale.media.geometry import Geometry
 from vidscale.media.versions import versions
-from vidscale.models.pairs import families, find_pair
+from vidscale.models.fixed_pair import families
+from vidscale.models.pairs import find_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def diagnose(ffmpeg: Path | None = None) -> list[Finding]:
     findings = [Finding("system", True, system)]
     findings += [Finding(name, True, text) for name, text in found.items() if name != "python"]
     findings += [_ffmpeg(ffmpeg)]
-    findings += [_encoder(ffmpeg, name) for name in ENCODERS]
+    findings += [_encoder(ffmpeg, encoder) for encoder in ENCODERS.values()]
     findings += [_filter(ffmpeg, name) for name in ("libvmaf", "xpsnr")]
     findings += [_scaler(), _cuda()]
     return findings
@@ -54,13 +57,13 @@ def _ffmpeg(explicit: Path | None) -> Finding:
     return Finding("ffmpeg", True, f"{ffmpeg.version} ({ffmpeg.origin}, {libraries}) {ffmpeg.path}")
 
 
-def _encoder(explicit: Path | None, name: str) -> Finding:
-    encoder = next(encoder for encoder in ENCODERS.values() if encoder.name == name)
+def _encoder(explicit: Path | None, encoder: Encoder) -> Finding:
+    check = f"encoder {encoder.name}"
     try:
         ffmpeg = find_ffmpeg(explicit, encoders=[encoder.ffmpeg_name])
     except VidscaleError as error:
-        return Finding(f"encoder {name}", False, str(error), optional=True)
-    return Finding(f"encoder {name}", True, f"{encoder.ffmpeg_name} in {ffmpeg.origin}'s ffmpeg")
+        return Finding(check, False, str(error), optional=True)
+    return Finding(check, True, f"{encoder.ffmpeg_name} in {ffmpeg.origin}'s ffmpeg")
 
 
 def _filter(explicit: Path | None, name: str) -> Finding:
@@ -72,22 +75,19 @@ def _filter(explicit: Path | None, name: str) -> Finding:
 
 
 def _scaler() -> Finding:
-    """Shrinks and enlarges a flat picture with each fixed pair; it must stay flat."""
-    from vidscale.media.frames import Color, PixelFormat
-    from vidscale.media.geometry import Geometry
-
+    """Scales a flat picture down and up with each fixed pair; it must stay flat."""
     flat = np.full((48, 64), 77, dtype=np.uint8)
     layout, geometry = PixelFormat("gray", 8), Geometry(64, 48, Fraction(2), 32, 24)
     for family in families():
         pair = find_pair(family, Fraction(2))
-        small = pair.shrink([flat], layout, Color())
-        back = pair.enlarge(small, layout, Color(), geometry, 28.0)
+        small = pair.downscale(YuvImage((flat,), layout))
+        back = pair.upscale(YuvImage(tuple(small), layout), geometry, 28.0)
         if back[0].shape != flat.shape or not (back[0] == flat).all():
             return Finding("scalers", False, f"{pair.name} changes a flat picture")
     return Finding(
         "scalers",
         True,
-        f"{', '.join(families())} on the CPU by {find_pair('lanczos', Fraction(2)).shrinks_on.implementation}",
+        f"{', '.join(families())} on the CPU by {find_pair('lanczos', Fraction(2)).downscale_backend.implementation}",
     )
 
 

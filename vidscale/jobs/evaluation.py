@@ -18,7 +18,7 @@ from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
-from vidscale.models.pairs import Place
+from vidscale.models.pair import Backend
 from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming, Unpaired
 from vidscale.stages.align import Offset, find_offset
 from vidscale.stages.decode import ReadLog, decode_frames
@@ -52,7 +52,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
     total = outcome.frames or expected_frames(plan.source, settings.range)
     take(tally, ref, dist, plan.source.video, settings, ffmpeg, progress or Progress(), total)
     stages = (
-        *_timings(outcome.clocks, {"downscale": plan.pair.shrinks_on, "encode": Place("cpu", _coder(plan))}),
+        *_timings(outcome.clocks, {"downscale": plan.pair.downscale_backend, "encode": Backend("cpu", _coder(plan))}),
         *_measuring_timings(tally, small),
     )
     return _report(
@@ -148,19 +148,19 @@ def _coder(plan: EncodePlan) -> str:
     return f"{plan.settings.codec} {plan.settings.resolved_preset}, with waiting for it"
 
 
-def _timings(clocks: Sequence[Clock], places: dict[str, Place]) -> list[StageTiming]:
+def _timings(clocks: Sequence[Clock], backends: dict[str, Backend]) -> list[StageTiming]:
     timings = []
     for clock in clocks:
-        device, implementation = places.get(clock.stage, Place("cpu", "PyAV"))
+        device, implementation = backends.get(clock.stage, Backend("cpu", "PyAV"))
         timings.append(StageTiming(clock.stage, clock.busy_s, clock.frames, device, implementation))
     return timings
 
 
 def _measuring_timings(tally: Tally, small: SmallFile | None) -> tuple[StageTiming, ...]:
-    places = {"measure": Place("cpu", metrics.implementation("cpu"))}
+    backends = {"measure": Backend("cpu", metrics.implementation("cpu"))}
     if small is not None:
-        places["upscale"] = small.pair.enlarges_on
-    return tuple(_timings(list(tally.clocks.values()), places))
+        backends["upscale"] = small.pair.upscale_backend
+    return tuple(_timings(list(tally.clocks.values()), backends))
 
 
 def _report(

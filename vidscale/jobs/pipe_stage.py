@@ -14,7 +14,8 @@ from vidscale.media.geometry import Geometry
 from vidscale.media.nut import NutWriter, read_nut
 from vidscale.media.rawpipe import sniff
 from vidscale.media.y4m import Y4mWriter, read_y4m
-from vidscale.models.pairs import Pair, find_pair, scale_named
+from vidscale.models.pair import Pair
+from vidscale.models.pairs import find_pair, scale_named
 from vidscale.stages.downscale import downscale
 from vidscale.stages.upscale import upscale
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -51,6 +52,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
         chroma_location=settings.chroma_location or info.color.chroma_location,
     )
     info = replace(info, color=color)
+    frames = (replace(frame, color=color) for frame in frames)
     pair = find_pair(settings.pair, settings.scale or scale_named(settings.pair) or _SCALE, settings.device)
     written = settings.format or incoming
     _warn_of_varying_rate(info, incoming, written)
@@ -71,13 +73,13 @@ def _scaled(
     if direction == "down":
         geometry = _small_geometry(info, pair.scale)
         small = replace(info, height=geometry.coded_height, width=geometry.coded_width)
-        return small, downscale(frames, pair=pair, geometry=geometry, color=info.color, clock=clock)
+        return small, downscale(frames, pair=pair, geometry=geometry, clock=clock)
     height, width = settings.size or (int(info.height * pair.scale), int(info.width * pair.scale))
     geometry = Geometry(width, height, pair.scale, coded_width=info.width, coded_height=info.height)
     if geometry.small_height > info.height or geometry.small_width > info.width:
         raise ConfigError(f"{width}x{height} at scale {pair.scale} is more than {info.width}x{info.height} restores")
     restored = replace(info, height=height, width=width)
-    scaled = upscale(frames, pair=pair, geometry=geometry, color=info.color, strength=settings.strength, clock=clock)
+    scaled = upscale(frames, pair=pair, geometry=geometry, strength=settings.strength, clock=clock)
     return restored, scaled
 
 

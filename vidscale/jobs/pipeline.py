@@ -62,7 +62,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         with (
             Prefetch(decoded, queue_depth(video.format.frame_bytes(video.height, video.width))) as frames,
             Prefetch(
-                downscale(frames, pair=plan.pair, geometry=plan.geometry, color=video.color, clock=clocks[1]),
+                downscale(frames, pair=plan.pair, geometry=plan.geometry, clock=clocks[1]),
                 queue_depth(video.format.frame_bytes(plan.geometry.coded_height, plan.geometry.coded_width)),
             ) as small,
         ):

@@ -15,7 +15,8 @@ from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.identity import Identity
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
-from vidscale.models.pairs import Pair, chosen, find_pair, scale_named
+from vidscale.models.pair import Pair
+from vidscale.models.pairs import choose_pair, find_pair, scale_named
 from vidscale.report.files import RECORD
 from vidscale.stages.encode import encode_command, lossless_command
 from vidscale.stages.mux import mux_command
@@ -103,7 +104,9 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     _check_params(ffmpeg, settings)
     source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
     _check_interlaced(source, settings)
-    found = pair or find_pair(chosen(settings.pair, settings.scale, settings.tune), settings.scale, settings.device)
+    found = pair or find_pair(
+        choose_pair(settings.pair, settings.scale, settings.tune), settings.scale, settings.device
+    )
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
@@ -249,26 +252,26 @@ def _loss_notes(source: Source, target: OutputPlan, strict: bool) -> tuple[str, 
 def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:
     """How long slow networks will take, so that nobody starts by mistake what takes days."""
     size = geometry.height, geometry.width
-    shrinking = pair.shrinking_time(*size)
-    restoring = pair.enlarging_time(*size) if settings.report else None
+    downscaling = pair.downscale_seconds(*size)
+    restoring = pair.upscale_seconds(*size) if settings.report else None
     parts = []
-    if shrinking is not None:
-        parts.append(f"{_duration(shrinking)} a frame to shrink")
+    if downscaling is not None:
+        parts.append(f"{_duration(downscaling)} a frame to downscale")
     if restoring is not None:
-        parts.append(f"{_duration(restoring)} {'a frame ' * (shrinking is None)}to restore it for the report")
+        parts.append(f"{_duration(restoring)} {'a frame ' * (downscaling is None)}to restore it for the report")
     if not parts:
         return ()
-    place = pair.enlarges_on if shrinking is None else pair.shrinks_on
+    backend = pair.upscale_backend if downscaling is None else pair.downscale_backend
     frames = expected_frames(source, settings.range)
-    text = f"{pair.name} on {place.device}: about {' and '.join(parts)}"
-    return (text + _in_all(frames, (shrinking or 0) + (restoring or 0)),)
+    text = f"{pair.name} on {backend.device}: about {' and '.join(parts)}"
+    return (text + _in_all(frames, (downscaling or 0) + (restoring or 0)),)
 
 
 def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
-    seconds = small.pair.enlarging_time(small.geometry.height, small.geometry.width)
+    seconds = small.pair.upscale_seconds(small.geometry.height, small.geometry.width)
     if seconds is None:
         return ()
-    text = f"{small.pair.name} on {small.pair.enlarges_on.device}: about {_duration(seconds)} a frame to restore"
+    text = f"{small.pair.name} on {small.pair.upscale_backend.device}: about {_duration(seconds)} a frame to restore"
     return (text + _in_all(expected_frames(small.source, None), seconds),)
 
 

@@ -15,7 +15,8 @@ from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
 from vidscale.media.probe import Source, open_container, probe
-from vidscale.models.pairs import Pair, find_pair
+from vidscale.models.pair import Pair
+from vidscale.models.pairs import find_pair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.upscale import upscale
 from vidscale.system.devices import Device
@@ -189,7 +190,6 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
             pair=small.pair,
             geometry=small.geometry,
-            color=video.color,
             strength=small.strength,
             clock=upscaling,
         )

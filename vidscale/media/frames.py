@@ -1,4 +1,4 @@
-"""What travels between the stages: `Frame`, and what is known of a video: `VideoInfo`.
+"""What the stages exchange: `Frame`, a picture (`YuvImage`) at a time; and what is known of a video: `VideoInfo`.
 
 Planes are host arrays (numpy). The CPU operations work on them in place, without importing torch, which
 alone would cost more than a second of every run; a GPU operation uploads them.
@@ -175,28 +175,18 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture.
+class YuvImage:
+    """Planes, and what their codes mean.
 
     Attributes:
         planes: Y, or Y, U, V; each [H, W], uint8 (8 bit) or uint16 (codes in the low bits), unit stride along W.
         format: layout of the planes.
-        pts: presentation time in units of `time_base`.
-        time_base: seconds per unit of `pts`.
-        pict_type: "I", "P", "B" as decoded, "" when unknown.
-        key_frame: a decoder can start here.
-        corrupt: the decoder concealed damage in this picture.
-        coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+        color: colour description.
     """
 
     planes: tuple[Plane, ...] = field(repr=False)
     format: PixelFormat
-    pts: int
-    time_base: Fraction
-    pict_type: str = ""
-    key_frame: bool = False
-    corrupt: bool = False
-    coded_bytes: int | None = None
+    color: Color = field(default=Color(), kw_only=True)
 
     @property
     def height(self) -> int:
@@ -205,6 +195,27 @@ class Frame:
     @property
     def width(self) -> int:
         return int(self.planes[0].shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Frame(YuvImage):
+    """One picture of a video.
+
+    Attributes:
+        pts: presentation time in units of `time_base`.
+        time_base: seconds per unit of `pts`.
+        pict_type: "I", "P", "B" as decoded, "" when unknown.
+        key_frame: a decoder can start here.
+        corrupt: the decoder concealed damage in this picture.
+        coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+    """
+
+    pts: int
+    time_base: Fraction
+    pict_type: str = ""
+    key_frame: bool = False
+    corrupt: bool = False
+    coded_bytes: int | None = None
 
     @property
     def time(self) -> Fraction:

@@ -220,7 +220,7 @@ def _frames(container: "av.container.InputContainer", source: _Source, info: Vid
                     raise DecodeError(f"the NUT stream has no timestamp for frame {index}")
                 data = np.frombuffer(cast("bytes", packet), dtype=np.uint8)
                 planes = split_planes(data, info.format, info.height, info.width)
-                yield Frame(planes, info.format, pts=packet.pts, time_base=info.time_base)
+                yield Frame(planes, info.format, pts=packet.pts, time_base=info.time_base, color=info.color)
                 index += 1
         except av.FFmpegError as exc:
             raise DecodeError(f"the NUT stream cannot be read after {index} frames: {exc.strerror}") from exc

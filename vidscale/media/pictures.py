@@ -77,6 +77,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) ->
     return Frame(
         planes=_yuv_of_gbr(planes, source.video) if source.is_rgb else planes,
         format=source.video.format,
+        color=source.video.color,
         pts=pts,
         time_base=source.video.time_base,
         pict_type=_PICT_TYPES.get(int(picture.frame.pict_type), ""),

@@ -135,7 +135,7 @@ def _frames(stream: IO[bytes], info: VideoInfo) -> Iterator[Frame]:
         if missing:
             raise DecodeError(f"the y4m stream ends within frame {index}: {missing} of its {size} bytes are missing")
         planes = split_planes(data, info.format, info.height, info.width)
-        yield Frame(planes, info.format, pts=index, time_base=info.time_base)
+        yield Frame(planes, info.format, pts=index, time_base=info.time_base, color=info.color)
         index += 1
 
 

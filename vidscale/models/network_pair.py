@@ -1,30 +1,29 @@
-"""A pair whose networks are defined in RGB, such as CAR, as the stages use it."""
+"""A pair whose networks are defined in RGB, such as CAR."""
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidscale.errors import ModelError
-from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import PairCard
-from vidscale.models.filters import FilterDownscaler
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.edsr import EDSR
 from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.networks.tiling import Tiled
+from vidscale.models.pair import Backend
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.models.pairs import Place
-from vidscale.models.rgb import planes_to_rgb, rgb_to_planes
+from vidscale.models.rgb import rgb_to_yuv, yuv_to_rgb
 
 _TRIAL_SIDE = 96  # HR pixels
 
@@ -34,8 +33,8 @@ class NetworkPair:
     """A loaded pair on a device.
 
     For a network the picture is converted to RGB with the video's own matrix, and back; chroma of the small picture is
-    subsampled as the source's is. Networks run in bfloat16 on a GPU, in float32 on the CPU. A filter that shrinks takes
-    the planes as they are, on the CPU.
+    subsampled as the source's is. A filter that downscales takes the planes as they are, on the CPU. Pictures of any
+    size run in tiles that fit into memory.
 
     Args:
         card: of the pair.
@@ -43,17 +42,24 @@ class NetworkPair:
         downscaler: a network, moved to the device, or a filter.
         upscaler: a network, moved to the device.
         device: "cpu" or "cuda".
+        dtype: what networks run in.
     """
 
     card: PairCard
     folder: Path
-    downscaler: ResamplerNet | FilterDownscaler
+    downscaler: ResamplerNet | FixedPair
     upscaler: EDSR | ProgressiveUpscaler
     device: str
+    dtype: torch.dtype = torch.float32
 
     @classmethod
-    def load(cls, folder: Path, device: str) -> Self:
+    def load(cls, folder: Path, device: str, dtype: torch.dtype | None = None) -> Self:
         """The pair in a folder.
+
+        Args:
+            folder: where it lies.
+            device: "cpu" or "cuda".
+            dtype: what networks run in; None is bfloat16 on a GPU, which is too coarse for 16 bits, float32 on the CPU.
 
         Raises:
             ModelError: see `load_pair_dir`; or networks that do not belong together.
@@ -61,12 +67,13 @@ class NetworkPair:
         loaded = load_pair_dir(folder)
         if not isinstance(loaded.upscaler, EDSR | ProgressiveUpscaler):
             raise ModelError(f"{folder} holds no upscaler of RGB")
-        return cls(loaded.card, folder, loaded.downscaler, loaded.upscaler, device)
+        dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
+        return cls(loaded.card, folder, loaded.downscaler, loaded.upscaler, device, dtype)
 
     def __post_init__(self) -> None:
         for network in (self.downscaler, self.upscaler):
             if isinstance(network, nn.Module):
-                network.to(self.device, torch.bfloat16 if self.device == "cuda" else torch.float32)
+                network.to(self.device, self.dtype)
 
     @property
     def name(self) -> str:
@@ -81,66 +88,72 @@ class NetworkPair:
         return self.card.scale
 
     @property
-    def shrinks_on(self) -> Place:
-        return self.downscaler.pair.shrinks_on if isinstance(self.downscaler, FilterDownscaler) else self.enlarges_on
+    def downscale_backend(self) -> Backend:
+        return self.downscaler.downscale_backend if isinstance(self.downscaler, FixedPair) else self.upscale_backend
 
     @property
-    def enlarges_on(self) -> Place:
-        return Place(self.device, "torch bfloat16" if self.device == "cuda" else "torch float32")
+    def upscale_backend(self) -> Backend:
+        return Backend(self.device, f"torch {str(self.dtype).removeprefix('torch.')}")
 
     @property
-    def at_once(self) -> int:
+    def parallel_frames(self) -> int:
         return 1
 
+    def downscale(self, image: YuvImage) -> list[Plane]:
+        if isinstance(self.downscaler, FixedPair):
+            return self.downscaler.downscale(image)
+        rgb = yuv_to_rgb(image, matrix_height=image.height, device=self.device)
+        return rgb_to_yuv(self.downscale_rgb(rgb), image.format, image.color, matrix_height=image.height)
+
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+        rgb = yuv_to_rgb(image, matrix_height=geometry.height, device=self.device)
+        restored = self.upscale_rgb(rgb)[:, :, : geometry.height, : geometry.width]
+        return rgb_to_yuv(restored, image.format, image.color, matrix_height=geometry.height)
+
+    def downscale_rgb(self, image: Tensor, *, out_dtype: torch.dtype | None = None, bit_depth: int = 8) -> Tensor:
+        """The small picture of a network; see `ResamplerNet.downscale`.
+
+        Args:
+            image: [1, 3, H, W] float in [0, 1], on the pair's device.
+            out_dtype: uint8 or uint16 for codes; None for floats.
+            bit_depth: of the codes.
+
+        Returns:
+            [1, 3, ceil(H / scale), ceil(W / scale)].
+
+        Raises:
+            ValueError: the pair downscales by a filter.
+        """
+        if isinstance(self.downscaler, FixedPair):
+            raise ValueError(f"{self.name} downscales by a filter")  # noqa: TRY004
+        run = partial(self.downscaler.downscale, out_dtype=out_dtype, bit_depth=bit_depth)
+        return Tiled(run, self.downscaler.tile_rule)(image)
+
+    def upscale_rgb(self, image: Tensor) -> Tensor:
+        """[1, 3, h, w] float in [0, 1], on the pair's device, to [1, 3, h * scale, w * scale]."""
+        return self._tiled_upscaler(image)
+
     @cached_property
-    def _shrink(self) -> Callable[[Sequence[Plane], PixelFormat, Color], list[Plane]]:
-        if isinstance(self.downscaler, FilterDownscaler):
-            return self.downscaler.pair.shrink
-        run = Tiled(self.downscaler.downscale, self.downscaler.tile_rule)
-
-        def shrink(planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
-            height = planes[0].shape[0]
-            rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=height, device=self.device)
-            return rgb_to_planes(run(rgb), pixel_format, color, matrix_height=height)
-
-        return shrink
-
-    @cached_property
-    def _upscale(self) -> Tiled:
+    def _tiled_upscaler(self) -> Tiled:
         return Tiled(self.upscaler.upscale, self.upscaler.tile_rule)
 
-    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
-        return self._shrink(planes, pixel_format, color)
+    def downscale_seconds(self, height: int, width: int) -> float:
+        return self._trial_seconds[0] * height * width / _TRIAL_SIDE**2
 
-    def enlarge(
-        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
-    ) -> list[Plane]:
-        rgb = planes_to_rgb(planes, pixel_format, color, matrix_height=geometry.height, device=self.device)
-        restored = self._upscale(rgb)[:, :, : geometry.height, : geometry.width]
-        return rgb_to_planes(restored, pixel_format, color, matrix_height=geometry.height)
-
-    def shrinking_time(self, height: int, width: int) -> float:
-        return self._trial(height, width)[0]
-
-    def enlarging_time(self, height: int, width: int) -> float:
-        return self._trial(height, width)[1]
-
-    def _trial(self, height: int, width: int) -> tuple[float, float]:
-        """Seconds to shrink and to enlarge a frame, from a small one."""
-        area = height * width / _TRIAL_SIDE**2
-        shrinking, enlarging = self._trial_times
-        return area * shrinking, area * enlarging
+    def upscale_seconds(self, height: int, width: int) -> float:
+        return self._trial_seconds[1] * height * width / _TRIAL_SIDE**2
 
     @cached_property
-    def _trial_times(self) -> tuple[float, float]:
-        gray, color = PixelFormat("gray", 8), Color()
+    def _trial_seconds(self) -> tuple[float, float]:
+        """Seconds to downscale and to upscale a small picture."""
+        gray = PixelFormat("gray", 8)
         small_side = ceil(_TRIAL_SIDE / self.scale)
         geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, small_side, small_side)
-        trial: list[Plane] = [np.full((_TRIAL_SIDE, _TRIAL_SIDE), 128, np.uint8)]
-        small = self.shrink(trial, gray, color)  # also warms both up
-        self.enlarge(small, gray, color, geometry, 0)
+        trial = YuvImage((np.full((_TRIAL_SIDE, _TRIAL_SIDE), 128, np.uint8),), gray)
+        small = YuvImage(tuple(self.downscale(trial)), gray)  # also warms both up
+        self.upscale(small, geometry, 0)
         start = time.perf_counter()
-        self.shrink(trial, gray, color)
+        self.downscale(trial)
         between = time.perf_counter()
-        self.enlarge(small, gray, color, geometry, 0)
+        self.upscale(small, geometry, 0)
         return between - start, time.perf_counter() - between

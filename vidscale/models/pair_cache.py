@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidscale.errors import ModelError
 from vidscale.models.cards import CARD, cached, with_hash
-from vidscale.models.pairs import Pair
+from vidscale.models.pair import Pair
 from vidscale.models.weight_files import WEIGHTS, read_weights
 
 _LARGEST = 64 << 20  # bytes of weights; larger ones stay where they are

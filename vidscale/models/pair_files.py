@@ -7,11 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidscale.errors import ConfigError, ModelError
 from vidscale.models.cards import CARD, UNKNOWN, PairCard
-from vidscale.models.filters import FilterDownscaler
+from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.edsr import EDSR
@@ -19,7 +19,7 @@ from vidscale.models.networks.espcn import ESPCN
 from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
 
-Downscaler = ResamplerNet | FilterDownscaler
+Downscaler = ResamplerNet | FixedPair
 Upscaler = EDSR | CompactUpscaler | ESPCN | ProgressiveUpscaler
 
 _UPSCALERS: dict[str, type[Upscaler]] = {
@@ -69,8 +69,11 @@ def write_pair_dir(
     """
     if downscaler.scale != upscaler.scale:
         raise ModelError(f"a downscaler by {downscaler.scale} and an upscaler by {upscaler.scale} are no pair")
-    tensors = {f"downscaler.{key}": value for key, value in downscaler.state_dict().items()}
-    tensors |= {f"upscaler.{key}": value for key, value in upscaler.state_dict().items()}
+    halves = {"downscaler": downscaler, "upscaler": upscaler}
+    networks = {half: network for half, network in halves.items() if isinstance(network, nn.Module)}
+    tensors = {
+        f"{half}.{key}": value for half, network in networks.items() for key, value in network.state_dict().items()
+    }
     arrays: Arrays = {key: value.detach().cpu().contiguous().numpy() for key, value in tensors.items()}
     card = PairCard(
         name=name,
@@ -78,7 +81,7 @@ def write_pair_dir(
         sha256=content_hash(arrays),
         downscaler=downscaler.sizes,
         upscaler=upscaler.sizes,
-        parameters=sum(weights.numel() for network in (downscaler, upscaler) for weights in network.parameters()),
+        parameters=sum(weights.numel() for network in networks.values() for weights in network.parameters()),
         licence=licence,
         data=data,
         training=training,
@@ -154,7 +157,7 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     """The downscaler of a card, None where its kind is not known."""
     kind = card.downscaler.get("network")
     if kind == "filter":
-        return FilterDownscaler.of(card)
+        return filter_of(card)
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 

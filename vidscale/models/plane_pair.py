@@ -1,7 +1,7 @@
-"""A pair that works on planes: a fixed filter makes them small, a network restores luma, a fixed filter chroma."""
+"""A pair that works on planes: a fixed filter downscales, a network restores luma, a fixed filter chroma."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidscale.errors import ModelError
-from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import PairCard
 from vidscale.models.chains import chain_of
-from vidscale.models.filters import FilterDownscaler
-from vidscale.models.pairs import FixedPair, Place
+from vidscale.models.fixed_pair import FixedPair, filter_of
+from vidscale.models.pair import Backend
 from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
@@ -26,22 +26,21 @@ from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 if TYPE_CHECKING:
     from vidscale.models.networks.luma import LumaUpscaler
 
-Enlarger = Callable[[Plane, int, int], Plane]
+LumaUpscale = Callable[[Plane, int, int], Plane]
 
-_ENLARGERS = 8  # strengths kept ready: segments of a movie may differ
+_STRENGTHS_KEPT = 8  # segments of a movie may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
-_LARGE = 2000  # multiplications per HR sample, from which on it is worth telling how long they take
+_LARGE = 2000  # multiplications per HR sample, from which on the time is worth announcing
 
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A filter down, a network for luma up. Weights are opened for what enlarges, not for what shrinks; torch is
-    imported for a GPU only.
+    """A filter down, a network for luma up. Weights are opened for upscaling only, torch is imported for a GPU only.
 
     Args:
         card: of the pair.
         folder: where its weights lie.
-        wanted: where the network shall run; "auto" is a GPU that is there. The filters run on the CPU, where they keep
+        wanted: where the network runs; "auto" is a GPU where there is one. The filters run on the CPU, where they keep
             up with any decoder.
     """
 
@@ -62,59 +61,58 @@ class PlanePair:
         return self.card.scale
 
     @property
-    def shrinks_on(self) -> Place:
-        return self._filters.shrinks_on
+    def downscale_backend(self) -> Backend:
+        return self._filters.downscale_backend
 
     @cached_property
-    def enlarges_on(self) -> Place:
+    def upscale_backend(self) -> Backend:
         device = resolve(self.wanted, auto="cuda")
-        return Place(device, "torch bfloat16") if device == "cuda" else Place(device, f"numba {self._precision}")
+        return Backend(device, "torch bfloat16" if device == "cuda" else f"numba {self._precision}")
 
     @property
-    def at_once(self) -> int:
-        return core_count() if self.enlarges_on.device == "cpu" else 1
+    def parallel_frames(self) -> int:
+        return core_count() if self.upscale_backend.device == "cpu" else 1
 
     @cached_property
     def _filters(self) -> FixedPair:
-        return FilterDownscaler.of(self.card).pair
+        return filter_of(self.card)
 
-    def shrink(self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color) -> list[Plane]:
-        return self._filters.shrink(planes, pixel_format, color)
+    def downscale(self, image: YuvImage) -> list[Plane]:
+        return self._filters.downscale(image)
 
-    def enlarge(
-        self, planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, geometry: Geometry, strength: float
-    ) -> list[Plane]:
-        luma = self._enlarger(strength, pixel_format.bit_depth)(planes[0], geometry.height, geometry.width)
-        return [luma, *self._filters.enlarge_chroma(planes, pixel_format, color, geometry)]
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+        luma = self._luma_upscale(strength, image.format.bit_depth)(image.planes[0], geometry.height, geometry.width)
+        return [luma, *self._filters.upscale_chroma(image, geometry)]
 
-    def shrinking_time(self, height: int, width: int) -> None:
+    def downscale_seconds(self, height: int, width: int) -> None:
         return None
 
-    def enlarging_time(self, height: int, width: int) -> float | None:
-        """By trying a small plane; None where the network is small."""
+    def upscale_seconds(self, height: int, width: int) -> float | None:
+        """Measured on a small plane; None for small networks."""
         if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
         trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
-        enlarge = self._enlarger(_TRIAL_STRENGTH, 8)
-        enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
+        upscale = self._luma_upscale(_TRIAL_STRENGTH, 8)
+        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
         start = time.perf_counter()
-        enlarge(trial, _TRIAL_SIDE, _TRIAL_SIDE)
-        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.at_once
+        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)
+        return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.parallel_frames
 
     @cached_property
-    def _enlarger(self) -> Callable[[float, int], Enlarger]:
-        make = self._on_cpu if self.enlarges_on.device == "cpu" else self._on_gpu
-        return lru_cache(_ENLARGERS)(make)
+    def _luma_upscale(self) -> Callable[[float, int], LumaUpscale]:
+        make = self._on_cpu if self.upscale_backend.device == "cpu" else self._on_gpu
+        return lru_cache(_STRENGTHS_KEPT)(make)
 
-    def _on_cpu(self, strength: float, bit_depth: int) -> Enlarger:
+    def _on_cpu(self, strength: float, bit_depth: int) -> LumaUpscale:
         return ChainRunner(self._chain(strength), bit_depth, self._precision)
 
-    def _on_gpu(self, strength: float, bit_depth: int) -> Enlarger:
+    def _on_gpu(self, strength: float, bit_depth: int) -> LumaUpscale:
         import torch
 
-        from vidscale.models.luma_run import DeviceEnlarger
+        from vidscale.models.luma_torch import TorchLumaUpscaler
 
-        return DeviceEnlarger(self._network, strength, bit_depth, self.enlarges_on.device, torch.bfloat16)
+        device = self.upscale_backend.device
+        return TorchLumaUpscaler(self._network, strength, bit_depth, device, torch.bfloat16)
 
     @cached_property
     def _network(self) -> "LumaUpscaler":

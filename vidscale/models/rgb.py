@@ -1,13 +1,12 @@
 """Planes of YUV as RGB and back, for networks that are defined in RGB. Matrix, range and siting are explicit."""
 
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.media.frames import Color, PixelFormat, Plane, YuvImage
 from vidscale.triton_kernels.polyphase import filter_bank
 from vidscale.triton_kernels.polyphase_ref import filter_axis
 
@@ -23,16 +22,12 @@ _WEIGHTS = {
 _HD_HEIGHT = 720
 
 
-def planes_to_rgb(
-    planes: Sequence[Plane], pixel_format: PixelFormat, color: Color, *, matrix_height: int, device: str = "cpu"
-) -> Tensor:
-    """A picture as RGB; chroma is brought to the luma's grid by bicubic interpolation, siting respected.
+def yuv_to_rgb(image: YuvImage, *, matrix_height: int, device: str = "cpu") -> Tensor:
+    """A picture as RGB; chroma is interpolated to the luma grid (bicubic), siting respected.
 
     Args:
-        planes: Y, or Y, U, V.
-        pixel_format: of the planes.
-        color: matrix, range and siting; what it does not say is guessed as players do: BT.709 from 720 rows on, BT.2020
-            with its primaries, BT.601 otherwise; limited range.
+        image: Y, or Y, U, V. What its colour description leaves open is guessed as players do: BT.709 from 720 rows on,
+            BT.2020 with its primaries, BT.601 otherwise; limited range.
         matrix_height: rows of the picture that such a guess goes by: the source's, also when this is the small one.
         device: of the result.
 
@@ -40,9 +35,9 @@ def planes_to_rgb(
         [1, 3, H, W] float32, gamma-coded RGB, [0, 1] where the codes lie in the nominal range; not clamped. Gray has
         three channels that are alike.
     """
-    height, width = planes[0].shape
+    pixel_format, color, height, width = image.format, image.color, image.height, image.width
     offset, luma_span, chroma_span = _spans(pixel_format, color)
-    values = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in planes]
+    values = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in image.planes]
     luma = (values[0] - offset) / luma_span
     if pixel_format.chroma == "gray":
         return luma.expand(1, 3, height, width).contiguous()
@@ -55,13 +50,13 @@ def planes_to_rgb(
     return torch.stack([red, green, blue])[None]
 
 
-def rgb_to_planes(rgb: Tensor, pixel_format: PixelFormat, color: Color, *, matrix_height: int) -> list[Plane]:
-    """The inverse of `planes_to_rgb`: codes, rounded half up and clamped; chroma averaged as its grid needs.
+def rgb_to_yuv(rgb: Tensor, pixel_format: PixelFormat, color: Color, *, matrix_height: int) -> list[Plane]:
+    """The inverse of `yuv_to_rgb`: codes, rounded half up and clamped; chroma filtered to its own grid.
 
     Args:
         rgb: [1, 3, H, W] float on any device.
         pixel_format, color: of the planes.
-        matrix_height: see `planes_to_rgb`.
+        matrix_height: see `yuv_to_rgb`.
 
     Returns:
         Y, or Y, U, V, as numpy arrays.

@@ -5,19 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from vidscale.media.frames import Color, Frame, Plane
+from vidscale.media.frames import Frame, Plane
 from vidscale.media.geometry import Geometry
-from vidscale.models.pairs import Pair
+from vidscale.models.pair import Pair
 from vidscale.system.threads import Clock
 
 
-def downscale(
-    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, color: Color, clock: Clock
-) -> Iterator[Frame]:
+def downscale(frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, clock: Clock) -> Iterator[Frame]:
     """Small frames, one for one, timestamps kept; padded to the coded size by repeating the last row and column."""
     for frame in frames:
         with clock.measure():
-            planes = pair.shrink(frame.planes, frame.format, color)
+            planes = pair.downscale(frame)
             coded = frame.format.plane_shapes(geometry.coded_height, geometry.coded_width)
             small = tuple(_padded(plane, size) for plane, size in zip(planes, coded, strict=True))
         yield replace(frame, planes=small, coded_bytes=None)

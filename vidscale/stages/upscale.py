@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from vidscale.media.frames import Color, Frame
+from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
-from vidscale.models.pairs import Pair
+from vidscale.models.pair import Pair
 from vidscale.system.threads import Clock, in_order
 
 
 def upscale(
-    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, color: Color, strength: float, clock: Clock
+    frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, strength: float, clock: Clock
 ) -> Iterator[Frame]:
     """Frames of exactly the source's size, one for one, timestamps kept.
 
@@ -18,16 +18,15 @@ def upscale(
         frames: decoded small frames of the coded size.
         pair: the pair that made them.
         geometry: of the source and the small picture.
-        color: colour description of the video.
-        strength: coding strength (crf) that the small frames went through.
+        strength: coding strength (crf) of the small frames.
         clock: counts pictures and time.
     """
 
-    def enlarged(frame: Frame) -> Frame:
+    def upscaled(frame: Frame) -> Frame:
         with clock.measure():
             true_sizes = frame.format.plane_shapes(geometry.small_height, geometry.small_width)
-            small = [plane[:h, :w] for plane, (h, w) in zip(frame.planes, true_sizes, strict=True)]
-            planes = pair.enlarge(small, frame.format, color, geometry, strength)
+            small = tuple(plane[:h, :w] for plane, (h, w) in zip(frame.planes, true_sizes, strict=True))
+            planes = pair.upscale(replace(frame, planes=small), geometry, strength)
         return replace(frame, planes=tuple(planes))
 
-    yield from in_order(enlarged, frames, pair.at_once)
+    yield from in_order(upscaled, frames, pair.parallel_frames)

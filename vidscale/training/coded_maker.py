@@ -5,6 +5,7 @@ What a chunk holds depends on the settings and its number alone, so that making 
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Color, Frame, VideoInfo
 from vidscale.media.probe import probe
-from vidscale.models.pairs import FixedPair
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.system.progress import Progress
@@ -98,7 +99,7 @@ class Maker:
             return self._clips.part(rng, settings.frames, size)
         photo, other = (read_rgb(self._photos[int(rng.integers(len(self._photos)))]) for _ in range(2))
         return [
-            Frame(planes, CODED_FORMAT, pts, 1 / _RATE)
+            Frame(planes, CODED_FORMAT, pts, 1 / _RATE, color=_COLOR)
             for pts, planes in enumerate(shot(photo, other, size, settings.frames, rng, settings.motion))
         ]
 
@@ -111,8 +112,8 @@ class Maker:
 
     def _small(self, originals: Sequence[Frame]) -> Iterator[Frame]:
         for frame in originals:
-            planes = tuple(self._pair.shrink(frame.planes, frame.format, _COLOR))
-            yield Frame(planes, frame.format, frame.pts, frame.time_base)
+            like_all = replace(frame, color=_COLOR)
+            yield replace(like_all, planes=tuple(self._pair.downscale(like_all)), coded_bytes=None)
 
     def _pieces(
         self, original: Frame, decoded: Frame, rng: np.random.Generator

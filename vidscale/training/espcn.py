@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidscale.errors import TrainingError
-from vidscale.media.frames import Color, PixelFormat, Plane
-from vidscale.models.filters import FilterDownscaler
+from vidscale.media.frames import PixelFormat, Plane, YuvImage
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.espcn import ESPCN, SCALES
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
@@ -68,9 +68,9 @@ class EspcnRecipe:
             raise ValueError(f"out of range: {self.held_out = }, {self.measured = }")
 
     @property
-    def downscaler(self) -> FilterDownscaler:
+    def downscaler(self) -> FixedPair:
         """What makes small."""
-        return FilterDownscaler(self.down, Fraction(self.scale))
+        return FixedPair(self.down, Fraction(self.scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class EspcnTask:
         self.network = ESPCN(recipe.scale)
         self._small_side = recipe.crop // recipe.scale + 2 * self.network.margin
         footage.check_sides(self._small_side * recipe.scale)
-        self._footage, self._shrink = footage, recipe.downscaler.pair.shrink
+        self._footage, self._downscale = footage, recipe.downscaler.downscale
         self._held_out = [
             self.pair(_middle(held_out[index], recipe.scale)) for index in held_out.evenly(recipe.measured)
         ]
@@ -145,15 +145,15 @@ class EspcnTask:
 
     def pair(self, hr: Luma) -> tuple[Luma, Luma]:
         """A frame as small codes and as it is."""
-        small = self._shrink([hr.codes], PixelFormat("gray", hr.bit_depth), Color())[0]
+        small = self._downscale(YuvImage((hr.codes,), PixelFormat("gray", hr.bit_depth)))[0]
         return Luma(small, hr.bit_depth), hr
 
     def restored(self, lr: Luma, hr: Luma) -> Luma:
         """The small frame, enlarged to the size of the other as `decode` does."""
-        from vidscale.models.luma_run import DeviceEnlarger
+        from vidscale.models.luma_torch import TorchLumaUpscaler
 
-        enlarge = DeviceEnlarger(self.network, 0, lr.bit_depth, self.recipe.loop.device, torch.float32)
-        return Luma(enlarge(lr.codes, *hr.codes.shape), lr.bit_depth)
+        upscale = TorchLumaUpscaler(self.network, 0, lr.bit_depth, self.recipe.loop.device, torch.float32)
+        return Luma(upscale(lr.codes, *hr.codes.shape), lr.bit_depth)
 
     def examples(self, frame: Luma, number: int, choice: torch.Generator) -> list[tuple[Tensor, Tensor]]:
         """Random parts of a frame, mirrored and turned at random.

@@ -11,7 +11,7 @@ import torch
 
 from vidscale.errors import ModelError, TrainingError
 from vidscale.models.cards import check_name
-from vidscale.models.filters import FilterDownscaler
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.system.threads import core_count
@@ -51,7 +51,7 @@ class PairRecipe:
     def __post_init__(self) -> None:
         try:
             check_name(self.name)
-            FilterDownscaler(self.coded.family, self.coded.ratio, self.coded.sharpness)
+            FixedPair(self.coded.family, self.coded.ratio, sharpness=self.coded.sharpness)
         except ModelError as error:
             raise ValueError(str(error)) from None
         if self.held_out_chunks < 1:
@@ -110,7 +110,7 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     write_pair_dir(
         folder / "pair",
         recipe.name,
-        FilterDownscaler(coded.family, coded.ratio, coded.sharpness),
+        FixedPair(coded.family, coded.ratio, sharpness=coded.sharpness),
         task.finish(),
         licence=recipe.licence,
         data=recipe.data,

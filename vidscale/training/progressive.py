@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidscale.image_metrics import luma_psnr
-from vidscale.media.frames import Color, PixelFormat
-from vidscale.models.filters import FilterDownscaler
+from vidscale.media.frames import PixelFormat, YuvImage
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.progressive import OriginalStage, ProgressiveUpscaler, ResidualStage, StageKind
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
@@ -159,11 +159,11 @@ class ProgressiveTask:
         )
 
     def _example(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return shrunk(image, self._behind * self.network.scale), shrunk(image, self._behind)
+        return downscaled(image, self._behind * self.network.scale), downscaled(image, self._behind)
 
 
-def shrunk(images: Tensor, scale: int) -> Tensor:
-    """Pictures made small by Lanczos, channel by channel, as codes of 8 bits: what the pair will do.
+def downscaled(images: Tensor, scale: int) -> Tensor:
+    """Pictures downscaled by Lanczos, channel by channel, as codes of 8 bits: what the pair will do.
 
     Args:
         images: [N, 3, H, W] float in [0, 1] on the CPU.
@@ -173,8 +173,8 @@ def shrunk(images: Tensor, scale: int) -> Tensor:
         [N, 3, H / scale, W / scale], codes / 255.
     """
     codes = (images * 255).round().to(torch.uint8).numpy()
-    shrink = FilterDownscaler(_DOWN, Fraction(scale)).pair.shrink
-    small = [shrink([plane], _GRAY, Color())[0] for image in codes for plane in image]
+    downscale = FixedPair(_DOWN, Fraction(scale)).downscale
+    small = [downscale(YuvImage((plane,), _GRAY))[0] for image in codes for plane in image]
     sides = images.shape[2] // scale, images.shape[3] // scale
     return torch.from_numpy(np.stack(small)).reshape(*images.shape[:2], *sides).float() / 255
 
@@ -187,7 +187,7 @@ def _mean_psnr(pairs: Sequence[tuple[Tensor, Tensor]], scale: int) -> float:
 
 def _interpolated_psnr(pictures: Sequence[Tensor], scale: int, mode: str) -> float:
     """What an interpolation reaches, antialiased, that is with a = -0.5 where it is cubic."""
-    pairs = [(shrunk(picture[None], scale), picture[None]) for picture in pictures]
+    pairs = [(downscaled(picture[None], scale), picture[None]) for picture in pictures]
     return _mean_psnr(
         [(F.interpolate(lr, scale_factor=float(scale), mode=mode, antialias=True), hr) for lr, hr in pairs], scale
     )
@@ -236,7 +236,7 @@ def train_progressive(
     write_pair_dir(
         folder / "pair",
         f"progressive-x{scale}",
-        FilterDownscaler(_DOWN, Fraction(scale)),
+        FixedPair(_DOWN, Fraction(scale)),
         chain.cpu().eval(),
         licence=recipe.licence or f"that of the pictures in {crops.name}",
         data=recipe.data or f"{len(material)} crops of {crops.name}",

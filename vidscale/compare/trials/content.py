@@ -94,7 +94,7 @@ def _digest(facts: Mapping[str, Any]) -> str:
 def _scaler(family: str, scale: Fraction, device: Device) -> tuple[str, ...]:
     """Who scales, by which weights, where, and by which code."""
     pair = pair_of(family, scale, device)
-    weights, place = (pair.sha256, pair.enlarges_on.device) if pair else ("", "")
+    weights, place = (pair.sha256, pair.upscale_backend.device) if pair else ("", "")
     return family, str(scale), weights, place, operations_digest(_SCALING + (_WEIGHTED if weights else ()))
 
 

@@ -131,7 +131,6 @@ def restored_frame(part: CodedPart, index: int) -> Frame:
             chosen,
             pair=small.pair,
             geometry=small.geometry,
-            color=small.source.video.color,
             strength=small.strength,
             clock=Clock("upscale"),
         )

@@ -39,17 +39,16 @@ class Warmth:
                 return
             self._done.add(key)
             geometry = Geometry.for_encoder(_SIDE, _SIDE, way.scale, ENCODERS[way.codec], video.format)
-            small = _picture(video.format, geometry.coded_height, geometry.coded_width)
+            small = _picture(video, geometry.coded_height, geometry.coded_width)
             down, up = (pair_of(family, way.scale, self.device) for family in (way.down, way.up))
             clock = Clock("warming")
             if down is not None:
-                large = _picture(video.format, _SIDE, _SIDE)
-                small = next(downscale([large], pair=down, geometry=geometry, color=video.color, clock=clock))
+                large = _picture(video, _SIDE, _SIDE)
+                small = next(downscale([large], pair=down, geometry=geometry, clock=clock))
             if up is not None:
-                next(upscale([small], pair=up, geometry=geometry, color=video.color, strength=0.0, clock=clock))
+                next(upscale([small], pair=up, geometry=geometry, strength=0.0, clock=clock))
 
 
-def _picture(pixel_format: PixelFormat, height: int, width: int) -> Frame:
-    dtype = np.uint8 if pixel_format.bit_depth == 8 else np.uint16
-    planes = tuple(np.zeros(shape, dtype) for shape in pixel_format.plane_shapes(height, width))
-    return Frame(planes, pixel_format, 0, Fraction(1, 25))
+def _picture(video: VideoInfo, height: int, width: int) -> Frame:
+    planes = tuple(np.zeros(shape, video.format.dtype) for shape in video.format.plane_shapes(height, width))
+    return Frame(planes, video.format, 0, Fraction(1, 25), color=video.color)

@@ -9,9 +9,10 @@ from vidscale.compare.points import Way
 from vidscale.compare.settings import CompareSettings
 from vidscale.errors import ModelError, UsageError
 from vidscale.media.encoders import CodecName
-from vidscale.media.geometry import parse_scale
 from vidscale.models.cards import CARD
-from vidscale.models.pairs import Pair, chosen, find_pair
+from vidscale.models.pair import Pair
+from vidscale.models.pair_name import PairName
+from vidscale.models.pairs import choose_pair, find_pair
 from vidscale.system.devices import Device
 
 # ffmpeg's scale filter by name of its kernel. Exact rounding and full chroma, as everybody sets them who compares.
@@ -86,20 +87,21 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     if len(named) > 1:
         raise UsageError(f"pair {text!r} names two scales")
     wanted = named.pop() if named else scale
-    families = [name if is_folder(name) else chosen(name.partition("-x")[0], wanted, "psnr") for name in names]
+    families = [str(choose_pair(_family(name), wanted, "psnr")) for name in names]
     pairs = [pair_of(family, wanted, device) for family in families]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
         raise ModelError(f"{':'.join(dict.fromkeys(families))} at scale 1 is the full size")
     return Scalers(families[0], families[-1], wanted)
 
 
+def _family(name: str) -> PairName:
+    """Without its scale, unless it is a folder."""
+    named = PairName.of(name)
+    return named if named.folder else PairName(named.family)
+
+
 def _own_scale(name: str, device: Device) -> Fraction | None:
-    if "-x" not in name and not is_folder(name):
+    wanted = PairName.of(name)
+    if wanted.scale is None:
         return None
-    family, _, suffix = name.partition("-x")
-    if family in FFMPEG_FLAGS:
-        try:
-            return parse_scale(suffix)
-        except ValueError as error:
-            raise UsageError(f"pair {name!r}: {error}") from None
-    return find_pair(name, None, device).scale
+    return wanted.scale if wanted.family in FFMPEG_FLAGS else find_pair(name, None, device).scale

@@ -1,4 +1,4 @@
-"""Upscalers of luma on any device that torch knows, whole pictures at once: codes in, codes out."""
+"""Luma upscalers in torch, on any device, a whole picture at a time: codes in, codes out."""
 
 from copy import deepcopy
 from typing import cast
@@ -11,8 +11,8 @@ from vidscale.media.frames import Plane
 from vidscale.models.networks.luma import LumaUpscaler
 
 
-class DeviceEnlarger:
-    """An upscaler for one strength and bit depth on any device, whole pictures at once.
+class TorchLumaUpscaler:
+    """An upscaler for one strength and bit depth, on any device.
 
     Args:
         network: stays as it is.

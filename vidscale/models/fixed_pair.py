@@ -1,0 +1,159 @@
+"""Pairs of fixed filters, and fixed filters as the downscalers of learned pairs."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from fractions import Fraction
+from math import nan
+
+import numpy as np
+
+from vidscale.errors import ModelError
+from vidscale.media.frames import Plane, YuvImage
+from vidscale.media.geometry import Geometry, scale_text
+from vidscale.models.cards import PairCard, Sizes
+from vidscale.models.pair import Backend
+from vidscale.system.threads import core_count
+from vidscale.triton_kernels.polyphase import SHARPNESS, Kind, Name, Sharpened, implementation, polyphase_resample
+
+# (down, up) of each family. Box and Gaussian filters have no counterpart that interpolates; of the fixed filters
+# Lanczos restores their pictures best. "sharp" is for players that upscale by bicubic interpolation.
+_FILTERS: dict[str, tuple[Kind, Name]] = {
+    "lanczos": ("lanczos", "lanczos"),
+    "bicubic": ("bicubic", "bicubic"),
+    "area": ("area", "lanczos"),
+    "gaussian": ("gaussian", "lanczos"),
+    "sharp": (Sharpened("lanczos", 0.1), "bicubic"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPair:
+    """A pair of fixed filters; each plane is scaled in its own grid, chroma siting respected.
+
+    Attributes:
+        family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
+        scale: source sample spacing per small sample.
+        device: where it runs, "cpu" or "cuda".
+        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`; 0 for that of the family.
+        sha256, folder: "" and None, there are no weights.
+
+    Raises:
+        ModelError: there is no such filter, or it cannot be sharpened by that.
+    """
+
+    family: str
+    scale: Fraction
+    _: KW_ONLY
+    device: str = "cpu"
+    sharpness: float = 0.0
+    sha256: str = ""
+    folder: None = None
+
+    def __post_init__(self) -> None:
+        least, most = SHARPNESS
+        if self.family not in _FILTERS:
+            raise ModelError(f"{self.family!r} is not a known filter; there are {', '.join(_FILTERS)}")
+        if not least <= self.sharpness <= most:
+            raise ModelError(f"sharpness {self.sharpness} is outside {least} to {most}")
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-x{scale_text(self.scale)}"
+
+    @property
+    def sizes(self) -> Sizes:
+        """For the card of a learned pair that downscales with it."""
+        return {"network": "filter", "family": self.family, "sharpness": self.sharpness}
+
+    @property
+    def downscale_backend(self) -> Backend:
+        return Backend(self.device, implementation(self.device))
+
+    @property
+    def upscale_backend(self) -> Backend:
+        return self.downscale_backend
+
+    @property
+    def parallel_frames(self) -> int:
+        return core_count() if self.device == "cpu" else 1
+
+    def downscale(self, image: YuvImage) -> list[Plane]:
+        luma, _ = _FILTERS[self.family]
+        kind = luma.name if isinstance(luma, Sharpened) else luma
+        if self.sharpness:
+            luma = Sharpened(kind, self.sharpness)
+        elif self.scale == 1:  # a player shows it as it is
+            luma = kind
+        height, width = (-(-side // self.scale) for side in (image.height, image.width))
+        sizes = image.format.plane_shapes(int(height), int(width))
+        return self._resample(image, sizes, self.scale, [luma, kind, kind])
+
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+        _, kind = _FILTERS[self.family]
+        sizes = image.format.plane_shapes(geometry.height, geometry.width)
+        return self._resample(image, sizes, 1 / self.scale, [kind] * 3)
+
+    def upscale_chroma(self, image: YuvImage, geometry: Geometry) -> list[Plane]:
+        """`upscale` without luma."""
+        _, kind = _FILTERS[self.family]
+        sizes = image.format.plane_shapes(geometry.height, geometry.width)
+        return self._resample(image, sizes, 1 / self.scale, [None, kind, kind])
+
+    def downscale_seconds(self, height: int, width: int) -> None:
+        return None
+
+    def upscale_seconds(self, height: int, width: int) -> None:
+        return None
+
+    def _resample(
+        self, image: YuvImage, sizes: Sequence[tuple[int, int]], step: Fraction, kinds: Sequence[Kind | None]
+    ) -> list[Plane]:
+        """Each plane by its filter; planes without one are left out."""
+        sitings = image.format.siting(image.color.siting)
+        work = zip(image.planes, sitings, sizes, kinds, strict=False)  # gray has one plane only
+        depth = image.format.bit_depth
+        return [
+            plane
+            if self.scale == 1 and not isinstance(kind, Sharpened)  # nothing to do, whatever the filter
+            else _on_device(plane, self.device, step=step, siting=siting, size=size, kind=kind, depth=depth)
+            for plane, siting, size, kind in work
+            if kind is not None
+        ]
+
+
+def _on_device(
+    plane: Plane,
+    device: str,
+    *,
+    step: Fraction,
+    siting: tuple[Fraction, Fraction],
+    size: tuple[int, int],
+    kind: Kind,
+    depth: int,
+) -> Plane:
+    if device == "cpu":
+        return polyphase_resample(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
+    import torch
+
+    on_gpu = torch.from_numpy(np.ascontiguousarray(plane)).to(device)
+    scaled = polyphase_resample(on_gpu, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
+    return scaled.cpu().numpy()
+
+
+def families() -> list[str]:
+    """Names of the fixed filters."""
+    return list(_FILTERS)
+
+
+def filter_of(card: PairCard) -> FixedPair:
+    """The fixed filter by which a learned pair downscales, from its card.
+
+    Raises:
+        ModelError: the card names an unknown filter or an impossible sharpness.
+    """
+    written = card.downscaler.get("sharpness", 0)
+    sharpness = nan if isinstance(written, str) else float(written)
+    try:
+        return FixedPair(str(card.downscaler.get("family")), card.scale, sharpness=sharpness)
+    except ModelError as error:
+        raise ModelError(f"the pair {card.name!r}: {error}") from error

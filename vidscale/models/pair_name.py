@@ -1,0 +1,74 @@
+"""The name of a pair, taken apart in one place."""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+from vidscale.errors import UsageError
+from vidscale.media.geometry import parse_scale, scale_text
+from vidscale.models.cards import CARD, read_card
+from vidscale.models.pair import Tune
+
+_NAME = re.compile(r"(?P<family>.+)-x(?P<scale>[0-9]+(\.[0-9]+)?([-/][0-9]+)?)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PairName:
+    """A family of pairs, or one pair of it.
+
+    Attributes:
+        family: such as "adaptive", "adaptive-vmaf" or "lanczos".
+        scale: None where only the family is named.
+        folder: the pair's folder, where that is what names it.
+    """
+
+    family: str
+    scale: Fraction | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From a family ("adaptive") or a family with its scale ("adaptive-x2", "adaptive-x1.5").
+
+        Raises:
+            UsageError: a scale that no pair can have.
+        """
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return cls(text)
+        try:
+            return cls(match["family"], parse_scale(match["scale"].replace("-", "/")))
+        except ValueError as error:
+            raise UsageError(f"there is no pair {text!r}: {error}") from None
+
+    @classmethod
+    def of(cls, named: "str | PairName") -> "PairName":
+        """From what a user may write: as `parse`, or the path of a pair's folder.
+
+        Raises:
+            UsageError: a scale that no pair can have.
+            ModelError: a broken card.
+        """
+        if isinstance(named, PairName):
+            return named
+        folder = Path(named)
+        if not (folder / CARD).is_file():
+            return cls.parse(named)
+        card = read_card(folder)
+        match = _NAME.fullmatch(card.name)
+        return cls(match["family"] if match else card.name, card.scale, folder)
+
+    def __str__(self) -> str:
+        if self.folder is not None:
+            return str(self.folder)
+        return self.family if self.scale is None else f"{self.family}-x{scale_text(self.scale)}"
+
+    def with_scale(self, scale: Fraction | None) -> Self:
+        """The pair of the family at a scale, unless the name has one."""
+        return self if self.scale is not None else replace(self, scale=scale)
+
+    def tuned(self, tune: Tune) -> Self:
+        """The variant that is tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2; psnr is the plain name."""
+        return self if tune == "psnr" else replace(self, family=f"{self.family}-{tune}")
