@@ -77,7 +77,7 @@ def _row(file: Path, folder: Path, **settings: Any) -> dict[str, Any]:
         "ssim_y": round(sums.ssim_y.mean, 4),
         "seconds": round(seconds, 2),
         "fps": round(sums.frames / seconds, 1),
-        "unpaired": len(report.unpaired.ref_only) + len(report.unpaired.dist_only),
+        "unpaired": report.unpaired.count,
         "notes": list(result.notes),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from material import (
 )
 from typer.testing import CliRunner
 
+from vidscale import api
 from vidscale.cli import app
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, IdentityError, UsageError
@@ -155,6 +157,15 @@ def test_y4m_on_stdout(words: list[str], movie: Path, tmp_path: Path) -> None:
     header = result.stdout_bytes.split(b"\n")[0].decode()
     assert header.startswith("YUV4MPEG2 W64 H48 F25:1 Ip A1:1 C420")
     np.testing.assert_array_equal(pixels(tmp_path / "out.y4m", "yuv420p", (48, 64)), expected_codes(small))
+
+
+def test_y4m_from_python_is_that_of_the_command(movie: Path, tmp_path: Path) -> None:
+    small = coded(movie, tmp_path / "small.mkv")
+    stream = BytesIO()
+    assert api.decode_y4m(small, stream) == api.decode_y4m(small, tmp_path / "out.y4m") == len(expected_codes(small))
+    assert stream.getvalue() == (tmp_path / "out.y4m").read_bytes() == run("decode", small, "--y4m").stdout_bytes
+    with pytest.raises(ConfigError, match=r"out\.y4m exists"):
+        api.decode_y4m(small, tmp_path / "out.y4m")
 
 
 def test_y4m_keeps_depth_range_and_aspect(folder: Path, tmp_path: Path) -> None:

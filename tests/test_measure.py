@@ -21,7 +21,7 @@ from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.files import read_json, write_json
 from vidscale.report.rows import Report, Unpaired
 from vidscale.report.totals import columns, psnr, remarks, totals
-from vidscale.stages.measure import Lonely, paired
+from vidscale.stages.measure import paired
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 SIZE = "176x144"  # libvmaf wants some pixels
@@ -227,8 +227,8 @@ def test_frames_on_both_sides_alone(pair: tuple[Path, Path], tmp_path: Path) -> 
     ref = make(tmp_path / "a.mkv", "-i", pair[0], "-vf", "select=not(eq(n\\,3))", "-fps_mode", "passthrough", *FFV1)
     dist = make(tmp_path / "b.mkv", "-i", pair[1], "-vf", "select=not(eq(n\\,9))", "-fps_mode", "passthrough", *FFV1)
     report = measured(ref, dist)
-    assert report.unpaired.ref_only == (Fraction(9, 25),)
-    assert report.unpaired.dist_only == (Fraction(3, 25),)
+    assert report.unpaired.ref_only == [Fraction(9, 25)]
+    assert report.unpaired.dist_only == [Fraction(3, 25)]
     full = {row.pts_s: row.mse for row in measured(*pair).rows}
     assert {row.pts_s: row.mse for row in report.rows} == {
         t: e for t, e in full.items() if t not in (Fraction(9, 25), Fraction(3, 25))
@@ -271,12 +271,12 @@ def frames(times: list[int], unit: Fraction) -> list[Frame]:
     ],
 )
 def test_pairing(ref: list[int], ref_unit: str, dist: list[int], dist_unit: str, pairs: list[tuple[int, int]]) -> None:
-    lonely = Lonely()
+    unpaired = Unpaired()
     ours, theirs = frames(ref, Fraction(ref_unit)), frames(dist, Fraction(dist_unit))
-    found = [(a.pts, b.pts) for a, b in paired(iter(ours), iter(theirs), lonely)]
+    found = [(a.pts, b.pts) for a, b in paired(iter(ours), iter(theirs), unpaired)]
     assert found == pairs
-    assert len(lonely.ref) == len(ref) - len(pairs)
-    assert len(lonely.dist) == len(dist) - len(pairs)
+    assert len(unpaired.ref_only) == len(ref) - len(pairs)
+    assert len(unpaired.dist_only) == len(dist) - len(pairs)
 
 
 def test_report_is_written_when_asked(pair: tuple[Path, Path], tmp_path: Path) -> None:

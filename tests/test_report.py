@@ -73,7 +73,7 @@ def full_report() -> Report:
         distorted=dataclasses.replace(DISTORTED, name='"><img src=x onerror=alert(2)>.mp4'),
         rows=rows,
         ssim_window="ffmpeg8x8",
-        unpaired=Unpaired((Fraction(1, 3), Fraction(5)), (Fraction(61),)),
+        unpaired=Unpaired([Fraction(1, 3), Fraction(5)], [Fraction(61)]),
         stages=(StageTiming("up<b>", 0.5, 50, "cuda:0", "triton"), StageTiming("encode", 0.0, 50)),
         wall_s=1.25,
         settings={"crf": 28, "pair": "</script><script>alert(3)</script>", "encode": {"tune": None, "list": [1, 2.5]}},
@@ -356,7 +356,7 @@ def test_html_shows_unpaired_frames(full_report):
     text = "".join(Page(render_html(full_report)).visible)
     assert "2 frames only in the source: 0:00.333, 0:05.000." in text
     assert "1 frame only in the restored video: 1:01.000." in text
-    many = report(unpaired=Unpaired(tuple(Fraction(i) for i in range(100))))
+    many = report(unpaired=Unpaired([Fraction(i) for i in range(100)]))
     assert "and 60 more" in render_html(many)
 
 

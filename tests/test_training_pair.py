@@ -235,7 +235,7 @@ def test_recipe_refuses_nonsense(tmp_path):
         ("[coded]\nwidth = 124", "128x96 or more"),
         ("[coded]\nclip_share = 7", "clip_share 7.0 is outside 0 to 1"),
         ("[coded]\nsharpness = 9", "sharpness 9.0 is outside"),
-        ('[coded]\nfamily = "foo"', "'foo' is no filter"),
+        ('[coded]\nfamily = "foo"', "'foo' is not a known filter"),
         (
             '[[coded.codings]]\ncodec = "x264"\npreset = "medium"\ncrf = [40, 18]',
             "crf 40 to 18: x264 goes from 0 to 51",

@@ -29,7 +29,8 @@ from vidscale.jobs import pipe_stage, pipeline
 from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
 from vidscale.jobs.pipe_stage import Direction
 from vidscale.jobs.planning import plan_decode, plan_encode
-from vidscale.report.files import write_report
+from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
+from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
 
@@ -37,12 +38,14 @@ __all__ = [
     "Encoded",
     "compare",
     "decode",
+    "decode_y4m",
     "encode",
     "images_bench",
     "images_down",
     "images_roundtrip",
     "images_up",
     "measure",
+    "read_json",
     "stage",
 ]
 
@@ -105,6 +108,33 @@ def decode(
     """
     plan = plan_decode(Path(source), _path(output), DecodeSettings.resolve(settings))
     return pipeline.decode(plan, progress).path
+
+
+def decode_y4m(
+    source: str | Path, output: str | Path | IO[bytes], *, progress: Progress | None = None, **settings: Any
+) -> int:
+    """Restores a small file to raw video (y4m), picture only; returns the number of frames.
+
+    Args:
+        source: the small file.
+        output: a file to write, or a stream.
+        progress: told about every frame.
+        settings: fields of `vidscale.config.DecodeSettings`; those of encoders do not matter.
+
+    Raises:
+        VidscaleError: it cannot be done; nothing is left at the output file then.
+        BrokenPipeError: the reader of the stream went away.
+    """
+    resolved = DecodeSettings.resolve(settings)
+    target = Path(output) if isinstance(output, str | Path) else None
+    small = open_for_y4m(Path(source), target, resolved)
+    if isinstance(output, str | Path):
+        frames, _ = write_y4m_file(
+            small, Path(output), strict=resolved.strict, overwrite=resolved.overwrite, progress=progress
+        )
+    else:
+        frames, _ = write_y4m(small, output, strict=resolved.strict, progress=progress)
+    return frames
 
 
 def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = None, **settings: Any) -> Report:

@@ -4,8 +4,9 @@ import contextlib
 import shutil
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -96,8 +97,7 @@ def decode_movie(
 
     started = time.perf_counter()
     plan = plan_decode(source, output, settings)
-    for note in plan.notes:
-        console.note(note)
+    _show(plan.notes, console)
     if dry_run:
         resolved = settings.model_dump(mode="json")
         pair = plan.small.pair.name
@@ -105,8 +105,7 @@ def decode_movie(
         return
     outcome = run_decode(plan, console)
     console.close()
-    for note in outcome.notes:
-        console.note(note)
+    _show(outcome.notes, console)
     _tell(plan.small, outcome.path, outcome.frames, console, started, json_output=json_output)
 
 
@@ -138,68 +137,31 @@ def _to_y4m(
     dry_run: bool,
     json_output: bool,
 ) -> None:
-    from vidscale.errors import UsageError
-    from vidscale.media.containers import CONTAINERS
-    from vidscale.system.workspace import check_target, partial_files
+    from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
 
     started = time.perf_counter()
-    target = Path(output)
-    if output != "-":
-        check_target(target, source=source, overwrite=settings.overwrite)
-    if target.suffix.lower() in CONTAINERS:
-        raise UsageError(
-            f"--y4m writes raw video, which {target.suffix} would not say: name the output .y4m, or - for stdout"
-        )
-    small = _open(source, settings)
-    for note in small.notes:
-        console.note(note)
+    target = None if output == "-" else Path(output)
+    small = open_for_y4m(source, target, settings)
+    _show(small.notes, console)
     if dry_run:
         resolved = settings.model_dump(mode="json", include=_OF_RAW_VIDEO)
         tell_plan(output, resolved, pair=small.pair.name, json_output=json_output)
         return
-    if output == "-":
+    if target is None:
         with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
-            _write_y4m(small, raw_stdout(), console, strict=settings.strict)
+            _, notes = write_y4m(small, raw_stdout(), strict=settings.strict, progress=console)
+            _show(notes, console)
         return
-    with (
-        partial_files(target, source=source, overwrite=settings.overwrite) as workspace,
-        workspace.result.open("wb") as file,
-    ):
-        frames = _write_y4m(small, file, console, strict=settings.strict)
+    overwrite, strict = settings.overwrite, settings.strict
+    frames, notes = write_y4m_file(small, target, strict=strict, overwrite=overwrite, progress=console)
+    _show(notes, console)
     console.close()
     _tell(small, target, frames, console, started, json_output=json_output)
 
 
-def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
-    from vidscale.jobs.restore import open_small
-    from vidscale.media.ffmpeg import find_ffmpeg
-
-    return open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
-
-
-def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> int:
-    """Writes all frames; returns how many."""
-    from vidscale.errors import DecodeError
-    from vidscale.jobs.planning import expected_frames
-    from vidscale.jobs.restore import restored_frames
-    from vidscale.media.y4m import Y4mWriter
-    from vidscale.stages.decode import ReadLog
-    from vidscale.system.threads import Clock, Prefetch, queue_depth
-
-    log, info = ReadLog(), small.restored
-    console.start("restoring", expected_frames(small.source, None))
-    frames = restored_frames(small, log=log, decoding=Clock("decode"), upscaling=Clock("upscale"))
-    depth = queue_depth(info.format.frame_bytes(info.height, info.width))
-    with Prefetch(frames, depth) as restored, Y4mWriter(sink, info) as writer:
-        for frame in restored:
-            writer.write(frame)
-            console.advance()
-    notes = log.notes(small.source.path)
-    if log.damaged and strict:
-        raise DecodeError(f"{small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+def _show(notes: Iterable[str], console: Console) -> None:
     for note in notes:
         console.note(note)
-    return log.frames
 
 
 def play(
@@ -217,13 +179,14 @@ def play(
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings
+        from vidscale.jobs.raw_output import open_for_y4m, write_y4m
 
         settings = DecodeSettings.resolve({"pair": pair, "scale": scale, "strength": strength})
         with subprocess.Popen(_PLAYERS[found], stdin=subprocess.PIPE) as process:
             try:
                 with contextlib.suppress(BrokenPipeError):  # the window was closed
                     if process.stdin is not None:
-                        _write_y4m(_open(source, settings), process.stdin, console)
+                        write_y4m(open_for_y4m(source, None, settings), process.stdin, progress=console)
             finally:
                 with contextlib.suppress(BrokenPipeError):
                     if process.stdin is not None:

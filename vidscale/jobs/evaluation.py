@@ -2,24 +2,24 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from vidscale.config import DecodeSettings, FilesSettings, MeasureSettings
+from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.planning import EncodePlan, expected_frames
 from vidscale.jobs.restore import SmallFile, find_identity, open_small, restored_frames
 from vidscale.jobs.sides import Side, check_comparable, color_notes, cropped, scaled
-from vidscale.jobs.tally import Tally, take
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
-from vidscale.models.pair import Backend
-from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming, Unpaired
+from vidscale.models.pair import Backend, Pair
+from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming
 from vidscale.stages.align import Offset, find_offset
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.perceptual import needed_filters
@@ -33,40 +33,34 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
 
     Args:
         plan, outcome: of the encode.
-        progress: told about every frame.
+        progress: advances with every frame.
         started: `time.perf_counter` at the start of the encode.
     """
     settings = plan.settings
     ffmpeg = find_ffmpeg(settings.ffmpeg, filters=needed_filters(settings))
     restoring = DecodeSettings(device=settings.device)
     small = open_small(outcome.path, ffmpeg=ffmpeg.path, settings=restoring, pair=plan.pair)
-    tally = Tally()
+    measured = Measurement()
     ref = decode_frames(
         plan.source,
-        log=tally.ref_log,
-        clock=tally.clock("decode source"),
+        log=measured.ref_log,
+        clock=measured.clock("decode source"),
         time_range=settings.range,
         interlaced=settings.interlaced,
     )
-    dist = _restored(small, tally)
     total = outcome.frames or expected_frames(plan.source, settings.range)
-    take(tally, ref, dist, plan.source.video, settings, ffmpeg, progress or Progress(), total)
-    stages = (
-        *_timings(outcome.clocks, {"downscale": plan.pair.downscale_backend, "encode": Backend("cpu", _coder(plan))}),
-        *_measuring_timings(tally, small),
+    measured.run(ref, _restored(small, measured), plan.source.video, settings, ffmpeg, progress or Progress(), total)
+    report = _report(measured, plan.source, small.source, settings, ffmpeg, pair=plan.pair)
+    encoding = _timings(
+        outcome.clocks, {"downscale": plan.pair.downscale_backend, "encode": Backend("cpu", _encoder_text(plan))}
     )
-    return _report(
-        plan.source,
-        small.source,
-        tally,
-        settings=settings,
-        ffmpeg=ffmpeg,
-        stages=stages,
+    return replace(
+        report,
+        source=replace(report.source, size_bytes=None) if settings.range else report.source,
+        stages=(*encoding, *report.stages),
         commands=tuple(shlex.join(command) for command in plan.commands()),
         notes=(*plan.notes, *outcome.notes),
         wall_s=time.perf_counter() - started if started else None,
-        pair=plan.pair.name,
-        is_part=settings.range is not None,
     )
 
 
@@ -91,32 +85,24 @@ def evaluate_files(
     else:
         theirs = scaled(probe(dist, stream=stream, ffmpeg=binary.path), ours.shown, settings.scale_dist)
     check_comparable(ours, theirs)
-    tally = Tally(every=settings.every)
+    measured = Measurement(every=settings.every)
     notes = [*ours.notes, *theirs.notes, *color_notes(ours, theirs)]
     if settings.align:
         progress.start("aligning", None)
-        tally.offset = _offset(ours, theirs, small, settings)
-        if tally.offset.doubt_s:
-            notes.append(
-                f"offsets up to {tally.offset.doubt_s:.3f} s fit as well as none: times were taken as they are"
-            )
-    frames = _restored(small, tally) if small else theirs.frames(tally.dist_log, tally.clock("decode distorted"))
-    reading = ours.frames(tally.ref_log, tally.clock("decode source"))
-    total = expected_frames(ours.source, None)
-    take(tally, reading, frames, ours.shown, settings, binary, progress, total)
-    return _report(
-        replace(ours.source, video=ours.shown),
-        theirs.source,
-        tally,
-        settings=settings,
-        ffmpeg=binary,
-        stages=_measuring_timings(tally, small),
-        commands=(),
-        notes=(*notes, *tally.ref_log.notes(ref), *tally.dist_log.notes(dist)),
+        measured.offset = _offset(ours, theirs, small, settings)
+        if doubt_s := measured.offset.doubt_s:
+            notes.append(f"offsets up to {doubt_s:.3f} s fit as well as none: times were taken as they are")
+    reading = ours.frames(measured.ref_log, measured.clock("decode source"))
+    clock = measured.clock("decode small" if small else "decode distorted")
+    frames = _restored(small, measured) if small else theirs.frames(measured.dist_log, clock)
+    measured.run(reading, frames, ours.shown, settings, binary, progress, expected_frames(ours.source, None))
+    source = replace(ours.source, video=ours.shown)
+    report = _report(measured, source, theirs.source, settings, binary, pair=small.pair if small else None)
+    return replace(
+        report,
+        notes=(*notes, *measured.ref_log.notes(ref), *measured.dist_log.notes(dist)),
+        pairing=replace(report.pairing, offset_s=measured.offset.seconds if settings.align else None),
         wall_s=time.perf_counter() - started,
-        pair=small.pair.name if small else None,
-        is_part=False,
-        offset_s=tally.offset.seconds if settings.align else None,
     )
 
 
@@ -138,17 +124,17 @@ def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSe
     )
 
 
-def _restored(small: SmallFile, tally: Tally) -> Iterator[Frame]:
+def _restored(small: SmallFile, measured: Measurement) -> Iterator[Frame]:
     return restored_frames(
-        small, log=tally.dist_log, decoding=tally.clock("decode small"), upscaling=tally.clock("upscale")
+        small, log=measured.dist_log, decoding=measured.clock("decode small"), upscaling=measured.clock("upscale")
     )
 
 
-def _coder(plan: EncodePlan) -> str:
-    return f"{plan.settings.codec} {plan.settings.resolved_preset}, with waiting for it"
+def _encoder_text(plan: EncodePlan) -> str:
+    return f"{plan.settings.codec} {plan.settings.resolved_preset}, including waiting for it"
 
 
-def _timings(clocks: Sequence[Clock], backends: dict[str, Backend]) -> list[StageTiming]:
+def _timings(clocks: Iterable[Clock], backends: Mapping[str, Backend]) -> list[StageTiming]:
     timings = []
     for clock in clocks:
         device, implementation = backends.get(clock.stage, Backend("cpu", "PyAV"))
@@ -156,33 +142,17 @@ def _timings(clocks: Sequence[Clock], backends: dict[str, Backend]) -> list[Stag
     return timings
 
 
-def _measuring_timings(tally: Tally, small: SmallFile | None) -> tuple[StageTiming, ...]:
-    backends = {"measure": Backend("cpu", metrics.implementation("cpu"))}
-    if small is not None:
-        backends["upscale"] = small.pair.upscale_backend
-    return tuple(_timings(list(tally.clocks.values()), backends))
-
-
 def _report(
-    ref: Source,
-    dist: Source,
-    tally: Tally,
-    *,
-    settings: MeasureSettings,
-    ffmpeg: Ffmpeg,
-    stages: tuple[StageTiming, ...],
-    commands: tuple[str, ...],
-    notes: tuple[str, ...],
-    wall_s: float | None,
-    pair: str | None,
-    is_part: bool,
-    offset_s: Fraction | None = None,
+    measured: Measurement, ref: Source, dist: Source, settings: MeasureSettings, ffmpeg: Ffmpeg, *, pair: Pair | None
 ) -> Report:
-    duration = tally.duration_s(ref.video)
-    known = [span for span in tally.span_bytes if span is not None]
+    """What the measurement says; notes, commands and times of what went before are the caller's."""
+    duration = measured.duration_s(ref.video)
+    known = [span for span in measured.span_bytes if span is not None]
     resolved: dict[str, Any] = settings.model_dump(mode="json")
+    backends = {"measure": Backend("cpu", metrics.implementation("cpu"))}
     if pair is not None:
-        resolved["pair"] = pair
+        resolved["pair"] = pair.name
+        backends["upscale"] = pair.upscale_backend
     return Report(
         source=SourceFacts(
             name=ref.path.name,
@@ -191,8 +161,8 @@ def _report(
             format=ref.video.format,
             color=ref.video.color,
             duration_s=duration,
-            size_bytes=None if is_part else ref.size_bytes,
-            video_bytes=tally.ref_bytes or None,
+            size_bytes=ref.size_bytes,
+            video_bytes=measured.ref_bytes or None,
         ),
         distorted=DistortedFacts(
             name=dist.path.name,
@@ -203,16 +173,13 @@ def _report(
             size_bytes=dist.size_bytes,
             video_bytes=sum(known) if known else None,
         ),
-        rows=tally.rows,
+        rows=measured.rows,
         ssim_window="gaussian11" if settings.ssim == "gaussian" else "ffmpeg8x8",
-        unpaired=Unpaired(ref_only=tuple(tally.lonely.ref), dist_only=tuple(tally.lonely.dist)),
-        stages=stages,
-        wall_s=wall_s,
+        unpaired=measured.unpaired,
+        stages=tuple(_timings(measured.clocks.values(), backends)),
         settings=resolved,
-        commands=commands,
         versions=versions(ffmpeg),
-        notes=notes,
-        pairing=Pairing(tally.pairs if tally.every > 1 else None, tally.every, offset_s),
-        shots=tally.shots.shots(),
-        worst=tally.worst.frames(),
+        pairing=Pairing(measured.pairs if measured.every > 1 else None, measured.every),
+        shots=measured.shots.shots(),
+        worst=measured.worst.frames(),
     )

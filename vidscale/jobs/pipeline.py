@@ -1,9 +1,7 @@
-"""The wiring: one file coded, one file restored.
+"""Carrying out a plan (`vidscale.jobs.planning`): one file encoded, one file restored.
 
-    source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
-    small file ─ decode ─ upscale ─ encode ─ mux ─ check ─▶ restored file
-
-A plan (`vidscale.jobs.planning`) says what is to be done; here it is carried out.
+source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
+small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
 """
 
 from collections.abc import Iterator
@@ -14,15 +12,15 @@ from vidscale.errors import DecodeError, EncodeError
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
-from vidscale.media.frames import Frame
+from vidscale.media.frames import Frame, VideoInfo
 from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.downscale import downscale
-from vidscale.stages.encode import encode_frames
+from vidscale.stages.encode import Encoded, encode_frames
 from vidscale.stages.mux import check_output, mux, save_covers, sign
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
-from vidscale.system.workspace import partial_files
+from vidscale.system.workspace import Workspace, partial_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,93 +48,102 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     Raises:
         VidscaleError: it failed; no file has the final name then.
     """
-    progress = progress or Progress()
-    log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "downscale", "encode"))
-    video = plan.source.video
+    log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     settings = plan.settings
-    with partial_files(plan.output.path, source=plan.source.path, overwrite=settings.overwrite) as workspace:
-        progress.start("encoding", expected_frames(plan.source, settings.range))
-        decoded = decode_frames(
-            plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
-        )
-        with (
-            Prefetch(decoded, queue_depth(video.format.frame_bytes(video.height, video.width))) as frames,
-            Prefetch(
-                downscale(frames, pair=plan.pair, geometry=plan.geometry, clock=clocks[1]),
-                queue_depth(video.format.frame_bytes(plan.geometry.coded_height, plan.geometry.coded_width)),
-            ) as small,
-        ):
-            file = workspace.file("video.mp4")
-            encoded = encode_frames(
-                _apart(counted(small, progress), plan.output),
-                plan.small,
-                command=plan.encode_command(file),
-                path=file,
-                clock=clocks[2],
-            )
-        notes = log.notes(plan.source.path)
-        if log.damaged and settings.strict:
-            raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
-        progress.start("writing", None)
-        signed = workspace.file("signed.mp4")
-        sign(encoded.path, signed, plan.identity, video)
-        encoded.path.unlink()
-        covers = save_covers(plan.source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
-        check_output(
-            workspace.result,
-            stream_index=plan.output.position(plan.source.stream_index),
-            pts=encoded.pts,
-            time_base=video.time_base,
-        )
+    decoded = decode_frames(
+        plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
+    )
+    with Prefetch(decoded, _depth(plan.source.video)) as frames:
+        small = downscale(frames, pair=plan.pair, geometry=plan.geometry, clock=clocks[1])
+        total = expected_frames(plan.source, settings.range)
+        outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
     remember(plan.pair)
-    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+    return outcome
 
 
 def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
-    """Carries out a plan: writes the restored file."""
-    progress = progress or Progress()
-    log, clocks = ReadLog(), tuple(Clock(name) for name in ("decode", "upscale", "encode"))
-    info = plan.small.restored
-    source, target = plan.small.source, plan.output.path
-    with partial_files(target, source=source.path, overwrite=plan.settings.overwrite) as workspace:
-        progress.start("restoring", expected_frames(plan.small.source, None))
-        frames = restored_frames(plan.small, log=log, decoding=clocks[0], upscaling=clocks[1])
-        with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as restored:
-            file = workspace.file("video.mkv" if plan.codec == "ffv1" else "video.mp4")
+    """Carries out a plan: writes the restored file.
+
+    Raises:
+        VidscaleError: it failed; no file has the final name then.
+    """
+    log, clocks = ReadLog(), (Clock("decode"), Clock("upscale"), Clock("encode"))
+    frames = restored_frames(plan.small, log=log, decoding=clocks[0], upscaling=clocks[1])
+    total = expected_frames(plan.source, None)
+    return _write(plan, frames, log, clocks, progress or Progress(), task="restoring", total=total)
+
+
+def _write(
+    plan: EncodePlan | DecodePlan,
+    frames: Iterator[Frame],
+    log: ReadLog,
+    clocks: tuple[Clock, ...],
+    progress: Progress,
+    *,
+    task: str,
+    total: int | None,
+) -> Outcome:
+    """Encodes the frames and finishes the file."""
+    with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
+        progress.start(task, total)
+        with Prefetch(frames, _depth(plan.written)) as scaled:
+            file = workspace.file(f"video{plan.coded_suffix}")
             encoded = encode_frames(
-                _apart(counted(restored, progress), plan.output),
-                info,
+                _distinct(counted(scaled, progress), plan.output),
+                plan.written,
                 command=plan.encode_command(file),
                 path=file,
-                clock=clocks[2],
+                clock=clocks[-1],
             )
-        notes = log.notes(source.path)
-        if log.damaged and plan.settings.strict:
-            raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+        notes = read_notes(log, plan.source.path, strict=plan.settings.strict)
         progress.start("writing", None)
-        signed = workspace.file(f"signed{file.suffix}")
-        sign(encoded.path, signed, None, info)
-        encoded.path.unlink()
-        covers = save_covers(source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
-        position = plan.output.position(source.stream_index)
-        check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
+        _finish(plan, encoded, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
 
 
+def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
+    """The encoded video becomes the output: signed, joined with the source's other streams, checked."""
+    signed = workspace.file(f"signed{encoded.path.suffix}")
+    sign(encoded.path, signed, plan.identity, plan.written)
+    encoded.path.unlink()
+    covers = save_covers(plan.source, plan.output, workspace)
+    mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+    check_output(
+        workspace.result,
+        stream_index=plan.output.position(plan.source.stream_index),
+        pts=encoded.pts,
+        time_base=plan.written.time_base,
+    )
+
+
+def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
+    """What a person should know of how a source was read.
+
+    Raises:
+        DecodeError: it is damaged, and strict.
+    """
+    notes = log.notes(path)
+    if log.damaged and strict:
+        raise DecodeError(f"{path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+    return notes
+
+
 def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
-    """The frames, each told to ``progress`` when it was taken."""
+    """The frames; ``progress`` advances as each is taken."""
     for frame in frames:
         yield frame
         progress.advance()
 
 
-def _apart(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
-    """The frames, as long as the output can tell their timestamps from each other.
+def _depth(video: VideoInfo) -> int:
+    return queue_depth(video.format.frame_bytes(video.height, video.width))
+
+
+def _distinct(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
+    """The frames, as long as the output's time unit keeps their timestamps apart.
 
     Raises:
-        EncodeError: it would give two of them the same.
+        EncodeError: two frames would get the same timestamp.
     """
     last = None
     for frame in frames:

@@ -54,13 +54,23 @@ class EncodePlan:
         return replace(self.source.video, width=self.geometry.coded_width, height=self.geometry.coded_height)
 
     @property
+    def written(self) -> VideoInfo:
+        """The video that is encoded."""
+        return self.small
+
+    @property
+    def coded_suffix(self) -> str:
+        """File name suffix of the encoded video before it is joined with the other streams."""
+        return ".mp4"
+
+    @property
     def report_dir(self) -> Path:
         """Where the report goes."""
         return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
 
     def commands(self) -> list[list[str]]:
         """The ffmpeg command lines, with the names that the files have in the end."""
-        video = self.output.path.with_suffix(".video.mp4")
+        video = self.output.path.with_suffix(f".video{self.coded_suffix}")
         return [self.encode_command(video), self.mux_command(video, self.output.path)]
 
     def encode_command(self, video: Path) -> list[str]:
@@ -139,6 +149,25 @@ class DecodePlan:
     notes: tuple[str, ...]
 
     @property
+    def source(self) -> Source:
+        """The small file."""
+        return self.small.source
+
+    @property
+    def written(self) -> VideoInfo:
+        """The restored video."""
+        return self.small.restored
+
+    @property
+    def identity(self) -> None:
+        """A restored file has none."""
+
+    @property
+    def coded_suffix(self) -> str:
+        """File name suffix of the encoded video before it is joined with the other streams."""
+        return ".mkv" if self.codec == "ffv1" else ".mp4"
+
+    @property
     def codec(self) -> str:
         """Coded format of the restored file."""
         if not self.settings.lossless:
@@ -172,7 +201,7 @@ class DecodePlan:
 
     def commands(self) -> list[list[str]]:
         """The ffmpeg command lines, with the names that the files have in the end."""
-        video = self.output.path.with_suffix(".video.mkv" if self.codec == "ffv1" else ".video.mp4")
+        video = self.output.path.with_suffix(f".video{self.coded_suffix}")
         return [self.encode_command(video), self.mux_command(video, self.output.path)]
 
 

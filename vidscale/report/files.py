@@ -248,8 +248,8 @@ def _report_from(data: dict[str, Any]) -> Report:
         rows=tuple(_score_from(row) for row in data["frames"]),
         ssim_window=data["ssim_window"],
         unpaired=Unpaired(
-            ref_only=tuple(Fraction(time) for time in data["unpaired"]["ref_only_pts_s_exact"]),
-            dist_only=tuple(Fraction(time) for time in data["unpaired"]["dist_only_pts_s_exact"]),
+            ref_only=[Fraction(time) for time in data["unpaired"]["ref_only_pts_s_exact"]],
+            dist_only=[Fraction(time) for time in data["unpaired"]["dist_only_pts_s_exact"]],
         ),
         stages=tuple(
             StageTiming(item["name"], item["seconds"], item["frames"], item["device"], item["implementation"])

@@ -103,7 +103,7 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
         tiles.append(
             Tile("Worst frame", shown(luma.minimum, 2), "dB", f"frame {worst.index} at {timecode(worst.pts_s)}")
         )
-    missing = len(unpaired.ref_only) + len(unpaired.dist_only)
+    missing = unpaired.count
     pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
     tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else ""))
     return tiles

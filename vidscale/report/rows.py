@@ -108,8 +108,13 @@ class Unpaired:
         dist_only: presentation times, seconds, of frames that only the restored video has.
     """
 
-    ref_only: tuple[Fraction, ...] = ()
-    dist_only: tuple[Fraction, ...] = ()
+    ref_only: list[Fraction] = field(default_factory=list)
+    dist_only: list[Fraction] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many there are on both sides."""
+        return len(self.ref_only) + len(self.dist_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Pairing:
 
     Attributes:
         pairs: number of pairs; None when all of them were measured.
-        every: each so many-th pair was measured.
+        every: every Nth pair was measured.
         offset_s: by how much the restored video's times were later than the source's, seconds, exact; None when that
             was not looked for.
     """
@@ -211,7 +216,7 @@ class Report:
     distorted: DistortedFacts
     rows: Sequence[FrameScore]
     ssim_window: str = "gaussian11"
-    unpaired: Unpaired = Unpaired()
+    unpaired: Unpaired = field(default_factory=Unpaired)
     stages: tuple[StageTiming, ...] = ()
     wall_s: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

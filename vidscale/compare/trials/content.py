@@ -34,6 +34,7 @@ _MEASURING = (
     "stages/measure.py",
     "stages/perceptual.py",
     "compare/trials/measuring.py",
+    "jobs/measurement.py",
     "triton_kernels/metrics*.py",
 )
 _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")

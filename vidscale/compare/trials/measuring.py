@@ -1,8 +1,7 @@
 """A coded part measured against its source: luma, at the source's size, from one decode of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from statistics import fmean
 
@@ -10,14 +9,12 @@ from vidscale.compare.metrics import Metric
 from vidscale.compare.trials.restoring import CodedPart, ffmpeg_seconds, restored
 from vidscale.config import Interlaced, MeasureSettings, TimeRange
 from vidscale.errors import MeasureError
-from vidscale.media.frames import Frame, PixelFormat
+from vidscale.jobs.measurement import Measurement
 from vidscale.media.probe import open_container
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import ReadLog, decode_frames
-from vidscale.stages.measure import Lonely, paired, score
-from vidscale.stages.perceptual import PerceptualMeter, with_scores
 from vidscale.system.progress import Progress
-from vidscale.system.threads import Clock, Prefetch, queue_depth
+from vidscale.system.threads import Clock
 
 # What a part stores of each metric; the mean squared error as a part of the squared peak, whatever the bit depth.
 _VALUES: dict[Metric, tuple[str, Callable[[FrameScore, int], float | None]]] = {
@@ -27,6 +24,8 @@ _VALUES: dict[Metric, tuple[str, Callable[[FrameScore, int], float | None]]] = {
     "vmaf_neg": ("vmaf_neg", lambda row, peak: row.vmaf_neg),
     "xpsnr_y": ("xpsnr_y", lambda row, peak: row.xpsnr_y),
 }
+
+_UNKNOWN_FRAME_S = Fraction(1, 25)  # how long a single frame without a frame rate lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,44 +70,26 @@ def measure_part(
     Raises:
         VidscaleError: it cannot be read, or frames are missing.
     """
-    clocks = Clock("decode"), Clock("upscale")
-    with ExitStack() as stack:
-        video = part.original.video
-        source = decode_frames(
-            part.original, log=ReadLog(), clock=Clock("source"), time_range=time_range, interlaced=interlaced
-        )
-        gray = PixelFormat("gray", video.format.bit_depth)
-        depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-        refs = stack.enter_context(Prefetch(source, depth))
-        dists = stack.enter_context(Prefetch(stack.enter_context(restored(part, *clocks)), depth))
-        wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
-        meter = None
-        if wanted.vmaf or wanted.xpsnr:
-            meter = stack.enter_context(PerceptualMeter(part.ffmpeg, wanted, video))
-        lonely, rows = Lonely(), list[FrameScore]()
-        for ref, dist in paired(refs, dists, lonely):
-            luma = _luma(ref, gray), _luma(dist, gray)
-            rows.append(score(len(rows), *luma, wanted.ssim, Clock("measure")))
-            if meter is not None:
-                meter.feed(*(luma if video.format == gray else (ref, dist)))
-            progress.advance()
-        if lonely.ref or lonely.dist or not rows:
-            lost = len(lonely.ref) + len(lonely.dist)
-            raise MeasureError(f"{lost} frames of {part.original.path} and of what was coded have no partner")
-        if meter is not None:
-            rows = with_scores(rows, meter.scores())
-    seconds = ffmpeg_seconds(part) if part.by_ffmpeg else sum(clock.busy_s for clock in clocks)
-    return Measured(_means(rows, metrics, gray.peak), len(rows), _duration(rows, video.frame_rate), seconds)
+    video = part.original.video
+    decoding, upscaling = Clock("decode"), Clock("upscale")
+    measured = Measurement(luma_only=True)
+    wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
+    source = decode_frames(
+        part.original, log=ReadLog(), clock=Clock("source"), time_range=time_range, interlaced=interlaced
+    )
+    with restored(part, decoding, upscaling) as frames:
+        measured.run(source, frames, video, wanted, part.ffmpeg, progress)
+    if lost := measured.unpaired.count:
+        raise MeasureError(f"{lost} frames of {part.original.path} and of what was coded have no partner")
+    seconds = ffmpeg_seconds(part) if part.by_ffmpeg else decoding.busy_s + upscaling.busy_s
+    duration = measured.duration_s(video) or _UNKNOWN_FRAME_S
+    return Measured(_means(measured.rows, metrics, video.format.peak), len(measured.rows), duration, seconds)
 
 
 def video_bytes(part: CodedPart) -> int:
     """Bytes of the coded video packets."""
     with open_container(part.path) as container:
         return sum(packet.size for packet in container.demux(container.streams.video[0]))
-
-
-def _luma(frame: Frame, gray: PixelFormat) -> Frame:
-    return replace(frame, planes=frame.planes[:1], format=gray)
 
 
 def _means(rows: Sequence[FrameScore], metrics: Sequence[Metric], peak: int) -> dict[str, float]:
@@ -118,10 +99,3 @@ def _means(rows: Sequence[FrameScore], metrics: Sequence[Metric], peak: int) -> 
         values = [found for row in rows if (found := value(row, peak)) is not None]
         means[name] = fmean(values)
     return means
-
-
-def _duration(rows: Sequence[FrameScore], frame_rate: Fraction | None) -> Fraction:
-    """From the first frame to the end of the last, which lasts as long as the mean one."""
-    if len(rows) > 1:
-        return (rows[-1].pts_s - rows[0].pts_s) * len(rows) / (len(rows) - 1)
-    return 1 / frame_rate if frame_rate else Fraction(1, 25)

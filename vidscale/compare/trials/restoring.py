@@ -101,8 +101,11 @@ def restored(part: CodedPart, decoding: Clock, upscaling: Clock) -> Iterator[Ite
         yield restored_frames(part.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling)
         return
     pixel_format = probe(part.path, ffmpeg=part.ffmpeg.path).video.format
-    with FfmpegProcess(part.ffmpeg_output(pixel_format.name), stdout=True) as process:
-        _, frames = read_nut(io.BufferedReader(process.stdout))  # type: ignore[type-var]
+    with (
+        FfmpegProcess(part.ffmpeg_output(pixel_format.name), stdout=True) as process,
+        io.BufferedReader(process.stdout) as pipe,  # type: ignore[type-var]
+    ):
+        _, frames = read_nut(pipe)
         yield frames
 
 

@@ -1,0 +1,166 @@
+"""One pass over a video and its source: pairs, scores, shots, worst frames."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from vidscale.config import MeasureSettings
+from vidscale.errors import MeasureError
+from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.frames import Frame, PixelFormat, VideoInfo
+from vidscale.report.rows import FrameScore, Unpaired
+from vidscale.report.worst_frames import WorstFrames
+from vidscale.stages.align import Offset
+from vidscale.stages.decode import ReadLog
+from vidscale.stages.measure import is_luma_of, paired, score
+from vidscale.stages.perceptual import PerceptualMeter, with_scores
+from vidscale.stages.shots import ShotFinder
+from vidscale.system.progress import Progress
+from vidscale.system.threads import Clock, Prefetch, core_count, in_order, queue_depth
+
+_MAX_THREADS = 4  # decoding needs the others
+
+_Pair = tuple[Frame, Frame]
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What one pass over both videos finds; `run` fills it in.
+
+    Attributes:
+        every: every Nth pair is measured.
+        offset: how the two lie in time.
+        luma_only: only luma is scored, and neither shots nor worst frames are looked for.
+        rows: one per measured pair.
+        unpaired: frames without a partner.
+        worst, shots: of the pairs.
+        ref_log, dist_log: what happened while the files were read.
+        clocks: by stage.
+        pairs: how many there are, measured or not.
+        first_s, last_s: times of the first and the last of them.
+        ref_bytes: of the coded frames of the source, as far as they are known.
+        span_bytes: of the coded frames from each measured one to the next.
+    """
+
+    every: int = 1
+    offset: Offset = field(default_factory=Offset)
+    luma_only: bool = False
+    rows: list[FrameScore] = field(default_factory=list)
+    unpaired: Unpaired = field(default_factory=Unpaired)
+    worst: WorstFrames = field(default_factory=WorstFrames)
+    shots: ShotFinder = field(default_factory=ShotFinder)
+    ref_log: ReadLog = field(default_factory=ReadLog)
+    dist_log: ReadLog = field(default_factory=ReadLog)
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    pairs: int = 0
+    first_s: Fraction = Fraction(0)
+    last_s: Fraction = Fraction(0)
+    ref_bytes: int = 0
+    span_bytes: list[int | None] = field(default_factory=list)
+
+    def clock(self, stage: str) -> Clock:
+        """The clock of a stage."""
+        return self.clocks.setdefault(stage, Clock(stage))
+
+    def run(
+        self,
+        ref: Iterator[Frame],
+        dist: Iterator[Frame],
+        video: VideoInfo,
+        settings: MeasureSettings,
+        ffmpeg: Ffmpeg,
+        progress: Progress,
+        total: int | None = None,
+    ) -> None:
+        """Reads both videos once, side by side, and measures their pairs.
+
+        Args:
+            ref, dist: frames of both, in rising order.
+            video: the source as it is compared.
+            settings: what is measured.
+            ffmpeg: a binary with the filters that the settings need.
+            progress: advances with every pair.
+            total: how many there will be, None when unknown.
+
+        Raises:
+            MeasureError: no frame has a partner, or a metric failed.
+        """
+        progress.start("measuring", total)
+        depth = queue_depth(video.format.frame_bytes(video.height, video.width))
+        with ExitStack() as stack:
+            refs = stack.enter_context(Prefetch(ref, depth))
+            dists = stack.enter_context(Prefetch(_as_compared(dist, video.format), depth))
+            meter = None
+            if settings.vmaf or settings.xpsnr:
+                meter = stack.enter_context(PerceptualMeter(ffmpeg, settings, video, every=self.every))
+            pairs = paired(refs, dists, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
+            self._score(pairs, settings, meter, progress)
+            if not self.rows:
+                raise MeasureError("no frame of one video has a partner in the other: their timestamps never meet")
+            if meter is not None:
+                self.rows = with_scores(self.rows, meter.scores())
+        if self.every > 1:
+            spans = zip(self.rows, self.span_bytes, strict=True)
+            self.rows = [replace(row, span_bytes=span) for row, span in spans]
+
+    def _score(
+        self, pairs: Iterator[_Pair], settings: MeasureSettings, meter: PerceptualMeter | None, progress: Progress
+    ) -> None:
+        """Scores the pairs in threads, in order."""
+        clock = self.clock("measure")
+
+        def scored(item: tuple[int, _Pair]) -> tuple[FrameScore, _Pair]:
+            index, (ours, theirs) = item
+            return score(index, ours, theirs, settings.ssim, clock), (ours, theirs)
+
+        # Jobs that measure luma only run side by side.
+        threads = 1 if self.luma_only else min(core_count(), _MAX_THREADS)
+        for row, (ours, theirs) in in_order(scored, self._wanted(pairs, meter, progress), threads):
+            self.rows.append(row)
+            if not self.luma_only:
+                self.worst.offer(row, ours, theirs)
+
+    def _wanted(
+        self, pairs: Iterator[_Pair], meter: PerceptualMeter | None, progress: Progress
+    ) -> Iterator[tuple[int, _Pair]]:
+        """The pairs to score, with their numbers; all of them go through shot detection and the perceptual metrics."""
+        finding = None if self.luma_only else self.clock("find shots")
+        for index, (ours, theirs) in enumerate(pairs):
+            if finding is not None:
+                with finding.measure():
+                    self.shots.offer(ours, theirs.coded_bytes)
+            if meter is not None:
+                meter.feed(ours, theirs)
+            if self._count(ours, theirs):
+                yield index, (_luma(ours), _luma(theirs)) if self.luma_only else (ours, theirs)
+            progress.advance()
+
+    def _count(self, ours: Frame, theirs: Frame) -> bool:
+        """Counts one more pair; whether it is to be measured."""
+        wanted = self.pairs % self.every == 0
+        if self.pairs == 0:
+            self.first_s = ours.time
+        self.last_s = ours.time
+        self.pairs += 1
+        self.ref_bytes += ours.coded_bytes or 0
+        if wanted:
+            self.span_bytes.append(0)
+        before, size = self.span_bytes[-1], theirs.coded_bytes
+        self.span_bytes[-1] = None if before is None or size is None else before + size
+        return wanted
+
+    def duration_s(self, video: VideoInfo) -> Fraction | None:
+        """Length from the first pair to the end of the last, which lasts as long as the mean one."""
+        if self.pairs > 1:
+            return (self.last_s - self.first_s) * self.pairs / (self.pairs - 1)
+        return 1 / video.frame_rate if video.frame_rate else None
+
+
+def _as_compared(frames: Iterator[Frame], ref: PixelFormat) -> Iterator[Frame]:
+    for frame in frames:
+        yield replace(frame, planes=frame.planes[:1], format=ref) if is_luma_of(ref, frame.format) else frame
+
+
+def _luma(frame: Frame) -> Frame:
+    return replace(frame, planes=frame.planes[:1], format=PixelFormat("gray", frame.format.bit_depth))

@@ -1,0 +1,70 @@
+"""A small file restored as raw video (y4m): to a file, a pipe or a player."""
+
+from pathlib import Path
+from typing import IO
+
+from vidscale.config import DecodeSettings
+from vidscale.errors import UsageError
+from vidscale.jobs.pipeline import counted, read_notes
+from vidscale.jobs.planning import expected_frames
+from vidscale.jobs.restore import SmallFile, open_small, restored_frames
+from vidscale.media.containers import CONTAINERS
+from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.media.y4m import Y4mWriter
+from vidscale.stages.decode import ReadLog
+from vidscale.system.progress import Progress
+from vidscale.system.threads import Clock, Prefetch, queue_depth
+from vidscale.system.workspace import check_target, partial_files
+
+
+def open_for_y4m(path: Path, output: Path | None, settings: DecodeSettings) -> SmallFile:
+    """The small file, where it can be restored to the output.
+
+    Args:
+        path: the small file.
+        output: the file to write; None for a stream.
+        settings: how it is restored; those of encoders do not matter.
+
+    Raises:
+        UsageError: the output is named as a container that does not hold raw video.
+        VidscaleError: see `check_target` and `open_small`.
+    """
+    if output is not None:
+        check_target(output, source=path, overwrite=settings.overwrite)
+        if output.suffix.lower() in CONTAINERS:
+            raise UsageError(f"--y4m writes raw video, not {output.suffix}: name the output .y4m, or - for stdout")
+    return open_small(path, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+
+
+def write_y4m(
+    small: SmallFile, sink: IO[bytes], *, strict: bool = False, progress: Progress | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Writes all restored frames to a stream.
+
+    Returns:
+        Number of frames, and notes for a person.
+
+    Raises:
+        DecodeError: the file cannot be read, or is damaged and strict.
+        BrokenPipeError: the reader went away.
+    """
+    progress = progress or Progress()
+    log, info = ReadLog(), small.restored
+    progress.start("restoring", expected_frames(small.source, None))
+    frames = restored_frames(small, log=log, decoding=Clock("decode"), upscaling=Clock("upscale"))
+    depth = queue_depth(info.format.frame_bytes(info.height, info.width))
+    with Prefetch(frames, depth) as restored, Y4mWriter(sink, info) as writer:
+        for frame in counted(restored, progress):
+            writer.write(frame)
+    return log.frames, read_notes(log, small.source.path, strict=strict)
+
+
+def write_y4m_file(
+    small: SmallFile, output: Path, *, strict: bool = False, overwrite: bool = False, progress: Progress | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Writes all restored frames to a file, which gets its name when it is whole; see `write_y4m`."""
+    with (
+        partial_files(output, source=small.source.path, overwrite=overwrite) as workspace,
+        workspace.result.open("wb") as file,
+    ):
+        return write_y4m(small, file, strict=strict, progress=progress)
