@@ -1,37 +1,36 @@
-"""The README's table: compares, stores the points, writes the table from the stored points alone.
+"""The BD-rate tables of README.md and docs/results.md: compares, stores the points, writes the tables from those alone.
 
     python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
     python benchmarks/make_table.py MOVIE… --pairs PAIRS --add
     python benchmarks/make_table.py --from-stored
-    python benchmarks/make_table.py --from-stored --within vmaf=60:88
+    python benchmarks/make_table.py --from-stored --set compare_1080p --within vmaf=60:88
 
-Besides the movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs
-of scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run goes
-on where it was, and other pairs or movies add only what is new.
+There are two sets of points in ``benchmarks/results``: ``compare`` (six small clips) and ``compare_1080p``. Besides the
+movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs of
+scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run resumes,
+and other pairs or movies add only what is new.
 
-What is stored (``benchmarks/results/compare``) is the comparison without pictures and commands, and where it comes
-from: `vidscale.compare.output.files` reads it. ``--within`` prints the table in a range of quality, as of
-`vidscale compare`, and leaves the README as it is. ``--add`` measures only the named pairs (and the full size, which
-must give what is stored) and keeps the stored points of the others.
+``--from-stored`` compares nothing and rewrites both pages. ``--within`` prints the tables of one set in a range of
+quality, as of `vidscale compare`, and leaves the pages as they are. ``--add`` measures only the named pairs (and the
+full size, which must match the stored one) and keeps the stored points of the others.
 """
 
 import argparse
-import json
-import math
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
-from machine import origin
-from readme_table import Origin, frame_of, rewrite, table_text
+import marked_page
+import stored_points
+from bd_tables import full_report, full_size_report
+from readme_table import WITHIN, readme_table
+from speed_text import decode_table, read_rows, readme_lines
+from stored_points import Stored
 
 from vidscale.compare.metrics import Within
-from vidscale.compare.output.files import read_comparison, write_json
-from vidscale.compare.points import Comparison, Curve, MovieFacts, Point
+from vidscale.compare.output.files import read_comparison
 from vidscale.compare.settings import CompareSettings
 
 _ROOT = Path(__file__).parents[1]
@@ -58,10 +57,27 @@ _PAIRS = (
 )
 _PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
 _SYNTHETIC = {"synthetic-1": Fraction(30), "synthetic-2": Fraction(24)}  # pictures per second
+_SMALL, _1080P = "compare", "compare_1080p"  # sets of stored points, folders of benchmarks/results
+_README, _RESULTS = "README.md", "docs/results.md"
+_BLOCKS = {_README: ("table", "speed"), _RESULTS: ("range-1080p", "range-small", "1080p", "high", "small", "decode")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes the table, or writes it once more."""
+    """Measures, stores, and writes the pages or prints a table."""
+    options = _parser().parse_args(arguments)
+    if not options.within:
+        for page, names in _BLOCKS.items():
+            marked_page.check(options.pages / page, names)  # before an hour of work rather than after it
+    stored = options.results / options.set
+    if not options.from_stored:
+        _measure(options, stored)
+    if options.within:
+        print(full_report(stored_points.read(stored), options.within))
+    else:
+        _write_pages(options.results, options.pages)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("movies", nargs="*", type=Path, metavar="MOVIE")
     parser.add_argument("--pairs", default=",".join(_PAIRS), help="as of vidscale compare (default: %(default)s)")
@@ -74,48 +90,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("vidscale-table"), help="of the comparison")
     parser.add_argument("--note", default="", help="a sentence about the run, stored and printed below the table")
-    parser.add_argument("--stored", type=Path, default=_ROOT / "benchmarks" / "results" / "compare")
-    parser.add_argument("--readme", type=Path, default=_ROOT / "README.md")
-    parser.add_argument("--from-stored", action="store_true", help="compare nothing, write the table again")
+    parser.add_argument("--results", type=Path, default=_ROOT / "benchmarks" / "results", help="folder of the sets")
+    parser.add_argument("--set", choices=(_SMALL, _1080P), default=_SMALL, help="of points (default: %(default)s)")
+    parser.add_argument("--pages", type=Path, default=_ROOT, help=f"folder of {_README} and {_RESULTS}")
+    parser.add_argument("--from-stored", action="store_true", help="compare nothing")
+    parser.add_argument("--add", action="store_true", help="keep the stored points of other pairs of the same movies")
     parser.add_argument(
-        "--add", action="store_true", help="keep the stored points of other pairs, which the same movies were coded by"
+        "--within", type=_quality_range, metavar="METRIC=LOW:HIGH", help="compare there, and print the tables"
     )
-    parser.add_argument(
-        "--within",
-        type=_quality_range,
-        metavar="METRIC=LOW:HIGH",
-        help="compare there, as vidscale compare, and print the table, for no README",
-    )
-    options = parser.parse_args(arguments)
-    if not options.within:
-        frame_of(options.readme)  # before an hour of work rather than after it
-    if not options.from_stored:
-        clips = _synthetic_clips(options.folder, options.photos, options.frames) if options.frames else []
-        movies = [*options.movies, *clips]
-        if not movies:
-            parser.error("there is nothing to compare")
-        words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
-        words += ["--within", "{}={}:{}".format(*options.within)] if options.within else []
-        _compare(movies, options.folder, [*words, "--metrics", options.metrics])
-        measured = _plainly_named(read_comparison(options.folder), clips)
-        kept = read_comparison(options.stored) if options.add else None
-        options.stored.mkdir(parents=True, exist_ok=True)
-        write_json(joined(kept, measured) if kept else measured, options.stored / "comparison.json")
-        if not kept:
-            _write_origin(options.note, options.stored)
-    stored, where = read_comparison(options.stored), _origin(options.stored)
-    if options.within:
-        print(table_text(replace(stored, within=options.within), where))
-    else:
-        rewrite(options.readme, table_text(stored, where))
+    return parser
 
 
 def _quality_range(text: str) -> Within | None:
     return CompareSettings.model_validate({"within": text}).within
 
 
-def _origin(stored: Path) -> Origin:
-    return Origin(**json.loads((stored / "origin.json").read_text(encoding="utf-8")))
+def _measure(options: argparse.Namespace, stored: Path) -> None:
+    clips = _synthetic_clips(options.folder, options.photos, options.frames) if options.frames else []
+    movies = [*options.movies, *clips]
+    if not movies:
+        raise SystemExit("nothing to compare: name a movie, or take --frames above 0")
+    words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
+    words += ["--within", "{}={}:{}".format(*options.within)] if options.within else []
+    _compare(movies, options.folder, [*words, "--metrics", options.metrics])
+    measured = stored_points.plainly_named(read_comparison(options.folder), clips)
+    stored_points.write(measured, stored, options.note, add=options.add)
 
 
 def _synthetic_clips(folder: Path, photos: Path | None, frames: int) -> list[Path]:
@@ -145,72 +144,30 @@ def _compare(movies: Sequence[Path], folder: Path, words: Sequence[str]) -> None
         raise SystemExit(result.returncode)
 
 
-def _plainly_named(comparison: Comparison, clips: Sequence[Path]) -> Comparison:
-    """The points, by plain names of movies and without what names this machine's files."""
-    synthetic = {clip.name for clip in clips}
-    curves = [
-        replace(curve, movie=Path(curve.movie).stem, points=[replace(point, commands=()) for point in curve.points])
-        for curve in comparison.curves
-    ]
-    movies = [_named(movie, movie.name in synthetic) for movie in comparison.movies]
-    return replace(comparison, movies=movies, curves=curves, stills=())
-
-
-def _write_origin(note: str, folder: Path) -> None:
-    facts = origin()
-    where = Origin(commit=facts["commit"], cpu=facts["cpu"], cores=facts["cores"], note=note)
-    (folder / "origin.json").write_text(f"{json.dumps(asdict(where), indent=1)}\n", encoding="utf-8")
-
-
-def joined(kept: Comparison, added: Comparison) -> Comparison:
-    """Two comparisons of the same movies as one: curves of ``added`` replace those of the same way in ``kept``.
-
-    Their times become what they are beside the full size of ``kept``, so that they mean the same.
-
-    Raises:
-        SystemExit: the movies differ, or the full size gave other bits (another movie or encoder) or has other rates:
-            then curves of one movie would be compared over other ranges.
-    """
-    if [movie.name for movie in kept.movies] != [movie.name for movie in added.movies]:
-        raise SystemExit("--add: the stored comparison is of other movies")
-    curves = {(curve.movie, curve.way): curve for curve in kept.curves}
-    slower = {
-        (curve.movie, curve.way.codec): _slower(curves[curve.movie, curve.way], curve)
-        for curve in added.curves
-        if curve.way.is_full
+def _write_pages(results: Path, pages: Path) -> None:
+    """Writes every generated block; the tables of a set that is not there are left out."""
+    sets = {name: stored_points.read(results / name) for name in (_1080P, _SMALL) if (results / name).is_dir()}
+    titles = {_1080P: "1080p", _SMALL: "small"}
+    rows = read_rows(_ROOT / "benchmarks" / "results" / "pipeline.jsonl")
+    readme = {
+        "table": readme_table([(titles[name], stored) for name, stored in sets.items()]),
+        "speed": readme_lines(rows),
     }
-    for curve in added.curves:
-        if not curve.way.is_full:
-            encode, decode = slower[curve.movie, curve.way.codec]
-            points = [
-                replace(point, encode_s=point.encode_s * encode, decode_s=point.decode_s * decode)
-                for point in curve.points
-            ]
-            curves[curve.movie, curve.way] = replace(curve, points=points)
-    return replace(kept, curves=list(curves.values()))
+    marked_page.rewrite(pages / _README, readme)
+    tables = dict.fromkeys(_BLOCKS[_RESULTS], "No points are stored.")
+    if large := sets.get(_1080P):
+        tables |= _tables_1080p(large)
+    if small := sets.get(_SMALL):
+        tables |= {"range-small": full_size_report(small, WITHIN), "small": full_report(small)}
+    marked_page.rewrite(pages / _RESULTS, tables | {"decode": decode_table(rows)})
 
 
-def _slower(kept: Curve, added: Curve) -> tuple[float, float]:
-    """How many times as long the same points of one curve took to encode and to decode: medians."""
-    if [point.crf for point in kept.points] != [point.crf for point in added.points]:
-        raise SystemExit(
-            f"--add: {added.movie} at full size has other rates; add the worst of the stored pairs as well"
-        )
-    pairs = list(zip(kept.points, added.points, strict=True))
-    if any(a.video_bytes != b.video_bytes or not _alike(a, b) for a, b in pairs):
-        raise SystemExit(f"--add: {added.movie} at full size is not what is stored")
-    return (
-        statistics.median(a.encode_s / b.encode_s for a, b in pairs),
-        statistics.median(a.decode_s / b.decode_s for a, b in pairs),
-    )
-
-
-def _alike(one: Point, other: Point) -> bool:
-    return all(math.isclose(value, other.metrics[name], rel_tol=1e-4) for name, value in one.metrics.items())
-
-
-def _named(movie: MovieFacts, synthetic: bool) -> MovieFacts:
-    return replace(movie, name=Path(movie.name).stem, note="synthetic motion" if synthetic else movie.note)
+def _tables_1080p(stored: Stored) -> dict[str, str]:
+    return {
+        "range-1080p": full_size_report(stored, WITHIN),
+        "1080p": full_report(stored, ("vmaf", 60.0, 95.0)),
+        "high": full_size_report(stored, ("vmaf", 80.0, 95.0)),
+    }
 
 
 if __name__ == "__main__":

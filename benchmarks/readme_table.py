@@ -1,187 +1,94 @@
-"""The README's table as text, from the stored points of a comparison alone."""
+"""The README's table: five rows, one anchor (the full size), one range of quality, both codecs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import median
-from textwrap import fill
 
-from vidscale.compare.analysis.bd_rate import NoFigure
-from vidscale.compare.analysis.crossings import stretches
+from bd_tables import head, limits, rate_text, row, wrapped
+from stored_points import Stored
+
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import METRIC_TEXT, Metric
+from vidscale.compare.metrics import Within
 from vidscale.compare.points import Comparison, Way
 
-BEGIN, END = "<!-- table -->", "<!-- /table -->"
-_WIDTH = 120  # of lines in documents
-YARDSTICK = "ffmpeg-lanczos"  # what one does without vidscale
+WITHIN: Within = ("vmaf", 70.0, 85.0)  # no higher range is reached by all of `_ROWS` but the last on every clip
+_ROWS = {
+    "adaptive-x2": "`adaptive-x2`, the default at `--scale 2`",
+    "adaptive-vmaf-x2": "`adaptive-vmaf-x2`, with `--tune vmaf`",
+    "adaptive-x1.5": "`adaptive-x1.5`, the default at `--scale 1.5`",
+    "restore-x1": "`restore-x1`, full size (`--pair restore`)",
+    "ffmpeg-lanczos-x2": "ffmpeg's Lanczos by 2, without vidscale",
+}
+_EXAMPLE = "adaptive-x2"  # whose limits and PSNR-Y stand below the table
+_PARTIAL = "(n): mean over the n clips on which it reaches the range."
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where stored points come from.
+class _Column:
+    """One encoder on one set of clips."""
 
-    Attributes:
-        commit: of the program that measured them.
-        cpu, cores: the machine.
-        note: what a person should know of the run; "" for nothing.
+    title: str
+    comparison: Comparison
+    figures: Figures
+    full: Way
+    ways: dict[str, Way]
+
+
+def readme_table(sets: Sequence[tuple[str, Stored]]) -> str:
+    """The table, and what must be known to read it.
+
+    Args:
+        sets: name of the clips and their points, in the order of the columns.
     """
-
-    commit: str
-    cpu: str
-    cores: int
-    note: str
-
-
-def table_text(comparison: Comparison, origin: Origin) -> str:
-    """Everything between the markers: two tables and what is to be said of them."""
-    figures = Figures(comparison)
-    lines = [_legend(comparison), "", *_against_full_size(comparison, figures), ""]
-    lines += ["Against ffmpeg's scale filter with Lanczos, down and up, at the same scale:", ""]
-    lines += [*_against_yardstick(comparison, figures), "", _when_not(comparison, figures), ""]
-    lines.append(_colophon(comparison, origin))
-    return "\n".join(line if line.startswith("|") else fill(line, _WIDTH, break_on_hyphens=False) for line in lines)
+    columns = [column for name, stored in sets for column in _columns(name, stored.comparison)]
+    low, high = (f"{bound:g}" for bound in WITHIN[1:])
+    rows = [
+        row([text, *(_cell(column, name) for column in columns)])
+        for name, text in _ROWS.items()
+        if any(name in column.ways for column in columns)
+    ]
+    lines = [*head(f"BD-rate, VMAF {low} to {high}", [column.title for column in columns]), *rows, ""]
+    shown = [column for column in columns if _EXAMPLE in column.ways]
+    sentences = [_PARTIAL] if any("% (" in cells for cells in rows) else []
+    sentences += [_limits_text(shown), _psnr_text(shown)] if shown else []
+    return wrapped([*lines, " ".join(sentences)])
 
 
-def frame_of(readme: Path) -> tuple[str, str]:
-    """What stands before the table and behind it, markers included.
-
-    Raises:
-        ValueError: the file has not each marker once, in order, on a line of its own.
-    """
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(f"{END}\n")
-    if not begin or not end or text.count(BEGIN) + text.count(END) > 2:
-        raise ValueError(f"{readme} has not the lines {BEGIN} and {END}, once each")
-    return before + begin, end + after
-
-
-def rewrite(readme: Path, table: str) -> None:
-    """Puts a table between the markers of a file."""
-    before, after = frame_of(readme)
-    readme.write_text(f"{before}\n{table}\n\n{after}", encoding="utf-8")
-
-
-def _legend(comparison: Comparison) -> str:
-    movies = len(comparison.movies)
-    names = ", ".join(f"{movie.name} ({movie.note})" if movie.note else movie.name for movie in comparison.movies)
-    return (
-        f"BD-rate: how many more bits for equal quality, negative saves. Mean over {movies} movies ({names}), or over "
-        "as many as stand in brackets where the others have no figure. Encode and decode: time as a ratio to coding "
-        "the full size, median over movies."
-    )
-
-
-def _against_full_size(comparison: Comparison, figures: Figures) -> Iterator[str]:
-    yield from _head("Against full size", comparison, ("encode", "decode"))
+def _columns(name: str, comparison: Comparison) -> list[_Column]:
+    ranged = replace(comparison, within=WITHIN)
+    figures = Figures(ranged)
+    found = []
     for encoder in figures.encoders:
         full = figures.full_size(encoder)
-        if full is None:
-            continue
-        yield _group(encoder, len(comparison.metrics) + 2)
-        for way in _by_scale(figures.ways_of(encoder)):
-            rates = [
-                "" if way.is_full else _rate(comparison, figures, full, way, metric) for metric in comparison.metrics
-            ]
-            yield _line([way.scaling, *rates, *_times(comparison, figures, full, way)])
+        if full is not None:
+            ways = {way.scaling: way for way in figures.ways_of(encoder)}
+            found.append(_Column(f"{name}, {full.codec}", ranged, figures, full, ways))
+    return found
 
 
-def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str]:
-    yield from _head("", comparison, ())
-    for encoder in figures.encoders:
-        ways = [way for way in _by_scale(figures.ways_of(encoder)) if not way.is_full]
-        anchors = {way.scale: way for way in ways if way.down == way.up == YARDSTICK}
-        compared = [way for way in ways if way.scale in anchors and way not in anchors.values()]
-        if not compared:
-            continue
-        yield _group(encoder, len(comparison.metrics))
-        for way in compared:
-            anchor = anchors[way.scale]
-            yield _line(
-                [way.scaling, *(_rate(comparison, figures, anchor, way, metric) for metric in comparison.metrics)]
-            )
+def _cell(column: _Column, name: str) -> str:
+    way = column.ways.get(name)
+    return rate_text(column.comparison, column.figures, column.full, way, "vmaf") if way else ""
 
 
-def _by_scale(ways: Sequence[Way]) -> list[Way]:
-    """Like beside like, the full size first."""
-    return sorted(ways, key=lambda way: (not way.is_full, way.scale))
-
-
-def _head(title: str, comparison: Comparison, more: Sequence[str]) -> Iterator[str]:
-    columns = [*(METRIC_TEXT[metric].label for metric in comparison.metrics), *more]
-    yield _line([title, *columns])
-    yield _line(["---", *("---:" for _ in columns)])
-
-
-def _group(encoder: str, columns: int) -> str:
-    return _line([f"**{encoder}**", *("" for _ in range(columns))])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _rate(comparison: Comparison, figures: Figures, anchor: Way, test: Way, metric: Metric) -> str:
-    """A mean BD-rate, with the number of movies behind it where that is not all; or that there is none."""
-    mean = figures.mean(anchor, test, metric).rate
-    if not isinstance(mean, NoFigure):
-        movies = "" if mean.movies == len(comparison.movies) else f" ({mean.movies})"
-        return f"{round(mean.value, 1) + 0.0:+.1f} %{movies}"  # no "-0.0"
-    found = [figures.pairing(movie.name, anchor, test, metric).rate for movie in comparison.movies]
-    reasons = [one.reason for one in found if isinstance(one, NoFigure)]
-    return "no overlap" if all(reason.startswith("no overlap") for reason in reasons) else "no figure"
-
-
-def _times(comparison: Comparison, figures: Figures, full: Way, way: Way) -> list[str]:
-    """Encode and decode time of a way as ratios to the encode time of the full size."""
-    ratios = []
-    for movie in comparison.movies:
-        ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
-        if ours is None or theirs is None:
-            continue
-        unit = median(point.encode_s for point in theirs.points)
-        ratios.append([median(getattr(p, name) for p in ours.points) / unit for name in ("encode_s", "decode_s")])
-    return [f"{median(column):.2f}" for column in zip(*ratios, strict=True)]
-
-
-def _when_not(comparison: Comparison, figures: Figures) -> str:
-    """Up to which quality the best way of each encoder saves bits, and on how many movies."""
-    metric: Metric = "vmaf" if "vmaf" in comparison.metrics else comparison.metrics[0]
-    clauses, movies = [], len(comparison.movies)
-    for encoder in figures.encoders:
-        full, scaled = figures.full_size(encoder), [way for way in figures.ways_of(encoder) if not way.is_full]
-        means = {} if full is None else {way: figures.mean(full, way, metric).rate for way in scaled}
-        values = {way: mean.value for way, mean in means.items() if not isinstance(mean, NoFigure)}
-        if full is None or not values:
-            continue
-        best = min(values, key=lambda way: values[way])
-        limits = _limits(comparison, figures, full, best, metric)
-        clause = f"before {encoder} the best of these, {best.scaling}, saves bits on {len(limits)} of {movies} movies"
-        if limits:
-            clause += f", up to {METRIC_TEXT[metric].label} {median(limits):.3g} in the median"
-        clauses.append(clause)
-    rest = "Above that, and on the other movies, the full size needs fewer bits."
-    return f"**When not to downscale:** {'; '.join(clauses)}. {rest}"
-
-
-def _limits(comparison: Comparison, figures: Figures, full: Way, way: Way, metric: Metric) -> list[float]:
-    """The quality up to which a way saves bits, of each movie on which it does at the lowest quality, rising."""
-    limits = []
-    for movie in comparison.movies:
-        ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
-        found = None if ours is None or theirs is None else stretches(theirs, ours, metric)
-        if isinstance(found, tuple) and found[0].rate < 0:
-            limits.append(found[0].high)
-    return sorted(limits)
-
-
-def _colophon(comparison: Comparison, origin: Origin) -> str:
-    programs = ", ".join(
-        f"{name} {comparison.versions[name]}" for name in ("ffmpeg", "x264", "x265") if name in comparison.versions
-    )
-    points = sum(len(curve.points) for curve in comparison.curves)
-    note = f" {origin.note}" if origin.note else ""
+def _limits_text(columns: Sequence[_Column]) -> str:
+    parts = []
+    for column in columns:
+        found = limits(column.comparison, column.figures, column.full, column.ways[_EXAMPLE], "vmaf")
+        parts.append(f"{median(found):.0f} ({column.title})" if found else f"none ({column.title})")
     return (
-        f"{points} points, vidscale at commit {origin.commit}, {programs}, {origin.cores} cores of {origin.cpu}.{note}"
+        f"`{_EXAMPLE}` saves bits up to a VMAF of {', '.join(parts)}, medians over the clips; "
+        "above that, the full size needs fewer bits."
     )
+
+
+def _psnr_text(columns: Sequence[_Column]) -> str:
+    cells = [
+        (rate_text(column.comparison, column.figures, column.full, column.ways[_EXAMPLE], "psnr_y"), column.title)
+        for column in columns
+    ]
+    reached = [f"{cell} ({title})" for cell, title in cells if not cell.startswith("no ")]
+    others = "in the other columns " if reached else ""
+    unreached = f"{others}`{_EXAMPLE}` does not reach the full size's PSNR-Y at any rate measured"
+    text = f"By PSNR-Y, over the same part of the full size's curve: {', '.join(reached)}"
+    return f"{text}{'; ' if reached else ''}{unreached}." if len(reached) < len(cells) else f"{text}."

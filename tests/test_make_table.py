@@ -1,4 +1,4 @@
-"""The README's table is what the stored points give."""
+"""The tables and figures of README.md and docs/results.md are what the stored points and rows give."""
 
 import json
 import re
@@ -17,9 +17,12 @@ from vidscale.compare.output.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, Point, Way
 
 ROOT = Path(__file__).parents[1]
-STORED = ROOT / "benchmarks" / "results" / "compare"
-README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\nBehind.\n"
+RESULTS = ROOT / "benchmarks" / "results"
+SETS = {"compare": "small", "compare_1080p": "1080p"}
+README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\n<!-- speed -->\n<!-- /speed -->\n\nBehind.\n"
+BLOCKS = ("range-1080p", "range-small", "1080p", "high", "small", "decode")
 FULL = Way("", "", Fraction(1), "x264", "medium")
+ADAPTIVE = Way("adaptive", "adaptive", Fraction(2), "x264", "medium")
 LANCZOS = Way("lanczos", "lanczos", Fraction(2), "x264", "medium")
 FFMPEG = Way("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(2), "x264", "medium")
 
@@ -29,15 +32,36 @@ def make_table(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
 
 
-def written(folder: Path, comparison: Comparison) -> str:
-    """A README with the table of a comparison in it."""
-    write_json(comparison, folder / "comparison.json")
+def pages_in(folder: Path, readme: str = README) -> Path:
+    """A folder with a README and a docs/results.md that have a place for every block."""
+    (folder / "docs").mkdir(exist_ok=True)
+    (folder / "README.md").write_text(readme)
+    results = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in BLOCKS)
+    (folder / "docs" / "results.md").write_text(results)
+    return folder
+
+
+def store(comparison: Comparison, results: Path, name: str = "compare") -> None:
+    """Stores a comparison as a set."""
+    (results / name).mkdir(parents=True, exist_ok=True)
+    write_json(comparison, results / name / "comparison.json")
     origin = {"commit": "abc1234", "cpu": "Some CPU", "cores": 2, "note": "Measured in the dark."}
-    (folder / "origin.json").write_text(json.dumps(origin))
-    (readme := folder / "README.md").write_text(README)
-    done = make_table("--from-stored", "--stored", folder, "--readme", readme)
+    (results / name / "origin.json").write_text(json.dumps(origin))
+
+
+def written(folder: Path, comparison: Comparison, name: str = "compare") -> dict[str, str]:
+    """The generated blocks of both pages, from one set of points."""
+    store(comparison, folder / "results", name)
+    done = make_table("--from-stored", "--results", folder / "results", "--pages", pages_in(folder))
     assert done.returncode == 0, done.stderr
-    return readme.read_text()
+    return blocks(folder)
+
+
+def blocks(folder: Path) -> dict[str, str]:
+    """Name to text of what lies between the markers of both pages."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    text += (folder / "docs" / "results.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"(?s)<!-- ([\w-]+) -->\n(.*?)<!-- /\1 -->\n", text))
 
 
 def unwrapped(text: str) -> str:
@@ -49,18 +73,60 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_readme_has_the_table_of_the_stored_points(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    wiped = re.sub(r"(?s)(<!-- table -->\n).*(<!-- /table -->\n)", r"\1\2", text)
-    assert len(wiped) < len(text) - 1000
-    (readme := tmp_path / "README.md").write_text(wiped, encoding="utf-8")
-    done = make_table("--from-stored", "--readme", readme)
+def test_pages_have_the_figures_of_the_stored_points(tmp_path: Path) -> None:
+    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/results.md")}
+    (tmp_path / "docs").mkdir()
+    for page, text in pages.items():
+        wiped = re.sub(r"(?s)(<!-- ([\w-]+) -->\n).*?(<!-- /\2 -->\n)", r"\1\3", text)
+        assert len(wiped) < len(text) - 1000
+        (tmp_path / page).write_text(wiped, encoding="utf-8")
+    done = make_table("--from-stored", "--pages", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert readme.read_text(encoding="utf-8") == text
+    for page, text in pages.items():
+        assert (tmp_path / page).read_text(encoding="utf-8") == text
 
 
-def test_stored_points_are_whole_and_name_no_files() -> None:
-    comparison = read_comparison(STORED)
+def test_pages_have_no_figures_of_their_own() -> None:
+    """BD-rates are generated; what an experiment gave once is in docs/experiments.md, which says so."""
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        if page.name != "experiments.md":
+            outside = re.sub(r"(?s)<!-- ([\w-]+) -->\n.*?<!-- /\1 -->\n", "", page.read_text(encoding="utf-8"))
+            assert re.findall(r"[-+]\d+\.\d+ %", outside) == [], page.name
+
+
+def test_readme_table_is_of_the_points_themselves() -> None:
+    """Its first two rows, worked out here from the points: means of BD-rates by VMAF, and nothing else."""
+    table = rows(blocks(ROOT)["table"])
+    columns = [("compare_1080p", "x264"), ("compare_1080p", "x265"), ("compare", "x264"), ("compare", "x265")]
+    assert table[0] == ["BD-rate, VMAF 70 to 85", *(f"{SETS[name]}, {codec}" for name, codec in columns)]
+    for n, family in ((2, "adaptive"), (3, "adaptive-vmaf")):
+        assert table[n][0].startswith(f"`{family}-x2`")
+        for cell, (name, codec) in zip(table[n][1:], columns, strict=True):
+            comparison = read_comparison(RESULTS / name)
+            curves = {(curve.movie, curve.way): curve for curve in comparison.curves if curve.way.codec == codec}
+            small = [curve for (_, way), curve in curves.items() if (way.down, way.scale) == (family, 2)]
+            full = [curves[curve.movie, Way("", "", Fraction(1), codec, "medium")] for curve in small]
+            found = [bd_rate(a, t, "vmaf", within=("vmaf", 70, 85)) for a, t in zip(full, small, strict=True)]
+            values = [figure.value for figure in found if isinstance(figure, Delta)]
+            assert len(values) == len(comparison.movies)
+            assert cell == f"{sum(values) / len(values):+.1f} %"
+
+
+def test_readme_speed_is_of_the_stored_rows() -> None:
+    text = unwrapped(blocks(ROOT)["speed"])
+    stored = [json.loads(line) for line in (RESULTS / "pipeline.jsonl").read_text().splitlines()]
+    encode = [row for row in stored if row["benchmark"] == "encode wall time" and row["frames"] == 1500][-1]
+    decode = [row for row in stored if row["benchmark"] == "decode wall time"][-1]
+    memory = {row["minutes"]: row["vidscale_mb"] for row in stored if row["benchmark"] == "peak memory"}
+    ratio = encode["seconds"]["vidscale"] / encode["seconds"]["full"]
+    assert f"takes {ratio:.2f} times as long as at full size for 1500 frames" in text
+    assert f"restores {decode['frames'] / decode['seconds']['adaptive-x2']:.0f} frames/s of 1080p" in text
+    assert f"{memory[1]} MB for one minute of 1080p, {memory[10]} MB for ten" in text
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_stored_points_are_whole_and_name_no_files(name: str) -> None:
+    comparison = read_comparison(RESULTS / name)
     ways = {curve.way for curve in comparison.curves}
     assert {(way.codec, way.preset) for way in ways} == {("x264", "medium"), ("x265", "medium")}
     assert len(comparison.curves) == len(ways) * len(comparison.movies)
@@ -70,7 +136,7 @@ def test_stored_points_are_whole_and_name_no_files() -> None:
         assert len(curve.points) >= 4
         assert all(not point.commands and set(point.metrics) == set(comparison.metrics) for point in curve.points)
     assert {"ffmpeg", "x264", "x265", "vidscale"} <= set(comparison.versions)
-    files = list(STORED.iterdir())
+    files = list((RESULTS / name).iterdir())
     assert {file.name for file in files} == {"comparison.json", "origin.json"}
     assert sum(file.stat().st_size for file in files) < 1_000_000
     for file in files:
@@ -84,30 +150,50 @@ def test_table_of_known_curves(tmp_path: Path) -> None:
         for movie, factor in {"one": 1.0, "two": 1.5}.items()
         for way, bits in {FULL: factor, LANCZOS: 0.8 * factor, FFMPEG: 0.64 * factor}.items()
     ]
-    text = written(tmp_path, modelled_comparison(*curves))
+    text = written(tmp_path, modelled_comparison(*curves))["small"]
     table = rows(text)
     assert ["**x264 medium**", "", "", "", ""] in table
     assert ["full size", "", "", "1.00", "0.25"] in table
     assert ["lanczos-x2", "-20.0 %", "-20.0 %", "1.00", "0.25"] in table
     assert ["ffmpeg-lanczos-x2", "-36.0 %", "-36.0 %", "1.00", "0.25"] in table
     assert ["lanczos-x2", "+25.0 %", "+25.0 %"] in table
-    assert "2 movies (one, two)" in unwrapped(text)
-    assert (
-        "the best of these, ffmpeg-lanczos-x2, saves bits on 2 of 2 movies, up to VMAF 84 in the median"
-        in unwrapped(text)
-    )
+    assert "2 clips (one, two)" in unwrapped(text)
+    assert "with x264 medium, ffmpeg-lanczos-x2 saves bits on 2 of 2 clips, up to VMAF 84 (median)" in unwrapped(text)
     assert "30 points, vidscale at commit abc1234" in unwrapped(text)
     assert "Measured in the dark." in unwrapped(text)
-    assert text.startswith("# Title\n\n<!-- table -->\n")
-    assert text.endswith("<!-- /table -->\n\nBehind.\n")
     assert "old" not in text
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("# Title\n\n<!-- table -->\n")
+    assert readme.endswith("<!-- /speed -->\n\nBehind.\n")
+    assert "old" not in readme
+
+
+def test_readme_table_of_known_curves(tmp_path: Path) -> None:
+    """Curves that differ by 20 % throughout, curves that cross at VMAF 72, and one that stops there."""
+    reach = (30, 33, 36, 39, 42, 45)
+    full = modelled_curve(FULL, movie="one", psnr=reach)
+    saves = modelled_curve(ADAPTIVE, movie="one", psnr=reach, bits=0.8)
+    crosses = modelled_curve(ADAPTIVE, movie="one", psnr=reach, slope=1.2)
+    stops = modelled_curve(ADAPTIVE, movie="one", psnr=(30, 33, 36))
+    store(modelled_comparison(full, saves), tmp_path / "results", "compare_1080p")
+    text = written(tmp_path, modelled_comparison(full, crosses))["table"]
+    table = rows(text)
+    assert table[0] == ["BD-rate, VMAF 70 to 85", "1080p, x264", "small, x264"]
+    assert [row[0][:13] for row in table[2:]] == ["`adaptive-x2`"]
+    assert table[2][1] == "-20.0 %"
+    assert float(table[2][2].removesuffix(" %")) > 0
+    assert "up to a VMAF of 90 (1080p, x264), 72 (small, x264)" in unwrapped(text)
+    assert f"full size's curve: -20.0 % (1080p, x264), {table[2][2]} (small, x264)." in unwrapped(text)
+    text = written(tmp_path, modelled_comparison(full, stops))["table"]
+    assert rows(text)[2][1:] == ["-20.0 %", "no figure"]
+    assert "in the other columns `adaptive-x2` does not reach the full size's PSNR-Y" in unwrapped(text)
 
 
 def test_table_says_where_there_is_no_figure(tmp_path: Path) -> None:
     curves = [modelled_curve(FULL, movie=movie, psnr=(30, 33, 36)) for movie in ("one", "two")]
     curves += [modelled_curve(LANCZOS, movie="one", bits=2), modelled_curve(LANCZOS, movie="two", psnr=(37, 40, 43))]
     curves += [modelled_curve(FFMPEG, movie=movie, psnr=(37, 40)) for movie in ("one", "two")]
-    table = rows(written(tmp_path, modelled_comparison(*curves)))
+    table = rows(written(tmp_path, modelled_comparison(*curves))["small"])
     assert ["lanczos-x2", "+100.0 % (1)", "+100.0 % (1)", "1.00", "0.25"] in table
     assert ["ffmpeg-lanczos-x2", "no overlap", "no overlap", "1.00", "0.25"] in table
 
@@ -118,42 +204,38 @@ def test_table_within_a_range_is_printed_alone(tmp_path: Path) -> None:
     before = written(tmp_path, modelled_comparison(*curves))
     found = {}
     for bounds in ("62:72", "72:82", "10:99"):
-        words = ["--from-stored", "--within", f"vmaf={bounds}", "--stored", tmp_path]
-        done = make_table(*words, "--readme", tmp_path / "README.md")
+        words = ["--from-stored", "--within", f"vmaf={bounds}", "--results", tmp_path / "results"]
+        done = make_table(*words, "--pages", tmp_path)
         assert done.returncode == 0, done.stderr
         found[bounds] = next(row for row in rows(done.stdout) if row[0] == "lanczos-x2")[1]
     assert found["62:72"].startswith("-")
     assert found["72:82"].startswith("+")
     assert found["10:99"] == "no figure"  # nobody measured all of that
-    assert (tmp_path / "README.md").read_text() == before
+    assert blocks(tmp_path) == before
 
 
 def test_table_says_when_not_to_downscale(tmp_path: Path) -> None:
     """Curves that cross at 36 dB, VMAF 72, and one that is worse throughout."""
     curves = [modelled_curve(FULL, movie=movie) for movie in ("one", "two")]
     curves += [modelled_curve(LANCZOS, movie="one", slope=1.2), modelled_curve(LANCZOS, movie="two", bits=1.1)]
-    text = written(tmp_path, modelled_comparison(*curves))
-    assert (
-        "before x264 medium the best of these, lanczos-x2, saves bits on 1 of 2 movies, up to VMAF 72 in"
-        in unwrapped(text)
-    )
+    text = written(tmp_path, modelled_comparison(*curves))["small"]
+    assert "with x264 medium, lanczos-x2 saves bits on 1 of 2 clips, up to VMAF 72 (median)" in unwrapped(text)
 
 
 def test_a_run_stores_what_was_measured(tmp_path: Path, make_clip) -> None:
     movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
-    (readme := tmp_path / "README.md").write_text(README)
     words = ["--pairs", "lanczos-x2,ffmpeg-lanczos-x2", "--codec", "x264", "--preset", "ultrafast"]
-    words += ["--metrics", "psnr_y", "--frames", 0, "--folder", tmp_path / "run", "--readme", readme]
-    done = make_table(movie, *words, "--stored", tmp_path / "stored")
+    words += ["--metrics", "psnr_y", "--frames", 0, "--folder", tmp_path / "run", "--pages", pages_in(tmp_path)]
+    done = make_table(movie, *words, "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
-    measured, stored = read_comparison(tmp_path / "run"), read_comparison(tmp_path / "stored")
+    measured, stored = read_comparison(tmp_path / "run"), read_comparison(tmp_path / "results" / "compare")
     assert [movie.name for movie in stored.movies] == ["film"]
     assert not stored.stills
-    assert str(tmp_path) not in (tmp_path / "stored" / "comparison.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "results" / "compare" / "comparison.json").read_text()
     figures = [bd_rate(full, small, "psnr_y") for full, small, _ in (measured.curves, stored.curves)]
     assert isinstance(figures[0], Delta)
     assert figures[0].value == figures[1].value
-    table = rows(readme.read_text())
+    table = rows(blocks(tmp_path)["small"])
     assert next(row for row in table if row[0] == "lanczos-x2")[1] == f"{figures[0].value:+.1f} %"
 
 
@@ -164,43 +246,43 @@ def slower(point: Point) -> Point:
 def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None:
     """Points of other pairs stay; new times are told beside those of the stored full size, a thousand times as long."""
     movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
-    (readme := tmp_path / "README.md").write_text(README)
-    words = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0, "--readme", readme]
-    words += ["--stored", tmp_path / "stored"]
+    stored = tmp_path / "results" / "compare"
+    words = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0]
+    words += ["--pages", pages_in(tmp_path), "--results", tmp_path / "results"]
     done = make_table(movie, *words, "--pairs", "lanczos-x2", "--folder", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    first = read_comparison(tmp_path / "stored")
+    first = read_comparison(stored)
     slow = [replace(curve, points=[slower(point) for point in curve.points]) for curve in first.curves]
-    write_json(replace(first, curves=slow), tmp_path / "stored" / "comparison.json")
-    kept = read_comparison(tmp_path / "stored").curves
+    write_json(replace(first, curves=slow), stored / "comparison.json")
+    kept = read_comparison(stored).curves
 
     done = make_table(movie, *words, "--pairs", "ffmpeg-lanczos-x2", "--add", "--folder", tmp_path / "run")
 
     assert done.returncode == 0, done.stderr
-    both, measured = read_comparison(tmp_path / "stored"), read_comparison(tmp_path / "run")
+    both, measured = read_comparison(stored), read_comparison(tmp_path / "run")
     assert [curve.way.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
     assert both.curves[:2] == kept
     for point, own in zip(both.curves[2].points, measured.curves[1].points, strict=True):
         assert (point.video_bytes, point.metrics) == (own.video_bytes, own.metrics)
         assert point.encode_s == pytest.approx(1000 * own.encode_s)
         assert point.decode_s == pytest.approx(1000 * own.decode_s)
-    assert "ffmpeg-lanczos-x2" in readme.read_text()
+    assert "ffmpeg-lanczos-x2" in blocks(tmp_path)["small"]
     other = make_clip("other.mp4", size="160x96", frames=4, options=["-crf", "8"])
-    for name, said in {"film.mp4": "film at full size", "new.mp4": "is of other movies"}.items():
+    for name, said in {"film.mp4": "film at full size", "new.mp4": "has other movies"}.items():
         (tmp_path / "elsewhere").mkdir(exist_ok=True)
         changed = Path(shutil.copy(other, tmp_path / "elsewhere" / name))
         done = make_table(changed, *words, "--pairs", "bicubic-x2", "--add", "--folder", tmp_path / f"run-{name}")
         assert said in done.stderr
         assert done.returncode == 1
-    assert read_comparison(tmp_path / "stored") == both
+    assert read_comparison(stored) == both
 
 
 @pytest.mark.parametrize("text", ["no markers\n", README.replace("/table", "table"), README + README])
 def test_table_errors(tmp_path: Path, text: str) -> None:
-    """A README without a place for the table is told of before anything is measured."""
-    (readme := tmp_path / "README.md").write_text(text)
-    done = make_table(tmp_path / "missing.mp4", "--readme", readme, "--folder", tmp_path / "run")
-    assert "has not the lines" in done.stderr
+    """A README without a place for the table is refused before anything is measured."""
+    words = ["--pages", pages_in(tmp_path, text), "--folder", tmp_path / "run", "--results", tmp_path / "results"]
+    done = make_table(tmp_path / "missing.mp4", *words)
+    assert "needs the lines" in done.stderr
     assert done.returncode == 1
-    assert readme.read_text() == text
+    assert (tmp_path / "README.md").read_text() == text
     assert not (tmp_path / "run").exists()
