@@ -207,7 +207,7 @@ def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypa
     monkeypatch.chdir(tmp_path)
     run = run_here("encode", make_clip().name, *FAST)
     assert run.code == 0, run.stderr
-    assert run.stdout.startswith("clip.vs2.mp4: 10 frames, 64x48 coded at 32x24, ")
+    assert run.stdout.startswith("clip.vs2.mp4: 10 frames, 64x48 encoded at 32x24, ")
     assert "PSNR-Y" in run.stdout
     assert run.stdout.splitlines()[-1] == "report: clip.vs2.mp4.report/index.html"
 

@@ -249,3 +249,20 @@ def test_every_setting_is_described() -> None:
 def test_settings_survive_json() -> None:
     settings = EncodeSettings.resolve({"scale": "4/3", "range": "1.5:3", "report_dir": Path("r"), "crf": 21.5})
     assert EncodeSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "codec"),
+    [
+        *((name, "x264") for name in ("x264", "libx264", "h264", "H.264", "avc")),
+        *((name, "x265") for name in ("x265", "libx265", "hevc", "HEVC", "h265")),
+        *((name, "svtav1") for name in ("svtav1", "libsvtav1", "av1", "SVT-AV1")),
+    ],
+)
+def test_encoders_go_by_their_other_names(given: str, codec: str) -> None:
+    assert EncodeSettings.resolve({"codec": given}).codec == codec
+
+
+def test_unknown_encoder_is_refused() -> None:
+    with pytest.raises(UsageError, match="codec = 'vp9'"):
+        EncodeSettings.resolve({"codec": "vp9"})

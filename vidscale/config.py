@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from vidscale.errors import UsageError
-from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.media.encoders import ENCODERS, CodecName, codec_name
 from vidscale.media.frames import Siting
 from vidscale.media.geometry import parse_scale, plain_fraction
 from vidscale.system.devices import Device
@@ -104,10 +104,15 @@ def _first_error(error: ValidationError) -> str:
     return f"{name} = {detail['input']!r}: {message}"
 
 
+Codec = Annotated[CodecName, BeforeValidator(codec_name)]
+
+
 class CodecSettings(Settings):
     """How ffmpeg encodes."""
 
-    codec: CodecName = Field(default="x264", description="encoder")
+    codec: Codec = Field(
+        default="x264", description="encoder; also by the names of its library (libx265) or its format (hevc)"
+    )
     crf: float = Field(default=23.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
     preset: str | None = Field(default=None, description="encoder preset; None takes medium (svtav1: 8)")
     encoder_params: str = Field(default="", description="settings of the encoder itself, key=value:key=value")

@@ -8,7 +8,7 @@ from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, me
 
 app = typer.Typer(
     name="vidscale",
-    help="Codes a video at fewer pixels and gives the picture back.",
+    help="Encode video at reduced resolution and restore it on playback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

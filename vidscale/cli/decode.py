@@ -12,7 +12,7 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, fail, raw_stdout, run_job, show_path, tell_plan
-from vidscale.cli.options import said
+from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import DecodeSettings
@@ -25,25 +25,29 @@ _PLAYERS = {
 _OF_RAW_VIDEO = {"scale", "strength", "device", "ffmpeg", "strict", "overwrite"}  # settings that matter to it
 Strength = Annotated[
     float | None,
-    typer.Option("--strength", help="Coding strength (crf) of a file without identity.", show_default="28"),
+    typer.Option("--strength", help="Coding strength of a file without identity.", metavar="CRF", show_default="28"),
 ]
 
 
 def decode(
     source: options.Input,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", help="File to write, - for stdout (y4m).", show_default=False)
+        str | None,
+        typer.Option("-o", "--output", help="File to write, - for stdout (y4m).", metavar="FILE", show_default=False),
     ] = None,
     crf: Annotated[
-        float | None, typer.Option("--crf", help="Constant rate factor; lower is better.", show_default="16")
+        float | None,
+        typer.Option("--crf", help="Constant rate factor; lower is better.", metavar="CRF", show_default="16"),
     ] = None,
     codec: options.Codec = None,
     preset: options.Preset = None,
     encoder_params: options.Params = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="FFV1 in Matroska, lossless x264 in MP4.")] = False,
-    y4m: Annotated[bool, typer.Option("--y4m", help="Raw video to stdout or OUT, without audio.")] = False,
-    pair: options.Pair = None,
-    scale: options.Scale = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Write FFV1 in Matroska, lossless x264 in MP4.")] = False,
+    y4m: Annotated[
+        bool, typer.Option("--y4m", help="Write raw video to stdout or to the output, without audio.")
+    ] = False,
+    pair: options.MadeBy = None,
+    scale: options.MadeAt = None,
     strength: Strength = None,
     device: options.Device = None,
     ffmpeg: options.Ffmpeg = None,
@@ -54,25 +58,25 @@ def decode(
     quiet: options.Quiet = False,
 ) -> None:
     """Restore a small file to its source's size."""
-    said_options: dict[str, Any] = {
+    given_options: dict[str, Any] = {
         "crf": crf,
         "codec": codec,
         "preset": preset,
         "encoder_params": encoder_params,
-        "lossless": said(lossless),
+        "lossless": given(lossless),
         "pair": pair,
         "scale": scale,
         "strength": strength,
         "device": device,
         "ffmpeg": ffmpeg,
-        "strict": said(strict),
-        "overwrite": said(overwrite),
+        "strict": given(strict),
+        "overwrite": given(overwrite),
     }
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings
 
-        settings = DecodeSettings.resolve(said_options)
+        settings = DecodeSettings.resolve(given_options)
         if y4m or output == "-":
             _to_y4m(source, output or "-", settings, console, dry_run=dry_run, json_output=json_output)
             return
@@ -166,10 +170,13 @@ def _show(notes: Iterable[str], console: Console) -> None:
 
 def play(
     source: options.Input,
-    pair: options.Pair = None,
-    scale: options.Scale = None,
+    pair: options.MadeBy = None,
+    scale: options.MadeAt = None,
     strength: Strength = None,
-    player: Annotated[str | None, typer.Option("--player", help="mpv or ffplay.", show_default="what is there")] = None,
+    player: Annotated[
+        str | None,
+        typer.Option("--player", help="Player to use.", metavar="mpv|ffplay", show_default="the first installed"),
+    ] = None,
 ) -> None:
     """Restore a small file and show it in mpv or ffplay (picture only)."""
     names = [player] if player else list(_PLAYERS)

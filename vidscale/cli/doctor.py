@@ -7,7 +7,7 @@ from vidscale.cli.console import Console, emit, run_job
 
 
 def doctor(ffmpeg: options.Ffmpeg = None, json_output: options.Json = False) -> None:
-    """Look at this machine: versions, ffmpeg, encoders, devices."""
+    """Check this machine: versions, ffmpeg, encoders, devices."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.diagnosis import diagnose

@@ -8,7 +8,7 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
-from vidscale.cli.options import said
+from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
@@ -22,31 +22,39 @@ def encode(
     output: options.Output = None,
     scale: options.Scale = None,
     crf: Annotated[
-        float | None, typer.Option("--crf", help="Constant rate factor; lower is better.", show_default="28")
+        float | None,
+        typer.Option("--crf", help="Constant rate factor; lower is better.", metavar="CRF", show_default="28"),
     ] = None,
     codec: options.Codec = None,
     preset: options.Preset = None,
     pair: options.Pair = None,
     tune: Annotated[
         str | None,
-        typer.Option("--tune", help="What a learned pair shall be good at: psnr or vmaf.", show_default="psnr"),
+        typer.Option("--tune", help="Metric the learned pair is tuned for.", metavar="psnr|vmaf", show_default="psnr"),
     ] = None,
     device: options.Device = None,
     time_range: Annotated[
-        str | None, typer.Option("--range", help="Part to code, START:END in seconds or hh:mm:ss.")
+        str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
     ] = None,
-    stream: Annotated[str | None, typer.Option("--stream", help="Which video stream, v:N.", show_default="v:0")] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", help="Video stream to encode.", metavar="v:N", show_default="v:0")
+    ] = None,
     report: Annotated[
-        bool | None, typer.Option("--report/--no-report", help="Restore and measure afterwards.", show_default="report")
+        bool | None,
+        typer.Option("--report/--no-report", help="Restore and measure after encoding.", show_default="report"),
     ] = None,
     report_dir: Annotated[
-        Path | None, typer.Option("--report-dir", help="Where the report goes.", readable=False)
+        Path | None,
+        typer.Option(
+            "--report-dir",
+            help="Folder for the report.",
+            metavar="FOLDER",
+            show_default="OUTPUT.report",
+            readable=False,
+        ),
     ] = None,
     encoder_params: options.Params = None,
-    interlaced: Annotated[
-        str | None,
-        typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
-    ] = None,
+    interlaced: options.Interlaced = None,
     ssim: options.Ssim = None,
     vmaf: options.Vmaf = False,
     xpsnr: options.Xpsnr = False,
@@ -57,8 +65,8 @@ def encode(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Code a video at fewer pixels, restore it, and report what that cost."""
-    said_options: dict[str, Any] = {
+    """Encode a video at reduced resolution, restore it, and report the difference."""
+    given_options: dict[str, Any] = {
         "scale": scale,
         "crf": crf,
         "codec": codec,
@@ -73,17 +81,17 @@ def encode(
         "encoder_params": encoder_params,
         "interlaced": interlaced,
         "ssim": ssim,
-        "vmaf": said(vmaf),
-        "xpsnr": said(xpsnr),
+        "vmaf": given(vmaf),
+        "xpsnr": given(xpsnr),
         "ffmpeg": ffmpeg,
-        "strict": said(strict),
-        "overwrite": said(overwrite),
+        "strict": given(strict),
+        "overwrite": given(overwrite),
     }
 
     def job(console: Console) -> None:
         from vidscale.config import EncodeSettings
 
-        settings = EncodeSettings.resolve(said_options)
+        settings = EncodeSettings.resolve(given_options)
         encode_movie(source, output, settings, console, dry_run=dry_run, json_output=json_output)
 
     run_job(job, quiet=quiet)
@@ -167,7 +175,7 @@ def _tell(
     geometry = plan.geometry
     share = "" if plan.settings.range else f", {size / max(source_size, 1):.1%} of the source"
     typer.echo(
-        f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} coded at "
+        f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     )
     if report is not None:

@@ -10,7 +10,7 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, aligned, emit, run_job, show_path
-from vidscale.cli.options import said
+from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import ImageSettings
@@ -19,18 +19,29 @@ if TYPE_CHECKING:
     from vidscale.images.methods import Method
     from vidscale.images.summary import Summary
 
-app = typer.Typer(help="Scale folders of pictures, and compare how well that goes.", no_args_is_help=True)
+app = typer.Typer(help="Scale folders of pictures, and compare methods.", no_args_is_help=True)
 
 Paths = Annotated[
-    list[Path], typer.Argument(help="Folders and files: PNG, JPEG, WebP, TIFF.", show_default=False, readable=False)
+    list[Path],
+    typer.Argument(
+        help="Folders and files: PNG, JPEG, WebP, TIFF.", metavar="PATH", show_default=False, readable=False
+    ),
 ]
-Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False, readable=False)]
+Folder = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False, readable=False)
+]
 FolderOrNone = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Folder to write; none without.", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Folder to write; without it, nothing is written.", metavar="FOLDER", show_default=False
+    ),
 ]
-Format = Annotated[str | None, typer.Option("--format", help="png, jpeg, webp or tiff.", show_default="png")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="Format to write.", metavar="png|jpeg|webp|tiff", show_default="png")
+]
 Quality = Annotated[
-    int | None, typer.Option("--quality", help="1 to 100, of JPEG and WebP.", show_default="JPEG 95, WebP lossless")
+    int | None,
+    typer.Option("--quality", help="JPEG and WebP quality.", metavar="1..100", show_default="JPEG 95, WebP lossless"),
 ]
 
 
@@ -47,7 +58,7 @@ def down(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make pictures small. Each says of itself how it is restored."""
+    """Downscale pictures. Each records how to restore it."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
         from vidscale.images.jobs import downscale_folder
@@ -62,10 +73,11 @@ def down(
 def up(
     paths: Paths,
     output: Folder,
-    scale: options.Scale = None,
-    pair: options.Pair = None,
+    scale: options.MadeAt = None,
+    pair: options.MadeBy = None,
     size: Annotated[
-        str | None, typer.Option("--size", help="Size to restore, WIDTHxHEIGHT.", show_default="what a picture says")
+        str | None,
+        typer.Option("--size", help="Size to restore.", metavar="WIDTHxHEIGHT", show_default="recorded in the picture"),
     ] = None,
     picture_format: Format = None,
     quality: Quality = None,
@@ -74,7 +86,7 @@ def up(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Restore small pictures to the size of their sources."""
+    """Restore small pictures to their source size."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
         from vidscale.images.jobs import upscale_folder
@@ -98,7 +110,7 @@ def round_trip(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make pictures small, restore them, and measure what that cost."""
+    """Downscale pictures, restore them, and measure the loss."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
         from vidscale.images.jobs import round_trip_folder
@@ -116,14 +128,14 @@ def bench(
     scale: options.Scale = None,
     pairs: Annotated[
         str | None,
-        typer.Option("--pairs", help="Pairs to compare too: NAME,NAME or none.", show_default="all that are installed"),
+        typer.Option("--pairs", help="Pairs to compare.", metavar="PAIR,PAIR|none", show_default="all installed ones"),
     ] = None,
     device: options.Device = None,
     overwrite: options.Overwrite = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare ways to make pictures small and large again, as papers do."""
+    """Compare methods of downscaling and restoring pictures, as papers do."""
 
     def job(console: Console) -> None:
         from vidscale.config import BenchSettings
@@ -131,7 +143,7 @@ def bench(
         from vidscale.images.bench_files import PAGE, check_outputs, markdown, write_bench
         from vidscale.images.methods import find_methods
 
-        layer = {"scale": scale, "pairs": pairs, "device": device, "overwrite": said(overwrite)}
+        layer = {"scale": scale, "pairs": pairs, "device": device, "overwrite": given(overwrite)}
         settings = BenchSettings.resolve(layer)
         if output is not None:
             check_outputs(output, paths[0], overwrite=overwrite)
@@ -173,7 +185,7 @@ def _layer(
         "format": picture_format,
         "quality": quality,
         "device": device,
-        "overwrite": said(overwrite),
+        "overwrite": given(overwrite),
     }
 
 

@@ -7,30 +7,36 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
-from vidscale.cli.options import said
+from vidscale.cli.options import given
 
 
 def measure(
-    ref: Annotated[Path, typer.Argument(help="The source.", show_default=False, readable=False)],
-    dist: Annotated[Path, typer.Argument(help="What was made of it; a small file is restored first.", readable=False)],
+    ref: Annotated[Path, typer.Argument(help="The source.", metavar="REF", show_default=False, readable=False)],
+    dist: Annotated[
+        Path, typer.Argument(help="The video to score; a small file is restored first.", metavar="DIST", readable=False)
+    ],
     report_dir: Annotated[
-        Path | None, typer.Option("--report-dir", "-o", help="Write the report there too.", readable=False)
+        Path | None, typer.Option("--report-dir", "-o", help="Folder for the report.", metavar="FOLDER", readable=False)
     ] = None,
     align: Annotated[
-        bool, typer.Option("--align", help="Look for a constant offset in time, by the pictures.")
+        bool, typer.Option("--align", help="Find a constant time offset between the two by their pictures.")
     ] = False,
     align_window: Annotated[
-        float | None, typer.Option("--align-window", help="Largest offset to look for, in seconds.", show_default="10")
+        float | None,
+        typer.Option("--align-window", help="Largest offset to try.", metavar="SECONDS", show_default="10"),
     ] = None,
     every: Annotated[
-        int | None, typer.Option("--every", help="Measure each N-th pair of frames.", show_default="1")
+        int | None, typer.Option("--every", help="Measure every Nth pair of frames.", metavar="N", show_default="1")
     ] = None,
     crop: Annotated[
-        str | None, typer.Option("--crop", help="Part of the source to compare with, W:H:X:Y or W:H (centred).")
+        str | None,
+        typer.Option("--crop", help="Part of the source to compare; centred without X:Y.", metavar="W:H[:X:Y]"),
     ] = None,
     scale_dist: Annotated[
         str | None,
-        typer.Option("--scale-dist", help="Scale the second video to the source's size: bilinear, bicubic, lanczos."),
+        typer.Option(
+            "--scale-dist", help="Scale the second video to the source's size.", metavar="bilinear|bicubic|lanczos"
+        ),
     ] = None,
     ssim: options.Ssim = None,
     vmaf: options.Vmaf = False,
@@ -50,14 +56,14 @@ def measure(
 
         settings = FilesSettings.resolve(
             {
-                "align": said(align),
+                "align": given(align),
                 "align_window": align_window,
                 "every": every,
                 "crop": crop,
                 "scale_dist": scale_dist,
                 "ssim": ssim,
-                "vmaf": said(vmaf),
-                "xpsnr": said(xpsnr),
+                "vmaf": given(vmaf),
+                "xpsnr": given(xpsnr),
             }
         )
         if report_dir is not None:

@@ -11,12 +11,12 @@ from vidscale.cli.console import Console, emit, run_job, show_path
 if TYPE_CHECKING:
     from vidscale.models.cards import PairCard
 
-app = typer.Typer(help="Pairs of scalers: which there are, and getting more.", no_args_is_help=True)
+app = typer.Typer(help="List, inspect, export and import pairs of scalers.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_pairs(json_output: options.Json = False) -> None:
-    """List the pairs that are there."""
+    """List the installed pairs."""
 
     def job(console: Console) -> None:
         from vidscale.errors import ModelError
@@ -45,10 +45,10 @@ def list_pairs(json_output: options.Json = False) -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", metavar="PAIR", show_default=False)],
     json_output: options.Json = False,
 ) -> None:
-    """Show what is known of a pair, and check its weights."""
+    """Show the card of a pair and check its weights."""
 
     def job(console: Console) -> None:
         from vidscale.models.fixed_pair import families
@@ -73,13 +73,15 @@ def show(
 
 @app.command("export")
 def export(
-    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)],
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace a pair that is there.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", metavar="PAIR", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
+    ],
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing pair.")] = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a pair into a folder, to take it to another machine: --pair FOLDER uses it there."""
+    """Write a pair to a folder, for another machine: --pair FOLDER uses it there."""
 
     def job(console: Console) -> None:
         from vidscale.models.cards import find_pair_dir
@@ -96,19 +98,22 @@ def export(
 
 @app.command("import-car")
 def import_car(
-    kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", show_default=False)],
-    usn: Annotated[Path, typer.Argument(help="Published upscaler, usn.pth.", show_default=False)],
-    scale: Annotated[int, typer.Option("--scale", help="What they are for: 2 or 4.", show_default=False)],
+    kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", metavar="KGN", show_default=False)],
+    usn: Annotated[Path, typer.Argument(help="Published upscaler, usn.pth.", metavar="USN", show_default=False)],
+    scale: Annotated[int, typer.Option("--scale", help="Scale of the checkpoints.", metavar="2|4", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="among this user's pairs")
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default="the user's pairs"),
     ] = None,
-    family: Annotated[str, typer.Option("--family", help="What to call the pair: FAMILY-xSCALE.")] = "car",
-    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights, for the card.")] = "unknown",
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace a pair that is there.")] = False,
+    family: Annotated[str, typer.Option("--family", help="Name of the pair: FAMILY-xSCALE.", metavar="FAMILY")] = "car",
+    licence: Annotated[
+        str, typer.Option("--licence", help="Licence of the weights, for the card.", metavar="TEXT")
+    ] = "unknown",
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing pair.")] = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a pair of the checkpoints that were published with CAR (Sun and Chen 2020)."""
+    """Import the checkpoints published with CAR (Sun and Chen 2020) as a pair."""
 
     def job(console: Console) -> None:
         from vidscale.errors import UsageError

@@ -6,48 +6,80 @@ from typing import Annotated
 import typer
 
 # readable=False: whether a file can be read is found out by reading it, and told in one line.
-Input = Annotated[Path, typer.Argument(help="Video file.", show_default=False, readable=False)]
+Input = Annotated[Path, typer.Argument(help="Video file.", metavar="SOURCE", show_default=False, readable=False)]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="File to write.", show_default=False, readable=False)
+    Path | None,
+    typer.Option("-o", "--output", help="File to write.", metavar="FILE", show_default=False, readable=False),
 ]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object a line.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and the ffmpeg commands, do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object per line.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and the ffmpeg commands, write nothing.")]
 Ffmpeg = Annotated[
-    Path | None, typer.Option("--ffmpeg", help="The ffmpeg binary to use.", show_default=False, readable=False)
+    Path | None,
+    typer.Option("--ffmpeg", help="ffmpeg binary to use.", metavar="FILE", show_default=False, readable=False),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")]
-Codec = Annotated[str | None, typer.Option("--codec", help="x264, x265 or svtav1.", show_default="x264")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Where the scalers run.", metavar="auto|cpu|cuda", show_default="auto"),
+]
+Codec = Annotated[str | None, typer.Option("--codec", help="Encoder.", metavar="x264|x265|svtav1", show_default="x264")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Preset of the encoder.", show_default="medium; svtav1: 8")
+    str | None,
+    typer.Option("--preset", help="Encoder preset.", metavar="PRESET", show_default="medium; svtav1: 8"),
 ]
 Params = Annotated[
-    str | None, typer.Option("--encoder-params", help="Settings of the encoder itself, key=value:key=value.")
+    str | None,
+    typer.Option("--encoder-params", help="Options passed to the encoder.", metavar="KEY=VALUE:..."),
 ]
 Pair = Annotated[
     str | None,
     typer.Option(
-        "--pair", help="Pair of scalers, such as adaptive, or lanczos-x2; coding, the learned one by default."
+        "--pair",
+        help="Pair of scalers: a family (adaptive, lanczos), a full name (lanczos-x2) or a folder; default: the "
+        "learned pair of the scale.",
+        metavar="PAIR",
     ),
+]
+MadeBy = Annotated[
+    str | None,
+    typer.Option("--pair", help="Pair to restore with; default: the one that the file names.", metavar="PAIR"),
 ]
 Scale = Annotated[
     str | None,
-    typer.Option("--scale", help="Source size over coded size, 1 to 8: 2, 1.5, 3/2; coding, the pair's or 2."),
+    typer.Option(
+        "--scale", help="Source size over small size, 1 to 8; default: the pair's scale, or 2.", metavar="2|1.5|3/2"
+    ),
+]
+MadeAt = Annotated[
+    str | None,
+    typer.Option("--scale", help="Scale, for files that do not say how they were made.", metavar="2|1.5|3/2"),
+]
+Interlaced = Annotated[
+    str | None,
+    typer.Option(
+        "--interlaced",
+        help="What to do with frames flagged as interlaced.",
+        metavar="refuse|ignore|bwdif",
+        show_default="refuse",
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything: streams, metadata, damaged frames.")]
-Ssim = Annotated[str | None, typer.Option("--ssim", help="SSIM window: gaussian or ffmpeg.", show_default="gaussian")]
+Ssim = Annotated[
+    str | None, typer.Option("--ssim", help="SSIM window.", metavar="gaussian|ffmpeg", show_default="gaussian")
+]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
 Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
 TrainingFolder = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of the training; where one was stopped, it goes on.")
+    Path,
+    typer.Option("-o", "--output", help="Folder of the training; rerun to resume.", metavar="FOLDER"),
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Setting over the recipe's, such as loop.steps=2000.", show_default=False),
+    typer.Option("--set", help="Override a setting of the recipe.", metavar="KEY=VALUE", show_default=False),
 ]
 
 
-def said(flag: bool) -> bool | None:
+def given(flag: bool) -> bool | None:
     """A flag as a layer of settings: None where it was not given, so that a recipe's value stays."""
     return flag or None

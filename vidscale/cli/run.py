@@ -11,20 +11,21 @@ from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
 
 def run(
     recipe: Annotated[
-        Path, typer.Argument(help="Recipe file (TOML), see pipelines/.", show_default=False, readable=False)
+        Path,
+        typer.Argument(
+            help="Recipe file (TOML), see pipelines/.", metavar="RECIPE", show_default=False, readable=False
+        ),
     ],
     source: options.Input,
     output: options.Output = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting over the recipe's, key=value.", show_default=False)
-    ] = None,
+    assignments: options.Assignments = None,
     ffmpeg: options.Ffmpeg = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Do with a movie what a recipe says."""
+    """Run a job recipe on a video."""
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings, EncodeSettings

@@ -8,16 +8,24 @@ import typer
 from vidscale.cli import options
 from vidscale.cli.console import Console, raw_stdin, raw_stdout, run_job
 
-app = typer.Typer(help="Scale raw video (y4m or NUT) from stdin to stdout, inside an ffmpeg job.", no_args_is_help=True)
+app = typer.Typer(
+    help="Scale raw video (y4m or NUT) from stdin to stdout, in an ffmpeg pipeline.", no_args_is_help=True
+)
 
 Format = Annotated[
-    str | None, typer.Option("--format", help="y4m or nut; what comes in when not said.", show_default=False)
+    str | None,
+    typer.Option("--format", help="Output format; default: that of the input.", metavar="y4m|nut", show_default=False),
 ]
-ColorRange = Annotated[str | None, typer.Option("--color-range", help="tv or pc, over what the stream says.")]
+ColorRange = Annotated[
+    str | None, typer.Option("--color-range", help="Override the range of the stream.", metavar="tv|pc")
+]
 Location = Annotated[
-    str | None, typer.Option("--chroma-location", help="left, center, topleft, ...: over what the stream says.")
+    str | None,
+    typer.Option(
+        "--chroma-location", help="Override the chroma location of the stream.", metavar="left|center|topleft|..."
+    ),
 ]
-PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.")]
+PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.", metavar="PAIR")]
 
 
 @app.command("down")
@@ -30,7 +38,7 @@ def down(
     device: options.Device = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Source size to small size."""
+    """Downscale to the small size."""
     _run("down", scale, pair, output_format, color_range, chroma_location, device, quiet=quiet)
 
 
@@ -38,15 +46,15 @@ def down(
 def up(
     scale: options.Scale = None,
     pair: PairName = "lanczos",
-    size: Annotated[str | None, typer.Option("--size", help="Exact size to restore, WIDTHxHEIGHT.")] = None,
-    strength: Annotated[float, typer.Option("--strength", help="Coding strength (crf) the video went through.")] = 28.0,
+    size: Annotated[str | None, typer.Option("--size", help="Exact size to restore.", metavar="WIDTHxHEIGHT")] = None,
+    strength: Annotated[float, typer.Option("--strength", help="Coding strength of the video.", metavar="CRF")] = 28.0,
     output_format: Format = None,
     color_range: ColorRange = None,
     chroma_location: Location = None,
     device: options.Device = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Small size back to source size."""
+    """Upscale back to the source's size."""
     _run("up", scale, pair, output_format, color_range, chroma_location, device,
          quiet=quiet, size=size, strength=strength)  # fmt: skip
 
@@ -83,7 +91,7 @@ def _run(
         try:
             run_stage("down" if direction == "down" else "up", raw_stdin(), raw_stdout(), settings)
         except BrokenPipeError:
-            _forget_stdout()  # the reader went away: its business, not an error
+            _forget_stdout()  # the reader went away, which is not an error
 
     run_job(job, quiet=quiet)
 

@@ -16,16 +16,18 @@ app.command("progressive")(progressive)
 
 @app.command("pack")
 def pack(
-    photos: Annotated[Path, typer.Argument(help="Folder of photographs.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.npy).", show_default=False)],
-    side: Annotated[int, typer.Option("--side", help="Side of a piece, pixels.", min=16)] = 160,
-    count: Annotated[int, typer.Option("--count", help="Number of pieces.", min=1)] = 4000,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice of pieces.", min=0)] = 0,
+    photos: Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="PHOTOS", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write (.npy).", metavar="FILE", show_default=False)
+    ],
+    side: Annotated[int, typer.Option("--side", help="Side of a crop, pixels.", metavar="N", min=16)] = 160,
+    count: Annotated[int, typer.Option("--count", help="Number of crops.", metavar="N", min=1)] = 4000,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.", metavar="N", min=0)] = 0,
     overwrite: options.Overwrite = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Cut pieces out of photographs and put them into one file, to train on here or elsewhere."""
+    """Pack random crops of photographs into one file to train on."""
 
     def job(console: Console) -> None:
         from vidscale.errors import ConfigError
@@ -46,19 +48,22 @@ def pack(
 
 @app.command("car")
 def car(
-    crops: Annotated[Path, typer.Argument(help="Packed pieces (train pack).", show_default=False)],
+    crops: Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)],
     validation: Annotated[
-        Path, typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False)
+        Path,
+        typer.Option(
+            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
+        ),
     ],
     output: options.TrainingFolder,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Recipe file (TOML).", show_default="the paper's")
+        Path | None, typer.Option("--recipe", help="Recipe file (TOML).", metavar="FILE", show_default="the paper's")
     ] = None,
     assignments: options.Assignments = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train CAR (Sun and Chen 2020): downscaler and upscaler together, without a codec between them."""
+    """Train CAR (Sun and Chen 2020): downscaler and upscaler jointly, no codec in between."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments
@@ -76,27 +81,40 @@ def car(
 
 @app.command("pair")
 def pair(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.", metavar="RECIPE")
+    ],
     output: options.TrainingFolder,
     photos: Annotated[
-        Path | None, typer.Option("--photos", help="Folder of photographs to make shots of.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--photos", help="Folder of photographs to animate into shots.", metavar="FOLDER", show_default=False
+        ),
     ] = None,
     validation: Annotated[
         Path | None,
-        typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False),
+        typer.Option(
+            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
+        ),
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option("--clips", help="Folder of movies to train on as well.", show_default=False)
+        Path | None,
+        typer.Option("--clips", help="Folder of videos to train on too.", metavar="FOLDER", show_default=False),
     ] = None,
     coded: Annotated[
         Path | None,
-        typer.Option("--coded", help="Folder for the coded pieces, to share.", show_default="OUTPUT/coded"),
+        typer.Option(
+            "--coded",
+            help="Folder of encoded training data, to share between runs.",
+            metavar="FOLDER",
+            show_default="OUTPUT/coded",
+        ),
     ] = None,
     assignments: options.Assignments = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train an upscaler on what the real encoders leave of small pictures; the result is a pair."""
+    """Train a pair whose upscaler learns from real encodes of small pictures."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments

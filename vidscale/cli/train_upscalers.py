@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from vidscale.training.log import Section
     from vidscale.training.loop import Trained
 
-_Recipe = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (TOML).", show_default=False)]
+_Recipe = Annotated[
+    Path | None, typer.Option("--recipe", help="Recipe file (TOML).", metavar="FILE", show_default=False)
+]
 
 
 def espcn(
-    footage: Annotated[Path, typer.Argument(help="Folder of videos and pictures to train on.", show_default=False)],
+    footage: Annotated[
+        Path, typer.Argument(help="Folder of videos and pictures to train on.", metavar="FOOTAGE", show_default=False)
+    ],
     unfamiliar: Annotated[
-        Path, typer.Option("--unfamiliar", help="Folder of other footage, measured only.", show_default=False)
+        Path,
+        typer.Option(
+            "--unfamiliar", help="Folder of other footage, for measuring only.", metavar="FOLDER", show_default=False
+        ),
     ],
     output: options.TrainingFolder,
     recipe: _Recipe = None,
@@ -29,7 +36,7 @@ def espcn(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train ESPCN (Shi et al. 2016) on one's own footage, and measure it on that and on other footage."""
+    """Train ESPCN (Shi, 2016) on your footage, and measure it there and on other footage."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments
@@ -55,9 +62,12 @@ def espcn(
 
 
 def progressive(
-    crops: Annotated[Path, typer.Argument(help="Packed pieces (train pack).", show_default=False)],
+    crops: Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)],
     validation: Annotated[
-        Path, typer.Option("--validation", help="Folder of photographs that are not among them.", show_default=False)
+        Path,
+        typer.Option(
+            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
+        ),
     ],
     output: options.TrainingFolder,
     recipe: _Recipe = None,
@@ -65,7 +75,7 @@ def progressive(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the step-by-step upscaler: each stage by itself, then the chain of them end to end."""
+    """Train the step-by-step upscaler: each stage separately, then end to end."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments

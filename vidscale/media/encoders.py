@@ -9,6 +9,19 @@ from vidscale.media.frames import Chroma, ContentLight, MasteringDisplay, PixelF
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
+# Other names for the encoders: the libraries as ffmpeg calls them, and the formats.
+_ALIASES: dict[str, CodecName] = {
+    "libx264": "x264",
+    "h264": "x264",
+    "avc": "x264",
+    "libx265": "x265",
+    "h265": "x265",
+    "hevc": "x265",
+    "libsvtav1": "svtav1",
+    "svt-av1": "svtav1",
+    "av1": "svtav1",
+}
+
 STRONGEST = 51.0  # highest crf of x264 and x265
 
 
@@ -153,3 +166,8 @@ def _mastering_text(mastering: MasteringDisplay, *, in_units: bool) -> str:
     points = [("G", green), ("B", blue), ("R", red), ("WP", mastering.white_point)]
     chromaticity = "".join(f"{name}({number(x, 50000)},{number(y, 50000)})" for name, (x, y) in points)
     return f"{chromaticity}L({number(high, 10000)},{number(low, 10000)})"
+
+
+def codec_name(value: object) -> object:
+    """The encoder of an alias such as "libx265", "hevc" or "H.265"; any other value as it is."""
+    return _ALIASES.get(value.lower().replace(".", ""), value) if isinstance(value, str) else value
