@@ -7,10 +7,10 @@ from statistics import median
 from textwrap import fill
 
 from vidscale.compare.analysis.bd_rate import NoFigure
-from vidscale.compare.analysis.crossings import stretches
+from vidscale.compare.analysis.crossings import rate_intervals
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.metrics import METRIC_TEXT, Metric
-from vidscale.compare.points import Comparison, Way
+from vidscale.compare.points import Candidate, Comparison
 
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 _WIDTH = 120  # of lines in documents
@@ -80,7 +80,7 @@ def _against_full_size(comparison: Comparison, figures: Figures) -> Iterator[str
         if full is None:
             continue
         yield _group(encoder, len(comparison.metrics) + 2)
-        for way in _by_scale(figures.ways_of(encoder)):
+        for way in _by_scale(figures.candidates_of(encoder)):
             rates = [
                 "" if way.is_full else _rate(comparison, figures, full, way, metric) for metric in comparison.metrics
             ]
@@ -90,7 +90,7 @@ def _against_full_size(comparison: Comparison, figures: Figures) -> Iterator[str
 def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str]:
     yield from _head("", comparison, ())
     for encoder in figures.encoders:
-        ways = [way for way in _by_scale(figures.ways_of(encoder)) if not way.is_full]
+        ways = [way for way in _by_scale(figures.candidates_of(encoder)) if not way.is_full]
         anchors = {way.scale: way for way in ways if way.down == way.up == YARDSTICK}
         compared = [way for way in ways if way.scale in anchors and way not in anchors.values()]
         if not compared:
@@ -103,7 +103,7 @@ def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str
             )
 
 
-def _by_scale(ways: Sequence[Way]) -> list[Way]:
+def _by_scale(ways: Sequence[Candidate]) -> list[Candidate]:
     """Like beside like, the full size first."""
     return sorted(ways, key=lambda way: (not way.is_full, way.scale))
 
@@ -122,18 +122,18 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _rate(comparison: Comparison, figures: Figures, anchor: Way, test: Way, metric: Metric) -> str:
+def _rate(comparison: Comparison, figures: Figures, anchor: Candidate, test: Candidate, metric: Metric) -> str:
     """A mean BD-rate, with the number of movies behind it where that is not all; or that there is none."""
     mean = figures.mean(anchor, test, metric).rate
     if not isinstance(mean, NoFigure):
         movies = "" if mean.movies == len(comparison.movies) else f" ({mean.movies})"
         return f"{round(mean.value, 1) + 0.0:+.1f} %{movies}"  # no "-0.0"
-    found = [figures.pairing(movie.name, anchor, test, metric).rate for movie in comparison.movies]
+    found = [figures.deltas(movie.name, anchor, test, metric).rate for movie in comparison.movies]
     reasons = [one.reason for one in found if isinstance(one, NoFigure)]
     return "no overlap" if all(reason.startswith("no overlap") for reason in reasons) else "no figure"
 
 
-def _times(comparison: Comparison, figures: Figures, full: Way, way: Way) -> list[str]:
+def _times(comparison: Comparison, figures: Figures, full: Candidate, way: Candidate) -> list[str]:
     """Encode and decode time of a way as ratios to the encode time of the full size."""
     ratios = []
     for movie in comparison.movies:
@@ -150,7 +150,7 @@ def _when_not(comparison: Comparison, figures: Figures) -> str:
     metric: Metric = "vmaf" if "vmaf" in comparison.metrics else comparison.metrics[0]
     clauses, movies = [], len(comparison.movies)
     for encoder in figures.encoders:
-        full, scaled = figures.full_size(encoder), [way for way in figures.ways_of(encoder) if not way.is_full]
+        full, scaled = figures.full_size(encoder), [way for way in figures.candidates_of(encoder) if not way.is_full]
         means = {} if full is None else {way: figures.mean(full, way, metric).rate for way in scaled}
         values = {way: mean.value for way, mean in means.items() if not isinstance(mean, NoFigure)}
         if full is None or not values:
@@ -165,12 +165,12 @@ def _when_not(comparison: Comparison, figures: Figures) -> str:
     return f"**When not to downscale:** {'; '.join(clauses)}. {rest}"
 
 
-def _limits(comparison: Comparison, figures: Figures, full: Way, way: Way, metric: Metric) -> list[float]:
+def _limits(comparison: Comparison, figures: Figures, full: Candidate, way: Candidate, metric: Metric) -> list[float]:
     """The quality up to which a way saves bits, of each movie on which it does at the lowest quality, rising."""
     limits = []
     for movie in comparison.movies:
         ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
-        found = None if ours is None or theirs is None else stretches(theirs, ours, metric)
+        found = None if ours is None or theirs is None else rate_intervals(theirs, ours, metric)
         if isinstance(found, tuple) and found[0].rate < 0:
             limits.append(found[0].high)
     return sorted(limits)

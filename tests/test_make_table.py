@@ -14,14 +14,14 @@ from modelled import modelled_comparison, modelled_curve
 
 from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison, write_json
-from vidscale.compare.points import Comparison, Point, Way
+from vidscale.compare.points import Candidate, Comparison, Point
 
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "benchmarks" / "results" / "compare"
 README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\nBehind.\n"
-FULL = Way("", "", Fraction(1), "x264", "medium")
-LANCZOS = Way("lanczos", "lanczos", Fraction(2), "x264", "medium")
-FFMPEG = Way("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(2), "x264", "medium")
+FULL = Candidate("", "", Fraction(1), "x264", "medium")
+LANCZOS = Candidate("lanczos", "lanczos", Fraction(2), "x264", "medium")
+FFMPEG = Candidate("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(2), "x264", "medium")
 
 
 def make_table(*words: object) -> subprocess.CompletedProcess[str]:
@@ -61,9 +61,9 @@ def test_readme_has_the_table_of_the_stored_points(tmp_path: Path) -> None:
 
 def test_stored_points_are_whole_and_name_no_files() -> None:
     comparison = read_comparison(STORED)
-    ways = {curve.way for curve in comparison.curves}
-    assert {(way.codec, way.preset) for way in ways} == {("x264", "medium"), ("x265", "medium")}
-    assert len(comparison.curves) == len(ways) * len(comparison.movies)
+    candidates = {curve.candidate for curve in comparison.curves}
+    assert {(candidate.codec, candidate.preset) for candidate in candidates} == {("x264", "medium"), ("x265", "medium")}
+    assert len(comparison.curves) == len(candidates) * len(comparison.movies)
     assert not comparison.stills
     assert not comparison.failures
     for curve in comparison.curves:
@@ -178,7 +178,7 @@ def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None
 
     assert done.returncode == 0, done.stderr
     both, measured = read_comparison(tmp_path / "stored"), read_comparison(tmp_path / "run")
-    assert [curve.way.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
+    assert [curve.candidate.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
     assert both.curves[:2] == kept
     for point, own in zip(both.curves[2].points, measured.curves[1].points, strict=True):
         assert (point.video_bytes, point.metrics) == (own.video_bytes, own.metrics)
