@@ -301,7 +301,7 @@ def test_page_says_how_pictures_were_made(tmp_path):
     ):
         movies = [MovieFacts("film.mp4", width, 48, None)]
         page = render_page(modelled_comparison(modelled_curve(FULL), movies=movies, stills=stills))
-        assert data_of(page, "frames")[0]["made"].startswith(text)
+        assert data_of(page, "frames")[0]["caption"].startswith(text)
 
 
 def test_stills_of_two_encoders_share_their_source(tmp_path):

@@ -1,6 +1,6 @@
 """A comparison as a self-contained HTML page: the answer, curves, a table of all candidates, stills.
 
-The template is compare.html.j2; `page_data` makes the data for its scripts.
+The template is compare.html.j2; the data of its scripts come from `page_data`.
 """
 
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def _frame_data(frame: ShownFrame, comparison: Comparison, figures: Figures) -> 
     return {
         "movie": [movie.name for movie in comparison.movies].index(frame.movie),
         "time": timecode(frame.pts_s),
-        "made": _made(frame, comparison),
+        "caption": _caption(frame, comparison),
         "width": first.width,
         "height": first.height,
         "pictures": [
@@ -155,7 +155,7 @@ def _index(candidates: list[Candidate], candidate: Candidate | None) -> int | No
     return candidates.index(candidate) if candidate in candidates else None
 
 
-def _made(frame: ShownFrame, comparison: Comparison) -> str:
+def _caption(frame: ShownFrame, comparison: Comparison) -> str:
     first = frame.pictures[0]
     movie = next(movie for movie in comparison.movies if movie.name == frame.movie)
     region = "The whole frame"

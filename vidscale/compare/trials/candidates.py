@@ -30,7 +30,7 @@ class Scalers:
     scale: Fraction
 
     def candidate(self, codec: CodecName, preset: str) -> Candidate:
-        """The candidate that these scalers make with an encoder."""
+        """These scalers with an encoder."""
         return Candidate(self.down, self.up, self.scale, codec, preset)
 
 

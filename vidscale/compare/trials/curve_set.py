@@ -1,4 +1,4 @@
-"""The curves of one movie and one encoder: which trials they still need, and the points that the results make."""
+"""The curves of one movie with one encoder: the trials that they still need, and their points."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _EXTRA_WITHIN = 8  # per curve, with automatic rates and a range to span
 
 
 class CurveSet:
-    """All trials of one movie with one encoder, and the curves that they make; these curves are compared.
+    """All trials of one movie with one encoder. Their curves are compared with each other.
 
     Attributes:
         movie: the movie.

@@ -1,4 +1,4 @@
-"""Keys of trials: a hash of all that decides a result, from the packets of the source to the code that scales."""
+"""Keys of trials: a hash of everything that a result depends on, from the source's packets to the code that scales."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ from vidscale.media.probe import Source
 from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
-# The code that decides results: that of scaling and encoding, for pairs with weights also models and all operations.
+# The code that results depend on; for pairs with weights also the models and all operations.
 _SCALING = (
     "stages/downscale.py",
     "stages/upscale.py",
@@ -41,12 +41,12 @@ _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 
 @dataclass(frozen=True, slots=True)
 class TrialKey:
-    """Identifies a trial by all that decides its result.
+    """Identifies a trial by everything that its result depends on.
 
     Attributes:
-        coded: hash of all that decides the encoded file, hexadecimal; shared by candidates with different upscalers.
-        digest: hash of all that decides the result, hexadecimal.
-        facts: what was hashed, readable.
+        coded: hash of what the encoded file depends on, hexadecimal; the same for candidates with other upscalers.
+        digest: hash of what the result depends on, hexadecimal.
+        facts: what was hashed, in readable form.
     """
 
     coded: str

@@ -31,7 +31,7 @@ class Movie:
 
     @property
     def facts(self) -> MovieFacts:
-        """What the results say of the movie."""
+        """The movie as the results list it."""
         video = self.source.video
         samples = tuple((s.start, s.end) for s in self.segments if s is not None and s.end is not None)
         return MovieFacts(self.name, video.width, video.height, video.frame_rate, samples)

@@ -95,7 +95,7 @@ def restored(trial: CodedTrial, decoding: Clock, upscaling: Clock) -> Iterator[I
 
     Args:
         trial: the encoded file.
-        decoding, upscaling: count frames and time; stay at zero where ffmpeg restores.
+        decoding, upscaling: count frames and time; not used if ffmpeg restores.
     """
     if not trial.upscaled_by_ffmpeg:
         yield restored_frames(trial.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling)

@@ -75,8 +75,8 @@ _ENTRIES, _CODED = TypeAdapter(_Entry), TypeAdapter(CodedFile)
 class TrialStore:
     """A folder of trials: results in ``points/``, encoded files in ``coded/``.
 
-    Encoded files are kept because candidates that differ only in the upscaler share them, and because another metric or
-    a still may be asked for later. They may be deleted.
+    Encoded files are kept because candidates with different upscalers share them, and for further metrics and stills.
+    They may be deleted.
 
     Args:
         folder: created if missing, with both subfolders; stale temporary files of killed runs are removed.

@@ -21,8 +21,7 @@ _SIDE = 96  # luma samples; what is compiled does not depend on it
 
 @dataclass(slots=True)
 class WarmUp:
-    """Remembers which scalers are warm. The first frame compiles filters or loads them from the cache; networks start
-    threads.
+    """Which scalers have run. A first frame compiles the filters, or loads them from a cache, and starts threads.
 
     Attributes:
         device: where pairs run.

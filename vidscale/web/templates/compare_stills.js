@@ -42,7 +42,7 @@ if (stills) {
   function showFrame(number) {
     frame = frames[number];
     frameChoice.value = number;
-    document.getElementById("made").textContent = frame.made;
+    document.getElementById("caption").textContent = frame.caption;
     view.style.aspectRatio = `${frame.width} / ${frame.height}`;
     for (const choice of Object.values(sides)) choice.replaceChildren(...frame.pictures.map((picture, p) => element("option", picture.name, { value: String(p) })));
     const left = frame.pictures.findIndex(picture => picture.candidate !== null && data.candidates[picture.candidate].full && data.candidates[picture.candidate].encoder === chosen.encoder);
