@@ -8,10 +8,10 @@ from textwrap import fill
 from stored_points import Stored
 
 from vidscale.compare.analysis.bd_rate import NoFigure
-from vidscale.compare.analysis.crossings import stretches
+from vidscale.compare.analysis.crossings import rate_intervals
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.metrics import METRIC_TEXT, Metric, Within
-from vidscale.compare.points import Comparison, Way
+from vidscale.compare.points import Candidate, Comparison
 
 YARDSTICK = "ffmpeg-lanczos"  # the plain ffmpeg job
 _WIDTH = 120  # of lines in documents
@@ -76,23 +76,25 @@ def legend(comparison: Comparison, *, times: bool) -> str:
     return f"{text} Encode, decode: wall time relative to the full-size encode, median over clips." if times else text
 
 
-def rate_text(comparison: Comparison, figures: Figures, anchor: Way, test: Way, metric: Metric) -> str:
+def rate_text(comparison: Comparison, figures: Figures, anchor: Candidate, test: Candidate, metric: Metric) -> str:
     """A mean BD-rate, with the number of clips behind it where that is not all; or that there is none."""
     mean = figures.mean(anchor, test, metric).rate
     if not isinstance(mean, NoFigure):
         movies = "" if mean.movies == len(comparison.movies) else f" ({mean.movies})"
         return f"{round(mean.value, 1) + 0.0:+.1f} %{movies}"  # no "-0.0"
-    found = [figures.pairing(movie.name, anchor, test, metric).rate for movie in comparison.movies]
+    found = [figures.deltas(movie.name, anchor, test, metric).rate for movie in comparison.movies]
     reasons = [one.reason for one in found if isinstance(one, NoFigure)]
     return "no overlap" if all(reason.startswith("no overlap") for reason in reasons) else "no figure"
 
 
-def limits(comparison: Comparison, figures: Figures, full: Way, way: Way, metric: Metric) -> list[float]:
-    """The quality up to which a way saves bits, for each clip on which it does at the lowest quality, rising."""
+def limits(
+    comparison: Comparison, figures: Figures, full: Candidate, candidate: Candidate, metric: Metric
+) -> list[float]:
+    """The quality up to which a candidate saves bits, for each clip on which it does at the lowest quality, rising."""
     found = []
     for movie in comparison.movies:
-        ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
-        parts = None if ours is None or theirs is None else stretches(theirs, ours, metric)
+        ours, theirs = figures.curve(movie.name, candidate), figures.curve(movie.name, full)
+        parts = None if ours is None or theirs is None else rate_intervals(theirs, ours, metric)
         if isinstance(parts, tuple) and parts[0].rate < 0:
             found.append(parts[0].high)
     return sorted(found)
@@ -107,46 +109,53 @@ def _against_full_size(comparison: Comparison, figures: Figures, *, times: bool)
         if full is None:
             continue
         yield _group(encoder, len(columns))
-        for way in _by_scale(figures.ways_of(encoder)):
-            if way.is_full and not times:
+        for candidate in _by_scale(figures.candidates_of(encoder)):
+            if candidate.is_full and not times:
                 continue
             rates = [
-                "" if way.is_full else rate_text(comparison, figures, full, way, metric)
+                "" if candidate.is_full else rate_text(comparison, figures, full, candidate, metric)
                 for metric in comparison.metrics
             ]
-            yield row([way.scaling, *rates, *(_times(comparison, figures, full, way) if times else [])])
+            yield row([candidate.scaling, *rates, *(_times(comparison, figures, full, candidate) if times else [])])
 
 
 def _against_yardstick(comparison: Comparison, figures: Figures) -> Iterator[str]:
     yield from head("", [METRIC_TEXT[metric].label for metric in comparison.metrics])
     for encoder in figures.encoders:
-        ways = [way for way in _by_scale(figures.ways_of(encoder)) if not way.is_full]
-        anchors = {way.scale: way for way in ways if way.down == way.up == YARDSTICK}
-        compared = [way for way in ways if way.scale in anchors and way not in anchors.values()]
+        candidates = [candidate for candidate in _by_scale(figures.candidates_of(encoder)) if not candidate.is_full]
+        anchors = {
+            candidate.scale: candidate for candidate in candidates if candidate.down == candidate.up == YARDSTICK
+        }
+        compared = [
+            candidate for candidate in candidates if candidate.scale in anchors and candidate not in anchors.values()
+        ]
         if not compared:
             continue
         yield _group(encoder, len(comparison.metrics))
-        for way in compared:
-            anchor = anchors[way.scale]
+        for candidate in compared:
+            anchor = anchors[candidate.scale]
             yield row(
-                [way.scaling, *(rate_text(comparison, figures, anchor, way, metric) for metric in comparison.metrics)]
+                [
+                    candidate.scaling,
+                    *(rate_text(comparison, figures, anchor, candidate, metric) for metric in comparison.metrics),
+                ]
             )
 
 
-def _by_scale(ways: Sequence[Way]) -> list[Way]:
+def _by_scale(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Like beside like, the full size first."""
-    return sorted(ways, key=lambda way: (not way.is_full, way.scale))
+    return sorted(candidates, key=lambda candidate: (not candidate.is_full, candidate.scale))
 
 
 def _group(encoder: str, columns: int) -> str:
     return row([f"**{encoder}**", *("" for _ in range(columns))])
 
 
-def _times(comparison: Comparison, figures: Figures, full: Way, way: Way) -> list[str]:
-    """Encode and decode time of a way as ratios to the encode time of the full size."""
+def _times(comparison: Comparison, figures: Figures, full: Candidate, candidate: Candidate) -> list[str]:
+    """Encode and decode time of a candidate as ratios to the encode time of the full size."""
     ratios = []
     for movie in comparison.movies:
-        ours, theirs = figures.curve(movie.name, way), figures.curve(movie.name, full)
+        ours, theirs = figures.curve(movie.name, candidate), figures.curve(movie.name, full)
         if ours is None or theirs is None:
             continue
         unit = median(point.encode_s for point in theirs.points)
@@ -155,16 +164,19 @@ def _times(comparison: Comparison, figures: Figures, full: Way, way: Way) -> lis
 
 
 def _when_not(comparison: Comparison, figures: Figures) -> str:
-    """Up to which quality the best way of each encoder saves bits, and on how many clips."""
+    """Up to which quality the best candidate of each encoder saves bits, and on how many clips."""
     metric: Metric = "vmaf" if "vmaf" in comparison.metrics else comparison.metrics[0]
     label, clauses = METRIC_TEXT[metric].label, []
     for encoder in figures.encoders:
-        full, scaled = figures.full_size(encoder), [way for way in figures.ways_of(encoder) if not way.is_full]
-        means = {} if full is None else {way: figures.mean(full, way, metric).rate for way in scaled}
-        values = {way: mean.value for way, mean in means.items() if not isinstance(mean, NoFigure)}
+        full, scaled = (
+            figures.full_size(encoder),
+            [candidate for candidate in figures.candidates_of(encoder) if not candidate.is_full],
+        )
+        means = {} if full is None else {candidate: figures.mean(full, candidate, metric).rate for candidate in scaled}
+        values = {candidate: mean.value for candidate, mean in means.items() if not isinstance(mean, NoFigure)}
         if full is None or not values:
             continue
-        best = min(values, key=lambda way: values[way])
+        best = min(values, key=lambda candidate: values[candidate])
         found = limits(comparison, figures, full, best, metric)
         clause = f"with {encoder}, {best.scaling} saves bits on {len(found)} of {len(comparison.movies)} clips"
         clauses.append(f"{clause}, up to {label} {median(found):.3g} (median)" if found else clause)

@@ -2,9 +2,8 @@
 
     python benchmarks/identity_cost.py FOLDER
 
-FOLDER is what `vidscale compare` has made, coded videos included, with ``ffmpeg-lanczos`` among the ways; of a movie
-that was coded in parts nothing is said. Every file of a pair has the identity in front of each keyframe, files that
-ffmpeg has scaled have none.
+FOLDER is the output of `vidscale compare`, encoded files included, with ``ffmpeg-lanczos`` among the pairs; sampled
+movies are skipped. Every file of a pair has the identity in front of each keyframe, files scaled by ffmpeg have none.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from typing import Any
 from vidscale.compare.analysis.bd_rate import NoFigure, bd_rate, mean_delta
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.output.files import read_comparison
-from vidscale.compare.points import Comparison, Curve, Point, Way
+from vidscale.compare.points import Candidate, Comparison, Curve, Point
 from vidscale.media import bitstream
 from vidscale.media.probe import open_container
 
@@ -36,13 +35,14 @@ def main() -> None:
 
 
 def _rows(comparison: Comparison, figures: Figures, folder: Path) -> Iterator[dict[str, Any]]:
-    scaled = [way for way in figures.ways if not way.is_full]
-    anchors = {(way.codec, way.scale): way for way in scaled if way.down == way.up == "ffmpeg-lanczos"}
-    for way in scaled:
-        anchor = anchors.get((way.codec, way.scale))
-        if anchor is None or way.down.startswith("ffmpeg-"):
+    scaled = [candidate for candidate in figures.candidates if not candidate.is_full]
+    by_ffmpeg = [candidate for candidate in scaled if candidate.down == candidate.up == "ffmpeg-lanczos"]
+    anchors = {(candidate.codec, candidate.scale): candidate for candidate in by_ffmpeg}
+    for candidate in scaled:
+        anchor = anchors.get((candidate.codec, candidate.scale))
+        if anchor is None or candidate.down.startswith("ffmpeg-"):
             continue
-        pairs = list(_curves(comparison, figures, anchor, way))
+        pairs = list(_curves(comparison, figures, anchor, candidate))
         costs = [[_identity_bytes(folder, point) for point in test.points] for _, test in pairs]
         shares = [
             sum(cost) / point.video_bytes
@@ -54,8 +54,8 @@ def _rows(comparison: Comparison, figures: Figures, folder: Path) -> Iterator[di
             without = [bd_rate(a, _lighter(t, line), metric) for (a, t), line in zip(pairs, costs, strict=True)]
             means = [None if isinstance(mean, NoFigure) else mean.value for mean in map(mean_delta, (found, without))]
             yield {
-                "encoder": f"{way.codec} {way.preset}",
-                "test": way.scaling,
+                "encoder": candidate.encoder,
+                "test": candidate.scaling,
                 "anchor": anchor.scaling,
                 "metric": metric,
                 "movies": len(pairs),
@@ -67,7 +67,9 @@ def _rows(comparison: Comparison, figures: Figures, folder: Path) -> Iterator[di
             }
 
 
-def _curves(comparison: Comparison, figures: Figures, anchor: Way, test: Way) -> Iterator[tuple[Curve, Curve]]:
+def _curves(
+    comparison: Comparison, figures: Figures, anchor: Candidate, test: Candidate
+) -> Iterator[tuple[Curve, Curve]]:
     for movie in comparison.movies:
         curves = figures.curve(movie.name, anchor), figures.curve(movie.name, test)
         if curves[0] is not None and curves[1] is not None:

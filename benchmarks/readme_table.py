@@ -9,7 +9,7 @@ from stored_points import Stored
 
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.metrics import Within
-from vidscale.compare.points import Comparison, Way
+from vidscale.compare.points import Candidate, Comparison
 
 WITHIN: Within = ("vmaf", 70.0, 85.0)  # no higher range is reached by all of `_ROWS` but the last on every clip
 _ROWS = {
@@ -30,8 +30,8 @@ class _Column:
     title: str
     comparison: Comparison
     figures: Figures
-    full: Way
-    ways: dict[str, Way]
+    full: Candidate
+    candidates: dict[str, Candidate]
 
 
 def readme_table(sets: Sequence[tuple[str, Stored]]) -> str:
@@ -45,10 +45,10 @@ def readme_table(sets: Sequence[tuple[str, Stored]]) -> str:
     rows = [
         row([text, *(_cell(column, name) for column in columns)])
         for name, text in _ROWS.items()
-        if any(name in column.ways for column in columns)
+        if any(name in column.candidates for column in columns)
     ]
     lines = [*head(f"BD-rate, VMAF {low} to {high}", [column.title for column in columns]), *rows, ""]
-    shown = [column for column in columns if _EXAMPLE in column.ways]
+    shown = [column for column in columns if _EXAMPLE in column.candidates]
     sentences = [_PARTIAL] if any("% (" in cells for cells in rows) else []
     sentences += [_limits_text(shown), _psnr_text(shown)] if shown else []
     return wrapped([*lines, " ".join(sentences)])
@@ -61,20 +61,20 @@ def _columns(name: str, comparison: Comparison) -> list[_Column]:
     for encoder in figures.encoders:
         full = figures.full_size(encoder)
         if full is not None:
-            ways = {way.scaling: way for way in figures.ways_of(encoder)}
-            found.append(_Column(f"{name}, {full.codec}", ranged, figures, full, ways))
+            candidates = {candidate.scaling: candidate for candidate in figures.candidates_of(encoder)}
+            found.append(_Column(f"{name}, {full.codec}", ranged, figures, full, candidates))
     return found
 
 
 def _cell(column: _Column, name: str) -> str:
-    way = column.ways.get(name)
-    return rate_text(column.comparison, column.figures, column.full, way, "vmaf") if way else ""
+    candidate = column.candidates.get(name)
+    return rate_text(column.comparison, column.figures, column.full, candidate, "vmaf") if candidate else ""
 
 
 def _limits_text(columns: Sequence[_Column]) -> str:
     parts = []
     for column in columns:
-        found = limits(column.comparison, column.figures, column.full, column.ways[_EXAMPLE], "vmaf")
+        found = limits(column.comparison, column.figures, column.full, column.candidates[_EXAMPLE], "vmaf")
         parts.append(f"{median(found):.0f} ({column.title})" if found else f"none ({column.title})")
     return (
         f"`{_EXAMPLE}` saves bits up to a VMAF of {', '.join(parts)}, medians over the clips; "
@@ -84,7 +84,7 @@ def _limits_text(columns: Sequence[_Column]) -> str:
 
 def _psnr_text(columns: Sequence[_Column]) -> str:
     cells = [
-        (rate_text(column.comparison, column.figures, column.full, column.ways[_EXAMPLE], "psnr_y"), column.title)
+        (rate_text(column.comparison, column.figures, column.full, column.candidates[_EXAMPLE], "psnr_y"), column.title)
         for column in columns
     ]
     reached = [f"{cell} ({title})" for cell, title in cells if not cell.startswith("no ")]

@@ -82,7 +82,7 @@ def plainly_named(comparison: Comparison, clips: Sequence[Path]) -> Comparison:
 
 
 def joined(kept: Comparison, added: Comparison) -> Comparison:
-    """Two comparisons of the same movies as one; curves of ``added`` replace those of the same way in ``kept``.
+    """Two comparisons of the same movies as one; curves of ``added`` replace those of the same candidate in ``kept``.
 
     Times of ``added`` are scaled by the ratio of the two full-size encodes: they compare with those of ``kept`` then.
 
@@ -92,20 +92,20 @@ def joined(kept: Comparison, added: Comparison) -> Comparison:
     """
     if [movie.name for movie in kept.movies] != [movie.name for movie in added.movies]:
         raise SystemExit("--add: the stored comparison has other movies")
-    curves = {(curve.movie, curve.way): curve for curve in kept.curves}
+    curves = {(curve.movie, curve.candidate): curve for curve in kept.curves}
     slower = {
-        (curve.movie, curve.way.codec): _slower(curves[curve.movie, curve.way], curve)
+        (curve.movie, curve.candidate.codec): _slower(curves[curve.movie, curve.candidate], curve)
         for curve in added.curves
-        if curve.way.is_full
+        if curve.candidate.is_full
     }
     for curve in added.curves:
-        if not curve.way.is_full:
-            encode, decode = slower[curve.movie, curve.way.codec]
+        if not curve.candidate.is_full:
+            encode, decode = slower[curve.movie, curve.candidate.codec]
             points = [
                 replace(point, encode_s=point.encode_s * encode, decode_s=point.decode_s * decode)
                 for point in curve.points
             ]
-            curves[curve.movie, curve.way] = replace(curve, points=points)
+            curves[curve.movie, curve.candidate] = replace(curve, points=points)
     return replace(kept, curves=list(curves.values()))
 
 

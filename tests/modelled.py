@@ -9,12 +9,12 @@ from fractions import Fraction
 import numpy as np
 
 from vidscale.compare.metrics import Metric
-from vidscale.compare.points import Comparison, Curve, MovieFacts, Point, Way
+from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point
 
-FULL = Way("", "", Fraction(1), "x265", "medium")
-LANCZOS = Way("lanczos", "lanczos", Fraction(2), "x265", "medium")
-AREA = Way("area", "lanczos", Fraction(3, 2), "x265", "medium")
-FULL_X264 = Way("", "", Fraction(1), "x264", "slow")
+FULL = Candidate("", "", Fraction(1), "x265", "medium")
+LANCZOS = Candidate("lanczos", "lanczos", Fraction(2), "x265", "medium")
+AREA = Candidate("area", "lanczos", Fraction(3, 2), "x265", "medium")
+FULL_X264 = Candidate("", "", Fraction(1), "x264", "slow")
 
 
 def modelled_point(kbps: float, quality: dict[Metric, float], crf: float = 30, frames: int = 50) -> Point:
@@ -24,7 +24,7 @@ def modelled_point(kbps: float, quality: dict[Metric, float], crf: float = 30, f
 
 
 def modelled_curve(
-    way: Way,
+    candidate: Candidate,
     *,
     movie: str = "film.mp4",
     bits: float = 1.0,
@@ -34,7 +34,7 @@ def modelled_curve(
     """The full size spends 1000 kbit/s on 36 dB and twice as much on every 3 dB more.
 
     Args:
-        way, movie: of the curve.
+        candidate, movie: of the curve.
         bits: factor of its bitrates.
         slope: how many times as fast its log bitrate rises, turned around 36 dB.
         psnr: of the points, rising; VMAF is 2 * PSNR.
@@ -44,7 +44,7 @@ def modelled_curve(
         modelled_point(float(rate), {"psnr_y": quality, "vmaf": 2 * quality}, crf=50 - quality)
         for rate, quality in zip(rates, psnr, strict=True)
     ]
-    return Curve(movie, way, points)
+    return Curve(movie, candidate, points)
 
 
 def modelled_comparison(

@@ -11,9 +11,9 @@ import hypothesis.strategies as st
 import pytest
 
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
-from vidscale.compare.analysis.crossings import crossing_sentence, rate_text, stretches
+from vidscale.compare.analysis.crossings import crossing_sentence, rate_intervals, rate_text
 from vidscale.compare.metrics import Metric
-from vidscale.compare.points import Curve, Point, Way
+from vidscale.compare.points import Candidate, Curve, Point
 
 Pairs = Sequence[tuple[float, float]]
 
@@ -28,7 +28,7 @@ def curve(pairs: Pairs, family: str = "", *, metric: Metric = "psnr_y", other: S
             metrics["vmaf"] = other[at]
         seconds = Fraction(1_000_000)  # so that whole bytes tell the bitrate to enough digits
         points.append(Point(20 + at, round(kbps * 125 * 1_000_000), seconds, 10, metrics, 1.0, 1.0))
-    return Curve("movie", Way(family, family, scale, "x264", "medium"), points)
+    return Curve("movie", Candidate(family, family, scale, "x264", "medium"), points)
 
 
 def value(figure: Delta | NoFigure) -> float:
@@ -145,7 +145,7 @@ def test_no_overlap_is_an_answer() -> None:
     assert reason(bd_rate(curve(ANCHOR), test, "psnr_y")) == (
         "no overlap in psnr_y: full size covers 30 to 39, lanczos-x2 covers 40 to 43"
     )
-    assert "no overlap" in reason(stretches(curve(ANCHOR), test, "psnr_y"))
+    assert "no overlap" in reason(rate_intervals(curve(ANCHOR), test, "psnr_y"))
     far = curve([(10, 31.0), (20, 33.0)], "lanczos")
     assert "no common bitrate" in reason(bd_quality(curve(ANCHOR), far, "psnr_y"))
 
@@ -155,7 +155,7 @@ def test_fewer_than_two_points_have_no_figure(pairs: Pairs) -> None:
     anchor, test = curve(ANCHOR), curve(pairs, "lanczos")
     assert "fewer than two points" in reason(bd_rate(anchor, test, "psnr_y"))
     assert "fewer than two points" in reason(bd_quality(test, anchor, "psnr_y"))
-    assert "fewer than two points" in reason(stretches(anchor, test, "psnr_y"))
+    assert "fewer than two points" in reason(rate_intervals(anchor, test, "psnr_y"))
 
 
 def test_metric_that_was_not_measured_has_no_figure() -> None:
@@ -216,9 +216,9 @@ def test_crossing_is_where_straight_lines_meet() -> None:
     meeting = 30 + 10 * math.log10(4)
     anchor = [(1000 * 10 ** ((quality - 30) / 10), quality) for quality in (30, 33, 36, 39)]
     test = [(4000 * 10 ** ((quality - meeting) / 20), quality) for quality in (30, 33, 36, 39)]
-    found = stretches(curve(anchor), curve(test, "lanczos"), "psnr_y")
+    found = rate_intervals(curve(anchor), curve(test, "lanczos"), "psnr_y")
     assert not isinstance(found, NoFigure)
-    assert [stretch.verdict for stretch in found] == ["costs", "saves"]
+    assert [interval.verdict for interval in found] == ["costs", "saves"]
     assert found[0].high_kbps == found[1].low_kbps == pytest.approx(4000)
     assert found[0].high == pytest.approx(meeting)
     assert crossing_sentence(curve(anchor), curve(test, "lanczos"), "psnr_y") == (
@@ -229,9 +229,9 @@ def test_crossing_is_where_straight_lines_meet() -> None:
     )
 
 
-def test_stretches_of_one_winner_are_one() -> None:
+def test_intervals_of_one_winner_are_one() -> None:
     test = curve([(0.8 * kbps, quality) for kbps, quality in ANCHOR], "lanczos")
-    found = stretches(curve(ANCHOR), test, "psnr_y")
+    found = rate_intervals(curve(ANCHOR), test, "psnr_y")
     assert not isinstance(found, NoFigure)
     assert [(s.low, s.high, s.verdict) for s in found] == [(30, 39, "saves")]
     assert found[0].rate == pytest.approx(-20)
@@ -246,9 +246,9 @@ def test_equal_curves_are_level() -> None:
 
 @hypothesis.given(STEPS, STEPS, st.floats(28, 32))
 @hypothesis.settings(max_examples=50)
-def test_stretches_add_up_to_the_bd_rate(first: Pairs, second: Pairs, start: float) -> None:
+def test_intervals_add_up_to_the_bd_rate(first: Pairs, second: Pairs, start: float) -> None:
     anchor, test = curve(walked(first, 30)), curve(walked(second, start), "area")
-    found, whole = stretches(anchor, test, "psnr_y"), bd_rate(anchor, test, "psnr_y")
+    found, whole = rate_intervals(anchor, test, "psnr_y"), bd_rate(anchor, test, "psnr_y")
     if isinstance(whole, NoFigure) or isinstance(found, NoFigure):
         assert isinstance(whole, NoFigure)
         assert isinstance(found, NoFigure)

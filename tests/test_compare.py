@@ -1,4 +1,4 @@
-"""`vidscale compare` as a whole: its numbers against ffmpeg, what it computes again and what not, what it says."""
+"""`vidscale compare` as a whole: its numbers against ffmpeg's, what it computes and what it reuses, what it prints."""
 
 import csv
 import json
@@ -39,12 +39,12 @@ def clip(make_clip: Clip) -> Path:
 
 
 def curve_of(comparison: Comparison, scaling: str) -> Curve:
-    (found,) = [curve for curve in comparison.curves if curve.way.scaling == scaling]
+    (found,) = [curve for curve in comparison.curves if curve.candidate.scaling == scaling]
     return found
 
 
 def made(folder: Path) -> dict[str, int]:
-    """Numbers on disk: file name to time of writing."""
+    """Stored results: file name to time of writing."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("points/*.json")}
 
 
@@ -82,14 +82,14 @@ def test_points_are_what_ffmpeg_measures(tmp_path: Path, clip: Path) -> None:
     folder = tmp_path / "out"
     comparison = api.compare(clip, output=folder, **QUICK | {"pairs": "ffmpeg-bicubic,lanczos:ffmpeg-lanczos"})
     flags = "accurate_rnd+full_chroma_int"
-    for scaling, enlarging in {
+    for scaling, upscaling in {
         "full size": "null",
         "ffmpeg-bicubic-x2": f"scale=160:96:flags=bicubic+{flags}",
         "lanczos-x2, up by ffmpeg-lanczos": f"scale=160:96:flags=lanczos+{flags}",
     }.items():
         for point in curve_of(comparison, scaling).points:
             coded = coded_file(folder, point)
-            assert point.metrics["psnr_y"] == pytest.approx(psnr_y(clip, coded, enlarging), abs=2e-4)
+            assert point.metrics["psnr_y"] == pytest.approx(psnr_y(clip, coded, upscaling), abs=2e-4)
             assert point.video_bytes == packet_bytes(coded)
             assert (point.frames, float(point.duration_s)) == (12, 0.48)
             assert point.encode_s > 0
@@ -103,8 +103,8 @@ def test_perceptual_metrics_are_those_of_ffmpeg_with_two_files(tmp_path: Path, c
     (point,) = curve_of(comparison, "full size").points
     coded = coded_file(folder, point)
     for metric, model in {"vmaf": "vmaf_v0.6.1", "vmaf_neg": "vmaf_v0.6.1neg"}.items():
-        said = filtered(clip, coded, f"libvmaf=model=version={model}")
-        expected = float(re.search(r"VMAF score: (\S+)", said)[1])  # type: ignore[index]
+        log_text = filtered(clip, coded, f"libvmaf=model=version={model}")
+        expected = float(re.search(r"VMAF score: (\S+)", log_text)[1])  # type: ignore[index]
         assert point.metrics[metric] == pytest.approx(expected, abs=1e-4)
     log = tmp_path / "xpsnr.log"
     filtered(clip, coded, f"[1:v][0:v]xpsnr=stats_file={log}")  # it weighs by its first input: the source
@@ -114,10 +114,10 @@ def test_perceptual_metrics_are_those_of_ffmpeg_with_two_files(tmp_path: Path, c
     assert set(point.metrics) == {"ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"}
 
 
-def test_first_take_has_no_compilation_in_its_times(
+def test_first_trial_has_no_compilation_in_its_times(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each way of a filter, down and up, takes three seconds more when it runs for the first time."""
+    """Each direction of a filter, down and up, takes three seconds more when it runs for the first time."""
     compiled, slow_s = set(), 3.0
 
     def resample(plane: Any, *, step: Any, **more: Any) -> Any:
@@ -163,7 +163,7 @@ def test_commands_of_a_point_make_it_again(tmp_path: Path, clip: Path) -> None:
         assert point.metrics["psnr_y"] == pytest.approx(psnr_y(clip, restored), abs=0.01)
 
 
-def test_more_bits_are_better_in_every_way(tmp_path: Path, clip: Path) -> None:
+def test_more_bits_are_better_for_every_candidate(tmp_path: Path, clip: Path) -> None:
     settings = QUICK | {"pairs": "bicubic,ffmpeg-bicubic", "scales": "1.5,2", "rates": "20,28,36"}
     comparison = api.compare(clip, output=tmp_path / "out", **settings)
     assert len(comparison.curves) == 5
@@ -210,7 +210,7 @@ def test_another_pair_or_rate_computes_only_that(tmp_path: Path, clip: Path) -> 
     assert len(made(folder)) == 9
 
 
-def test_ways_that_differ_in_who_enlarges_are_coded_once(tmp_path: Path, clip: Path) -> None:
+def test_candidates_with_different_upscalers_share_encoded_files(tmp_path: Path, clip: Path) -> None:
     pairs = "lanczos,lanczos:area,lanczos:ffmpeg-bicubic,area"
     comparison = api.compare(clip, output=tmp_path / "out", **QUICK | {"pairs": pairs, "rates": "30"})
     assert len(made(tmp_path / "out")) == 5
@@ -218,7 +218,7 @@ def test_ways_that_differ_in_who_enlarges_are_coded_once(tmp_path: Path, clip: P
     full, one, two, three, other = (curve.points[0] for curve in comparison.curves)
     assert one.video_bytes == two.video_bytes == three.video_bytes != other.video_bytes
     assert len({point.metrics["psnr_y"] for point in (full, one, three, other)}) == 4
-    assert two.metrics == one.metrics  # area enlarges by Lanczos
+    assert two.metrics == one.metrics  # area upscales by Lanczos
 
 
 def test_pair_with_other_weights_is_another_pair(tmp_path: Path, make_clip: Clip) -> None:
@@ -229,7 +229,7 @@ def test_pair_with_other_weights_is_another_pair(tmp_path: Path, make_clip: Clip
     settings = QUICK | {"pairs": f"lanczos,{weights},{weights}:ffmpeg-bicubic", "rates": "30"}
     write_pair(weights, name="mine-x2")
     first = api.compare(clip, output=folder, **settings)
-    assert [curve.way.scaling for curve in first.curves[2:]] == ["mine-x2", "mine-x2, up by ffmpeg-bicubic"]
+    assert [curve.candidate.scaling for curve in first.curves[2:]] == ["mine-x2", "mine-x2, up by ffmpeg-bicubic"]
     assert (len(made(folder)), len(videos(folder))) == (4, 3)
     assert api.compare(clip, output=folder, **settings) == first
     shutil.rmtree(weights)
@@ -290,7 +290,7 @@ def test_damaged_numbers_are_computed_again(tmp_path: Path, clip: Path, damage: 
     again = api.compare(clip, output=folder, **QUICK)
     points = [[(point.crf, point.metrics) for point in curve.points] for curve in first.curves]
     assert [[(point.crf, point.metrics) for point in curve.points] for curve in again.curves] == points
-    assert json.loads(broken.read_bytes())["recipe"] == broken.stem
+    assert json.loads(broken.read_bytes())["key"] == broken.stem
     assert all(made(folder)[path.name] == times[path.name] for path in sound)
 
 
@@ -343,7 +343,7 @@ def test_interrupted_run_ends_at_once_and_keeps_points(tmp_path: Path, film: Pat
     process.send_signal(signal.SIGINT)
     run = finish(process, timeout_s=4)
     assert run.code == 130
-    assert run.stderr.splitlines()[-1].startswith("interrupted: finished points are kept in ")
+    assert run.stderr.splitlines()[-1].startswith("interrupted: finished trials are kept in ")
     assert "Traceback" not in run.stderr
     wait_for(lambda: not processes_naming(folder))
     kept = made(folder)
@@ -353,7 +353,7 @@ def test_interrupted_run_ends_at_once_and_keeps_points(tmp_path: Path, film: Pat
     assert kept.items() <= made(folder).items()
 
 
-# What it says.
+# What it prints.
 
 
 def test_movie_that_fails_does_not_stop_the_others(tmp_path: Path, clip: Path) -> None:
@@ -385,7 +385,7 @@ def test_movie_that_one_encoder_cannot_code(tmp_path: Path, make_clip: Clip) -> 
     assert run.code == 1
     assert "vidscale: clip.mkv: x264: x264 cannot code yuv420p12le; x265 can (--codec)" in run.stderr
     comparison = read_comparison(tmp_path / "out")
-    assert {curve.way.codec for curve in comparison.curves} == {"x265"}
+    assert {curve.candidate.codec for curve in comparison.curves} == {"x265"}
     assert len(comparison.failures) == 1
 
 
@@ -397,7 +397,7 @@ def test_two_movies_of_one_name(tmp_path: Path, clip: Path, make_clip: Clip) -> 
     assert len(comparison.stills) == len({still.path for still in comparison.stills}) == 6
 
 
-def test_ways_are_compared_with_the_one_that_was_named_first(tmp_path: Path, clip: Path) -> None:
+def test_candidates_are_compared_with_the_first_one_named(tmp_path: Path, clip: Path) -> None:
     words = [*WORDS, "--pairs", "area-x2,lanczos-x1.5", "--json"]
     run = run_here("compare", clip, "-o", tmp_path / "out", *words)
     records = [json.loads(line) for line in run.stdout.splitlines()[:-1]]
@@ -445,7 +445,7 @@ def test_csv_holds_every_point(tmp_path: Path, clip: Path) -> None:
     points = [(curve, point) for curve in comparison.curves for point in curve.points]
     for row, (curve, point) in zip(rows, points, strict=True):
         assert (row["movie"], float(row["crf"])) == ("clip.mp4", point.crf)
-        assert row["down"] == (curve.way.down or "none")
+        assert row["down"] == (curve.candidate.down or "none")
         assert float(row["bitrate_kbps"]) == pytest.approx(point.bitrate_kbps, abs=1e-3)
         assert float(row["psnr_y"]) == pytest.approx(point.metrics["psnr_y"], abs=1e-5)
 
@@ -455,19 +455,19 @@ def test_csv_holds_every_point(tmp_path: Path, clip: Path) -> None:
     [
         (["--pairs", "nearest"], 1, "there is no pair 'nearest"),
         (["--pairs", "lanczos-x2:area-x3"], 2, "names two scales"),
-        (["--pairs", "a:b:c"], 2, "neither FAMILY nor FAMILY:FAMILY"),
+        (["--pairs", "a:b:c"], 2, "neither FAMILY nor DOWN:UP"),
         (["--scales", "1"], 1, "lanczos at scale 1 is the full size"),
         (["--pairs", "ffmpeg-lanczos-x9"], 2, "ffmpeg-lanczos-x9': scale 9 is outside 1 to 8"),
         (["--scales", "9"], 2, "outside 1 to 8"),
         (["--codec", "vp9"], 2, "vp9"),
-        (["--preset", "fastest"], 2, "preset 'fastest' is known to none"),
+        (["--preset", "fastest"], 2, "no encoder has preset 'fastest'"),
         (["--rates", "20,60"], 2, "rate 60 is outside 0 to 51 of x264"),
         (["--rates", "low"], 2, "low"),
-        (["--samples", "5"], 2, "samples '5' are not NxSECONDS"),
-        (["--samples", "0x4"], 2, "samples '0x4' are not NxSECONDS"),
-        (["--metrics", "psnr_y,mos"], 2, "there is no metric 'mos'"),
+        (["--samples", "5"], 2, "samples '5' is not NxSECONDS"),
+        (["--samples", "0x4"], 2, "samples '0x4' is not NxSECONDS"),
+        (["--metrics", "psnr_y,mos"], 2, "unknown metric 'mos'"),
         (["--metrics", ""], 2, "metrics"),
-        (["--within", "vmaf=88:60"], 2, "the lower value comes first"),
+        (["--within", "vmaf=88:60"], 2, "LOW must be less than HIGH"),
         (["--within", "88:60"], 2, "is not METRIC=LOW:HIGH"),
         (["--jobs", "0"], 2, "jobs"),
         (["--ffmpeg", "/none/ffmpeg"], 1, "no ffmpeg can do this"),
@@ -495,11 +495,12 @@ def test_plot_goes_into_the_folder_that_is_made(tmp_path: Path, clip: Path) -> N
     assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_pair_that_exists_at_some_scales_is_left_out_elsewhere(tmp_path: Path, clip: Path) -> None:
+def test_pair_is_skipped_at_scales_where_it_is_missing(tmp_path: Path, clip: Path) -> None:
     run = run_here("compare", clip, "-o", tmp_path / "out", *WORDS, "--pairs", "lanczos", "--scales", "1,2")
     assert run.code == 0
-    assert "left out: lanczos at scale 1 is the full size" in run.stderr
-    assert [curve.way.scaling for curve in read_comparison(tmp_path / "out").curves] == ["full size", "lanczos-x2"]
+    assert "skipped: lanczos at scale 1 is the full size" in run.stderr
+    comparison = read_comparison(tmp_path / "out")
+    assert [curve.candidate.scaling for curve in comparison.curves] == ["full size", "lanczos-x2"]
 
 
 # Rates that are chosen.
@@ -511,7 +512,7 @@ def test_within_adds_rates_until_curves_span_the_range(tmp_path: Path, clip: Pat
     for curve in comparison.curves:
         values = [point.metrics["psnr_y"] for point in curve.points]
         near = [value for value in values if 20 <= value <= 22]
-        if curve.way.is_full:
+        if curve.candidate.is_full:
             continue
         assert min(values) <= 20 or max(point.crf for point in curve.points) == 51
         assert max(values) >= 22 or min(point.crf for point in curve.points) == 0

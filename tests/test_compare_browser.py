@@ -12,7 +12,7 @@ from modelled import FULL, FULL_X264, LANCZOS, modelled_comparison, modelled_cur
 from PIL import Image
 
 from vidscale.compare.output.page import render_page
-from vidscale.compare.points import Still, Way
+from vidscale.compare.points import Candidate, Still
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -44,19 +44,19 @@ def table_rows(dom: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("stills")
-    x264 = Way("lanczos", "lanczos", Fraction(2), "x264", "slow")
+    x264 = Candidate("lanczos", "lanczos", Fraction(2), "x264", "slow")
     curves = [
-        modelled_curve(way, movie=movie, bits=bits)
+        modelled_curve(candidate, movie=movie, bits=bits)
         for movie, more in (("a<b", 1.0), ("b", 1.5))
-        for way, bits in ((FULL, 1.0), (LANCZOS, 0.8 * more), (FULL_X264, 2.0), (x264, 1.0 * more))
+        for candidate, bits in ((FULL, 1.0), (LANCZOS, 0.8 * more), (FULL_X264, 2.0), (x264, 1.0 * more))
     ]
     curves[5] = modelled_curve(LANCZOS, movie="b", psnr=(10, 12))
     stills = []
-    for way in (None, FULL, LANCZOS):
+    for candidate in (None, FULL, LANCZOS):
         path = folder / f"{len(stills)}.png"
         Image.fromarray(np.full((48, 64, 3), 50 * len(stills), np.uint8)).save(path)
-        point = modelled_point(800, {"psnr_y": 34.0}) if way else None
-        stills.append(Still("a<b", Fraction(4, 5), way, point, path))
+        point = modelled_point(800, {"psnr_y": 34.0}) if candidate else None
+        stills.append(Still("a<b", Fraction(4, 5), candidate, point, path))
     return render_page(modelled_comparison(*curves, stills=stills))
 
 
@@ -64,10 +64,10 @@ def test_table_and_curves_are_drawn(page, tmp_path):
     dom = browsed(page, tmp_path)
     head, full, lanczos = table_rows(dom)
     assert head == ["Mean of 2 movies", "PSNR-Y", "VMAF", "Encode", "Decode"]
-    assert full[0] == "compared with: full size"
+    assert full[0] == "anchor: full size"
     assert [" ".join(cell.split()) for cell in lanczos[:2]] == [
         "lanczos-x2",
-        "−20.0 % +0.97 dB 100 % common 1 of 2 movies",
+        "−20.0 % +0.97 dB 100 % overlap 1 of 2 movies",
     ]
     assert dom.count('class="trace scatter') > 3
     assert "From 250 kb/s to 4 Mb/s lanczos-x2 saves bits against full size." in dom
@@ -77,17 +77,17 @@ def test_view_is_linked(page, tmp_path):
     dom = browsed(page, tmp_path, "encoder=x264+slow&movie=b&metric=vmaf&each=&anchor=full+size%2C+x265+medium")
     rows = [[" ".join(cell.split()) for cell in row[:2]] for row in table_rows(dom)]
     assert rows[1:] == [
-        ["compared with: full size, x265 medium", ""],
-        ["full size, x264 slow", "▲ +100.0 % −3.00 dB 100 % common"],
-        ["a&lt;b", "▲ +100.0 % −3.00 dB 100 % common"],
-        ["b", "▲ +100.0 % −3.00 dB 100 % common"],
-        ["lanczos-x2, x264 slow", "▲ +25.0 % −0.88 dB 100 % common"],
-        ["a&lt;b", "0.0 % 0.00 dB 100 % common"],
-        ["b", "▲ +50.0 % −1.75 dB 100 % common"],
+        ["anchor: full size, x265 medium", ""],
+        ["full size, x264 slow", "▲ +100.0 % −3.00 dB 100 % overlap"],
+        ["a&lt;b", "▲ +100.0 % −3.00 dB 100 % overlap"],
+        ["b", "▲ +100.0 % −3.00 dB 100 % overlap"],
+        ["lanczos-x2, x264 slow", "▲ +25.0 % −0.88 dB 100 % overlap"],
+        ["a&lt;b", "0.0 % 0.00 dB 100 % overlap"],
+        ["b", "▲ +50.0 % −1.75 dB 100 % overlap"],
     ]
 
 
-def test_reasons_are_told(page, tmp_path):
+def test_reasons_are_listed(page, tmp_path):
     dom = browsed(page, tmp_path, "movie=b&each=")
     assert "no overlap" in table_rows(dom)[4][1]
     assert "lanczos-x2 on b by PSNR-Y: no overlap in psnr_y" in dom

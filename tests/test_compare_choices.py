@@ -1,4 +1,4 @@
-"""What a comparison chooses by itself: parts of a movie, rates, what it takes for the same work."""
+"""What a comparison chooses by itself: segments, rates; and the keys by which it reuses results."""
 
 import os
 import subprocess
@@ -15,16 +15,16 @@ from material import ffmpeg
 from scipy.interpolate import PchipInterpolator
 
 import vidscale
-from vidscale.compare.points import Point, Way
+from vidscale.compare.points import Candidate, Point
 from vidscale.compare.running import unique_names
 from vidscale.compare.settings import CompareSettings, Samples
-from vidscale.compare.trials import content, ways
-from vidscale.compare.trials.budget import free_memory, jobs_at_a_time
-from vidscale.compare.trials.content import content_digest, operations_digest, recipe
+from vidscale.compare.trials import candidates, keys
+from vidscale.compare.trials.budget import free_memory, parallel_jobs
+from vidscale.compare.trials.candidates import FULL, Scalers, scalers_of
+from vidscale.compare.trials.keys import content_digest, operations_digest, trial_key
 from vidscale.compare.trials.rates import WITHIN_POINTS, common_target, rates_to_span, start_rates
 from vidscale.compare.trials.samples import sample_ranges, scene_cuts
 from vidscale.compare.trials.stills import at_equal_rate
-from vidscale.compare.trials.ways import FULL, Scalers, scalers_of
 from vidscale.config import TimeRange
 from vidscale.errors import ModelError
 from vidscale.media.encoders import ENCODERS, CodecName
@@ -226,10 +226,10 @@ def test_pair_with_weights_works_at_scale_1_and_only_at_its_own(monkeypatch: pyt
             return FixedPair("lanczos", scale or Fraction(1))
         raise ModelError(f"there is no pair {name!r} at {scale}")
 
-    monkeypatch.setattr(ways, "find_pair", find)
+    monkeypatch.setattr(candidates, "find_pair", find)
     found, notes = scalers_of(CompareSettings.resolve({"pairs": "lanczos,restore", "scales": "1,2"}))
     assert found == [FULL, Scalers("lanczos", "lanczos", Fraction(2)), Scalers("restore", "restore", Fraction(1))]
-    assert notes == ["left out: lanczos at scale 1 is the full size", "left out: there is no pair 'restore' at 2"]
+    assert notes == ["skipped: lanczos at scale 1 is the full size", "skipped: there is no pair 'restore' at 2"]
     found, _ = scalers_of(CompareSettings.resolve({"pairs": "restore-x1", "scales": "2"}))
     assert found[1:] == [Scalers("restore", "restore", Fraction(1))]
     with pytest.raises(ModelError, match="restore"):
@@ -241,42 +241,46 @@ def test_preset_goes_to_the_encoders_that_know_it() -> None:
     assert (settings.preset_of("x264"), settings.preset_of("svtav1")) == ("medium", "8")
 
 
-# The same work.
+# Keys.
 
 
-def test_recipe_is_of_everything_that_decides_the_numbers(
+def test_key_depends_on_everything_that_decides_the_result(
     make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = probe(make_clip("clip.mp4"))
-    way = Way("lanczos", "lanczos", Fraction(2), "x264", "medium")
-    programs = {"ffmpeg": "7", "x264": "164", "numpy": "2"}
+    candidate = Candidate("lanczos", "lanczos", Fraction(2), "x264", "medium")
+    versions = {"ffmpeg": "7", "x264": "164", "numpy": "2"}
 
-    def digest(way: Way = way, crf: float = 20, part: TimeRange | None = None, **changed: Any) -> str:
-        others = {"programs": programs, "device": "cpu", "interlaced": "refuse"} | changed
-        return recipe(source, part, "content", way, crf, **others).digest
+    def digest(
+        candidate: Candidate = candidate, crf: float = 20, segment: TimeRange | None = None, **changed: Any
+    ) -> str:
+        others = {"versions": versions, "device": "cpu", "interlaced": "refuse"} | changed
+        return trial_key(source, segment, "content", candidate, crf, **others).digest
 
     same = digest()
     assert digest() == same
-    assert digest(programs=programs | {"numpy": "3"}) == same
+    assert digest(versions=versions | {"numpy": "3"}) == same
     others = [
         digest(crf=21),
-        digest(part=TimeRange(start=Fraction(1), end=Fraction(2))),
-        digest(programs=programs | {"x264": "165"}),
+        digest(segment=TimeRange(start=Fraction(1), end=Fraction(2))),
+        digest(versions=versions | {"x264": "165"}),
         digest(interlaced="bwdif"),
-        digest(enlarged := Way("lanczos", "area", Fraction(2), "x264", "medium")),
-        digest(Way("lanczos", "lanczos", Fraction(3), "x264", "medium")),
-        digest(Way("lanczos", "lanczos", Fraction(2), "x264", "slow")),
+        digest(other_upscaler := Candidate("lanczos", "area", Fraction(2), "x264", "medium")),
+        digest(Candidate("lanczos", "lanczos", Fraction(3), "x264", "medium")),
+        digest(Candidate("lanczos", "lanczos", Fraction(2), "x264", "slow")),
     ]
-    monkeypatch.setattr(content, "pair_of", lambda family, scale, device: FixedPair(family, scale, sha256="other"))
+    monkeypatch.setattr(keys, "pair_of", lambda family, scale, device: FixedPair(family, scale, sha256="other"))
     others.append(digest())
     assert len({same, *others}) == 1 + len(others)
-    both = [recipe(source, None, "content", each, 20, programs=programs, device="cpu", interlaced="refuse")
-            for each in (way, enlarged)]  # fmt: skip
+    both = [
+        trial_key(source, None, "content", each, 20, versions=versions, device="cpu", interlaced="refuse")
+        for each in (candidate, other_upscaler)
+    ]
     assert both[0].coded == both[1].coded
     assert both[0].digest != both[1].digest
 
 
-def test_content_is_the_packets_of_the_part(long_movie: Path, tmp_path: Path) -> None:
+def test_content_is_the_packets_of_the_segment(long_movie: Path, tmp_path: Path) -> None:
     part = TimeRange(start=Fraction(20), end=Fraction(22))
     whole, some = content_digest(probe(long_movie), None), content_digest(probe(long_movie), part)
     copy = tmp_path / "renamed.mp4"
@@ -291,7 +295,7 @@ def test_content_is_the_packets_of_the_part(long_movie: Path, tmp_path: Path) ->
 
 
 def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "files", lambda _: tmp_path)
+    monkeypatch.setattr(keys, "files", lambda _: tmp_path)
     digests = []
     for text in [
         'def f(x):\n    """What."""\n    return x + 1  # why\n',
@@ -309,7 +313,7 @@ def test_code_counts_and_comments_do_not(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_operation_is_there_to_be_counted() -> None:
     root = Path(vidscale.__file__).parent
-    assert all(list(root.glob(pattern)) for pattern in content._SCALING + content._WEIGHTED + content._MEASURING)
+    assert all(list(root.glob(pattern)) for pattern in keys._SCALING + keys._WEIGHTED + keys._MEASURING)
 
 
 # Others.
@@ -329,8 +333,8 @@ def test_names_are_unique() -> None:
 
 def test_jobs_are_bounded_by_memory() -> None:
     assert free_memory() > 0
-    assert jobs_at_a_time(1 << 40) == 1
-    assert 1 <= jobs_at_a_time(0) <= (os.cpu_count() or 1)
+    assert parallel_jobs(1 << 40) == 1
+    assert 1 <= parallel_jobs(0) <= (os.cpu_count() or 1)
 
 
 def test_settings_take_the_forms_of_the_command_line() -> None:
@@ -349,18 +353,20 @@ def test_command_line_does_not_import_torch_for_help() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
-def test_point_is_all_parts_together() -> None:
-    from vidscale.compare.trials.cache import Part
-    from vidscale.compare.trials.workshop import point_of
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_point_is_all_segments_together(bit_depth: int) -> None:
+    from vidscale.compare.trials.curve_set import point_of
+    from vidscale.compare.trials.store import TrialResult
 
-    parts = [
-        Part(1000, Fraction(1), 10, {"mse_y": 0.0, "vmaf": 90.0}, 1.0, 0.5, ("a", "r"), ""),
-        Part(3000, Fraction(3), 30, {"mse_y": 0.01, "vmaf": 70.0}, 2.0, 1.0, ("b", "r"), ""),
+    mse_y = 0.01 * (2**bit_depth - 1) ** 2
+    results = [
+        TrialResult(1000, Fraction(1), 10, {"mse_y": 0.0, "vmaf": 90.0}, 1.0, 0.5, ("a", "r"), ""),
+        TrialResult(3000, Fraction(3), 30, {"mse_y": mse_y, "vmaf": 70.0}, 2.0, 1.0, ("b", "r"), ""),
     ]
-    point = point_of(20, parts, ["psnr_y", "vmaf"])
+    point = point_of(20, results, ["psnr_y", "vmaf"], bit_depth=bit_depth)
     assert point.metrics["vmaf"] == pytest.approx(75)
     assert point.metrics["psnr_y"] == pytest.approx(21.2494, abs=1e-4)  # -10 log10(0.0075)
     assert (point.bitrate_kbps, point.frames, point.encode_s) == (8, 40, 3)
     assert point.commands == ("a", "r", "b")
     assert isinstance(point, Point)
-    assert point_of(20, parts[:1], ["psnr_y"]).metrics["psnr_y"] == float("inf")
+    assert point_of(20, results[:1], ["psnr_y"], bit_depth=bit_depth).metrics["psnr_y"] == float("inf")

@@ -18,8 +18,8 @@ from vidscale.compare.analysis.bd_rate import Delta, NoFigure, bd_quality, bd_ra
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.analysis.lines import rate_line, relative_line
 from vidscale.compare.output.page import render_page
-from vidscale.compare.output.page_stills import detailed_part, shown_frames
-from vidscale.compare.points import Comparison, Curve, MovieFacts, Point, Still, Way
+from vidscale.compare.output.page_stills import shown_frames
+from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point, Still
 
 MARKUP = "<script>alert(1)</script>"
 NOISE = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -40,15 +40,15 @@ def png(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def still(path: Path, way: Way | None = None, movie: str = "film.mp4") -> Still:
-    return Still(movie, Fraction(4, 5), way, modelled_point(800, {"psnr_y": 34.0}) if way else None, path)
+def still(path: Path, candidate: Candidate | None = None, movie: str = "film.mp4") -> Still:
+    return Still(movie, Fraction(4, 5), candidate, modelled_point(800, {"psnr_y": 34.0}) if candidate else None, path)
 
 
 def verdicts(comparison: Comparison) -> list[tuple[str, ...]]:
     return [answer.sentences for answer in answers(comparison, Figures(comparison))]
 
 
-def test_answer_saving_way():
+def test_answer_saving_candidate():
     comparison = modelled_comparison(
         modelled_curve(FULL), modelled_curve(LANCZOS, bits=0.9), modelled_curve(AREA, bits=0.95)
     )
@@ -56,26 +56,29 @@ def test_answer_saving_way():
     amounts = "10.0 % by PSNR-Y and 10.0 % by VMAF"
     expected = f"lanczos-x2 needs fewer bits than the full size for equal quality on average: {amounts}."
     assert answer.sentences == (expected,)
-    assert [(one.metric, one.way, one.rivals) for one in answer.best] == [("psnr_y", LANCZOS, 2), ("vmaf", LANCZOS, 2)]
+    assert [(one.metric, one.candidate, one.considered) for one in answer.best] == [
+        ("psnr_y", LANCZOS, 2),
+        ("vmaf", LANCZOS, 2),
+    ]
 
 
-def test_answer_losing_ways_are_told():
+def test_answer_names_losing_candidates():
     one = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.25), metrics=["psnr_y"])
-    expected = "By PSNR-Y downscaling does not pay on average: lanczos-x2 costs bits, 25.0 % by PSNR-Y."
+    expected = "By PSNR-Y, downscaling does not pay on average: lanczos-x2 needs more bits, 25.0 % by PSNR-Y."
     assert verdicts(one) == [(expected,)]
     two = modelled_comparison(*one.curves, modelled_curve(AREA, bits=1.1), metrics=["psnr_y"])
-    assert "area-x1.5, up by lanczos comes nearest and costs bits, 10.0 %" in verdicts(two)[0][0]
+    assert "area-x1.5, up by lanczos comes closest but needs more bits, 10.0 %" in verdicts(two)[0][0]
 
 
 def test_answer_level():
     comparison = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=1.004), metrics=["psnr_y"])
-    assert verdicts(comparison) == [("By PSNR-Y lanczos-x2 needs as many bits as the full size on average.",)]
+    assert verdicts(comparison) == [("By PSNR-Y, lanczos-x2 needs as many bits as the full size on average.",)]
     assert 'class="tile"' in render_page(comparison)
 
 
 def test_answer_says_that_little_is_common():
     little = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, bits=0.9, psnr=(27, 30, 33)))
-    assert "only 20 % of the range of quality is common to both curves" in visible(render_page(little))
+    assert "the curves share only 20 % of their range of quality" in visible(render_page(little))
 
 
 def test_answer_names_crossings_per_movie():
@@ -88,11 +91,11 @@ def test_answer_names_crossings_per_movie():
 
 
 def test_answer_prefers_figures_on_more_movies():
-    curves = [modelled_curve(way, movie=movie, bits=0.9) for movie in ("a", "b") for way in (FULL, LANCZOS)]
+    curves = [modelled_curve(candidate, movie=movie, bits=0.9) for movie in ("a", "b") for candidate in (FULL, LANCZOS)]
     curves += [modelled_curve(AREA, movie="a", bits=0.1), modelled_curve(AREA, movie="b", bits=0.1, psnr=(10, 12))]
     comparison = modelled_comparison(*curves, metrics=["psnr_y"])
     (answer,) = answers(comparison, Figures(comparison))
-    assert answer.best[0].way == LANCZOS
+    assert answer.best[0].candidate == LANCZOS
     assert "mean of 2 movies" in visible(render_page(comparison))
 
 
@@ -109,8 +112,8 @@ def test_answer_mean_counts_movies_without_figure():
 def test_answer_per_encoder_without_full_size():
     comparison = modelled_comparison(modelled_curve(LANCZOS), modelled_curve(FULL_X264))
     assert verdicts(comparison) == [
-        ("Nothing to answer: the full size was not coded with x265 medium.",),
-        ("Nothing to answer: anything smaller was not coded with x264 slow.",),
+        ("No answer: the full size was not encoded with x265 medium.",),
+        ("No answer: no pair of scalers was encoded with x264 slow.",),
     ]
 
 
@@ -120,8 +123,8 @@ def test_figures_turned_equal_computed(within):
     figures = Figures(modelled_comparison(*curves, within=within))
     for metric in ("psnr_y", "vmaf"):
         for anchor, test in ((FULL, LANCZOS), (LANCZOS, FULL)):
-            a, t = (curves[way is LANCZOS] for way in (anchor, test))
-            found = figures.pairing("film.mp4", anchor, test, metric)
+            a, t = (curves[candidate is LANCZOS] for candidate in (anchor, test))
+            found = figures.deltas("film.mp4", anchor, test, metric)
             for ours, computed in (
                 (found.rate, bd_rate(a, t, metric, within=within)),
                 (found.quality, bd_quality(a, t, metric, within=within)),
@@ -134,8 +137,8 @@ def test_figures_turned_equal_computed(within):
 
 def test_figures_missing_curve_is_said():
     figures = Figures(modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, movie="other")))
-    assert figures.pairing("film.mp4", FULL, LANCZOS, "vmaf").rate == NoFigure(
-        "film.mp4 was not coded as lanczos-x2, x265 medium"
+    assert figures.deltas("film.mp4", FULL, LANCZOS, "vmaf").rate == NoFigure(
+        "film.mp4 was not encoded as lanczos-x2, x265 medium"
     )
 
 
@@ -151,11 +154,13 @@ def test_lines_go_through_the_points():
 
 def test_page_holds_every_number():
     curves = [
-        modelled_curve(way, movie=movie, bits=bits) for movie in ("a", "b") for way, bits in ((FULL, 1), (LANCZOS, 1.5))
+        modelled_curve(candidate, movie=movie, bits=bits)
+        for movie in ("a", "b")
+        for candidate, bits in ((FULL, 1), (LANCZOS, 1.5))
     ]
     data = data_of(render_page(modelled_comparison(*curves)))
     assert data["movies"] == ["a", "b"]
-    assert [way["name"] for way in data["ways"]] == ["full size", "lanczos-x2"]
+    assert [candidate["name"] for candidate in data["candidates"]] == ["full size", "lanczos-x2"]
     assert data["figures"][1][0][0] is None
     rate, quality = data["figures"][1][0][1][0]
     assert rate == {"value": pytest.approx(50), "overlap": 1}
@@ -177,9 +182,13 @@ def test_page_is_self_contained_and_small(tmp_path):
 
 
 def test_page_escapes_everything(tmp_path):
-    way = Way("<i>down", "<i>down", Fraction(2), "x265", MARKUP)
-    full = Way("", "", Fraction(1), "x265", MARKUP)
-    curves = [modelled_curve(full, movie=MARKUP), modelled_curve(way, movie=MARKUP), modelled_curve(full, movie="b")]
+    candidate = Candidate("<i>down", "<i>down", Fraction(2), "x265", MARKUP)
+    full = Candidate("", "", Fraction(1), "x265", MARKUP)
+    curves = [
+        modelled_curve(full, movie=MARKUP),
+        modelled_curve(candidate, movie=MARKUP),
+        modelled_curve(full, movie="b"),
+    ]
     movies = [MovieFacts(MARKUP, 64, 48, None, ((Fraction(1), Fraction(3)),), f"note {MARKUP}")]
     stills = [still(png(tmp_path / f"{n}.png", NOISE), one, MARKUP) for n, one in enumerate((None, full))]
     others = {"failures": [(MARKUP, f"because {MARKUP}")], "versions": {MARKUP: MARKUP}, "stills": stills}
@@ -192,7 +201,7 @@ def test_page_escapes_everything(tmp_path):
     text = visible(page)
     for part in (
         f"{MARKUP}: note {MARKUP}.",
-        "1 sample of it coded, 0:01.000 to 0:03.000",
+        "1 sample encoded, 0:01.000 to 0:03.000",
         f"because {MARKUP}",
         "<i>down-x2",
     ):
@@ -208,11 +217,11 @@ def test_page_lists_points_and_commands():
 
 def test_page_says_within():
     comparison = modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS), within=("vmaf", 62.0, 80.0))
-    assert "VMAF of the curve compared with lies between 62 and 80" in visible(render_page(comparison))
+    assert "VMAF of the anchor is between 62 and 80" in visible(render_page(comparison))
 
 
 def full_with(*points: Point) -> Comparison:
-    """The full size of those points beside a modelled way."""
+    """The full size of those points beside a modelled candidate."""
     return modelled_comparison(Curve("film.mp4", FULL, points), modelled_curve(LANCZOS))
 
 
@@ -223,7 +232,7 @@ EMPTY = {
     "failures alone": Comparison([], [], ["psnr_y"], failures=[("film.mp4", "it cannot be read")]),
     "no metric": modelled_comparison(*PAIR, metrics=[]),
     "a movie without a curve": Comparison([MovieFacts("film.mp4", 64, 48, None)], [], ["psnr_y"]),
-    "one way": modelled_comparison(modelled_curve(FULL)),
+    "one candidate": modelled_comparison(modelled_curve(FULL)),
     "no full size": modelled_comparison(modelled_curve(LANCZOS), modelled_curve(AREA)),
     "a point a curve": modelled_comparison(modelled_curve(FULL, psnr=(36,)), modelled_curve(LANCZOS, psnr=(36,))),
     "no overlap": modelled_comparison(modelled_curve(FULL), modelled_curve(LANCZOS, psnr=(10, 12))),
@@ -248,26 +257,19 @@ def test_page_tells_what_is_missing():
     text = {case: visible(render_page(comparison)) for case, comparison in EMPTY.items()}
     assert "No movie has a curve." in text["nothing"]
     assert "film.mp4: it cannot be read" in text["failures alone"]
-    assert "By PSNR-Y and VMAF there is no figure." in text["a point a curve"]
-    assert "By SSIM-Y there is no figure." in text["a metric nowhere"]
+    assert "There is no figure for PSNR-Y and VMAF." in text["a point a curve"]
+    assert "There is no figure for SSIM-Y." in text["a metric nowhere"]
     assert "∞" in text["perfect"]
     data = data_of(render_page(EMPTY["one perfect"]))
     assert data["curves"][0][0]["points"][-1]["quality"] == ["inf", 99]
-    assert "perfect copies, are left out" in data["curves"][0][0]["told"][0][0]
+    assert "perfect copies, are left out" in data["curves"][0][0]["notes"][0][0]
     assert data_of(render_page(EMPTY["no overlap"]))["figures"][0][0][1][0][0].startswith("no overlap in psnr_y")
 
 
-def test_detailed_part_is_where_the_noise_is():
-    picture = np.full((90, 160, 3), 90, np.uint8)
-    picture[30:60, 100:140] = np.random.default_rng(3).integers(0, 256, (30, 40, 3))
-    assert detailed_part(picture, 40, 30) == (100, 30)
-    assert detailed_part(picture, 160, 90) == (0, 0)
-
-
-def test_stills_show_the_same_part_without_loss(tmp_path):
+def test_stills_show_the_same_region_without_loss(tmp_path):
     stills = [still(png(tmp_path / "f.png", NOISE // 2), FULL), still(png(tmp_path / "s.png", NOISE))]
     (frame,) = shown_frames(stills)
-    assert [one.way for one in frame.stills] == [None, FULL]
+    assert [one.candidate for one in frame.stills] == [None, FULL]
     for picture, expected in zip(frame.pictures, (NOISE, NOISE // 2), strict=True):
         (tmp_path / "out.webp").write_bytes(picture.data)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.webp").convert("RGB")), expected)
@@ -277,9 +279,9 @@ def test_stills_show_the_same_part_without_loss(tmp_path):
 def test_stills_stay_within_budget(tmp_path):
     large = np.random.default_rng(7).integers(0, 256, (400, 700, 3), dtype=np.uint8)
     stills = [
-        still(png(tmp_path / f"{movie}{n}.png", large), way, movie)
+        still(png(tmp_path / f"{movie}{n}.png", large), candidate, movie)
         for movie in ("a", "b")
-        for n, way in enumerate((None, FULL, LANCZOS))
+        for n, candidate in enumerate((None, FULL, LANCZOS))
     ]
     for budget, expected in ((6_000_000, (700, 400)), (700_000, (480, 270)), (300_000, (320, 180))):
         frames = shown_frames(stills, budget)
@@ -292,21 +294,24 @@ def test_stills_stay_within_budget(tmp_path):
 
 
 def test_page_says_how_pictures_were_made(tmp_path):
-    stills = [still(png(tmp_path / f"{n}.png", NOISE), way) for n, way in enumerate((None, FULL))]
-    for width, said in ((64, "The whole picture, coded without loss."), (128, "A part of 64×48 of 128×48 pixels")):
+    stills = [still(png(tmp_path / f"{n}.png", NOISE), candidate) for n, candidate in enumerate((None, FULL))]
+    for width, text in (
+        (64, "The whole frame, lossless."),
+        (128, "64×48 of 128×48 pixels, the region with the most detail, lossless."),
+    ):
         movies = [MovieFacts("film.mp4", width, 48, None)]
         page = render_page(modelled_comparison(modelled_curve(FULL), movies=movies, stills=stills))
-        assert data_of(page, "frames")[0]["made"].startswith(said)
+        assert data_of(page, "frames")[0]["caption"].startswith(text)
 
 
 def test_stills_of_two_encoders_share_their_source(tmp_path):
     path = png(tmp_path / "s.png", NOISE)
     (frame,) = shown_frames([still(path), still(path, FULL), still(path), still(path, FULL_X264)])
-    assert [one.way for one in frame.stills] == [None, FULL, FULL_X264]
+    assert [one.candidate for one in frame.stills] == [None, FULL, FULL_X264]
 
 
-def test_page_names_movies_without_pictures(tmp_path):
+def test_page_names_movies_without_stills(tmp_path):
     alone = [still(png(tmp_path / "s.png", NOISE))]
     page = render_page(modelled_comparison(modelled_curve(FULL), stills=alone))
-    assert "Without pictures" in visible(page)
+    assert "No stills, to keep this page small: film.mp4." in visible(page)
     assert 'id="stills"' not in page

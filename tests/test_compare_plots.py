@@ -1,4 +1,4 @@
-"""How curves look: ways that can be told apart by everybody, and pictures for papers."""
+"""How curves look: candidates that everybody can tell apart, and figures for papers."""
 
 import itertools
 import re
@@ -12,8 +12,8 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from vidscale.compare.output.plots import FORMATS, check_plot, plot_curves
-from vidscale.compare.output.styles import PALETTE, SYMBOLS, way_styles
-from vidscale.compare.points import Comparison, Way, ordered_ways
+from vidscale.compare.output.styles import PALETTE, SYMBOLS, curve_styles
+from vidscale.compare.points import Candidate, Comparison, ordered_candidates
 from vidscale.errors import ConfigError, VidscaleError
 
 # Machado, Oliveira and Fernandes 2009: what is seen without one kind of cone, on linear RGB.
@@ -55,28 +55,30 @@ def test_colors_stand_out(theme):
 
 
 def test_styles_are_the_same_for_every_encoder():
-    x264 = Way(LANCZOS.down, LANCZOS.up, LANCZOS.scale, "x264", "slow")
-    styles = way_styles([FULL, LANCZOS, AREA, FULL_X264, x264])
+    x264 = Candidate(LANCZOS.down, LANCZOS.up, LANCZOS.scale, "x264", "slow")
+    styles = curve_styles([FULL, LANCZOS, AREA, FULL_X264, x264])
     assert styles[LANCZOS] == styles[x264]
     assert styles[FULL] == styles[FULL_X264]
     assert styles[FULL].color is None
-    assert len({styles[way].color for way in (FULL, LANCZOS, AREA)}) == 3
+    assert len({styles[candidate].color for candidate in (FULL, LANCZOS, AREA)}) == 3
     assert styles[AREA].dash != styles[LANCZOS].dash
 
 
-def test_styles_of_many_ways_stay_distinct():
-    ways = [
-        Way(f"pair{i}", f"pair{i}", scale, "x265", "medium") for i in range(9) for scale in map(Fraction, (2, 3, 4))
+def test_styles_of_many_candidates_stay_distinct():
+    candidates = [
+        Candidate(f"pair{i}", f"pair{i}", scale, "x265", "medium")
+        for i in range(9)
+        for scale in map(Fraction, (2, 3, 4))
     ]
-    styles = way_styles(ways)
-    assert len(set(styles.values())) == len(ways)
+    styles = curve_styles(candidates)
+    assert len(set(styles.values())) == len(candidates)
     assert np.gcd(len(PALETTE), len(SYMBOLS)) == 1
 
 
-def test_ways_are_ordered_full_size_first_then_as_named():
-    other = Way("lanczos", "lanczos", Fraction(3), "x264", "slow")
-    assert ordered_ways([LANCZOS, other, AREA, FULL, FULL_X264, FULL]) == [FULL, LANCZOS, AREA, FULL_X264, other]
-    assert ordered_ways([FULL, AREA, LANCZOS]) == [FULL, AREA, LANCZOS]
+def test_candidates_are_ordered_full_size_first_then_as_named():
+    other = Candidate("lanczos", "lanczos", Fraction(3), "x264", "slow")
+    assert ordered_candidates([LANCZOS, other, AREA, FULL, FULL_X264, FULL]) == [FULL, LANCZOS, AREA, FULL_X264, other]
+    assert ordered_candidates([FULL, AREA, LANCZOS]) == [FULL, AREA, LANCZOS]
 
 
 @pytest.fixture
@@ -108,10 +110,10 @@ def test_plot_png_has_all_colors(comparison, tmp_path):
 
 def test_plot_svg_names_movies_and_metrics(comparison, tmp_path):
     plot_curves(comparison, tmp_path / "curves.svg")
-    said = re.findall("<!-- (.*?) -->", (tmp_path / "curves.svg").read_text())
+    comments = re.findall("<!-- (.*?) -->", (tmp_path / "curves.svg").read_text())
     for text in ("film.mp4, x265 medium", "PSNR-Y, dB", "VMAF", "full size", "lanczos-x2", "Bitrate, kbit/s"):
-        assert text in said
-    assert any("$x_1$" in text for text in said)
+        assert text in comments
+    assert any("$x_1$" in text for text in comments)
 
 
 def test_plot_errors(comparison, tmp_path, monkeypatch):

@@ -14,17 +14,17 @@ from modelled import modelled_comparison, modelled_curve
 
 from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison, write_json
-from vidscale.compare.points import Comparison, Point, Way
+from vidscale.compare.points import Candidate, Comparison, Point
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SETS = {"compare": "small", "compare_1080p": "1080p"}
 README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\n<!-- speed -->\n<!-- /speed -->\n\nBehind.\n"
 BLOCKS = ("range-1080p", "range-small", "1080p", "high", "small", "decode")
-FULL = Way("", "", Fraction(1), "x264", "medium")
-ADAPTIVE = Way("adaptive", "adaptive", Fraction(2), "x264", "medium")
-LANCZOS = Way("lanczos", "lanczos", Fraction(2), "x264", "medium")
-FFMPEG = Way("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(2), "x264", "medium")
+FULL = Candidate("", "", Fraction(1), "x264", "medium")
+ADAPTIVE = Candidate("adaptive", "adaptive", Fraction(2), "x264", "medium")
+LANCZOS = Candidate("lanczos", "lanczos", Fraction(2), "x264", "medium")
+FFMPEG = Candidate("ffmpeg-lanczos", "ffmpeg-lanczos", Fraction(2), "x264", "medium")
 
 
 def make_table(*words: object) -> subprocess.CompletedProcess[str]:
@@ -103,9 +103,13 @@ def test_readme_table_is_of_the_points_themselves() -> None:
         assert table[n][0].startswith(f"`{family}-x2`")
         for cell, (name, codec) in zip(table[n][1:], columns, strict=True):
             comparison = read_comparison(RESULTS / name)
-            curves = {(curve.movie, curve.way): curve for curve in comparison.curves if curve.way.codec == codec}
-            small = [curve for (_, way), curve in curves.items() if (way.down, way.scale) == (family, 2)]
-            full = [curves[curve.movie, Way("", "", Fraction(1), codec, "medium")] for curve in small]
+            curves = {
+                (curve.movie, curve.candidate): curve for curve in comparison.curves if curve.candidate.codec == codec
+            }
+            small = [
+                curve for (_, candidate), curve in curves.items() if (candidate.down, candidate.scale) == (family, 2)
+            ]
+            full = [curves[curve.movie, Candidate("", "", Fraction(1), codec, "medium")] for curve in small]
             found = [bd_rate(a, t, "vmaf", within=("vmaf", 70, 85)) for a, t in zip(full, small, strict=True)]
             values = [figure.value for figure in found if isinstance(figure, Delta)]
             assert len(values) == len(comparison.movies)
@@ -127,9 +131,9 @@ def test_readme_speed_is_of_the_stored_rows() -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_stored_points_are_whole_and_name_no_files(name: str) -> None:
     comparison = read_comparison(RESULTS / name)
-    ways = {curve.way for curve in comparison.curves}
-    assert {(way.codec, way.preset) for way in ways} == {("x264", "medium"), ("x265", "medium")}
-    assert len(comparison.curves) == len(ways) * len(comparison.movies)
+    candidates = {curve.candidate for curve in comparison.curves}
+    assert {(candidate.codec, candidate.preset) for candidate in candidates} == {("x264", "medium"), ("x265", "medium")}
+    assert len(comparison.curves) == len(candidates) * len(comparison.movies)
     assert not comparison.stills
     assert not comparison.failures
     for curve in comparison.curves:
@@ -146,9 +150,9 @@ def test_stored_points_are_whole_and_name_no_files(name: str) -> None:
 def test_table_of_known_curves(tmp_path: Path) -> None:
     """Straight curves whose differences are exact: 20 % fewer bits than full size, 25 % more than ffmpeg's scaler."""
     curves = [
-        modelled_curve(way, movie=movie, bits=bits)
+        modelled_curve(candidate, movie=movie, bits=bits)
         for movie, factor in {"one": 1.0, "two": 1.5}.items()
-        for way, bits in {FULL: factor, LANCZOS: 0.8 * factor, FFMPEG: 0.64 * factor}.items()
+        for candidate, bits in {FULL: factor, LANCZOS: 0.8 * factor, FFMPEG: 0.64 * factor}.items()
     ]
     text = written(tmp_path, modelled_comparison(*curves))["small"]
     table = rows(text)
@@ -260,7 +264,7 @@ def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None
 
     assert done.returncode == 0, done.stderr
     both, measured = read_comparison(stored), read_comparison(tmp_path / "run")
-    assert [curve.way.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
+    assert [curve.candidate.scaling for curve in both.curves] == ["full size", "lanczos-x2", "ffmpeg-lanczos-x2"]
     assert both.curves[:2] == kept
     for point, own in zip(both.curves[2].points, measured.curves[1].points, strict=True):
         assert (point.video_bytes, point.metrics) == (own.video_bytes, own.metrics)

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from vidscale.compare import points
 from vidscale.compare.output.files import write_comparison
+from vidscale.compare.points import Comparison
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.running import run_comparison
 from vidscale.compare.settings import CompareSettings
 from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, FilesSettings, ImageSettings, StageSettings
 from vidscale.images import jobs
-from vidscale.images.bench import Comparison, run_bench
+from vidscale.images.bench import BenchResult, run_bench
 from vidscale.images.jobs import Failed, Scaled
 from vidscale.images.methods import find_methods
 from vidscale.jobs import pipe_stage, pipeline
@@ -154,18 +154,18 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
 
 def compare(
     *movies: str | Path, output: str | Path, progress: ComparisonProgress | None = None, **settings: Any
-) -> points.Comparison:
-    """Codes movies at full size and through pairs of scalers, and compares rate and quality.
+) -> Comparison:
+    """Encodes movies at full size and through pairs of scalers, and compares rate and quality.
 
     Args:
         movies: the videos.
-        output: folder for coded parts, their numbers, comparison.json, points.csv and the page; what is in it already
-            is not made again.
+        output: folder for encoded segments, their results, comparison.json, points.csv and the page; results that it
+            already holds are reused.
         progress: told about every job.
         settings: fields of `vidscale.compare.settings.CompareSettings`.
 
     Returns:
-        All that could be measured; a movie that failed is named in ``failures``.
+        Everything that was measured; movies that failed are named in ``failures``.
 
     Raises:
         VidscaleError: nothing can be compared at all.
@@ -223,7 +223,7 @@ def images_roundtrip(
     return list(jobs.round_trip_folder(_paths(paths), _path(output), ImageSettings.resolve(settings), progress))
 
 
-def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = None, **settings: Any) -> Comparison:
+def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = None, **settings: Any) -> BenchResult:
     """Compares ways to make pictures small and large again; `vidscale.images.bench_files` turns it into files.
 
     Args:
@@ -235,7 +235,7 @@ def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = Non
         VidscaleError: no pictures, or a pair that was named is not there.
     """
     methods = find_methods(BenchSettings.resolve(settings), progress)
-    return Comparison.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))
+    return BenchResult.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))
 
 
 def _paths(paths: Sequence[str | Path]) -> list[Path]:

@@ -23,42 +23,49 @@ def compare(
         str | None,
         typer.Option(
             "--pairs",
-            help="Who scales, a list: FAMILY, or DOWN:UP; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
+            help="Pairs of scalers, a list: FAMILY or DOWN:UP; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
             show_default="auto,ffmpeg-lanczos",
         ),
     ] = None,
-    scales: Annotated[str | None, typer.Option("--scales", help="At which scales, a list.", show_default="2")] = None,
+    scales: Annotated[str | None, typer.Option("--scales", help="Scales, a list.", show_default="2")] = None,
     codec: Annotated[
         str | None, typer.Option("--codec", help="Encoders, a list of x264, x265, svtav1.", show_default="x264")
     ] = None,
     preset: options.Preset = None,
-    rates: Annotated[str | None, typer.Option("--rates", help="auto, or a list of crf.", show_default="auto")] = None,
+    rates: Annotated[
+        str | None, typer.Option("--rates", help="auto, or a list of crf values.", show_default="auto")
+    ] = None,
     samples: Annotated[
         str | None,
         typer.Option(
             "--samples",
-            help="Code N parts of so many SECONDS.",
+            help="Encode N segments of SECONDS each.",
             metavar="NxSECONDS",
-            show_default="5x4, all of up to 20 s",
+            show_default="5x4; all of a movie of up to 20 s",
         ),
     ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
             "--metrics",
-            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y; psnr, ssim, xpsnr mean those of luma too.",
+            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y; psnr, ssim and xpsnr are short for those of luma.",
             show_default="psnr_y,ssim_y,vmaf,vmaf_neg",
         ),
     ] = None,
     within: Annotated[
         str | None,
-        typer.Option("--within", help="Compare only there, at rates that span it.", metavar="METRIC=LOW:HIGH"),
+        typer.Option(
+            "--within",
+            help="Compare only in this range of a metric; automatic rates span it.",
+            metavar="METRIC=LOW:HIGH",
+        ),
     ] = None,
     folder: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for everything, kept to go on in.", readable=False)
+        Path,
+        typer.Option("-o", "--output", help="Folder for all files; rerun with the same one to resume.", readable=False),
     ] = DEFAULT_FOLDER,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the curves too: PNG, SVG or PDF.", readable=False)
+        Path | None, typer.Option("--plot", help="Also plot the curves: PNG, SVG or PDF.", readable=False)
     ] = None,
     interlaced: Annotated[
         str | None,
@@ -66,14 +73,14 @@ def compare(
     ] = None,
     device: options.Device = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", help="Points made at a time.", show_default="what cores and memory bear")
+        int | None, typer.Option("--jobs", help="Trials in parallel.", show_default="limited by cores and memory")
     ] = None,
     ffmpeg: options.Ffmpeg = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Does it save bits? Code movies full size and through pairs of scalers, measure, compare."""
-    said: Mapping[str, Any] = {
+    """Does downscaling save bits? Encode movies at full size and through pairs of scalers, and compare."""
+    given: Mapping[str, Any] = {
         "pairs": pairs,
         "scales": scales,
         "codecs": codec,
@@ -96,24 +103,24 @@ def compare(
         from vidscale.compare.settings import CompareSettings
 
         started = time.perf_counter()
-        settings = CompareSettings.resolve(said)
+        settings = CompareSettings.resolve(given)
         if plot is not None:
             check_plot(plot, coming=folder)
-        console.finished = f"finished points are kept in {show_path(folder)}, the same command goes on from there"
+        console.finished = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"
         comparison = run_comparison(movies, folder, settings, ComparisonView(console))
-        if comparison.curves:  # else what an earlier run wrote there stays
+        if comparison.curves:  # otherwise keep what an earlier run wrote
             write_comparison(comparison, folder)
             if plot is not None:
                 plot_curves(comparison, plot)
         console.close()
-        _tell(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)
+        _print_results(comparison, folder, plot, console, time.perf_counter() - started, json_output=json_output)
         return bool(comparison.failures)
 
     if run_job(job, quiet=quiet):
         raise typer.Exit(1)
 
 
-def _tell(
+def _print_results(
     comparison: "Comparison",
     folder: Path,
     plot: Path | None,
@@ -122,9 +129,9 @@ def _tell(
     *,
     json_output: bool,
 ) -> None:
-    from vidscale.compare.analysis.table import rows_of
+    from vidscale.compare.analysis.table import bd_rows
 
-    rows = rows_of(comparison)
+    rows = bd_rows(comparison)
     if json_output:
         for row in rows:
             emit(bd_record(row))

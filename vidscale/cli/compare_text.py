@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from vidscale.cli.console import aligned
 
 if TYPE_CHECKING:
-    from vidscale.compare.analysis.table import Row
+    from vidscale.compare.analysis.table import BdRow
     from vidscale.compare.points import Comparison
 
 LEGEND = (
-    "BD-rate: bits for equal quality, negative saves; BD-quality: quality at equal bitrate; overlap: quality that both "
-    "curves cover, of what either covers; encode, decode: for a second of video"
+    "BD-rate: bits at equal quality, negative saves; BD-quality: quality at equal bitrate; overlap: share of the range "
+    "of quality that both curves cover; encode, decode: time per second of video"
 )
 _HEAD = ("", "BD-rate", "BD-quality", "overlap", "encode", "decode")
 
 
 def answer_lines(comparison: "Comparison") -> Iterator[str]:
-    """What the page begins with: for each encoder whether it saves bits."""
+    """The answer for each encoder, as at the top of the page."""
     from vidscale.compare.analysis.answers import answers
     from vidscale.compare.analysis.figures import Figures
 
@@ -27,8 +27,8 @@ def answer_lines(comparison: "Comparison") -> Iterator[str]:
     yield ""
 
 
-def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
-    """A table for each encoder, metric and anchor; below it where each way saves bits."""
+def table_lines(rows: "Sequence[BdRow]") -> Iterator[str]:
+    """A table for each encoder, metric and anchor, followed by where each candidate saves bits."""
     from vidscale.compare.metrics import METRIC_TEXT
 
     for (anchor, metric), group in groupby(rows, key=lambda row: (row.anchor, row.metric)):
@@ -47,7 +47,7 @@ def table_lines(rows: "Sequence[Row]") -> Iterator[str]:
         yield ""
 
 
-def _mean_text(row: "Row") -> str:
+def _mean_text(row: "BdRow") -> str:
     from vidscale.compare.analysis.bd_rate import MeanDelta
 
     if isinstance(row.rate, MeanDelta) and row.rate.movies < row.rate.total:
@@ -55,7 +55,7 @@ def _mean_text(row: "Row") -> str:
     return "mean"
 
 
-def _cells(row: "Row") -> list[str]:
+def _cells(row: "BdRow") -> list[str]:
     from vidscale.compare.analysis.bd_rate import Delta, NoFigure
     from vidscale.compare.metrics import METRIC_TEXT
 
@@ -66,8 +66,8 @@ def _cells(row: "Row") -> list[str]:
     return [rate, quality.rstrip(), overlap, f"{row.encode_s:.2f} s", f"{row.decode_s:.2f} s"]
 
 
-def bd_record(row: "Row") -> dict[str, Any]:
-    """A row as the record `bd`, see docs/command-line.md."""
+def bd_record(row: "BdRow") -> dict[str, Any]:
+    """A row as the JSON record `bd`, see docs/command-line.md."""
     from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure
 
     mean = row.rate if isinstance(row.rate, MeanDelta) else None

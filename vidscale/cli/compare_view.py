@@ -1,4 +1,4 @@
-"""How `compare` shows what it does: what is running, how much is done, how long it will take."""
+"""Progress of `compare` on the terminal: running trials, how many are done, time left."""
 
 import threading
 import time
@@ -16,13 +16,13 @@ _SHOWN = 2  # running jobs that are named
 
 
 class ComparisonView(ComparisonProgress):
-    """Draws a bar with what is running on a terminal, writes a line now and then elsewhere, nothing when quiet."""
+    """Draws a bar on a terminal, prints a line now and then elsewhere, nothing if quiet."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._running: list[str] = []
-        self._made = self._done = self._total = 0
+        self._ran = self._done = self._total = 0
         self._started = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
         if console.is_terminal and not console.quiet:
@@ -44,7 +44,7 @@ class ComparisonView(ComparisonProgress):
     def end(self, job: str) -> None:
         with self._lock:
             self._running.remove(job)
-            self._made += 1
+            self._ran += 1
 
     def count(self, done: int, total: int) -> None:
         self._console.check()
@@ -69,14 +69,14 @@ class ComparisonView(ComparisonProgress):
             self._bar.update(task, description=running, completed=self._done, total=self._total, left=self._left())
         elif not self._console.quiet and time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
-            told = ", ".join(filter(None, [f"{self._done}/{self._total} done", self._left()]))
-            typer.echo(f"{told}: {running}", err=True)
+            status = ", ".join(filter(None, [f"{self._done}/{self._total} done", self._left()]))
+            typer.echo(f"{status}: {running}", err=True)
 
     def _left(self) -> str:
-        """What was made took so long; what was found finished took no time."""
-        if not self._made:
+        """Estimated from the trials that were run; stored results took no time."""
+        if not self._ran:
             return ""
-        seconds = (time.monotonic() - self._started) / self._made * (self._total - self._done)
+        seconds = (time.monotonic() - self._started) / self._ran * (self._total - self._done)
         return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 

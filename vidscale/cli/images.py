@@ -14,7 +14,7 @@ from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import ImageSettings
-    from vidscale.images.bench import Comparison, Scored
+    from vidscale.images.bench import BenchResult, Scored
     from vidscale.images.jobs import Failed, Result, Scaled
     from vidscale.images.methods import Method
     from vidscale.images.summary import Summary
@@ -139,7 +139,7 @@ def bench(
 
     def job(console: Console) -> None:
         from vidscale.config import BenchSettings
-        from vidscale.images.bench import Comparison, Scored, run_bench
+        from vidscale.images.bench import BenchResult, Scored, run_bench
         from vidscale.images.bench_files import PAGE, check_outputs, markdown, write_bench
         from vidscale.images.methods import find_methods
 
@@ -156,15 +156,15 @@ def bench(
             if json_output:
                 emit(_scores(result, methods) if isinstance(result, Scored) else _record(result))
         console.close()
-        comparison = Comparison.of(methods, results)
-        if output is not None and comparison.pictures:
-            write_bench(comparison, output, paths[0], overwrite=overwrite)
+        bench = BenchResult.of(methods, results)
+        if output is not None and bench.pictures:
+            write_bench(bench, output, paths[0], overwrite=overwrite)
             console.note(f"page: {show_path(output / PAGE)}")
         if json_output:
-            emit(_means(comparison))
-        elif comparison.pictures and not quiet:
-            typer.echo(markdown(comparison), nl=False)
-        if comparison.failures:
+            emit(_means(bench))
+        elif bench.pictures and not quiet:
+            typer.echo(markdown(bench), nl=False)
+        if bench.failures:
             raise typer.Exit(1)
 
     run_job(job, quiet=quiet)
@@ -250,7 +250,7 @@ def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
     return record | {"scores": scores}
 
 
-def _means(comparison: "Comparison") -> dict[str, Any]:
+def _means(bench: "BenchResult") -> dict[str, Any]:
     from vidscale.media.versions import versions
 
     methods = {
@@ -259,10 +259,10 @@ def _means(comparison: "Comparison") -> dict[str, Any]:
             "perfect": row.psnr_y.perfect,
             "ssim_y": _plain(row.ssim_y.value),
         }
-        for row in comparison.rows
+        for row in bench.rows
     }
-    counts = {"pictures": len(comparison.pictures), "failed": len(comparison.failures)}
-    return {"event": "benched", "scale": str(comparison.scale)} | counts | {"methods": methods, "versions": versions()}
+    counts = {"pictures": len(bench.pictures), "failed": len(bench.failures)}
+    return {"event": "benched", "scale": str(bench.scale)} | counts | {"methods": methods, "versions": versions()}
 
 
 def _plain(value: object) -> object:

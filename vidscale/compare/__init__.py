@@ -1,1 +1,1 @@
-"""The question of every movie: does it save bits to code it small, with which pair, and at what quality?"""
+"""Does downscaling save bits for a movie? Rate-distortion curves of the full size and of pairs of scalers, compared."""

@@ -1,4 +1,4 @@
-"""The metrics of a comparison, and how each is called and shown."""
+"""The metrics of a comparison and how they are displayed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +13,12 @@ Within = tuple[Metric, float, float]
 
 @dataclass(frozen=True, slots=True)
 class MetricText:
-    """A metric for people.
+    """How a metric is displayed.
 
     Attributes:
         label: its name.
-        unit: "dB", or "" where it has none.
-        digits: decimal places worth showing of a mean over frames.
+        unit: "dB", or "" for none.
+        digits: decimal places of a mean over frames.
     """
 
     label: str

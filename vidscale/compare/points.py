@@ -1,4 +1,4 @@
-"""What a comparison is made of: ways to code, measured points, and all of them together."""
+"""The data of a comparison: candidates, points, curves, stills, and the comparison itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from vidscale.media.geometry import scale_text
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Way:
-    """A way to code a movie: with which encoder, at which scale, and who scales.
+class Candidate:
+    """One way to encode a movie: at full size, or through a pair of scalers, with one encoder and preset.
 
     Attributes:
-        down, up: family of the pair that shrinks and of the one that enlarges, such as "lanczos", or its folder;
-            "ffmpeg-lanczos" and "ffmpeg-bicubic" are ffmpeg's own scale filter, as a player or a plain ffmpeg job
-            would use it; both "" for the full size.
-        scale: source over coded size; 1 for the full size.
+        down, up: family or folder of the pair that downscales and of the one that upscales, such as "lanczos";
+            "ffmpeg-lanczos" and "ffmpeg-bicubic" are ffmpeg's scale filter, as a plain ffmpeg job or a player uses it;
+            both "" for the full size.
+        scale: source size over coded size; 1 for the full size.
         codec: encoder.
         preset: of the encoder.
     """
@@ -31,51 +31,51 @@ class Way:
 
     @property
     def is_full(self) -> bool:
-        """Coded at full size with nothing before or behind: what everything is compared with."""
+        """Whether it is the plain full size, without scalers: the anchor of the comparison."""
         return not self.down and not self.up
 
     @property
     def scaling(self) -> str:
-        """The scalers for people: "full size", "lanczos-x2", "lanczos-x2, up by ffmpeg-bicubic"."""
+        """Name of the scalers: "full size", "lanczos-x2", "lanczos-x2, up by ffmpeg-bicubic"."""
         if self.is_full:
             return "full size"
         suffix = f"-x{scale_text(self.scale)}"
         name = f"{PurePath(self.down).name.removesuffix(suffix)}{suffix}"
         return name if self.up == self.down else f"{name}, up by {PurePath(self.up).name.removesuffix(suffix)}"
 
+    @property
+    def encoder(self) -> str:
+        """Encoder and preset, which candidates share whose curves differ by scaling alone: "x264 medium"."""
+        return f"{self.codec} {self.preset}"
+
     def __str__(self) -> str:
-        return f"{self.scaling}, {self.codec} {self.preset}"
+        return f"{self.scaling}, {self.encoder}"
 
 
-def ordered_ways(ways: Iterable[Way]) -> list[Way]:
-    """Each way once: by encoder as they come, the full size first, then as they come, which is as they were named."""
-    unique = list(dict.fromkeys(ways))
-    encoders = list(dict.fromkeys(encoder_text(way) for way in unique))
-    return sorted(unique, key=lambda way: (encoders.index(encoder_text(way)), not way.is_full))
-
-
-def encoder_text(way: Way) -> str:
-    """Encoder and preset: what two ways must share to differ in scaling alone."""
-    return f"{way.codec} {way.preset}"
+def ordered_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Each candidate once: grouped by encoder, the full size first in each group, otherwise in the given order."""
+    unique = list(dict.fromkeys(candidates))
+    encoders = list(dict.fromkeys(candidate.encoder for candidate in unique))
+    return sorted(unique, key=lambda candidate: (encoders.index(candidate.encoder), not candidate.is_full))
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One movie coded in one way at one crf, restored and measured against its source at the source's size.
+    """One movie, encoded as one candidate at one crf, restored, and measured against the source at the source's size.
 
-    Where only samples of the movie are coded, a point is about all of them together: bytes and seconds are added up,
-    metrics are means over all their frames.
+    If only samples of the movie were encoded, the point stands for all of them together: bytes and seconds add up,
+    metrics are means over all frames.
 
     Attributes:
         crf: constant rate factor.
-        video_bytes: of the coded video packets.
-        duration_s: of what was coded, seconds, exact.
+        video_bytes: bytes of the encoded video packets.
+        duration_s: of what was encoded, seconds, exact.
         frames: number of compared frames.
-        metrics: mean over frames, except that "psnr_y" is the PSNR of the mean squared error, dB; only what was
-            measured; a perfect copy has inf.
-        encode_s, decode_s: wall time in seconds of coding (decoding the source and downscaling included) and of
+        metrics: means over frames, but "psnr_y" is the PSNR of the mean squared error, dB, inf for a perfect copy; only
+            metrics that were measured.
+        encode_s, decode_s: wall time in seconds of encoding (including decoding the source and downscaling) and of
             restoring (decoding and upscaling, without measuring).
-        commands: what makes the point again, as one would type it.
+        commands: shell commands that reproduce the point.
     """
 
     crf: float
@@ -95,28 +95,28 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """All points of one movie coded in one way, by rising bitrate."""
+    """All points of one movie encoded as one candidate, by rising bitrate."""
 
     movie: str
-    way: Way
+    candidate: Candidate
     points: Sequence[Point]
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One frame of a movie as it came out of one point, or of the source itself.
+    """One frame of a movie, restored at one point of a curve, or from the source.
 
     Attributes:
         movie: name.
-        pts_s: time of the frame, seconds from the movie's first.
-        way: None for the source.
+        pts_s: time of the frame, seconds from the first frame of the movie.
+        candidate: None for the source.
         point: None for the source.
-        path: an 8-bit RGB PNG at the source's size, or a crop of it; all stills of a movie show the same samples.
+        path: 8-bit RGB PNG at the source's size, or a crop of it; all stills of a movie show the same region.
     """
 
     movie: str
     pts_s: Fraction
-    way: Way | None
+    candidate: Candidate | None
     point: Point | None
     path: Path = field(repr=False)
 
@@ -129,8 +129,8 @@ class MovieFacts:
         name: file name, unique in the comparison.
         width, height: luma samples.
         frame_rate: None when not constant or not known.
-        samples: (start, end) in seconds of the coded parts; empty when the whole movie was coded.
-        note: what a person should know, such as "synthetic motion"; "" for nothing.
+        samples: (start, end) in seconds of the encoded segments; empty if the whole movie was encoded.
+        note: a remark for the reader, such as "synthetic motion"; "" for none.
     """
 
     name: str
@@ -146,13 +146,13 @@ class Comparison:
     """Everything that was measured.
 
     Attributes:
-        movies: those that could be compared.
-        curves: one for each movie and way.
-        metrics: what was measured, in the order in which it is shown.
-        within: a metric and the range of it, within which rates are compared; None for all of the common range.
-        failures: (movie, one line) of those that could not be compared.
-        stills: source and restored frames at about one bitrate per movie.
-        versions: name of program or library to version.
+        movies: movies that were compared.
+        curves: one for each movie and candidate.
+        metrics: what was measured, in display order.
+        within: a metric and the range of it to which the comparison is restricted; None for the whole common range.
+        failures: (movie, one line) of movies that could not be compared.
+        stills: source and restored frames, at about equal bitrate for each movie.
+        versions: version by name of program or library.
     """
 
     movies: Sequence[MovieFacts]

@@ -1,4 +1,4 @@
-"""How a comparison tells what it does. The command line draws it; by default nothing is told."""
+"""Progress of a comparison. The command line draws it; the default ignores it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,32 +7,32 @@ from vidscale.system.progress import Progress
 
 
 class ComparisonProgress:
-    """Receives what a comparison tells; every method is called from many threads at a time.
+    """Receives progress; methods are called from several threads at once.
 
-    A method may raise to end the comparison: that is how an interrupted run stops between two frames.
+    A method may raise to end the comparison; that is how an interrupt stops it between two frames.
     """
 
     def start(self, job: str) -> None:
-        """A job begins, such as "bunny.mkv: lanczos-x2, x264 medium, crf 28"."""
+        """A job starts, such as "bunny.mkv: lanczos-x2, x264 medium, crf 28"."""
 
     def advance(self) -> None:
-        """One more frame of some job is coded or measured."""
+        """A frame of some job was encoded or measured."""
 
     def end(self, job: str) -> None:
-        """A job ends, well or not."""
+        """A job ended, successfully or not."""
 
     def count(self, done: int, total: int) -> None:
-        """So many parts are measured, of so many that are known to be needed; more may become known."""
+        """``done`` trials of ``total`` are finished; the total may still grow."""
 
     def failed(self, movie: str, reason: str) -> None:
         """A movie cannot be compared; ``reason`` is one line."""
 
     def note(self, text: str) -> None:
-        """One line that a person should read."""
+        """One line for the user."""
 
     @contextmanager
     def job(self, name: str) -> Iterator[Progress]:
-        """Tells of a job from its beginning to its end; the result counts its frames."""
+        """Reports a job from start to end; yields the progress of its frames."""
         self.start(name)
         try:
             yield _Frames(self)

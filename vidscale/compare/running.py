@@ -1,4 +1,4 @@
-"""A comparison from beginning to end: movies are opened, takes made side by side, rates added until curves overlap."""
+"""A comparison from start to end: opens movies, runs trials in parallel, adds rates until curves overlap."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,14 +10,14 @@ from vidscale.compare.output.files import RECORD
 from vidscale.compare.points import Comparison, Curve, Still
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
-from vidscale.compare.trials.budget import jobs_at_a_time
-from vidscale.compare.trials.cache import Part, PartStore
-from vidscale.compare.trials.groups import Group
+from vidscale.compare.trials.budget import parallel_jobs
+from vidscale.compare.trials.candidates import Scalers, pair_of, scalers_of
+from vidscale.compare.trials.curve_set import CurveSet
 from vidscale.compare.trials.movies import Movie, open_movie
+from vidscale.compare.trials.runner import Trial, TrialRunner
 from vidscale.compare.trials.stills import stills_of
-from vidscale.compare.trials.warming import Warmth
-from vidscale.compare.trials.ways import Scalers, pair_of, scalers_of
-from vidscale.compare.trials.workshop import Take, Workshop
+from vidscale.compare.trials.store import TrialResult, TrialStore
+from vidscale.compare.trials.warm_up import WarmUp
 from vidscale.errors import VidscaleError
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -26,50 +26,49 @@ from vidscale.system.workspace import check_folder
 
 T = TypeVar("T")
 
-# What makes one movie fail, and not the program.
+# Errors that fail one movie, not the run.
 _FAILURES = (VidscaleError, OSError, MemoryError)
 
 
 def run_comparison(
     movies: Sequence[Path], folder: Path, settings: CompareSettings, progress: ComparisonProgress | None = None
 ) -> Comparison:
-    """Codes every movie in every way, restores and measures it; what is already in the folder is not made again.
+    """Encodes every movie as every candidate, restores and measures it. Resumes from what the folder already holds.
 
     Args:
         movies: the movies.
-        folder: where coded parts, their numbers and stills are kept.
+        folder: for encoded segments, their results and stills.
         settings: of the comparison.
         progress: told about every job.
 
     Returns:
-        All that could be measured; a movie that failed is named in ``failures``.
+        Everything that was measured; movies that failed are named in ``failures``.
 
     Raises:
-        VidscaleError: nothing can be compared at all: a pair or an ffmpeg that is not here, a folder that cannot be
-            written.
+        VidscaleError: nothing can be compared at all: a pair or ffmpeg is missing, the folder cannot be written.
     """
     progress = progress or ComparisonProgress()
-    pair_of.cache_clear()  # a pair may have been trained anew since this process last compared
+    pair_of.cache_clear()  # a pair may have been retrained since this process last compared
     scalers, notes = scalers_of(settings)
     for note in notes:
         progress.note(note)
     check_folder(folder, record=RECORD)
     ffmpeg = _ffmpeg(settings)
-    workshop = Workshop(settings, ffmpeg, PartStore(folder), versions(ffmpeg), progress, Warmth(settings.device))
-    run = _Run(workshop, progress)
+    runner = TrialRunner(settings, ffmpeg, TrialStore(folder), versions(ffmpeg), progress, WarmUp(settings.device))
+    run = _Run(runner, progress)
     opened = run.open_movies(movies)
-    groups = run.measure([group for movie in opened for group in _groups(movie, scalers, settings)])
-    compared = [movie for movie in opened if any(group.movie is movie for group in groups)]
-    curves = {id(group): group.curves() for group in groups}
-    stills = [still for group in groups for still in run.stills(group.movie, curves[id(group)], folder / "stills")]
+    complete = run.measure([curves for movie in opened for curves in _curve_sets(movie, scalers, settings)])
+    compared = [movie for movie in opened if any(curve_set.movie is movie for curve_set in complete)]
+    measured = [(curve_set.movie, curve_set.curves()) for curve_set in complete]
+    stills = [still for movie, curves in measured for still in run.stills(movie, curves, folder / "stills")]
     return Comparison(
         movies=tuple(movie.facts for movie in compared),
-        curves=tuple(curve for group in groups for curve in curves[id(group)]),
+        curves=tuple(curve for _, curves in measured for curve in curves),
         metrics=settings.measured,
         within=settings.within,
         failures=tuple(run.failures),
         stills=tuple(stills),
-        versions=dict(workshop.programs),
+        versions=dict(runner.versions),
     )
 
 
@@ -80,13 +79,16 @@ def _ffmpeg(settings: CompareSettings) -> Ffmpeg:
     return find_ffmpeg(settings.ffmpeg, encoders=encoders, filters=["setparams", "setsar", "scale", *filters])
 
 
-def _groups(movie: Movie, scalers: Sequence[Scalers], settings: CompareSettings) -> list[Group]:
+def _curve_sets(movie: Movie, scalers: Sequence[Scalers], settings: CompareSettings) -> list[CurveSet]:
     presets = {codec: settings.preset_of(codec) for codec in settings.codecs}
-    return [Group(movie, [s.way(codec, preset) for s in scalers], settings) for codec, preset in presets.items()]
+    return [
+        CurveSet(movie, [one.candidate(codec, preset) for one in scalers], settings)
+        for codec, preset in presets.items()
+    ]
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """File names, with the folder in front where two are the same, and a number where that does not help."""
+    """File names; duplicates get their folder in front, and a number if that is not enough."""
     names: list[str] = []
     for path in paths:
         name = path.name
@@ -99,7 +101,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 @contextmanager
 def _workers(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that work; when the block ends with an exception, what has not begun never does."""
+    """A thread pool; if the block raises, jobs that have not started are cancelled."""
     with ThreadPoolExecutor(jobs, thread_name_prefix="compare") as pool:
         try:
             yield pool
@@ -109,30 +111,30 @@ def _workers(jobs: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _finished(pending: Mapping[Future[T], object]) -> Iterator[Future[T]]:
-    """Futures as they finish, until none is left; the consumer takes them out, and may put others in."""
+    """Futures as they finish, until none is pending; the consumer removes them, and may add others."""
     while pending:
         done, _ = wait(pending, return_when=FIRST_COMPLETED)
         yield from done
 
 
 class _Run:
-    """What fails on the way, and the threads that work.
+    """The jobs of a comparison and their failures.
 
     Attributes:
-        failures: (movie, one line) of what failed.
+        failures: (movie, one line) for each failure.
     """
 
-    def __init__(self, workshop: Workshop, progress: ComparisonProgress) -> None:
-        self._workshop = workshop
+    def __init__(self, runner: TrialRunner, progress: ComparisonProgress) -> None:
+        self._runner = runner
         self._progress = progress
         self.failures: list[tuple[str, str]] = []
 
     def open_movies(self, paths: Sequence[Path]) -> list[Movie]:
-        """Those that can be opened, in order."""
-        settings, ffmpeg = self._workshop.settings, self._workshop.ffmpeg
+        """The movies that can be opened, in order."""
+        settings, ffmpeg = self._runner.settings, self._runner.ffmpeg
         names = unique_names(paths)
         opened: dict[str, Movie] = {}
-        with _workers(jobs_at_a_time(0)) as pool:
+        with _workers(parallel_jobs(0)) as pool:
             futures = {
                 pool.submit(open_movie, path, name, settings, ffmpeg): name
                 for path, name in zip(paths, names, strict=True)
@@ -145,52 +147,52 @@ class _Run:
                     self._fail(name, error)
         return [opened[name] for name in names if name in opened]
 
-    def measure(self, groups: Sequence[Group]) -> list[Group]:
-        """Makes all takes of all groups; the groups that are complete in the end, in order."""
-        video = [group.movie.source.video for group in groups]
+    def measure(self, curve_sets: Sequence[CurveSet]) -> list[CurveSet]:
+        """Runs all trials; returns the curve sets of which no trial failed, in order."""
+        video = [curve_set.movie.source.video for curve_set in curve_sets]
         largest = max((v.format.frame_bytes(v.height, v.width) for v in video), default=0)
         failed: set[int] = set()
         done = total = 0
-        with _workers(self._workshop.settings.jobs or jobs_at_a_time(largest)) as pool:
-            pending: dict[Future[Part], tuple[Group, Take]] = {}
+        with _workers(self._runner.settings.jobs or parallel_jobs(largest)) as pool:
+            pending: dict[Future[TrialResult], tuple[CurveSet, Trial]] = {}
 
-            def submit(group: Group, takes: Sequence[Take]) -> int:
-                pending.update({pool.submit(self._workshop.measured, take): (group, take) for take in takes})
-                return len(takes)
+            def submit(curve_set: CurveSet, trials: Sequence[Trial]) -> int:
+                pending.update({pool.submit(self._runner.run, trial): (curve_set, trial) for trial in trials})
+                return len(trials)
 
-            for group in groups:
-                total += submit(group, group.first_takes())
+            for curve_set in curve_sets:
+                total += submit(curve_set, curve_set.first_trials())
             self._progress.count(done, total)
             for future in _finished(pending):
-                group, take = pending.pop(future)
+                curve_set, trial = pending.pop(future)
                 done += 1
                 if not future.cancelled():
                     try:
-                        group.add(take, future.result())
+                        curve_set.add(trial, future.result())
                     except _FAILURES as error:
-                        if id(group) not in failed:
-                            self._fail(group.movie.name, error, take)
-                        failed.add(id(group))
-                rest = [other for other, (owner, _) in pending.items() if owner is group]
-                if id(group) in failed:
+                        if id(curve_set) not in failed:
+                            self._fail(curve_set.movie.name, error, trial)
+                        failed.add(id(curve_set))
+                rest = [other for other, (owner, _) in pending.items() if owner is curve_set]
+                if id(curve_set) in failed:
                     for other in rest:
                         other.cancel()
                 elif not rest:
-                    total += submit(group, group.next_takes())
+                    total += submit(curve_set, curve_set.next_trials())
                 self._progress.count(done, total)
-        return [group for group in groups if id(group) not in failed]
+        return [curve_set for curve_set in curve_sets if id(curve_set) not in failed]
 
     def stills(self, movie: Movie, curves: Sequence[Curve], folder: Path) -> list[Still]:
-        """Pictures of a movie; none where they cannot be made, which is no reason to lose the rest."""
+        """Stills of a movie; none if they cannot be made, which does not fail the movie."""
         try:
-            return stills_of(self._workshop, movie, curves, folder)
+            return stills_of(self._runner, movie, curves, folder)
         except _FAILURES as error:
-            self._progress.note(f"{movie.name}: no pictures: {error}")
+            self._progress.note(f"{movie.name}: no stills: {error}")
             return []
 
-    def _fail(self, movie: str, error: BaseException, take: Take | None = None) -> None:
+    def _fail(self, movie: str, error: BaseException, trial: Trial | None = None) -> None:
         line = " ".join(str(error).split()) or type(error).__name__
-        if take is not None and len(self._workshop.settings.codecs) > 1:
-            line = f"{take.way.codec}: {line}"
+        if trial is not None and len(self._runner.settings.codecs) > 1:
+            line = f"{trial.candidate.codec}: {line}"
         self._progress.failed(movie, line)
         self.failures.append((movie, line))

@@ -1,4 +1,4 @@
-"""What a comparison does: settings, and their forms on the command line."""
+"""Settings of a comparison, and their forms on the command line."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,21 +7,21 @@ from typing import Annotated, cast, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vidscale.compare.metrics import METRICS, Metric, Within
-from vidscale.config import Interlaced, Scale, Settings
+from vidscale.config import Codec, Interlaced, Scale, Settings
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.system.devices import Device
 
-# Names without the plane are those of the other commands' options.
+# The names without a plane are those of the options of other commands.
 _METRIC_NAMES = {"psnr": "psnr_y", "ssim": "ssim_y", "xpsnr": "xpsnr_y"} | {metric: metric for metric in METRICS}
 _MAX_SAMPLES = 1000
 
 
 class Samples(BaseModel):
-    """Parts of a movie that stand for all of it."""
+    """Segments that stand for the whole movie."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    count: int = Field(ge=1, le=_MAX_SAMPLES, description="how many")
-    seconds: Fraction = Field(gt=0, description="length of each")
+    count: int = Field(ge=1, le=_MAX_SAMPLES, description="number of segments")
+    seconds: Fraction = Field(gt=0, description="length of each in seconds")
 
     @classmethod
     def parse(cls, text: str) -> "Samples":
@@ -30,11 +30,11 @@ class Samples(BaseModel):
         try:
             return cls(count=int(count), seconds=Fraction(seconds if x and "e" not in seconds else ""))
         except (ValueError, ZeroDivisionError):
-            raise ValueError(f"samples {text!r} are not NxSECONDS, such as 6x4, at most {_MAX_SAMPLES}") from None
+            raise ValueError(f"samples {text!r} is not NxSECONDS, such as 6x4, with N up to {_MAX_SAMPLES}") from None
 
 
 def _listed(value: object) -> object:
-    """``a,b`` as a list; anything else as it is."""
+    """``a,b`` as a list; any other type unchanged."""
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
@@ -43,7 +43,7 @@ def _metrics(value: object) -> object:
     if isinstance(names, list):
         for name in names:
             if name not in _METRIC_NAMES:
-                raise ValueError(f"there is no metric {name!r}; there are {', '.join(METRICS)}")
+                raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
         return list(dict.fromkeys(_METRIC_NAMES[name] for name in names))
     return names
 
@@ -64,48 +64,48 @@ def _within(value: object) -> object:
     except (ValueError, KeyError):
         raise ValueError(f"within {value!r} is not METRIC=LOW:HIGH, such as vmaf=60:88") from None
     if not wanted[0] < wanted[1] < float("inf"):
-        raise ValueError(f"within {value!r} is no range: the lower value comes first")
+        raise ValueError(f"within {value!r} is not a range: LOW must be less than HIGH")
     return metric, *wanted
 
 
 class CompareSettings(Settings):
-    """Everything that decides what `compare` does."""
+    """Settings of `compare`."""
 
     pairs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=("auto", "ffmpeg-lanczos"),
         min_length=1,
-        description="who scales: FAMILY, or FAMILY:FAMILY for shrinking and enlarging; auto is what encode takes",
+        description="pairs of scalers: FAMILY, or DOWN:UP for two families; auto is the default of encode",
     )
     scales: Annotated[tuple[Scale, ...], BeforeValidator(_listed)] = Field(
         default=(Fraction(2),), min_length=1, description="source size over coded size, rationals from 1 to 8"
     )
-    codecs: Annotated[tuple[CodecName, ...], BeforeValidator(_listed)] = Field(
+    codecs: Annotated[tuple[Codec, ...], BeforeValidator(_listed)] = Field(
         default=("x264",), min_length=1, description="encoders"
     )
-    preset: str | None = Field(default=None, description="of the encoders that know it; None takes each one's default")
+    preset: str | None = Field(default=None, description="for the encoders that have it; None is the default of each")
     rates: Annotated[tuple[float, ...] | None, BeforeValidator(_rates)] = Field(
-        default=None, min_length=1, description="constant rate factors; None chooses them"
+        default=None, min_length=1, description="crf values; None chooses them automatically"
     )
     samples: Annotated[Samples | None, BeforeValidator(lambda v: Samples.parse(v) if isinstance(v, str) else v)] = (
-        Field(default=None, description="parts that are coded; None is all of up to 20 s, else five parts of 4 s")
+        Field(default=None, description="segments to encode; None is all of a movie of up to 20 s, else five of 4 s")
     )
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_metrics)] = Field(
         default=("psnr_y", "ssim_y", "vmaf", "vmaf_neg"), min_length=1, description="what is measured"
     )
     within: Annotated[Within | None, BeforeValidator(_within)] = Field(
-        default=None, description="compare only in this range of a metric, and choose rates that span it"
+        default=None, description="range of a metric to compare in; automatic rates span it"
     )
-    interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
+    interlaced: Interlaced = Field(default="refuse", description="what to do with frames flagged interlaced")
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
     device: Device = Field(default="auto", description="where the scalers run")
-    jobs: int | None = Field(default=None, ge=1, description="points at a time; None is what cores and memory bear")
-    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+    jobs: int | None = Field(default=None, ge=1, description="trials in parallel; None is limited by cores and memory")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that has what is needed")
 
     @model_validator(mode="after")
     def _fits_encoders(self) -> "CompareSettings":
         if self.preset is not None and not any(self.preset in ENCODERS[codec].presets for codec in self.codecs):
             known = "; ".join(f"{codec} has {', '.join(ENCODERS[codec].presets)}" for codec in self.codecs)
-            raise ValueError(f"preset {self.preset!r} is known to none of the encoders: {known}")
+            raise ValueError(f"no encoder has preset {self.preset!r}: {known}")
         for codec in self.codecs:
             for crf in self.rates or ():
                 if not 0 <= crf <= ENCODERS[codec].crf_max:
@@ -114,18 +114,18 @@ class CompareSettings(Settings):
 
     @property
     def measured(self) -> tuple[Metric, ...]:
-        """The metrics, with that of ``within`` among them."""
+        """The metrics to measure, including that of ``within``."""
         names = [*self.metrics, *([self.within[0]] if self.within else [])]
         return tuple(cast("Metric", name) for name in get_args(Metric) if name in names)
 
     @property
     def leading(self) -> Metric:
-        """The metric by which rates are chosen: that of ``within``, else VMAF where it is measured, else the first."""
+        """The metric that automatic rates go by: that of ``within``, else VMAF if measured, else the first."""
         if self.within:
             return self.within[0]
         return "vmaf" if "vmaf" in self.measured else self.measured[0]
 
     def preset_of(self, codec: CodecName) -> str:
-        """The preset of an encoder: the one asked for where it knows it."""
+        """The preset of an encoder: the requested one if it has it, else its default."""
         encoder = ENCODERS[codec]
         return self.preset if self.preset is not None and self.preset in encoder.presets else encoder.default_preset

@@ -6,7 +6,7 @@ luma (`vidscale.image_metrics`). Transparency is left out, 16 bits are rounded t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, lcm
 from pathlib import Path
@@ -23,6 +23,7 @@ from vidscale.images.picture import Picture, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler
 from vidscale.images.summary import Mean
 from vidscale.media.frames import Plane
+from vidscale.media.regions import Region, region_of_largest_sum
 from vidscale.system.progress import Progress
 
 CROP = 90  # samples a side
@@ -46,7 +47,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class BenchCrop:
     """A part of a picture, the same for all methods.
 
     Attributes:
@@ -78,7 +79,7 @@ class Scored:
     width: int
     height: int
     scores: tuple[Score, ...]
-    crops: tuple[Crop, ...] = field(default=(), repr=False)
+    crops: tuple[BenchCrop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What was compared.
+class BenchResult:
+    """Scores of all methods on all pictures.
 
     Attributes:
         scale: source sample spacing per small sample.
@@ -112,7 +113,7 @@ class Comparison:
     failures: tuple[Failed, ...] = ()
 
     @classmethod
-    def of(cls, methods: Sequence[Method], results: Sequence[Scored | Failed]) -> "Comparison":
+    def of(cls, methods: Sequence[Method], results: Sequence[Scored | Failed]) -> "BenchResult":
         """From the results of `run_bench` for these methods."""
         scored = tuple(result for result in results if isinstance(result, Scored))
         failed = tuple(result for result in results if isinstance(result, Failed))
@@ -167,12 +168,12 @@ def _scored(item: Item, methods: Sequence[Method], crops: bool) -> Scored:
     shave, target = ceil(scale), hr.rgb()
     images = [picture.rgb() for picture in restored]
     scores = [Score(luma_psnr(sr, target, shave=shave), luma_ssim(sr, target, shave=shave)) for sr in images]
-    parts: list[Crop] = []
+    parts: list[BenchCrop] = []
     if crops:
         error = np.stack([((sr - target) ** 2).sum(0) for sr in images]).sum(0)
-        window = _worst_window(error, shave)
+        region = _worst_region(error, shave)
         names = [ORIGINAL, *(method.name for method in methods)]
-        parts = [_crop(name, picture, window) for name, picture in zip(names, [hr, *restored], strict=True)]
+        parts = [_crop(name, picture, region) for name, picture in zip(names, [hr, *restored], strict=True)]
     return Scored(item.path, str(item.name), hr.width, hr.height, tuple(scores), tuple(parts))
 
 
@@ -189,20 +190,16 @@ def _restored(hr: Picture, scaler: Scaler) -> Picture:
     return Picture(tuple(scaler.upscale(scaler.downscale(hr.planes), hr.height, hr.width)))
 
 
-def _worst_window(error: npt.NDArray[np.float32], shave: int) -> tuple[slice, slice]:
-    """Rows and columns of `CROP` samples, or of all that is not shaved, in which errors are largest."""
-    error = error[shave : error.shape[0] - shave, shave : error.shape[1] - shave]
-    height, width = (min(CROP, side) for side in error.shape)
-    sums = np.pad(error.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    totals = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    coarse = totals[::_CROP_STEP, ::_CROP_STEP]
-    row, column = (int(i) * _CROP_STEP + shave for i in np.unravel_index(coarse.argmax(), coarse.shape))
-    return slice(row, row + height), slice(column, column + width)
+def _worst_region(error: npt.NDArray[np.float32], shave: int) -> Region:
+    """Where errors are largest: at most `CROP` samples a side of what is not shaved off."""
+    inner = error[shave : error.shape[0] - shave, shave : error.shape[1] - shave]
+    found = region_of_largest_sum(inner, CROP, CROP, step=_CROP_STEP)
+    return replace(found, top=found.top + shave, left=found.left + shave)
 
 
-def _crop(name: str, picture: Picture, window: tuple[slice, slice]) -> Crop:
-    part = _part(picture, window)
-    return Crop(name, encode_picture(part, "webp"), part.width, part.height)
+def _crop(name: str, picture: Picture, region: Region) -> BenchCrop:
+    part = _part(picture, region.slices)
+    return BenchCrop(name, encode_picture(part, "webp"), part.width, part.height)
 
 
 def _part(picture: Picture, window: tuple[slice, slice]) -> Picture:

@@ -1,1 +1,1 @@
-"""Rate-distortion curves compared: BD-rate, crossings, the answer in sentences."""
+"""Compares rate-distortion curves: BD-rate, crossings, the answer in sentences."""

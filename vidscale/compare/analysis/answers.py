@@ -1,4 +1,4 @@
-"""The answer in sentences: which way is the best with each encoder, whether it saves bits, and at which bitrates."""
+"""The answer in sentences: the best candidate of each encoder, whether it saves bits, and at which bitrates."""
 
 from dataclasses import dataclass
 
@@ -6,42 +6,42 @@ from vidscale.compare.analysis.bd_rate import Delta, MeanDelta
 from vidscale.compare.analysis.crossings import Verdict, crossing_sentence, verdict_of
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.metrics import METRIC_TEXT, Metric
-from vidscale.compare.points import Comparison, Way
+from vidscale.compare.points import Candidate, Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best way of an encoder by one metric, against the full size.
+    """The best candidate of an encoder by one metric, against the full size.
 
     Attributes:
-        metric: by which.
-        way: the one with the lowest mean BD-rate among those that have a figure on the most movies.
+        metric: measure of quality.
+        candidate: the one with the lowest mean BD-rate among those that have a figure on the most movies.
         rate: its mean BD-rate.
-        overlap: the smallest share of quality, of any movie, that both curves covered, 0 to 1.
-        rivals: how many ways it was chosen from.
+        overlap: smallest overlap of its curve and the full size's among the movies, 0 to 1.
+        considered: number of candidates that it was chosen from.
     """
 
     metric: Metric
-    way: Way
+    candidate: Candidate
     rate: MeanDelta
     overlap: float
-    rivals: int
+    considered: int
 
     @property
     def verdict(self) -> Verdict:
-        """What the way does to the bits."""
+        """Whether the candidate saves bits."""
         return verdict_of(self.rate.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the comparison says of one encoder.
+    """The answer for one encoder.
 
     Attributes:
-        encoder: its name and preset.
-        sentences: the verdict.
+        encoder: name and preset.
+        sentences: the answer.
         best: one for each metric that has a figure.
-        crossings: per movie, where its best way saves bits and where it costs, a sentence for each metric.
+        crossings: movie, and for each metric a sentence on where its best candidate saves bits.
     """
 
     encoder: str
@@ -57,52 +57,55 @@ def answers(comparison: Comparison, figures: Figures) -> list[Answer]:
 
 def _answer(comparison: Comparison, figures: Figures, encoder: str) -> Answer:
     full = figures.full_size(encoder)
-    rivals = [way for way in figures.ways_of(encoder) if not way.is_full]
-    if full is None or not rivals:
-        missing = "the full size" if full is None else "anything smaller"
-        return Answer(encoder, (f"Nothing to answer: {missing} was not coded with {encoder}.",), (), ())
-    found = [_best(figures, full, rivals, metric) for metric in comparison.metrics]
+    scaled = [candidate for candidate in figures.candidates_of(encoder) if not candidate.is_full]
+    if full is None or not scaled:
+        missing = "the full size" if full is None else "no pair of scalers"
+        was = "was not" if full is None else "was"
+        return Answer(encoder, (f"No answer: {missing} {was} encoded with {encoder}.",), (), ())
+    found = [_best(figures, full, scaled, metric) for metric in comparison.metrics]
     best = tuple(one for one in found if one)
     crossings = tuple(
-        (movie.name, tuple(_crossing(figures, movie.name, full, rivals, metric) for metric in comparison.metrics))
+        (movie.name, tuple(_crossing(figures, movie.name, full, scaled, metric) for metric in comparison.metrics))
         for movie in comparison.movies
-        if any(figures.curve(movie.name, way) for way in (full, *rivals))
+        if any(figures.curve(movie.name, candidate) for candidate in (full, *scaled))
     )
     return Answer(encoder, tuple(_verdict(best, comparison)), best, crossings)
 
 
-def _best(figures: Figures, full: Way, rivals: list[Way], metric: Metric) -> Best | None:
-    means = [(way, figures.mean(full, way, metric)) for way in rivals]
-    known = [(way, mean.rate, mean.overlap) for way, mean in means if isinstance(mean.rate, MeanDelta)]
+def _best(figures: Figures, full: Candidate, scaled: list[Candidate], metric: Metric) -> Best | None:
+    means = [(candidate, figures.mean(full, candidate, metric)) for candidate in scaled]
+    known = [(candidate, mean.rate, mean.overlap) for candidate, mean in means if isinstance(mean.rate, MeanDelta)]
     most = max((rate.movies for _, rate, _ in known), default=0)
     fair = [one for one in known if one[1].movies == most]
     if not fair:
         return None
-    way, rate, overlap = min(fair, key=lambda one: one[1].value)
-    return Best(metric, way, rate, overlap, len(rivals))
+    candidate, rate, overlap = min(fair, key=lambda one: one[1].value)
+    return Best(metric, candidate, rate, overlap, len(scaled))
 
 
 def _verdict(best: tuple[Best, ...], comparison: Comparison) -> list[str]:
-    """A sentence for each way that is the best by some metrics, and for each of what it does to the bits by them."""
+    """For each candidate that is best by some metrics, a sentence for those by which it saves, is level, or costs."""
     sentences = []
-    for way in dict.fromkeys(one.way for one in best):
-        of_way = [one for one in best if one.way == way]
+    for candidate in dict.fromkeys(one.candidate for one in best):
+        of_candidate = [one for one in best if one.candidate == candidate]
         saving, level, costing = (
-            [one for one in of_way if one.verdict == said] for said in ("saves", "level", "costs")
+            [one for one in of_candidate if one.verdict == verdict] for verdict in ("saves", "level", "costs")
         )
+        name = candidate.scaling
         if saving:
-            sentences.append(
-                f"{way.scaling} needs fewer bits than the full size for equal quality on average: {_amounts(saving)}."
-            )
+            amounts = _amounts(saving)
+            sentences.append(f"{name} needs fewer bits than the full size for equal quality on average: {amounts}.")
         if level:
-            sentences.append(f"By {_metrics(level)} {way.scaling} needs as many bits as the full size on average.")
+            sentences.append(f"By {_metrics(level)}, {name} needs as many bits as the full size on average.")
         if costing:
-            nearest = "costs bits" if costing[0].rivals == 1 else "comes nearest and costs bits"
-            no = f"By {_metrics(costing)} downscaling does not pay on average"
-            sentences.append(f"{no}: {way.scaling} {nearest}, {_amounts(costing)}.")
-    silent = [METRIC_TEXT[metric].label for metric in comparison.metrics if metric not in {one.metric for one in best}]
-    if silent:
-        sentences.append(f"By {_listed(silent)} there is no figure.")
+            needs = "needs" if costing[0].considered == 1 else "comes closest but needs"
+            by = _metrics(costing)
+            sentences.append(
+                f"By {by}, downscaling does not pay on average: {name} {needs} more bits, {_amounts(costing)}."
+            )
+    missing = [METRIC_TEXT[metric].label for metric in comparison.metrics if metric not in {one.metric for one in best}]
+    if missing:
+        sentences.append(f"There is no figure for {_listed(missing)}.")
     return sentences
 
 
@@ -121,14 +124,14 @@ def _amounts(found: list[Best]) -> str:
     return _listed(parts)
 
 
-def _crossing(figures: Figures, movie: str, full: Way, rivals: list[Way], metric: Metric) -> str:
-    """Of the way with the lowest BD-rate on the movie."""
+def _crossing(figures: Figures, movie: str, full: Candidate, scaled: list[Candidate], metric: Metric) -> str:
+    """Where the candidate with the lowest BD-rate on the movie saves bits."""
     label = METRIC_TEXT[metric].label
-    rated = [(figures.pairing(movie, full, way, metric).rate, way) for way in rivals]
-    known = [(rate.value, way) for rate, way in rated if isinstance(rate, Delta)]
+    rated = [(figures.deltas(movie, full, candidate, metric).rate, candidate) for candidate in scaled]
+    known = [(rate.value, candidate) for rate, candidate in rated if isinstance(rate, Delta)]
     if not known:
         return f"By {label}, nothing can be compared with the full size."
-    curves = [figures.curve(movie, way) for way in (full, min(known)[1])]
+    curves = [figures.curve(movie, candidate) for candidate in (full, min(known)[1])]
     anchor, test = (curve for curve in curves if curve)
     return f"By {label}, {crossing_sentence(anchor, test, metric)}."
 

@@ -1,8 +1,8 @@
-"""Bjøntegaard's differences of two rate-distortion curves.
+"""Bjøntegaard delta rate and quality of two rate-distortion curves.
 
 Curves are interpolated by PCHIP, log10 of the bitrate over quality (VCEG-M33, with the interpolation of the common test
-conditions of HEVC and VVC, JCTVC-L1100 and JVET-T2010), and compared only where both were measured: what does not
-overlap is an answer, `NoFigure`, never a number.
+conditions of HEVC and VVC, JCTVC-L1100 and JVET-T2010), and compared only where both were measured: curves that do not
+overlap give `NoFigure`, never an extrapolated number.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ class Delta:
     """Mean difference between two curves.
 
     Attributes:
-        value: of `bd_rate` in % of the anchor's bits, negative when the test saves; of `bd_quality` in units of the
-            metric, positive when the test is better.
-        low, high: range in which the curves were compared; quality for `bd_rate`, kbit/s for `bd_quality`.
-        overlap: length of the range that both curves cover over that which either covers, 0 to 1; of quality for
-            `bd_rate`, of log bitrate for `bd_quality`.
-        notes: what a person should know, such as points that were left out.
+        value: `bd_rate`: % of the anchor's bits, negative if the test saves bits; `bd_quality`: units of the metric,
+            positive if the test is better.
+        low, high: range that was compared, in quality (`bd_rate`) or kbit/s (`bd_quality`).
+        overlap: range that both curves cover, divided by the range that either covers, 0 to 1; in quality (`bd_rate`)
+            or log bitrate (`bd_quality`).
+        notes: remarks for the reader, such as points that were left out.
     """
 
     value: float
@@ -36,7 +36,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class NoFigure:
-    """There is no number, and why."""
+    """Why there is no number."""
 
     reason: str
 
@@ -47,8 +47,8 @@ class MeanDelta:
 
     Attributes:
         value: mean of the movies that have a figure.
-        movies: how many have one.
-        total: how many were compared.
+        movies: number of movies that have a figure.
+        total: number of movies that were compared.
     """
 
     value: float
@@ -57,14 +57,14 @@ class MeanDelta:
 
 
 def bd_rate(anchor: Curve, test: Curve, metric: Metric, *, within: Within | None = None) -> Delta | NoFigure:
-    """How many more bits the test needs for the anchor's quality, on average over the quality that both reach.
+    """How many more bits the test needs than the anchor at equal quality, averaged over the quality that both cover.
 
     Args:
-        anchor: what is compared with.
-        test: what is compared.
+        anchor: the reference.
+        test: the curve that is rated.
         metric: measure of quality.
-        within: compare only where the anchor's metric of that name lies in that range, low before high. Another
-            metric than that is then compared over the same part of the anchor's curve.
+        within: compare only where this metric of the anchor is in this range. If it is not ``metric``, the comparison
+            covers the same part of the anchor's curve.
 
     Returns:
         The difference in %, or why there is none: too few points, no overlap, or a curve that does not span ``within``.
@@ -81,11 +81,11 @@ def bd_rate(anchor: Curve, test: Curve, metric: Metric, *, within: Within | None
 
 
 def bd_quality(anchor: Curve, test: Curve, metric: Metric, *, within: Within | None = None) -> Delta | NoFigure:
-    """How much better the test is at the anchor's bitrate, on average over log bitrate where both were measured.
+    """How much better the test is than the anchor at equal bitrate, averaged over the log bitrate that both cover.
 
     Args:
-        anchor, test, metric: as of `bd_rate`.
-        within: compare only at bitrates at which the anchor's metric of that name lies in that range.
+        anchor, test, metric: see `bd_rate`.
+        within: compare only at bitrates at which this metric of the anchor is in this range.
 
     Returns:
         The difference in units of the metric, or why there is none.
@@ -107,7 +107,7 @@ def bd_quality(anchor: Curve, test: Curve, metric: Metric, *, within: Within | N
 
 
 def mean_delta(figures: Sequence[Delta | NoFigure]) -> MeanDelta | NoFigure:
-    """Mean over movies; those without a figure are counted, not guessed."""
+    """Mean over the movies that have a figure; the others only count in the total."""
     values = [figure.value for figure in figures if isinstance(figure, Delta)]
     if not values:
         return NoFigure("no movie has a figure")
@@ -115,7 +115,7 @@ def mean_delta(figures: Sequence[Delta | NoFigure]) -> MeanDelta | NoFigure:
 
 
 def common_quality(anchor: Front, test: Front, metric: Metric) -> tuple[float, float] | NoFigure:
-    """The quality that both curves reach."""
+    """The range of quality that both curves cover."""
     low, high = max(anchor.quality[0], test.quality[0]), min(anchor.quality[-1], test.quality[-1])
     if low >= high:
         return NoFigure(f"no overlap in {metric}: {anchor.quality_text()}, {test.quality_text()}")
@@ -125,7 +125,7 @@ def common_quality(anchor: Front, test: Front, metric: Metric) -> tuple[float, f
 def _spanned_range(
     curve: Curve, anchor: Front, test: Front, metric: Metric, within: Within
 ) -> tuple[float, float] | NoFigure:
-    """The range of a metric that belongs to a range of ``within[0]`` by the anchor, if both fronts span it."""
+    """The range of a metric over the part of the anchor's curve that ``within`` selects, if both fronts span it."""
     low, high = within[1:]
     if metric != within[0]:
         rates = _anchor_rates(curve, within)
@@ -141,7 +141,7 @@ def _spanned_range(
 
 
 def _anchor_rates(anchor: Curve, within: Within) -> tuple[float, float] | NoFigure:
-    """log10 of the anchor's bitrates at both ends of the range."""
+    """log10 of the anchor's bitrates at both ends of ``within``."""
     metric, low, high = within
     front = front_of(anchor, metric)
     if front.shortage:

@@ -1,4 +1,4 @@
-"""Where one rate-distortion curve overtakes another, as data and as a sentence."""
+"""Where two rate-distortion curves cross, as data and as a sentence."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,17 +13,17 @@ from vidscale.compare.points import Curve
 
 Verdict = Literal["saves", "level", "costs"]
 
-LEVEL_PERCENT = 0.5  # a curve that is this near to the other, on average, neither saves nor costs
+LEVEL_PERCENT = 0.5  # a smaller mean difference is neither a saving nor a cost
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A part of the common quality range in which one curve is better throughout.
+class RateInterval:
+    """An interval between crossings of two curves, in which one of them is better throughout.
 
     Attributes:
-        low, high: quality.
-        low_kbps, high_kbps: the anchor's bitrate there, 1000 bit/s; where curves cross, the test's as well.
-        rate: mean difference in it in % of the anchor's bits; negative: the test wins.
+        low, high: quality at both ends.
+        low_kbps, high_kbps: the anchor's bitrate there, 1000 bit/s; at a crossing also the test's.
+        rate: mean difference within the interval, % of the anchor's bits; negative if the test is better.
     """
 
     low: float
@@ -34,22 +34,22 @@ class Stretch:
 
     @property
     def verdict(self) -> Verdict:
-        """What the test does to the bits."""
+        """Whether the test saves bits."""
         return verdict_of(self.rate)
 
 
 def verdict_of(rate: float) -> Verdict:
-    """What a difference in bitrate, in %, comes to: it is level within half a percent."""
+    """The verdict on a difference in bitrate, in %; below `LEVEL_PERCENT` it is "level"."""
     if abs(rate) < LEVEL_PERCENT:
         return "level"
     return "saves" if rate < 0 else "costs"
 
 
-def stretches(anchor: Curve, test: Curve, metric: Metric) -> tuple[Stretch, ...] | NoFigure:
-    """The common quality range, cut where the curves cross, by rising bitrate.
+def rate_intervals(anchor: Curve, test: Curve, metric: Metric) -> tuple[RateInterval, ...] | NoFigure:
+    """The common range of quality, split where the curves cross, by rising bitrate.
 
     Returns:
-        One stretch when they do not cross; or why nothing can be said.
+        A single interval if the curves do not cross; or why there is none.
     """
     a, t = front_of(anchor, metric), front_of(test, metric)
     if shortage := a.shortage or t.shortage:
@@ -61,56 +61,56 @@ def stretches(anchor: Curve, test: Curve, metric: Metric) -> tuple[Stretch, ...]
     anchor_rate = a.rate_at()
     delta = difference(t.rate_at(), anchor_rate, low, high)
     crossed = sorted({float(root) for root in delta.roots(extrapolate=False) if low < root < high})
-    found: list[Stretch] = []
+    found: list[RateInterval] = []
     for left, right in pairwise([low, *crossed, high]):
         rate = percent(float(delta.integrate(left, right)) / (right - left))
         first, last = (float(10**log_rate) for log_rate in anchor_rate([left, right]))
-        stretch = Stretch(left, right, first, last, rate)
+        interval = RateInterval(left, right, first, last, rate)
         if found and (found[-1].rate < 0) == (rate < 0):  # the curves only touched
-            stretch = _joined(found.pop(), stretch)
-        found.append(stretch)
+            interval = _joined(found.pop(), interval)
+        found.append(interval)
     return tuple(found)
 
 
 def crossing_sentence(anchor: Curve, test: Curve, metric: Metric) -> str:
-    """One sentence for people: "below 1.9 Mb/s lanczos-x2 saves bits against full size, above it costs"."""
-    found = stretches(anchor, test, metric)
-    name, other = test.way.scaling, anchor.way.scaling
+    """Where the test saves bits: "below 1.9 Mb/s lanczos-x2 saves bits against full size, above it costs bits"."""
+    found = rate_intervals(anchor, test, metric)
+    name, other = test.candidate.scaling, anchor.candidate.scaling
     if isinstance(found, NoFigure):
         return f"{name} cannot be compared with {other}: {found.reason}"
-    pieces: list[Stretch] = []
-    for stretch in found:
-        if pieces and pieces[-1].verdict == stretch.verdict:
-            stretch = _joined(pieces.pop(), stretch)
-        pieces.append(stretch)
+    intervals: list[RateInterval] = []
+    for interval in found:
+        if intervals and intervals[-1].verdict == interval.verdict:
+            interval = _joined(intervals.pop(), interval)
+        intervals.append(interval)
     clauses = []
-    for at, piece in enumerate(pieces):
-        verb = {"saves": "saves bits", "costs": "costs bits", "level": "is level"}[piece.verdict]
+    for at, interval in enumerate(intervals):
+        verb = {"saves": "saves bits", "costs": "costs bits", "level": "is level"}[interval.verdict]
         subject = f"{name} {verb} against {other}" if at == 0 else verb
-        if piece.verdict == "level" and at == 0:
+        if interval.verdict == "level" and at == 0:
             subject = f"{name} is level with {other}"
-        clauses.append(f"{_where(at, pieces)} {subject}")
+        clauses.append(f"{_where(at, intervals)} {subject}")
     return ", ".join(clauses)
 
 
-def _where(at: int, pieces: list[Stretch]) -> str:
-    first, last = pieces[at].low_kbps, pieces[at].high_kbps
-    if len(pieces) == 1:
+def _where(at: int, intervals: list[RateInterval]) -> str:
+    first, last = intervals[at].low_kbps, intervals[at].high_kbps
+    if len(intervals) == 1:
         return f"from {rate_text(first)} to {rate_text(last)}"
     if at == 0:
         return f"below {rate_text(last)}"
-    return "above it" if at == len(pieces) - 1 else f"from there to {rate_text(last)}"
+    return "above it" if at == len(intervals) - 1 else f"from there to {rate_text(last)}"
 
 
 def rate_text(kbps: float) -> str:
-    """A bitrate for people, two digits: "850 kb/s", "1.9 Mb/s"."""
+    """A bitrate with two significant digits: "850 kb/s", "1.9 Mb/s"."""
     if kbps < 999.5:
         return f"{float(f'{kbps:.2g}'):g} kb/s"
     return f"{float(f'{kbps / 1000:.2g}'):g} Mb/s"
 
 
-def _joined(left: Stretch, right: Stretch) -> Stretch:
+def _joined(left: RateInterval, right: RateInterval) -> RateInterval:
     lengths = left.high - left.low, right.high - right.low
     logs = np.log10(1 + np.array([left.rate, right.rate]) / 100)
     rate = percent(float(np.average(logs, weights=lengths)))
-    return Stretch(left.low, right.high, left.low_kbps, right.high_kbps, rate)
+    return RateInterval(left.low, right.high, left.low_kbps, right.high_kbps, rate)

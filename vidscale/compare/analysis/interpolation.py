@@ -1,4 +1,4 @@
-"""Rate-distortion curves as functions: PCHIP through the points that a curve can go through."""
+"""Rate-distortion curves as functions: PCHIP through the points that rise in bitrate and in quality."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +16,12 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The points of a curve that can be interpolated: bitrate and quality rise from each to the next.
+    """The points of a curve that can be interpolated: both bitrate and quality rise from point to point.
 
     Attributes:
-        name: the curve's scalers.
+        name: name of the curve's scalers.
         log_rate: log10 of kbit/s.
-        quality: in units of the metric, finite.
+        quality: units of the metric, finite.
         notes: points that were left out, one line for each reason.
     """
 
@@ -32,36 +32,39 @@ class Front:
 
     @property
     def shortage(self) -> str | None:
-        """Why nothing can be interpolated, None when it can."""
+        """Why the curve cannot be interpolated; None if it can."""
         if len(self.quality) >= 2:
             return None
         return "; ".join([f"{self.name} has fewer than two points that can be compared", *self.notes])
 
     def spans(self, low: float, high: float) -> bool:
-        """Whether quality was measured over all of a range, low before high."""
+        """Whether quality was measured over the whole range from ``low`` to ``high``."""
         return bool(self.quality[0] <= low < high <= self.quality[-1])
 
     def quality_text(self) -> str:
-        """The quality that was reached, for people."""
+        """The range of quality, as text."""
         return f"{self.name} covers {self.quality[0]:.4g} to {self.quality[-1]:.4g}"
 
     def rate_text(self) -> str:
-        """The bitrates that were measured, for people."""
+        """The range of bitrates, as text."""
         return f"{self.name} has {10 ** self.log_rate[0]:.4g} to {10 ** self.log_rate[-1]:.4g} kb/s"
 
     def rate_at(self) -> Poly:
-        """log10 of the bitrate as a function of quality; nan outside of what was measured."""
+        """log10 of the bitrate as a function of quality; nan outside the measured range."""
         return _pchip(tuple(self.quality.tolist()), tuple(self.log_rate.tolist()))
 
     def quality_at(self) -> Poly:
-        """Quality as a function of log10 of the bitrate; nan outside of what was measured."""
+        """Quality as a function of log10 of the bitrate; nan outside the measured range."""
         return _pchip(tuple(self.log_rate.tolist()), tuple(self.quality.tolist()))
 
 
 def front_of(curve: Curve, metric: Metric) -> Front:
-    """The points of a curve by rising bitrate, without those that no curve can go through: such that were not measured,
-    are infinite (perfect copies), or need more bits than another for no better quality."""
-    name = curve.way.scaling
+    """The points of a curve by rising bitrate, without those that cannot be interpolated.
+
+    Left out are points without the metric, with an infinite one (perfect copies), and points that need more bits than
+    another for no better quality.
+    """
+    name = curve.candidate.scaling
     measured = [(p.bitrate_kbps, p.metrics[metric]) for p in curve.points if metric in p.metrics]
     finite = sorted({(rate, quality) for rate, quality in measured if rate > 0 and np.isfinite(quality)})
     notes = []
@@ -81,11 +84,11 @@ def front_of(curve: Curve, metric: Metric) -> Front:
 
 
 def difference(test: Poly, anchor: Poly, low: float, high: float) -> Poly:
-    """Test minus anchor between ``low`` and ``high``; exact, since both are cubic between neighbours of all knots.
+    """Test minus anchor between ``low`` and ``high``; exact, since between neighbouring knots of both each is cubic.
 
     Args:
-        test, anchor: of `Front.rate_at` or `Front.quality_at`, both measured over the whole range.
-        low, high: of what they are functions of.
+        test, anchor: results of `Front.rate_at` or of `Front.quality_at`, defined over the whole range.
+        low, high: range of their argument.
     """
     from scipy.interpolate import CubicHermiteSpline
 
@@ -96,11 +99,11 @@ def difference(test: Poly, anchor: Poly, low: float, high: float) -> Poly:
 
 
 def percent(log_ratio: float) -> float:
-    """log10 of a ratio of bitrates as a difference in %."""
+    """A difference in %, from log10 of a ratio of bitrates."""
     return float((10**log_ratio - 1) * 100)
 
 
-@lru_cache(maxsize=4096)  # each curve is compared with every other, and building a polynomial costs more than using it
+@lru_cache(maxsize=4096)  # each curve is compared with every other, and building a spline costs more than using it
 def _pchip(x: tuple[float, ...], y: tuple[float, ...]) -> Poly:
     from scipy.interpolate import PchipInterpolator
 

@@ -1,4 +1,4 @@
-"""Curves as lines to draw: exactly what BD-rate integrates, sampled."""
+"""Curves as polylines to draw: samples of exactly what BD-rate integrates."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ SAMPLES = 33
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Samples by rising bitrate; empty where nothing can be interpolated.
+    """Samples by rising bitrate; empty if the curve cannot be interpolated.
 
     Attributes:
         kbps: bitrate, 1000 bit/s.
-        values: of `rate_line` in units of the metric; of `relative_line` in %.
+        values: units of the metric (`rate_line`), or % (`relative_line`).
     """
 
     kbps: tuple[float, ...]
@@ -26,7 +26,7 @@ class Line:
 
 
 def rate_line(curve: Curve, metric: Metric) -> Line:
-    """Quality over bitrate, through the points that a curve can go through."""
+    """Quality over bitrate."""
     front = front_of(curve, metric)
     if front.shortage:
         return Line((), ())
@@ -35,7 +35,7 @@ def rate_line(curve: Curve, metric: Metric) -> Line:
 
 
 def relative_line(anchor: Curve, test: Curve, metric: Metric) -> Line:
-    """How many more bits the test needs than the anchor for equal quality, in %, over the anchor's bitrate."""
+    """How many more bits the test needs than the anchor at equal quality, in %, over the anchor's bitrate."""
     a, t = front_of(anchor, metric), front_of(test, metric)
     common = None if a.shortage or t.shortage else common_quality(a, t, metric)
     if common is None or isinstance(common, NoFigure):

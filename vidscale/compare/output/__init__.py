@@ -1,1 +1,1 @@
-"""A comparison as files: JSON, CSV, the page, plots."""
+"""Writes a comparison: JSON, CSV, the page, plots."""

@@ -1,21 +1,23 @@
-"""A comparison as files: comparison.json (all of it, read back by `read_comparison`), points.csv and the page.
+"""Writes a comparison as comparison.json, points.csv and index.html; reads comparison.json back.
 
-Their contents are described in docs/compare.md.
+The files are described in docs/compare.md.
 """
 
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
+from pydantic_core import from_json
 
 from vidscale.compare.points import Comparison, Curve, Point
 from vidscale.errors import ConfigError, VidscaleError
 from vidscale.media.geometry import scale_text
 from vidscale.system.workspace import replacing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD = "comparison.json"
 
 
@@ -29,7 +31,7 @@ _DOCUMENTS = TypeAdapter(_Document)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Writes comparison.json, points.csv and index.html, each complete or not at all.
+    """Writes comparison.json, points.csv and index.html, each atomically.
 
     Raises:
         VidscaleError: they cannot be written.
@@ -47,7 +49,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 
 
 def write_json(comparison: Comparison, path: Path) -> None:
-    """Writes everything; paths of stills relative to the file, so that the folder can be moved."""
+    """Writes comparison.json; paths of stills are relative to it, so that the folder can be moved."""
     stills = [replace(still, path=still.path.relative_to(path.parent)) for still in comparison.stills]
     document = _Document(SCHEMA_VERSION, replace(comparison, stills=stills))
     with replacing(path) as file:
@@ -55,25 +57,30 @@ def write_json(comparison: Comparison, path: Path) -> None:
 
 
 def read_comparison(path: str | Path) -> Comparison:
-    """A comparison as `write_comparison` wrote it.
+    """Reads a comparison that `write_comparison` wrote, also one of an older version.
 
     Args:
         path: comparison.json, or the folder that holds it.
 
     Raises:
-        ConfigError: it is not there, damaged, or of another version.
+        ConfigError: the file is missing, damaged, or of a newer version.
     """
     file = Path(path)
     file = file / RECORD if file.is_dir() else file
     try:
-        document = _DOCUMENTS.validate_json(file.read_bytes())
+        data = from_json(file.read_bytes())
+        version = data["schema_version"]
+        if version == 1:
+            data = _from_version_1(data)
+        elif version != SCHEMA_VERSION:
+            raise ConfigError(f"{file} has version {version}; this vidscale reads 1 to {SCHEMA_VERSION}")
+        comparison = _DOCUMENTS.validate_python(data).comparison
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
         raise ConfigError(f"{file} is not a comparison: {error.errors()[0]['msg']}") from error
-    if document.schema_version != SCHEMA_VERSION:
-        raise ConfigError(f"{file} has version {document.schema_version}; this vidscale reads {SCHEMA_VERSION}")
-    comparison = document.comparison
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{file} is not a comparison") from error
     return replace(
         comparison,
         movies=tuple(comparison.movies),
@@ -84,8 +91,16 @@ def read_comparison(path: str | Path) -> Comparison:
     )
 
 
+def _from_version_1(data: Any) -> Any:
+    """Version 1 called the candidate of a curve or a still its ``way``."""
+    comparison = data["comparison"]
+    for entry in [*comparison["curves"], *comparison["stills"]]:
+        entry["candidate"] = entry.pop("way")
+    return data | {"schema_version": SCHEMA_VERSION}
+
+
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Writes a row per point; inf as ``inf``, a metric that was not measured as nothing."""
+    """Writes a row per point; inf as ``inf``, an empty cell for a metric that was not measured."""
     rows = [_csv_row(comparison, curve, point) for curve in comparison.curves for point in curve.points]
     with replacing(path) as file:
         writer = csv.DictWriter(file, _csv_columns(comparison), lineterminator="\n")
@@ -94,19 +109,19 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def _csv_columns(comparison: Comparison) -> list[str]:
-    way = ["movie", "down", "up", "scale", "codec", "preset", "crf"]
-    return [*way, "bitrate_kbps", "video_bytes", "duration_s", "frames", *comparison.metrics, "encode_s", "decode_s"]
+    trial = ["movie", "down", "up", "scale", "codec", "preset", "crf"]
+    return [*trial, "bitrate_kbps", "video_bytes", "duration_s", "frames", *comparison.metrics, "encode_s", "decode_s"]
 
 
 def _csv_row(comparison: Comparison, curve: Curve, point: Point) -> dict[str, object]:
-    way = curve.way
+    candidate = curve.candidate
     return {
         "movie": curve.movie,
-        "down": way.down or "none",
-        "up": way.up or "none",
-        "scale": scale_text(way.scale),
-        "codec": way.codec,
-        "preset": way.preset,
+        "down": candidate.down or "none",
+        "up": candidate.up or "none",
+        "scale": scale_text(candidate.scale),
+        "codec": candidate.codec,
+        "preset": candidate.preset,
         "crf": f"{point.crf:g}",
         "bitrate_kbps": f"{point.bitrate_kbps:.3f}",
         "video_bytes": point.video_bytes,

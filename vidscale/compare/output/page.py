@@ -1,6 +1,6 @@
-"""A comparison as one page that needs no network: the answer, curves, a table of all ways, stills.
+"""A comparison as a self-contained HTML page: the answer, curves, a table of all candidates, stills.
 
-The page is templates/compare.html.j2; here is what goes into it, and in `page_data` the numbers that its scripts draw.
+The template is compare.html.j2; the data of its scripts come from `page_data`.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.output.page_data import page_data
 from vidscale.compare.output.page_stills import ShownFrame, shown_frames
 from vidscale.compare.output.styles import PALETTE
-from vidscale.compare.points import Comparison, Curve, MovieFacts, Point, Still
+from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point, Still
 from vidscale.report.totals import plural
 from vidscale.web.page import Table, Tile, render_template, shown, timecode
 
-_LITTLE_OVERLAP = 0.5  # a figure of less is said to be one
+_LITTLE_OVERLAP = 0.5  # below, the page warns that a figure covers little of the curves
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What stands at the top for one encoder."""
+    """The top of the page for one encoder."""
 
     answer: Answer
     tiles: tuple[Tile, ...]
@@ -30,7 +30,7 @@ class _Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _CurveFacts:
-    """The points of one curve as a table, and what makes each again: (crf, commands)."""
+    """The points of one curve as a table, and the commands that reproduce each: (crf, commands)."""
 
     title: str
     points: Table
@@ -38,7 +38,7 @@ class _CurveFacts:
 
 
 def render_page(comparison: Comparison) -> str:
-    """The page as text. Every value is escaped; scripts, styles and pictures are inside."""
+    """The page as text. Every value is escaped; scripts, styles and pictures are embedded."""
     figures = Figures(comparison)
     names = [movie.name for movie in comparison.movies]
     frames = shown_frames([still for still in comparison.stills if still.movie in names])
@@ -64,12 +64,12 @@ def _tiles(answer: Answer) -> tuple[Tile, ...]:
     tiles = []
     for best in answer.best:
         movies, total = best.rate.movies, best.rate.total
-        among = f", the best of {best.rivals}," if best.rivals > 1 else ""
-        detail = f"{best.way.scaling}{among} needs {needs[best.verdict]} the full size"
+        among = f", the best of {best.considered}," if best.considered > 1 else ""
+        detail = f"{best.candidate.scaling}{among} needs {needs[best.verdict]} the full size"
         if total > 1:
             detail += f"; mean of {movies}{f' of {total}' if movies < total else ''} movies"
         if best.overlap < _LITTLE_OVERLAP:
-            detail += f"; only {100 * best.overlap:.0f} % of the range of quality is common to both curves"
+            detail += f"; the curves share only {100 * best.overlap:.0f} % of their range of quality"
         label = f"BD-rate by {METRIC_TEXT[best.metric].label}"
         tiles.append(
             Tile(label, _signed(best.rate.value), "%", detail, "" if best.verdict == "level" else best.verdict)
@@ -78,7 +78,7 @@ def _tiles(answer: Answer) -> tuple[Tile, ...]:
 
 
 def _signed(percent: float) -> str:
-    """A difference for people: "+1.5", "−12.3"."""
+    """A signed number: "+1.5", "−12.3"."""
     return f"{percent:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -87,13 +87,13 @@ def _notes(comparison: Comparison, frames: list[ShownFrame]) -> list[str]:
     if comparison.within:
         metric, low, high = comparison.within
         notes.append(
-            f"Only rates at which the {METRIC_TEXT[metric].label} of the curve compared with lies between {low:g} and "
-            f"{high:g} count in BD-rate and BD-quality."
+            f"BD-rate and BD-quality only cover rates at which {METRIC_TEXT[metric].label} of the anchor is between "
+            f"{low:g} and {high:g}."
         )
     shown_movies = {frame.movie for frame in frames}
     missing = list(dict.fromkeys(still.movie for still in comparison.stills if still.movie not in shown_movies))
     if missing:
-        notes.append(f"Without pictures, to keep this page small: {', '.join(missing)}.")
+        notes.append(f"No stills, to keep this page small: {', '.join(missing)}.")
     return notes
 
 
@@ -101,12 +101,12 @@ def _movie_notes(movie: MovieFacts) -> list[str]:
     notes = [f"{movie.name}: {movie.note}."] if movie.note else []
     if movie.samples:
         times = ", ".join(f"{timecode(start)} to {timecode(end)}" for start, end in movie.samples)
-        notes.append(f"{movie.name}: only {plural(len(movie.samples), 'sample')} of it coded, {times}.")
+        notes.append(f"{movie.name}: only {plural(len(movie.samples), 'sample')} encoded, {times}.")
     return notes
 
 
 def _curve_facts(comparison: Comparison, figures: Figures, movie: str) -> list[_CurveFacts]:
-    curves = [figures.curve(movie, way) for way in figures.ways]
+    curves = [figures.curve(movie, candidate) for candidate in figures.candidates]
     return [_facts(curve, comparison) for curve in curves if curve]
 
 
@@ -123,7 +123,7 @@ def _facts(curve: Curve, comparison: Comparison) -> _CurveFacts:
         for point in curve.points
     )
     commands = tuple((f"{point.crf:g}", point.commands) for point in curve.points if point.commands)
-    return _CurveFacts(str(curve.way), Table(head, rows), commands)
+    return _CurveFacts(str(curve.candidate), Table(head, rows), commands)
 
 
 def _quality(point: Point, metric: Metric) -> str:
@@ -135,13 +135,13 @@ def _frame_data(frame: ShownFrame, comparison: Comparison, figures: Figures) -> 
     return {
         "movie": [movie.name for movie in comparison.movies].index(frame.movie),
         "time": timecode(frame.pts_s),
-        "made": _made(frame, comparison),
+        "caption": _caption(frame, comparison),
         "width": first.width,
         "height": first.height,
         "pictures": [
             {
-                "name": str(still.way) if still.way else "source",
-                "way": figures.ways.index(still.way) if still.way in figures.ways else None,
+                "name": str(still.candidate) if still.candidate else "source",
+                "candidate": _index(figures.candidates, still.candidate),
                 "kbps": still.point.bitrate_kbps if still.point else None,
                 "facts": _still_facts(still, comparison),
                 "src": picture.data_uri,
@@ -151,18 +151,22 @@ def _frame_data(frame: ShownFrame, comparison: Comparison, figures: Figures) -> 
     }
 
 
-def _made(frame: ShownFrame, comparison: Comparison) -> str:
+def _index(candidates: list[Candidate], candidate: Candidate | None) -> int | None:
+    return candidates.index(candidate) if candidate in candidates else None
+
+
+def _caption(frame: ShownFrame, comparison: Comparison) -> str:
     first = frame.pictures[0]
     movie = next(movie for movie in comparison.movies if movie.name == frame.movie)
-    part = "The whole picture"
+    region = "The whole frame"
     if (first.width, first.height) != (movie.width, movie.height):
         of = f"{first.width}×{first.height} of {movie.width}×{movie.height} pixels"
-        part = f"A part of {of}, where the source has much detail"
-    return f"{part}, {'coded without loss' if frame.lossless else 'slightly compressed to keep this page small'}."
+        region = f"{of}, the region with the most detail"
+    return f"{region}, {'lossless' if frame.lossless else 'slightly compressed to keep this page small'}."
 
 
 def _still_facts(still: Still, comparison: Comparison) -> str:
-    """Where the point of a still lies; its figures are of all frames, not of this one."""
+    """The point of a still: crf, bitrate and metrics of all frames, not of this one."""
     point = still.point
     if point is None:
         return ""

@@ -1,7 +1,7 @@
-"""The numbers behind the page's plots and table, in plain lists as JSON has them.
+"""The data of the page's plots and table, as JSON values.
 
-Movies, ways and metrics are named once and then meant by their place: ``curves[movie][way]``,
-``figures[movie][anchor][test][metric]``. What is missing is null; infinity is the word "inf".
+Movies, candidates and metrics are referred to by index: ``curves[movie][candidate]``,
+``figures[movie][anchor][test][metric]``. Missing values are null, infinity is the string "inf".
 """
 
 import math
@@ -10,77 +10,80 @@ from typing import Any
 
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure
 from vidscale.compare.analysis.crossings import LEVEL_PERCENT, crossing_sentence
-from vidscale.compare.analysis.figures import Figures, MeanPairing, Pairing
+from vidscale.compare.analysis.figures import Deltas, Figures, MeanDeltas
 from vidscale.compare.analysis.interpolation import front_of
 from vidscale.compare.analysis.lines import Line, rate_line, relative_line
-from vidscale.compare.metrics import METRIC_TEXT
-from vidscale.compare.output.styles import way_styles
-from vidscale.compare.points import Comparison, Curve, Point, Way, encoder_text
+from vidscale.compare.metrics import METRIC_TEXT, Metric
+from vidscale.compare.output.styles import curve_styles
+from vidscale.compare.points import Candidate, Comparison, Curve, Point
 
 
 def page_data(comparison: Comparison, figures: Figures) -> dict[str, Any]:
-    """Everything that the page's scripts draw and tell, but its pictures."""
+    """All data for the page's scripts, except the stills."""
     movies = [movie.name for movie in comparison.movies]
-    ways, metrics = figures.ways, comparison.metrics
+    candidates, metrics = figures.candidates, comparison.metrics
     return {
         "metrics": [asdict(METRIC_TEXT[metric]) | {"key": metric} for metric in metrics],
         "encoders": figures.encoders,
         "level_percent": LEVEL_PERCENT,
         "movies": movies,
-        "ways": _ways(figures),
-        "curves": [[_curve(comparison, figures, movie, way) for way in ways] for movie in movies],
+        "candidates": _candidates(figures),
+        "curves": [[_curve(comparison, figures, movie, candidate) for candidate in candidates] for movie in movies],
         "figures": [
             [
-                [[_pairing(figures.pairing(movie, a, t, m)) for m in metrics] if a != t else None for t in ways]
-                for a in ways
+                [[_deltas(figures.deltas(movie, a, t, m)) for m in metrics] if a != t else None for t in candidates]
+                for a in candidates
             ]
             for movie in movies
         ],
-        "means": [[[_mean(figures.mean(a, t, m)) for m in metrics] if a != t else None for t in ways] for a in ways],
+        "means": [
+            [[_mean(figures.mean(a, t, m)) for m in metrics] if a != t else None for t in candidates]
+            for a in candidates
+        ],
     }
 
 
-def _ways(figures: Figures) -> list[dict[str, Any]]:
-    styles = way_styles(figures.ways)
+def _candidates(figures: Figures) -> list[dict[str, Any]]:
+    styles = curve_styles(figures.candidates)
     return [
         {
-            "name": way.scaling,
-            "encoder": figures.encoders.index(encoder_text(way)),
-            "full": way.is_full,
-            "color": "ink" if styles[way].color is None else f"way{styles[way].color}",
-            "symbol": styles[way].symbol[0],
-            "dash": styles[way].dash[0],
+            "name": candidate.scaling,
+            "encoder": figures.encoders.index(candidate.encoder),
+            "full": candidate.is_full,
+            "color": "ink" if styles[candidate].color is None else f"curve{styles[candidate].color}",
+            "symbol": styles[candidate].symbol[0],
+            "dash": styles[candidate].dash[0],
         }
-        for way in figures.ways
+        for candidate in figures.candidates
     ]
 
 
-def _curve(comparison: Comparison, figures: Figures, movie: str, way: Way) -> dict[str, Any] | None:
-    curve = figures.curve(movie, way)
+def _curve(comparison: Comparison, figures: Figures, movie: str, candidate: Candidate) -> dict[str, Any] | None:
+    curve = figures.curve(movie, candidate)
     if curve is None:
         return None
-    full = figures.full_size(encoder_text(way))
-    anchor = figures.curve(movie, full) if full and full != way else None
+    full = figures.full_size(candidate.encoder)
+    anchor = figures.curve(movie, full) if full and full != candidate else None
     metrics = comparison.metrics
     return {
         "points": [_point(point, comparison) for point in curve.points],
         "lines": [_line(rate_line(curve, metric)) for metric in metrics],
         "relative": [_line(relative_line(anchor, curve, metric)) for metric in metrics] if anchor else None,
-        "told": [_told(anchor, curve, metric) for metric in metrics],
+        "notes": [_notes(anchor, curve, metric) for metric in metrics],
         "encode_s": math.fsum(point.encode_s for point in curve.points),
         "decode_s": math.fsum(point.decode_s for point in curve.points),
         "video_s": math.fsum(point.duration_s for point in curve.points),
     }
 
 
-def _told(anchor: Curve | None, curve: Curve, metric: Any) -> list[str]:
-    """Where the curve crosses the full size's, and what was left out of it."""
+def _notes(anchor: Curve | None, curve: Curve, metric: Metric) -> list[str]:
+    """Where the curve crosses that of the full size, and which points were left out of it."""
     notes = list(front_of(curve, metric).notes)
     return [crossing_sentence(anchor, curve, metric), *notes] if anchor else notes
 
 
 def _point(point: Point, comparison: Comparison) -> dict[str, Any]:
-    """A point; times are for a second of video."""
+    """A point; times are per second of video."""
     return {
         "crf": point.crf,
         "kbps": _short(point.bitrate_kbps),
@@ -90,12 +93,12 @@ def _point(point: Point, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _pairing(pairing: Pairing) -> list[Any]:
-    overlap = {} if isinstance(pairing.rate, NoFigure) else {"overlap": round(pairing.rate.overlap, 3)}
-    return [_figure(pairing.rate, overlap), _figure(pairing.quality, {})]
+def _deltas(deltas: Deltas) -> list[Any]:
+    overlap = {} if isinstance(deltas.rate, NoFigure) else {"overlap": round(deltas.rate.overlap, 3)}
+    return [_figure(deltas.rate, overlap), _figure(deltas.quality, {})]
 
 
-def _mean(mean: MeanPairing) -> list[Any]:
+def _mean(mean: MeanDeltas) -> list[Any]:
     counted = {} if isinstance(mean.rate, NoFigure) else {"movies": mean.rate.movies, "total": mean.rate.total}
     return [_figure(mean.rate, {"overlap": round(mean.overlap, 3), **counted}), _figure(mean.quality, {})]
 
@@ -109,7 +112,7 @@ def _line(line: Line) -> list[list[float]]:
 
 
 def _short(value: float) -> float:
-    """Six digits: enough for every figure that is shown."""
+    """Six significant digits, enough for everything that is shown."""
     return float(f"{value:.6g}")
 
 

@@ -1,4 +1,4 @@
-"""Stills for the page: the same part of each, as large and as true as the page's size allows."""
+"""Stills for the page: the same region of each, as large and with as little loss as the size of the page allows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.compare.points import Still
+from vidscale.media.regions import detail, region_of_largest_sum
 from vidscale.web.pictures import Picture, encoded_picture
 
 if TYPE_CHECKING:
     import av
 
 BUDGET_BYTES = 12_000_000
-_SOURCE_SHARE = 0.4  # restored pictures are taken for at least this share of their source's bytes, to give up early
+_SOURCE_SHARE = 0.4  # restored stills are expected to take at least this share of their source's bytes
 
 RGB = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A way to show stills: crop of at most that many pixels, WebP quality (None: lossless)."""
+    """How to show stills: largest width and height, None for all of it; WebP quality, None for lossless."""
 
     width: int | None
     height: int | None
     quality: int | None
 
 
-# From the truest on; the first that fits the budget is taken.
+# Best first; the first that fits the budget is used.
 _STEPS = (
     _Step(None, None, None),
     _Step(960, 540, None),
@@ -44,14 +45,14 @@ _STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class ShownFrame:
-    """The stills of one frame of a movie, cropped and coded alike.
+    """The stills of one frame of a movie, all cropped and compressed in the same way.
 
     Attributes:
         movie: name.
         pts_s: time of the frame, seconds.
         stills: the source first.
-        pictures: one for each still, all of one size, at the source's sampling.
-        lossless: nothing was lost in coding them.
+        pictures: one for each still, all of one size, not rescaled.
+        lossless: the pictures are compressed without loss.
     """
 
     movie: str
@@ -69,63 +70,46 @@ def shown_frames(stills: Sequence[Still], budget: int = BUDGET_BYTES) -> list[Sh
         budget: bytes of all pictures together.
 
     Returns:
-        One for each frame of which there is more than one still; a frame that does not fit its share even as the
-        smallest crops of the lowest quality is left out.
+        One for each frame with more than one still; frames that exceed their share even at the smallest size and the
+        lowest quality are left out.
     """
     grouped: dict[tuple[str, Fraction], list[Still]] = {}
     for still in stills:
         group = grouped.setdefault((still.movie, still.pts_s), [])
-        if all(still.way != other.way for other in group):  # each encoder's stills come with a source of their own
+        if all(still.candidate != other.candidate for other in group):  # the source is there once for each encoder
             group.append(still)
     frames = [group for group in grouped.values() if len(group) > 1]
     found: list[ShownFrame] = []
     for at, group in enumerate(frames):
-        frame = _shown_frame(sorted(group, key=lambda still: still.way is not None), budget // (len(frames) - at))
+        frame = _shown_frame(sorted(group, key=lambda still: still.candidate is not None), budget // (len(frames) - at))
         if frame is not None:
             found.append(frame)
             budget -= sum(len(picture.data) for picture in frame.pictures)
     return found
 
 
-def detailed_part(picture: RGB, width: int, height: int) -> tuple[int, int]:
-    """Left and top of the part of that size with the most detail: the largest sum of differences of neighbours.
-
-    Args:
-        picture: [H, W, 3].
-        width, height: of the part, at most those of the picture.
-    """
-    luma = picture.astype(np.float64).sum(axis=2)
-    detail = np.zeros_like(luma)
-    detail[:, 1:] += np.abs(np.diff(luma, axis=1))
-    detail[1:] += np.abs(np.diff(luma, axis=0))
-    summed = np.pad(detail.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    parts = summed[height:, width:] - summed[:-height, width:] - summed[height:, :-width] + summed[:-height, :-width]
-    top, left = np.unravel_index(int(parts.argmax()), parts.shape)
-    return int(left), int(top)
-
-
 def _shown_frame(stills: Sequence[Still], budget: int) -> ShownFrame | None:
-    sources = [_read(still.path) for still in stills]
-    full_height, full_width = sources[0].shape[:2]
+    whole = [_read(still.path) for still in stills]
+    height, width = whole[0].shape[:2]
+    source_detail = detail(whole[0].sum(axis=2, dtype=np.int32))
     for step in _STEPS:
-        width, height = min(step.width or full_width, full_width), min(step.height or full_height, full_height)
-        left, top = detailed_part(sources[0], width, height)
-        parts = [np.ascontiguousarray(source[top : top + height, left : left + width]) for source in sources]
-        pictures = _within(parts, step.quality, budget)
+        region = region_of_largest_sum(source_detail, step.height or height, step.width or width)
+        crops = [np.ascontiguousarray(pixels[region.slices]) for pixels in whole]
+        pictures = _within(crops, step.quality, budget)
         if pictures:
             lossless = step.quality is None or pictures[0].media_type == "image/png"
             return ShownFrame(stills[0].movie, stills[0].pts_s, tuple(stills), pictures, lossless)
     return None
 
 
-def _within(parts: Sequence[RGB], quality: int | None, budget: int) -> tuple[Picture, ...] | None:
-    """The parts as pictures, or None as soon as they cannot stay within the budget."""
+def _within(crops: Sequence[RGB], quality: int | None, budget: int) -> tuple[Picture, ...] | None:
+    """The compressed crops; None as soon as they are expected to exceed the budget."""
     pictures: list[Picture] = []
     spent = 0
-    for part in parts:
-        pictures.append(encoded_picture(_frame(part), quality))
+    for pixels in crops:
+        pictures.append(encoded_picture(_frame(pixels), quality))
         spent += len(pictures[-1].data)
-        rest = len(parts) - len(pictures)
+        rest = len(crops) - len(pictures)
         if (spent + rest * _SOURCE_SHARE * len(pictures[0].data) > budget and rest) or spent > budget:
             return None
     return tuple(pictures)
@@ -138,7 +122,7 @@ def _read(path: Path) -> RGB:
         return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _frame(part: RGB) -> "av.VideoFrame":
+def _frame(pixels: RGB) -> "av.VideoFrame":
     import av
 
-    return av.VideoFrame.from_ndarray(part, format="rgb24")
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24")

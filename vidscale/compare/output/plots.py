@@ -1,4 +1,4 @@
-"""Curves as a picture for papers: PNG, SVG or PDF by matplotlib, which is an extra of the installation."""
+"""Curves as a figure for papers: PNG, SVG or PDF by matplotlib, an optional dependency."""
 
 import math
 import os
@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Any
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.analysis.lines import rate_line
 from vidscale.compare.metrics import METRIC_TEXT, Metric
-from vidscale.compare.output.styles import PALETTE, WayStyle, way_styles
-from vidscale.compare.points import Comparison, Curve, encoder_text
+from vidscale.compare.output.styles import PALETTE, CurveStyle, curve_styles
+from vidscale.compare.points import Comparison, Curve
 from vidscale.errors import ConfigError, VidscaleError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Formats, each with what keeps the date out of the file: the same curves give the same bytes.
+# Formats, each with the metadata that keeps the date out of the file: the same curves give the same bytes.
 _UNDATED: Any = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 FORMATS = tuple(_UNDATED)
 _PANEL_INCHES = (3.4, 2.5)
 _LEGEND_INCHES = 0.5
 _DPI = 200
-_MAX_PIXELS = 60_000  # of a side, a little less than the renderer's limit
+_MAX_PIXELS = 60_000  # per side, a little less than the renderer's limit
 _INK = "#1a1f26"
-# Fonts as outlines that publishers take (TrueType, not Type 3); the same names inside an SVG every time.
+# TrueType fonts, since publishers reject Type 3; a fixed salt makes SVG files reproducible.
 _RC: Any = {"pdf.fonttype": 42, "svg.hashsalt": "vidscale", "font.size": 8, "axes.titlesize": 8, "legend.fontsize": 8}
 
 
 def check_plot(path: Path, *, coming: Path | None = None) -> None:
-    """Makes sure, before work starts, that a picture of that name can be drawn.
+    """Checks, before work starts, that a plot can be written.
 
     Args:
-        path: of the picture.
-        coming: a folder that will be there by then.
+        path: of the plot.
+        coming: a folder that will exist by then.
 
     Raises:
-        ConfigError: a format that is not known, a folder that is not there, or matplotlib is missing.
+        ConfigError: the format is unknown, or the folder or matplotlib is missing.
     """
     from importlib.util import find_spec
 
@@ -46,7 +46,7 @@ def check_plot(path: Path, *, coming: Path | None = None) -> None:
     if not parent.is_dir() and (coming is None or parent != coming.absolute()):
         raise ConfigError(f"the folder {path.parent} does not exist")
     if find_spec("matplotlib") is None:
-        raise ConfigError(f"drawing {path} needs matplotlib: pip install 'vidscale[plot]'")
+        raise ConfigError(f"{path} needs matplotlib: pip install 'vidscale[plot]'")
 
 
 def plot_curves(comparison: Comparison, path: Path) -> None:
@@ -54,11 +54,11 @@ def plot_curves(comparison: Comparison, path: Path) -> None:
 
     Args:
         comparison: with at least one curve.
-        path: picture to write; its suffix says the format, one of `FORMATS`. An existing file is replaced.
+        path: file to write, with a suffix of `FORMATS`; an existing file is replaced.
 
     Raises:
-        ConfigError: as of `check_plot`, or there is nothing to draw.
-        VidscaleError: it cannot be written.
+        ConfigError: see `check_plot`, or there is nothing to draw.
+        VidscaleError: the file cannot be written.
     """
     check_plot(path)
     from matplotlib import rc_context
@@ -85,12 +85,12 @@ def _figure(comparison: Comparison) -> "Figure":
     from matplotlib.figure import Figure as NewFigure
 
     figures = Figures(comparison)
-    styles = way_styles(figures.ways)
+    styles = curve_styles(figures.candidates)
     rows: dict[tuple[str, str], list[Curve]] = {}
     for movie in comparison.movies:
-        for way in figures.ways:
-            if curve := figures.curve(movie.name, way):
-                rows.setdefault((movie.name, encoder_text(way)), []).append(curve)
+        for candidate in figures.candidates:
+            if curve := figures.curve(movie.name, candidate):
+                rows.setdefault((movie.name, candidate.encoder), []).append(curve)
     if not rows or not comparison.metrics:
         raise ConfigError("there is nothing to draw: no movie has a curve")
     width, height = _PANEL_INCHES[0] * len(comparison.metrics), _PANEL_INCHES[1] * len(rows) + _LEGEND_INCHES
@@ -98,7 +98,7 @@ def _figure(comparison: Comparison) -> "Figure":
     axes = figure.subplots(len(rows), len(comparison.metrics), squeeze=False)
     for line, ((movie_name, encoder), curves) in zip(axes, rows.items(), strict=True):
         for panel, metric in zip(line, comparison.metrics, strict=True):
-            _draw_panel(panel, [(curve, styles[curve.way]) for curve in curves], metric)
+            _draw_panel(panel, [(curve, styles[curve.candidate]) for curve in curves], metric)
             panel.set_title(f"{movie_name}, {encoder}", loc="left", parse_math=False)
     handles = {
         label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
@@ -109,7 +109,7 @@ def _figure(comparison: Comparison) -> "Figure":
     return figure
 
 
-def _draw_panel(panel: "Axes", curves: list[tuple[Curve, WayStyle]], metric: Metric) -> None:
+def _draw_panel(panel: "Axes", curves: list[tuple[Curve, CurveStyle]], metric: Metric) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for curve, style in curves:
@@ -130,7 +130,7 @@ def _draw_panel(panel: "Axes", curves: list[tuple[Curve, WayStyle]], metric: Met
                 linewidth=width,
                 marker=symbol,
                 markersize=4,
-                label=curve.way.scaling,
+                label=curve.candidate.scaling,
             )
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -1,12 +1,12 @@
-"""How the curves of ways look: the same in every plot."""
+"""Colours, symbols and dashes of curves, the same in every plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidscale.compare.points import Way
+from vidscale.compare.points import Candidate
 
-# (light, dark): found by search so that these and the colour of text stay apart from each other and from the page, also
-# for people who see no red, no green or no blue (a test measures it).
+# (light, dark): found by search so that these and the colour of text can be told apart from each other and from the
+# page, also by colour-blind people (a test measures it).
 PALETTE = (
     ("#2696fd", "#37beff"),
     ("#fb3e8e", "#db7295"),
@@ -15,7 +15,7 @@ PALETTE = (
     ("#582a88", "#8c4dcc"),
     ("#6b3200", "#ffd5a7"),
 )
-# (plotly, matplotlib); their number has no common factor with that of the colours, so that pairs of both last long.
+# (plotly, matplotlib); their number is coprime to that of the colours, so that combinations repeat late.
 SYMBOLS = (
     ("square", "s"),
     ("diamond", "D"),
@@ -30,8 +30,8 @@ DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))
 
 
 @dataclass(frozen=True, slots=True)
-class WayStyle:
-    """How the curves of a way are drawn, whichever codec and preset they are of.
+class CurveStyle:
+    """How the curves of a candidate are drawn.
 
     Attributes:
         color: index into `PALETTE`; None for the full size, drawn in the colour of text.
@@ -44,21 +44,21 @@ class WayStyle:
     dash: tuple[str, str]
 
 
-def way_styles(ways: Sequence[Way]) -> dict[Way, WayStyle]:
-    """A style for each way: dashes by scale, the symbol by who scales, and a colour of its own.
+def curve_styles(candidates: Sequence[Candidate]) -> dict[Candidate, CurveStyle]:
+    """A style for each candidate, independent of the encoder: dash by scale, symbol by pair, a colour of its own.
 
-    Where there are more ways than colours, the colour is by who scales too. The encoder makes no difference.
+    If there are more candidates than colours, the colour is by pair too.
     """
-    scalers = list(dict.fromkeys((way.down, way.up) for way in ways if not way.is_full))
-    scales = sorted({way.scale for way in ways if not way.is_full}, reverse=True)
-    names = list(dict.fromkeys(way.scaling for way in ways if not way.is_full))
+    scalers = list(dict.fromkeys((candidate.down, candidate.up) for candidate in candidates if not candidate.is_full))
+    scales = sorted({candidate.scale for candidate in candidates if not candidate.is_full}, reverse=True)
+    names = list(dict.fromkeys(candidate.scaling for candidate in candidates if not candidate.is_full))
     styles = {}
-    for way in ways:
-        if way.is_full:
-            styles[way] = WayStyle(None, FULL_SYMBOL, DASHES[0])
+    for candidate in candidates:
+        if candidate.is_full:
+            styles[candidate] = CurveStyle(None, FULL_SYMBOL, DASHES[0])
             continue
-        scaler = scalers.index((way.down, way.up))
-        color = names.index(way.scaling) if len(names) <= len(PALETTE) else scaler % len(PALETTE)
-        dash = DASHES[scales.index(way.scale) % len(DASHES)]
-        styles[way] = WayStyle(color, SYMBOLS[scaler % len(SYMBOLS)], dash)
+        scaler = scalers.index((candidate.down, candidate.up))
+        color = names.index(candidate.scaling) if len(names) <= len(PALETTE) else scaler % len(PALETTE)
+        dash = DASHES[scales.index(candidate.scale) % len(DASHES)]
+        styles[candidate] = CurveStyle(color, SYMBOLS[scaler % len(SYMBOLS)], dash)
     return styles

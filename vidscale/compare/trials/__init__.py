@@ -1,1 +1,1 @@
-"""One part of a movie, encoded one way at one rate, restored and measured; kept on disk."""
+"""Trials: one segment of a movie, encoded as one candidate at one crf, restored and measured; results kept on disk."""

@@ -1,12 +1,13 @@
-"""A coded part measured against its source: luma, at the source's size, from one decode of each."""
+"""Measures the encoded file of a trial against its source: luma, at the source's size, one decode of each file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from statistics import fmean
 
 from vidscale.compare.metrics import Metric
-from vidscale.compare.trials.restoring import CodedPart, ffmpeg_seconds, restored
+from vidscale.compare.trials.restoring import CodedTrial, ffmpeg_seconds, restored
 from vidscale.config import Interlaced, MeasureSettings, TimeRange
 from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
@@ -16,27 +17,27 @@ from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 
-# What a part stores of each metric; the mean squared error as a part of the squared peak, whatever the bit depth.
-_VALUES: dict[Metric, tuple[str, Callable[[FrameScore, int], float | None]]] = {
-    "psnr_y": ("mse_y", lambda row, peak: row.mse[0] / peak**2),
-    "ssim_y": ("ssim_y", lambda row, peak: row.ssim[0]),
-    "vmaf": ("vmaf", lambda row, peak: row.vmaf),
-    "vmaf_neg": ("vmaf_neg", lambda row, peak: row.vmaf_neg),
-    "xpsnr_y": ("xpsnr_y", lambda row, peak: row.xpsnr_y),
+# What is stored for each metric: a name and the frame's value. PSNR is that of the mean squared error.
+_STORED: dict[Metric, tuple[str, Callable[[FrameScore], float | None]]] = {
+    "psnr_y": ("mse_y", lambda row: row.mse[0]),
+    "ssim_y": ("ssim_y", lambda row: row.ssim[0]),
+    "vmaf": ("vmaf", lambda row: row.vmaf),
+    "vmaf_neg": ("vmaf_neg", lambda row: row.vmaf_neg),
+    "xpsnr_y": ("xpsnr_y", lambda row: row.xpsnr_y),
 }
 
 _UNKNOWN_FRAME_S = Fraction(1, 25)  # how long a single frame without a frame rate lasts
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A part that was measured.
+class TrialMeasurement:
+    """What was measured.
 
     Attributes:
-        means: by name the mean over frames.
-        frames: how many were compared.
-        duration_s: of the part, seconds, exact.
-        decode_s: seconds of decoding and upscaling, see `points.Point`.
+        means: mean over frames, by stored name.
+        frames: number of compared frames.
+        duration_s: of the segment, seconds, exact.
+        decode_s: seconds of decoding and upscaling, see `vidscale.compare.points.Point`.
     """
 
     means: Mapping[str, float]
@@ -46,56 +47,56 @@ class Measured:
 
 
 def stored_name(metric: Metric) -> str:
-    """Under which name a part stores what a metric is made from."""
-    return _VALUES[metric][0]
+    """The name under which a result stores what a metric is computed from."""
+    return _STORED[metric][0]
 
 
-def measure_part(
-    part: CodedPart,
-    time_range: TimeRange | None,
+def measure_trial(
+    trial: CodedTrial,
+    segment: TimeRange | None,
     metrics: Sequence[Metric],
     *,
     interlaced: Interlaced,
     progress: Progress,
-) -> Measured:
-    """Restores a coded part and measures it.
+) -> TrialMeasurement:
+    """Restores the encoded file of a trial and measures it.
 
     Args:
-        part: what is measured.
-        time_range: the part of the movie that it was made from.
-        metrics: what of it is wanted.
-        interlaced: how the source was read.
+        trial: the encoded file.
+        segment: the time range of the source that it holds; None for all of it.
+        metrics: which to measure.
+        interlaced: how the source is read.
         progress: told about every frame.
 
     Raises:
-        VidscaleError: it cannot be read, or frames are missing.
+        VidscaleError: a file cannot be read, or frames are missing.
     """
-    video = part.original.video
+    video = trial.source.video
     decoding, upscaling = Clock("decode"), Clock("upscale")
     measured = Measurement(luma_only=True)
     wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
     source = decode_frames(
-        part.original, log=ReadLog(), clock=Clock("source"), time_range=time_range, interlaced=interlaced
+        trial.source, log=ReadLog(), clock=Clock("source"), time_range=segment, interlaced=interlaced
     )
-    with restored(part, decoding, upscaling) as frames:
-        measured.run(source, frames, video, wanted, part.ffmpeg, progress)
-    if lost := measured.unpaired.count:
-        raise MeasureError(f"{lost} frames of {part.original.path} and of what was coded have no partner")
-    seconds = ffmpeg_seconds(part) if part.by_ffmpeg else decoding.busy_s + upscaling.busy_s
+    with restored(trial, decoding, upscaling) as frames:
+        measured.run(source, frames, video, wanted, trial.ffmpeg, progress)
+    if unpaired := measured.unpaired.count:
+        raise MeasureError(f"{unpaired} frames of {trial.source.path} and of its encoded file could not be paired")
+    seconds = ffmpeg_seconds(trial) if trial.upscaled_by_ffmpeg else decoding.busy_s + upscaling.busy_s
     duration = measured.duration_s(video) or _UNKNOWN_FRAME_S
-    return Measured(_means(measured.rows, metrics, video.format.peak), len(measured.rows), duration, seconds)
+    return TrialMeasurement(_means(measured.rows, metrics), len(measured.rows), duration, seconds)
 
 
-def video_bytes(part: CodedPart) -> int:
-    """Bytes of the coded video packets."""
-    with open_container(part.path) as container:
+def video_bytes(path: Path) -> int:
+    """Bytes of a file's video packets."""
+    with open_container(path) as container:
         return sum(packet.size for packet in container.demux(container.streams.video[0]))
 
 
-def _means(rows: Sequence[FrameScore], metrics: Sequence[Metric], peak: int) -> dict[str, float]:
+def _means(rows: Sequence[FrameScore], metrics: Sequence[Metric]) -> dict[str, float]:
     means = {}
     for metric in metrics:
-        name, value = _VALUES[metric]
-        values = [found for row in rows if (found := value(row, peak)) is not None]
+        name, value_of = _STORED[metric]
+        values = [value for row in rows if (value := value_of(row)) is not None]
         means[name] = fmean(values)
     return means

@@ -1,4 +1,4 @@
-"""A coded part brought back to the source's size: by the pair that its way names, or by ffmpeg's scale filter."""
+"""Restores the encoded file of a trial to the source's size: by the candidate's pair, or by ffmpeg's scale filter."""
 
 import io
 import shlex
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import ffmpeg as ffmpeg_python
 
-from vidscale.compare.points import Way
-from vidscale.compare.trials.coding import geometry_of
-from vidscale.compare.trials.ways import FFMPEG_FLAGS, is_folder, pair_of
+from vidscale.compare.points import Candidate
+from vidscale.compare.trials.candidates import FFMPEG_FLAGS, is_folder, pair_of
+from vidscale.compare.trials.encoding import geometry_of
 from vidscale.config import DecodeSettings
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, run_ffmpeg
@@ -27,60 +27,60 @@ from vidscale.system.threads import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class CodedPart:
-    """A coded part and how it is brought back.
+class CodedTrial:
+    """The encoded file of a trial, and how to restore it.
 
     Attributes:
-        path: the coded file.
-        original: the movie that it was made from.
-        way, crf: how it was coded.
+        path: the encoded file.
+        source: the movie that it was encoded from.
+        candidate, crf: how it was encoded.
         ffmpeg: the binary that scales and measures.
         device: where pairs run.
     """
 
     path: Path
-    original: Source
-    way: Way
+    source: Source
+    candidate: Candidate
     crf: float
     ffmpeg: Ffmpeg
     device: Device
 
     @property
-    def by_ffmpeg(self) -> bool:
-        """Whether ffmpeg enlarges it."""
-        return self.way.up in FFMPEG_FLAGS
+    def upscaled_by_ffmpeg(self) -> bool:
+        """Whether ffmpeg's scale filter is the upscaler."""
+        return self.candidate.up in FFMPEG_FLAGS
 
     def small(self) -> SmallFile:
-        """The file with the pair that restores it: the one that it names itself, where the way has no other."""
-        pair = pair_of(self.way.up, self.way.scale, self.device)
-        if self.way.down == self.way.up and not is_folder(self.way.up):
+        """The file with the pair that restores it; where the upscaler belongs to the downscaler, by its identity."""
+        pair = pair_of(self.candidate.up, self.candidate.scale, self.device)
+        if self.candidate.down == self.candidate.up and not is_folder(self.candidate.up):
             settings = DecodeSettings(device=self.device)
             return open_small(self.path, ffmpeg=self.ffmpeg.path, settings=settings, pair=pair)
         if pair is None:
-            raise ValueError(f"ffmpeg restores {self.way}")
-        source = probe(self.path, ffmpeg=self.ffmpeg.path)
-        color = replace(source.video.color, chroma_location=self.original.video.color.chroma_location)
-        source = replace(source, video=replace(source.video, color=color))
-        return SmallFile(source, None, pair, geometry_of(self.original, self.way), self.crf)
+            raise ValueError(f"ffmpeg restores {self.candidate}")
+        coded = probe(self.path, ffmpeg=self.ffmpeg.path)
+        color = replace(coded.video.color, chroma_location=self.source.video.color.chroma_location)
+        coded = replace(coded, video=replace(coded.video, color=color))
+        return SmallFile(coded, None, pair, geometry_of(self.source, self.candidate), self.crf)
 
     def command(self) -> str:
-        """What restores it, as one would type it."""
-        if self.by_ffmpeg:
+        """Shell command that restores it."""
+        if self.upscaled_by_ffmpeg:
             return shlex.join(["ffmpeg", "-i", self.path.name, "-vf", self._scaling(), "-c:v", "ffv1", "restored.mkv"])
-        if self.way.down == self.way.up and not is_folder(self.way.up):
+        if self.candidate.down == self.candidate.up and not is_folder(self.candidate.up):
             return shlex.join(["vidscale", "decode", self.path.name, "--lossless"])
-        video = self.original.video
-        up = ["vidscale", "stage", "up", "--pair", self.way.up, "--scale", str(self.way.scale)]
+        video = self.source.video
+        up = ["vidscale", "stage", "up", "--pair", self.candidate.up, "--scale", str(self.candidate.scale)]
         up += ["--size", f"{video.width}x{video.height}", "--strength", f"{self.crf:g}"]
         raw = ["ffmpeg", "-i", self.path.name, "-f", "nut", "-c:v", "rawvideo", "-"]
         return " | ".join(map(shlex.join, [raw, up, ["ffmpeg", "-i", "-", "-c:v", "ffv1", "restored.mkv"]]))
 
     def _scaling(self) -> str:
-        video = self.original.video
-        return f"scale=w={video.width}:h={video.height}:flags={FFMPEG_FLAGS[self.way.up]}"
+        video = self.source.video
+        return f"scale=w={video.width}:h={video.height}:flags={FFMPEG_FLAGS[self.candidate.up]}"
 
     def ffmpeg_output(self, pix_fmt: str | None) -> list[str]:
-        """The command line that restores it by ffmpeg: raw NUT to stdout, or without a pixel format to nowhere."""
+        """Command line that restores it by ffmpeg: raw NUT to stdout; without a pixel format, frames are discarded."""
         options = {"map": "0:v:0", "vf": self._scaling(), "fps_mode:v:0": "passthrough", "enc_time_base:v:0": "demux"}
         options |= {"f": "null"} if pix_fmt is None else {"f": "nut", "c:v": "rawvideo", "pix_fmt": pix_fmt}
         stream = ffmpeg_python.input(str(self.path.absolute())).output("-" if pix_fmt is None else "pipe:1", **options)
@@ -90,48 +90,47 @@ class CodedPart:
 
 
 @contextmanager
-def restored(part: CodedPart, decoding: Clock, upscaling: Clock) -> Iterator[Iterator[Frame]]:
-    """Frames of the source's size, timestamps from 0.
+def restored(trial: CodedTrial, decoding: Clock, upscaling: Clock) -> Iterator[Iterator[Frame]]:
+    """Restored frames at the source's size, timestamps from 0.
 
     Args:
-        part: what is restored.
-        decoding, upscaling: count pictures and time where vidscale restores; ffmpeg tells neither.
+        trial: the encoded file.
+        decoding, upscaling: count frames and time; not used if ffmpeg restores.
     """
-    if not part.by_ffmpeg:
-        yield restored_frames(part.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling)
+    if not trial.upscaled_by_ffmpeg:
+        yield restored_frames(trial.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling)
         return
-    pixel_format = probe(part.path, ffmpeg=part.ffmpeg.path).video.format
+    pixel_format = probe(trial.path, ffmpeg=trial.ffmpeg.path).video.format
     with (
-        FfmpegProcess(part.ffmpeg_output(pixel_format.name), stdout=True) as process,
+        FfmpegProcess(trial.ffmpeg_output(pixel_format.name), stdout=True) as process,
         io.BufferedReader(process.stdout) as pipe,  # type: ignore[type-var]
     ):
         _, frames = read_nut(pipe)
         yield frames
 
 
-def ffmpeg_seconds(part: CodedPart) -> float:
-    """Wall time in which ffmpeg alone decodes and enlarges a part, throwing the pictures away."""
+def ffmpeg_seconds(trial: CodedTrial) -> float:
+    """Wall time that ffmpeg takes to decode and upscale a file, without writing the frames."""
     started = time.perf_counter()
-    run_ffmpeg(part.ffmpeg_output(None), "restoring failed")
+    run_ffmpeg(trial.ffmpeg_output(None), "restoring failed")
     return time.perf_counter() - started
 
 
-def restored_frame(part: CodedPart, index: int) -> Frame:
-    """One restored picture; the others are decoded where they must be, not enlarged.
+def restored_frame(trial: CodedTrial, index: int) -> Frame:
+    """One restored frame; frames before it are decoded, but not upscaled.
 
     Args:
-        part: what is restored.
-        index: number of the picture in the part, from 0.
+        trial: the encoded file.
+        index: of the frame in the file, from 0.
     """
-    if part.by_ffmpeg:
-        with restored(part, Clock("decode"), Clock("upscale")) as frames:
+    if trial.upscaled_by_ffmpeg:
+        with restored(trial, Clock("decode"), Clock("upscale")) as frames:
             return next(islice(frames, index, None))
-    small = part.small()
+    small = trial.small()
     decoded = decode_frames(small.source, log=ReadLog(), clock=Clock("decode"))
-    chosen = islice(decoded, index, index + 1)
     return next(
         upscale(
-            chosen,
+            islice(decoded, index, index + 1),
             pair=small.pair,
             geometry=small.geometry,
             strength=small.strength,

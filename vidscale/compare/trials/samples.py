@@ -1,4 +1,4 @@
-"""Which parts of a movie are coded: all of a short one, else samples over its length that start at scene cuts."""
+"""Which segments of a movie are encoded: all of a short one, else samples of it that start at scene cuts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from vidscale.stages.shots import link_detector, pulled
 
 WHOLE_S = 20
 DEFAULT = Samples(count=5, seconds=Fraction(4))
-_LOOK_S = 4  # on either side of where a sample would start; more would decode much of a movie
-_DETECT_WIDTH = 320  # luma samples; cuts show in small pictures too
+_SEARCH_S = 4  # how far from its even position a sample may start; a longer search would decode much of the movie
+_DETECT_WIDTH = 320  # luma samples; enough to detect cuts
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Where a sample may start, seconds from the movie's first timestamp; ``wanted`` is its best place."""
+    """Where a sample may start, seconds from the movie's first timestamp; ``wanted`` is its even position."""
 
     earliest: Fraction
     wanted: Fraction
@@ -30,24 +30,24 @@ class _Slot:
 
 
 def sample_ranges(source: Source, samples: Samples | None) -> tuple[TimeRange | None, ...]:
-    """Parts of a movie in order, apart from each other; (None,) for all of it.
+    """Segments of a movie in order, without overlap; (None,) for the whole movie.
 
-    A sample starts at the scene cut that lies nearest to its even place in the movie, so that it holds what an encoder
-    would meet there, and at its even place where no cut is near. Only pictures near these places are decoded.
+    Samples are evenly spaced; each starts at the nearest scene cut, where an encoder would place a keyframe anyway, or
+    at its even position if no cut is near. Only frames near these positions are decoded.
 
     Args:
         source: the movie.
-        samples: how many and how long; None takes all of up to `WHOLE_S` seconds, else `DEFAULT`.
+        samples: how many and how long; None is all of a movie of up to `WHOLE_S` seconds, else `DEFAULT`.
 
     Raises:
-        DecodeError: samples are asked for, but the movie does not say how long it is.
+        DecodeError: samples are needed, but the duration of the movie is unknown.
     """
     length = source.video.duration_s
     if samples is None and (length is None or length <= WHOLE_S):
         return (None,)
     wanted = samples or DEFAULT
     if length is None:
-        raise DecodeError(f"{source.path} does not say how long it is, so that it has no samples; remux it first")
+        raise DecodeError(f"{source.path} has no duration, which sampling needs; remux it first")
     if wanted.count * wanted.seconds >= length:
         return (None,)
     starts = [_start(source, slot) for slot in _slots(length, wanted)]
@@ -55,12 +55,12 @@ def sample_ranges(source: Source, samples: Samples | None) -> tuple[TimeRange | 
 
 
 def _slots(length: Fraction, samples: Samples) -> Iterator[_Slot]:
-    """One for each sample: in the middle of its part of the movie, and free to move within that part."""
-    part = length / samples.count
-    room = (part - samples.seconds) / 2
+    """One for each sample: centred in its share of the movie, free to move within that share."""
+    share = length / samples.count
+    room = (share - samples.seconds) / 2
     for index in range(samples.count):
-        wanted = _in_ms(index * part + room)
-        reach = min(room, Fraction(_LOOK_S))
+        wanted = _in_ms(index * share + room)
+        reach = min(room, Fraction(_SEARCH_S))
         yield _Slot(wanted - reach, wanted, wanted + reach)
 
 
@@ -74,11 +74,11 @@ def _start(source: Source, slot: _Slot) -> Fraction:
 
 
 def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]:
-    """First pictures of scenes, by ffmpeg's ``scdet`` filter, exact seconds from the movie's first timestamp.
+    """Times of the first frames of scenes, by ffmpeg's ``scdet`` filter, exact seconds from the first timestamp.
 
     Args:
         source: the movie.
-        start, end: where to look, seconds; what lies outside is not decoded but from the keyframe before.
+        start, end: range to search, seconds; outside it, only frames from the keyframe before it on are decoded.
     """
     first, last = source.start_s + max(start, Fraction(0)), source.start_s + end
     cuts = []
@@ -101,7 +101,7 @@ def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]
                     for opening in pulled(detector)
                     if opening.pts is not None and opening.time_base
                 ]
-        except av.FFmpegError:  # a damaged movie is told of by whoever codes it; here it has fewer cuts
+        except av.FFmpegError:  # encoding will report the damage; here the movie only has fewer cuts
             pass
     return cuts
 

@@ -2,33 +2,33 @@ const data = JSON.parse(document.getElementById("comparison").textContent);
 const chosen = { metric: 0, encoder: 0, movie: 0, anchor: null, each: false };
 const redraws = [];
 
-const wayText = way => `${way.name}, ${data.encoders[way.encoder]}`;
+const candidateText = candidate => `${candidate.name}, ${data.encoders[candidate.encoder]}`;
 const names = {
-  metric: data.metrics.map(metric => metric.key), encoder: data.encoders, movie: data.movies, anchor: data.ways.map(wayText),
+  metric: data.metrics.map(metric => metric.key), encoder: data.encoders, movie: data.movies, anchor: data.candidates.map(candidateText),
 };
 
-// What is chosen stands behind # of the address, by name, so that a view can be linked.
-function recall() {
-  const said = new URLSearchParams(location.hash.slice(1));
+// The selection is in the hash of the URL, by name, so that a view can be linked.
+function readHash() {
+  const params = new URLSearchParams(location.hash.slice(1));
   for (const [key, list] of Object.entries(names)) {
-    const found = list.indexOf(said.get(key));
+    const found = list.indexOf(params.get(key));
     chosen[key] = found >= 0 ? found : key === "anchor" ? null : 0;
   }
-  chosen.each = said.has("each");
+  chosen.each = params.has("each");
 }
 
-function remember() {
-  const said = new URLSearchParams();
+function writeHash() {
+  const params = new URLSearchParams();
   for (const [key, list] of Object.entries(names)) {
-    if (chosen[key] !== null && (chosen[key] > 0 || key === "anchor")) said.set(key, list[chosen[key]]);
+    if (chosen[key] !== null && (chosen[key] > 0 || key === "anchor")) params.set(key, list[chosen[key]]);
   }
-  if (chosen.each) said.set("each", "");
-  history.replaceState(null, "", "#" + said);
+  if (chosen.each) params.set("each", "");
+  history.replaceState(null, "", "#" + params);
 }
 
 function choose(changes) {
   Object.assign(chosen, changes);
-  remember();
+  writeHash();
   show();
 }
 
@@ -47,7 +47,7 @@ for (const name of ["metric", "encoder", "movie"]) {
     control.addEventListener("change", () => choose({ [name]: Number(control.value) }));
   }
 }
-addEventListener("hashchange", () => { recall(); show(); });
+addEventListener("hashchange", () => { readHash(); show(); });
 
 function element(tag, text = "", attributes = {}) {
   const made = document.createElement(tag);

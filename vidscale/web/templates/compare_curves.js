@@ -1,6 +1,6 @@
 const curvesPlot = document.getElementById("curves");
 
-// Names come from files: plotly would take markup in them for its own.
+// Names come from files; plotly would interpret markup in them.
 const plotText = text => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 function qualityText(value, metric) {
@@ -8,21 +8,21 @@ function qualityText(value, metric) {
   return (value === "inf" ? "∞" : value.toFixed(metric.digits)) + (metric.unit && " " + metric.unit);
 }
 
-function hoverText(way, point) {
-  const lines = [`<b>${plotText(way.name)}</b>, crf ${point.crf}`, rateText(point.kbps)];
+function hoverText(candidate, point) {
+  const lines = [`<b>${plotText(candidate.name)}</b>, crf ${point.crf}`, rateText(point.kbps)];
   data.metrics.forEach((metric, m) => { if (point.quality[m] !== null) lines.push(`${metric.label} ${qualityText(point.quality[m], metric)}`); });
-  lines.push(`encode ${point.encode_s.toPrecision(3)} s, decode ${point.decode_s.toPrecision(3)} s for a second of video`);
+  lines.push(`encode ${point.encode_s.toPrecision(3)} s, decode ${point.decode_s.toPrecision(3)} s per second of video`);
   return lines.join("<br>");
 }
 
-// Traces of one way: its name in the legend, the line, the marks, marks at the top for perfect copies, the bits against full size.
-function wayTraces(way, curve, top) {
-  const paint = color(way.color), m = chosen.metric, width = way.full ? 3 : 2;
-  const line = { color: paint, width, dash: way.dash }, marker = { color: paint, symbol: way.symbol, size: way.full ? 8 : 9 };
-  const shared = { type: "scatter", legendgroup: way.name, name: plotText(way.name), showlegend: false, zorder: way.full ? 1 : 0 };
+// Traces of one candidate: legend entry, line, marks, marks at the top for perfect copies, and bits against full size.
+function candidateTraces(candidate, curve, top) {
+  const paint = color(candidate.color), m = chosen.metric, width = candidate.full ? 3 : 2;
+  const line = { color: paint, width, dash: candidate.dash }, marker = { color: paint, symbol: candidate.symbol, size: candidate.full ? 8 : 9 };
+  const shared = { type: "scatter", legendgroup: candidate.name, name: plotText(candidate.name), showlegend: false, zorder: candidate.full ? 1 : 0 };
   const finite = curve.points.filter(point => typeof point.quality[m] === "number");
   const perfect = curve.points.filter(point => point.quality[m] === "inf");
-  const hover = points => ({ hovertext: points.map(point => hoverText(way, point)), hovertemplate: "%{hovertext}<extra></extra>" });
+  const hover = points => ({ hovertext: points.map(point => hoverText(candidate, point)), hovertemplate: "%{hovertext}<extra></extra>" });
   const traces = [
     { ...shared, x: [null], y: [null], mode: "lines+markers", line, marker, showlegend: true },
     { ...shared, x: curve.lines[m][0], y: curve.lines[m][1], mode: "lines", line, hoverinfo: "skip" },
@@ -35,7 +35,7 @@ function wayTraces(way, curve, top) {
   if (curve.relative && curve.relative[m][0].length) {
     const [x, y] = curve.relative[m];
     traces.push({ ...shared, x, y, yaxis: "y2", mode: "lines", line, hovertext: y.map((more, i) =>
-      `<b>${plotText(way.name)}</b><br>full size ${rateText(x[i])}<br>${Math.abs(more).toFixed(1)} % ${more < 0 ? "fewer" : "more"} bits`),
+      `<b>${plotText(candidate.name)}</b><br>full size ${rateText(x[i])}<br>${Math.abs(more).toFixed(1)} % ${more < 0 ? "fewer" : "more"} bits`),
       hovertemplate: "%{hovertext}<extra></extra>" });
   }
   return traces;
@@ -51,8 +51,8 @@ function rateTicks(low, high) {
 }
 
 function shownCurves() {
-  return data.ways.map((way, w) => ({ way, curve: data.curves[chosen.movie]?.[w] }))
-    .filter(one => one.curve && one.way.encoder === chosen.encoder && one.curve.points.some(point => point.quality[chosen.metric] !== null));
+  return data.candidates.map((candidate, c) => ({ candidate, curve: data.curves[chosen.movie]?.[c] }))
+    .filter(one => one.curve && one.candidate.encoder === chosen.encoder && one.curve.points.some(point => point.quality[chosen.metric] !== null));
 }
 
 function curvesFigure(width, stretch) {
@@ -61,7 +61,7 @@ function curvesFigure(width, stretch) {
   const finite = points.map(point => point.quality[chosen.metric]).filter(value => typeof value === "number");
   const [low, high] = finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 0];
   const top = high + Math.max(0.08 * (high - low), 10 ** -metric.digits);
-  const traces = shown.flatMap(one => wayTraces(one.way, one.curve, top));
+  const traces = shown.flatMap(one => candidateTraces(one.candidate, one.curve, top));
   const below = traces.filter(trace => trace.yaxis === "y2").flatMap(trace => trace.y);
   const { narrow, axis, layout, config } = themedPlot(width, (below.length ? 660 : 460) * stretch);
   const rates = points.length ? points.map(point => Math.log10(point.kbps)) : [2, 3];
@@ -76,7 +76,7 @@ function curvesFigure(width, stretch) {
     yaxis: { ...axis, domain: below.length ? [0.42, 1] : [0, 1] },
   });
   if (below.length) {
-    layout.annotations.push(title(narrow ? "Bits against full size, %" : "Bits needed against the full size for equal quality, %", 0.3));
+    layout.annotations.push(title(narrow ? "Bits against full size, %" : "Bits at equal quality, against full size, %", 0.3));
     const ends = [Math.max(-100, Math.min(...below, 0) - 4), Math.min(150, Math.max(...below, 0) + 4)];
     layout.yaxis2 = { ...axis, domain: [0, 0.3], range: ends, zeroline: true, zerolinecolor: color("ink"), zerolinewidth: 2, ticksuffix: narrow ? "" : " %" };
   }
@@ -84,18 +84,18 @@ function curvesFigure(width, stretch) {
   return { traces, layout, config };
 }
 
-function tell() {
-  const told = document.getElementById("told");
-  told.replaceChildren();
-  for (const { way, curve } of shownCurves()) {
-    for (const sentence of curve.told[chosen.metric]) {
+function showNotes() {
+  const notes = document.getElementById("notes");
+  notes.replaceChildren();
+  for (const { candidate, curve } of shownCurves()) {
+    for (const sentence of curve.notes[chosen.metric]) {
       const item = element("li"), swatch = element("span", "", { class: "swatch" });
-      swatch.style.borderTop = `4px ${{ dash: "dashed", dot: "dotted", dashdot: "dashed" }[way.dash] ?? "solid"} var(--${way.color})`;
+      swatch.style.borderTop = `4px ${{ dash: "dashed", dot: "dotted", dashdot: "dashed" }[candidate.dash] ?? "solid"} var(--${candidate.color})`;
       item.append(swatch, element("span", sentence[0].toUpperCase() + sentence.slice(1) + "."));
-      told.append(item);
+      notes.append(item);
     }
   }
-  if (!shownCurves().length) told.append(element("li", "No curve: this was not measured for this movie with this encoder."));
+  if (!shownCurves().length) notes.append(element("li", "No curve: this metric was not measured for this movie with this encoder."));
 }
 
 if (curvesPlot) {
@@ -105,10 +105,10 @@ if (curvesPlot) {
     const { traces, layout, config } = curvesFigure(width, stretch);
     return Plotly.react(curvesPlot, traces, layout, config);
   };
-  recall();
+  readHash();
   keepDrawn(curvesPlot, draw);
-  redraws.push(() => { draw(...drawnAt); tell(); });
-  // Marks for the part that is shown after zooming.
+  redraws.push(() => { draw(...drawnAt); showNotes(); });
+  // Ticks for the zoomed range.
   curvesPlot.on("plotly_relayout", change => {
     const range = change["xaxis.range[0]"] !== undefined ? [change["xaxis.range[0]"], change["xaxis.range[1]"]] : null;
     if (range) {

@@ -7,7 +7,7 @@ if (stills) {
   const frameChoice = find('select[name="frame"]');
   let frame = null;
 
-  // The left picture lies over the right one, cut at the handle; when enlarged, the cut stays put while the pictures scroll.
+  // The left still lies over the right one, clipped at the handle; when zoomed, the stills scroll under the handle.
   function place() {
     const at = split.value / 100 * view.clientWidth;
     handle.style.left = `${at}px`;
@@ -29,12 +29,12 @@ if (stills) {
     place();
   }
 
-  // Which way is opposite the full size at first: the best one of the chosen encoder on this movie by the chosen metric.
+  // The initial right still: the best candidate of the chosen encoder on this movie by the chosen metric.
   function bestPicture(full) {
     const rated = frame.pictures.map((picture, p) => {
-      const rate = full !== null && picture.way !== null && picture.way !== full ? data.figures[frame.movie][full][picture.way]?.[chosen.metric][0] : null;
+      const rate = full !== null && picture.candidate !== null && picture.candidate !== full ? data.figures[frame.movie][full][picture.candidate]?.[chosen.metric][0] : null;
       return [rate?.value ?? Infinity, p];
-    }).filter(([, p]) => frame.pictures[p].way === null || data.ways[frame.pictures[p].way].encoder === chosen.encoder);
+    }).filter(([, p]) => frame.pictures[p].candidate === null || data.candidates[frame.pictures[p].candidate].encoder === chosen.encoder);
     rated.sort((one, other) => one[0] - other[0]);
     return rated.length && rated[0][0] < Infinity ? rated[0][1] : frame.pictures.length - 1;
   }
@@ -42,12 +42,12 @@ if (stills) {
   function showFrame(number) {
     frame = frames[number];
     frameChoice.value = number;
-    document.getElementById("made").textContent = frame.made;
+    document.getElementById("caption").textContent = frame.caption;
     view.style.aspectRatio = `${frame.width} / ${frame.height}`;
     for (const choice of Object.values(sides)) choice.replaceChildren(...frame.pictures.map((picture, p) => element("option", picture.name, { value: String(p) })));
-    const left = frame.pictures.findIndex(picture => picture.way !== null && data.ways[picture.way].full && data.ways[picture.way].encoder === chosen.encoder);
+    const left = frame.pictures.findIndex(picture => picture.candidate !== null && data.candidates[picture.candidate].full && data.candidates[picture.candidate].encoder === chosen.encoder);
     sides.left.value = Math.max(0, left);
-    sides.right.value = bestPicture(left < 0 ? null : frame.pictures[left].way);
+    sides.right.value = bestPicture(left < 0 ? null : frame.pictures[left].candidate);
     zoom();
     showSides();
   }
@@ -56,14 +56,14 @@ if (stills) {
     const factor = [0, 1, 2, 4, 8][find('input[name="zoom"]:checked').value];
     const across = pair.clientWidth ? (view.scrollLeft + view.clientWidth / 2) / pair.clientWidth : 0.5;
     const down = pair.clientHeight ? (view.scrollTop + view.clientHeight / 2) / pair.clientHeight : 0.5;
-    pair.classList.toggle("enlarged", factor > 0);
+    pair.classList.toggle("zoomed", factor > 0);
     pair.style.width = factor ? `${factor * frame.width}px` : "";
     view.scrollLeft = across * pair.clientWidth - view.clientWidth / 2;
     view.scrollTop = down * pair.clientHeight - view.clientHeight / 2;
     place();
   }
 
-  // Dragging the handle moves the cut, dragging a picture that is larger than the view moves the picture.
+  // Drag the handle to move the split; drag a zoomed still to scroll.
   function dragged(target, move) {
     target.addEventListener("pointerdown", event => {
       if (event.button !== 0 || (target === view && event.pointerType !== "mouse")) return;
@@ -95,5 +95,5 @@ if (stills) {
     shownFor = wanted;
   });
 }
-recall();
+readHash();
 show();

@@ -1,11 +1,11 @@
 const table = document.getElementById("table");
 
-// The way that a way is compared with: the chosen one, or the first of its own encoder, which is the full size where there is one.
-function anchorOf(w) {
-  return chosen.anchor ?? data.ways.findIndex(way => way.encoder === data.ways[w].encoder);
+// The anchor of a candidate: the chosen one, or the first candidate of its encoder, the full size if it was encoded.
+function anchorOf(c) {
+  return chosen.anchor ?? data.candidates.findIndex(candidate => candidate.encoder === data.candidates[c].encoder);
 }
 
-// Why there is no figure, once for each reason; returns its number.
+// Footnotes on missing figures, each reason once; returns the number of the note.
 function reasonNumber(reasons, where, why) {
   const text = `${where}: ${why}.`;
   if (!reasons.includes(text)) reasons.push(text);
@@ -25,52 +25,52 @@ function figureCell(entry, metric, where, reasons) {
   }
   if (typeof quality !== "string") cell.append(element("small", signed(quality.value, metric.digits) + (metric.unit && " " + metric.unit)));
   if (typeof rate !== "string") {
-    const common = `${Math.round(100 * rate.overlap)} % common`;
-    cell.append(element("small", rate.total > 1 && rate.overlap < 0.995 ? `≥ ${common}` : common));
+    const overlap = `${Math.round(100 * rate.overlap)} % overlap`;
+    cell.append(element("small", rate.total > 1 && rate.overlap < 0.995 ? `≥ ${overlap}` : overlap));
     if (rate.movies < rate.total) cell.append(element("small", `${rate.movies} of ${rate.total} movies`));
   }
   return cell;
 }
 
-// Seconds for a second of video, and the ratio to the anchor's on the same movies.
-function timeCell(key, movies, w, anchor) {
+// Seconds per second of video, and the ratio to the anchor's on the same movies.
+function timeCell(key, movies, c, anchor) {
   const cell = element("td", "", { class: "number" });
-  const both = movies.filter(m => data.curves[m][w] && data.curves[m][anchor]);
-  const mean = way => both.reduce((sum, m) => sum + data.curves[m][way][key], 0) / both.reduce((sum, m) => sum + data.curves[m][way].video_s, 0);
-  if (!both.length || !Number.isFinite(mean(w))) return cell;
-  cell.append(element("span", `${mean(w).toPrecision(3)} s`));
-  if (anchor !== w && mean(anchor) > 0) cell.append(element("small", `${(mean(w) / mean(anchor)).toPrecision(2)} ×`));
+  const both = movies.filter(m => data.curves[m][c] && data.curves[m][anchor]);
+  const mean = candidate => both.reduce((sum, m) => sum + data.curves[m][candidate][key], 0) / both.reduce((sum, m) => sum + data.curves[m][candidate].video_s, 0);
+  if (!both.length || !Number.isFinite(mean(c))) return cell;
+  cell.append(element("span", `${mean(c).toPrecision(3)} s`));
+  if (anchor !== c && mean(anchor) > 0) cell.append(element("small", `${(mean(c) / mean(anchor)).toPrecision(2)} ×`));
   return cell;
 }
 
-function tableRow(w, movies, title, kind, entries, reasons) {
-  const anchor = anchorOf(w), row = element("tr", "", { class: kind });
+function tableRow(c, movies, title, kind, entries, reasons) {
+  const anchor = anchorOf(c), row = element("tr", "", { class: kind });
   row.append(element("th", title, { scope: "row" }));
   data.metrics.forEach((metric, m) => {
-    const where = `${data.ways[w].name}${kind === "movie" || data.movies.length === 1 ? ` on ${data.movies[movies[0]]}` : ""} by ${metric.label}`;
+    const where = `${data.candidates[c].name}${kind === "movie" || data.movies.length === 1 ? ` on ${data.movies[movies[0]]}` : ""} by ${metric.label}`;
     row.append(figureCell(entries?.[m], metric, where, reasons));
   });
-  row.append(timeCell("encode_s", movies, w, anchor), timeCell("decode_s", movies, w, anchor));
+  row.append(timeCell("encode_s", movies, c, anchor), timeCell("decode_s", movies, c, anchor));
   return row;
 }
 
-function wayRows(w, reasons) {
-  const way = data.ways[w], anchor = anchorOf(w), all = data.movies.map((_, m) => m).filter(m => data.curves[m][w]);
-  const title = data.ways.filter(other => other.name === way.name).length > 1 && chosen.anchor !== null ? wayText(way) : way.name;
-  if (anchor === w) return [tableRow(w, all, `compared with: ${title}`, "anchor", null, reasons)];
+function candidateRows(c, reasons) {
+  const candidate = data.candidates[c], anchor = anchorOf(c), all = data.movies.map((_, m) => m).filter(m => data.curves[m][c]);
+  const title = data.candidates.filter(other => other.name === candidate.name).length > 1 && chosen.anchor !== null ? candidateText(candidate) : candidate.name;
+  if (anchor === c) return [tableRow(c, all, `anchor: ${title}`, "anchor", null, reasons)];
   const single = data.movies.length === 1;
-  const rows = [tableRow(w, all, title, "mean", (single ? data.figures[0] : data.means)[anchor][w], reasons)];
-  if (chosen.each && !single) for (const m of all) rows.push(tableRow(w, [m], data.movies[m], "movie", data.figures[m][anchor][w], reasons));
+  const rows = [tableRow(c, all, title, "mean", (single ? data.figures[0] : data.means)[anchor][c], reasons)];
+  if (chosen.each && !single) for (const m of all) rows.push(tableRow(c, [m], data.movies[m], "movie", data.figures[m][anchor][c], reasons));
   return rows;
 }
 
 function drawTable() {
   const head = element("tr"), reasons = [];
-  head.append(element("th", data.movies.length > 1 ? `Mean of ${data.movies.length} movies` : "Way", { scope: "col" }));
+  head.append(element("th", data.movies.length > 1 ? `Mean of ${data.movies.length} movies` : "Candidate", { scope: "col" }));
   for (const metric of data.metrics) head.append(element("th", metric.label, { scope: "col", class: "number" }));
   for (const label of ["Encode", "Decode"]) head.append(element("th", label, { scope: "col", class: "number" }));
   const body = element("tbody");
-  data.ways.forEach((way, w) => { if (way.encoder === chosen.encoder || w === chosen.anchor) body.append(...wayRows(w, reasons)); });
+  data.candidates.forEach((candidate, c) => { if (candidate.encoder === chosen.encoder || c === chosen.anchor) body.append(...candidateRows(c, reasons)); });
   const top = element("thead");
   top.append(head);
   table.replaceChildren(top, body);
@@ -81,8 +81,8 @@ function drawTable() {
 
 if (table) {
   const anchors = document.querySelector('select[name="anchor"]');
-  anchors.append(element("option", data.ways.some(way => way.full) ? "the full size, same encoder" : "the first way, same encoder", { value: "" }));
-  data.ways.forEach((way, w) => anchors.append(element("option", wayText(way), { value: String(w) })));
+  anchors.append(element("option", data.candidates.some(candidate => candidate.full) ? "the full size, same encoder" : "the first candidate, same encoder", { value: "" }));
+  data.candidates.forEach((candidate, c) => anchors.append(element("option", candidateText(candidate), { value: String(c) })));
   anchors.addEventListener("change", () => choose({ anchor: anchors.value === "" ? null : Number(anchors.value) }));
   const each = document.querySelector('input[name="each"]');
   each.addEventListener("change", () => choose({ each: each.checked }));

@@ -1,4 +1,4 @@
-"""Measured parts on disk: each is written when it is done, so that a run that was interrupted goes on where it was."""
+"""Results of trials on disk: each is written as soon as its trial is done, so that an interrupted run can resume."""
 
 import contextlib
 import hashlib
@@ -13,26 +13,27 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from vidscale.compare.trials.content import Recipe
+from vidscale.compare.trials.encoding import EncodeRecord
+from vidscale.compare.trials.keys import TrialKey
 from vidscale.errors import EncodeError
 from vidscale.system.workspace import replacing
 
-_FORMAT = 1
-_STALE_S = 3600  # a temporary file that old belongs to nobody any more
+_FORMAT = 2
+_STALE_S = 3600  # no run is still writing a temporary file of this age
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid", ser_json_inf_nan="strings"))
-class Part:
-    """One part of a movie, coded in one way at one crf, restored and measured.
+class TrialResult:
+    """What a trial measured.
 
     Attributes:
-        video_bytes: of the coded video packets.
-        duration_s: of the part, seconds, exact.
-        frames: compared frames.
-        means: by metric the mean over frames; of "mse_y" in units of the squared peak, so that 1 is the worst there is.
-        encode_s, decode_s: as of `points.Point`.
-        commands: what makes it again, as one would type it.
-        coded_digest: hash of the coded file that was measured.
+        video_bytes: bytes of the encoded video packets.
+        duration_s: of the segment, seconds, exact.
+        frames: number of compared frames.
+        means: mean over frames of each metric; in place of "psnr_y" it has "mse_y", in code values squared.
+        encode_s, decode_s: see `vidscale.compare.points.Point`.
+        commands: shell commands that reproduce the trial.
+        coded_digest: hash of the encoded file that was measured.
     """
 
     video_bytes: Annotated[int, Field(ge=0)]
@@ -47,11 +48,11 @@ class Part:
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
 class CodedFile:
-    """A coded part on disk.
+    """An encoded segment on disk.
 
     Attributes:
-        seconds: wall time of coding it.
-        command: what makes it again, as one would type it.
+        seconds: wall time of encoding it.
+        command: shell command that reproduces it.
         digest: hash of the file.
     """
 
@@ -63,22 +64,22 @@ class CodedFile:
 @checked(frozen=True, config=ConfigDict(extra="forbid", ser_json_inf_nan="strings"))
 class _Entry:
     format: int
-    recipe: str
+    key: str
     facts: dict[str, object]
-    part: Part
+    result: TrialResult
 
 
 _ENTRIES, _CODED = TypeAdapter(_Entry), TypeAdapter(CodedFile)
 
 
-class PartStore:
-    """A folder of parts: numbers in ``points/``, coded videos in ``coded/``.
+class TrialStore:
+    """A folder of trials: results in ``points/``, encoded files in ``coded/``.
 
-    Coded videos are kept for ways that differ in who enlarges them, and for what is asked later: another metric, a
-    picture. They may be deleted.
+    Encoded files are kept because candidates with different upscalers share them, and for further metrics and stills.
+    They may be deleted.
 
     Args:
-        folder: made, with both in it, when missing; what killed runs have left in it is tidied up.
+        folder: created if missing, with both subfolders; stale temporary files of killed runs are removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,53 +92,52 @@ class PartStore:
                     if time.time() - leftover.stat().st_mtime > _STALE_S:
                         leftover.unlink()
 
-    def load(self, recipe: Recipe) -> Part | None:
-        """The part as it was stored; None where it never was, or is damaged."""
+    def load(self, key: TrialKey) -> TrialResult | None:
+        """The stored result; None if there is none or it is damaged."""
         try:
-            entry = _ENTRIES.validate_json(self._path(recipe).read_bytes())
+            entry = _ENTRIES.validate_json(self._path(key).read_bytes())
         except (OSError, ValidationError):
             return None
-        sound = entry.format == _FORMAT and entry.recipe == recipe.digest
-        return entry.part if sound else None
+        return entry.result if entry.format == _FORMAT and entry.key == key.digest else None
 
-    def save(self, recipe: Recipe, part: Part) -> None:
-        """Stores a part; whoever reads finds the old one or the new one, never half of it.
+    def save(self, key: TrialKey, result: TrialResult) -> None:
+        """Stores a result atomically.
 
         Raises:
             EncodeError: it cannot be written.
         """
-        entry = _Entry(_FORMAT, recipe.digest, dict(recipe.facts), part)
-        _write(self._path(recipe), _ENTRIES.dump_json(entry, indent=1))
+        entry = _Entry(_FORMAT, key.digest, dict(key.facts), result)
+        _write(self._path(key), _ENTRIES.dump_json(entry, indent=1))
 
-    def coded_path(self, recipe: Recipe) -> Path:
-        """Where the coded video of a part is, or goes."""
-        return self._coded / f"{recipe.coded}.mp4"
+    def coded_path(self, key: TrialKey) -> Path:
+        """Path of a trial's encoded file, whether it exists or not."""
+        return self._coded / f"{key.coded}.mp4"
 
-    def coded(self, recipe: Recipe, make: Callable[[Path], tuple[float, str]]) -> CodedFile:
-        """The coded video, found whole or made; who asks for one that is being made waits for it.
+    def coded(self, key: TrialKey, encode: Callable[[Path], EncodeRecord]) -> CodedFile:
+        """A trial's encoded file; encoded if it is missing or damaged. If another thread is encoding it, waits.
 
         Args:
-            recipe: of the part.
-            make: writes the file; returns seconds and command as of `CodedFile`.
+            key: of the trial.
+            encode: writes the file.
 
         Raises:
             EncodeError: it cannot be written.
         """
-        path = self.coded_path(recipe)
-        with self._locks[recipe.coded]:
+        path = self.coded_path(key)
+        with self._locks[key.coded]:
             try:
                 known = _CODED.validate_json(path.with_suffix(".json").read_bytes())
                 if known.digest == file_digest(path):
                     return known
             except (OSError, ValidationError):
                 pass
-            seconds, command = make(path)
-            made = CodedFile(seconds, command, file_digest(path))
+            record = encode(path)
+            made = CodedFile(record.seconds, record.command, file_digest(path))
             _write(path.with_suffix(".json"), _CODED.dump_json(made, indent=1))
             return made
 
-    def _path(self, recipe: Recipe) -> Path:
-        return self._points / f"{recipe.digest}.json"
+    def _path(self, key: TrialKey) -> Path:
+        return self._points / f"{key.digest}.json"
 
 
 def _write(path: Path, data: bytes) -> None:

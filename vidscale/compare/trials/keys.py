@@ -1,4 +1,4 @@
-"""What decides a measured number, as one hash: the coded pictures of the source, the way, and every program at work."""
+"""Keys of trials: a hash of everything that a result depends on, from the source's packets to the code that scales."""
 
 import hashlib
 import io
@@ -13,19 +13,19 @@ from typing import Any
 
 import av
 
-from vidscale.compare.points import Way
-from vidscale.compare.trials.ways import pair_of
+from vidscale.compare.points import Candidate
+from vidscale.compare.trials.candidates import pair_of
 from vidscale.config import TimeRange
 from vidscale.media.probe import Source
 from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
-# What turns pictures into other pictures, and into numbers; of pairs with weights the models and all operations.
+# The code that results depend on; for pairs with weights also the models and all operations.
 _SCALING = (
     "stages/downscale.py",
     "stages/upscale.py",
     "stages/encode.py",
-    "compare/trials/coding.py",
+    "compare/trials/encoding.py",
     "compare/trials/restoring.py",
     "triton_kernels/polyphase*.py",
 )
@@ -41,13 +41,13 @@ _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides what a coded part of a movie is, and what its scores are.
+class TrialKey:
+    """Identifies a trial by everything that its result depends on.
 
     Attributes:
-        coded: hash of what decides the coded video, in hexadecimal digits; ways that differ in who enlarges share it.
-        digest: hash of all of it.
-        facts: the same for people.
+        coded: hash of what the encoded file depends on, hexadecimal; the same for candidates with other upscalers.
+        digest: hash of what the result depends on, hexadecimal.
+        facts: what was hashed, in readable form.
     """
 
     coded: str
@@ -55,37 +55,37 @@ class Recipe:
     facts: Mapping[str, Any]
 
 
-def recipe(
+def trial_key(
     source: Source,
-    part: TimeRange | None,
+    segment: TimeRange | None,
     content: str,
-    way: Way,
+    candidate: Candidate,
     crf: float,
     *,
-    programs: Mapping[str, str],
+    versions: Mapping[str, str],
     device: Device,
     interlaced: str,
-) -> Recipe:
-    """The recipe of one part of a movie coded in one way.
+) -> TrialKey:
+    """The key of one segment of a movie, encoded as one candidate at one crf.
 
     Args:
-        source, part: the movie, and which part of it.
-        content: of `content_digest`.
-        way, crf: how it is coded.
-        programs: versions of what codes, decodes and measures.
-        device, interlaced: as of the settings.
+        source, segment: the movie, and the time range of it; None for all of it.
+        content: result of `content_digest`.
+        candidate, crf: how the segment is encoded.
+        versions: of the programs that encode, decode and measure.
+        device, interlaced: see `CompareSettings`.
     """
     coding = {
         "content": content,
         "video": repr(source.video),
-        "range": None if part is None else [str(part.start), str(part.end)],
+        "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
-        "down": _scaler(way.down, way.scale, device),
-        "encoder": [way.codec, way.preset, f"{crf:g}"],
-        "programs": {name: programs[name] for name in _PROGRAMS if name in programs},
+        "down": _scaler(candidate.down, candidate.scale, device),
+        "encoder": [candidate.codec, candidate.preset, f"{crf:g}"],
+        "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }
-    restoring = {"up": _scaler(way.up, way.scale, device), "measuring": operations_digest(_MEASURING)}
-    return Recipe(_digest(coding), _digest(coding | restoring), coding | restoring)
+    restoring = {"up": _scaler(candidate.up, candidate.scale, device), "measuring": operations_digest(_MEASURING)}
+    return TrialKey(_digest(coding), _digest(coding | restoring), coding | restoring)
 
 
 def _digest(facts: Mapping[str, Any]) -> str:
@@ -93,20 +93,20 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 
 def _scaler(family: str, scale: Fraction, device: Device) -> tuple[str, ...]:
-    """Who scales, by which weights, where, and by which code."""
+    """Family, scale, hash of the weights, device, and hash of the code of a scaler."""
     pair = pair_of(family, scale, device)
     weights, place = (pair.sha256, pair.upscale_backend.device) if pair else ("", "")
     return family, str(scale), weights, place, operations_digest(_SCALING + (_WEIGHTED if weights else ()))
 
 
-def content_digest(source: Source, part: TimeRange | None) -> str:
-    """Hash of every packet that the pictures of a part are decoded from, with its time.
+def content_digest(source: Source, segment: TimeRange | None) -> str:
+    """Hash of every packet that the frames of a segment are decoded from, with its time.
 
-    Reading packets takes no longer than reading the bytes, and of a long movie only those around the part are read.
-    It is the same whatever the file is called, whenever it was written, and whatever lies beside the video in it.
+    Demuxing takes no longer than reading the bytes, and of a long movie only packets around the segment are read.
+    Name and date of the file and its other streams do not matter.
     """
-    start = None if part is None else source.start_s + part.start
-    end = None if part is None or part.end is None else source.start_s + part.end
+    start = None if segment is None else source.start_s + segment.start
+    end = None if segment is None or segment.end is None else source.start_s + segment.end
     digest = hashlib.blake2b(digest_size=16)
     with open_before(source, start) as container:
         stream: Any = container.streams[source.stream_index]
@@ -115,13 +115,13 @@ def content_digest(source: Source, part: TimeRange | None) -> str:
             for packet in _until(container.demux(stream), end, source.video.time_base):
                 digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())
                 digest.update(memoryview(packet))
-        except av.FFmpegError as error:  # damage is a part of the content
+        except av.FFmpegError as error:  # damage is content too
             digest.update(type(error).__name__.encode())
     return digest.hexdigest()
 
 
 def _until(packets: Iterator[Any], end: Fraction | None, time_base: Fraction) -> Iterator[Any]:
-    """Packets up to the first that no picture before ``end`` needs: decoding order is that of dts, and dts <= pts."""
+    """Packets up to the first that no frame before ``end`` needs: packets are in order of dts, and dts <= pts."""
     for packet in packets:
         if end is not None and packet.dts is not None and packet.dts * time_base >= end:
             return
@@ -131,13 +131,13 @@ def _until(packets: Iterator[Any], end: Fraction | None, time_base: Fraction) ->
 
 @cache
 def operations_digest(patterns: tuple[str, ...]) -> str:
-    """Hash of what the code of some modules does: comments, docstrings, layout and imports do not count.
+    """Hash of the code of some modules, without comments, docstrings, layout and imports.
 
-    A number that stays valid when an operation changes its results would have to be raised by hand; this cannot be
+    A version number would have to be raised by hand whenever an operation changes its results; a hash cannot be
     forgotten.
 
     Args:
-        patterns: of paths inside the package.
+        patterns: globs of paths inside the package.
     """
     digest = hashlib.blake2b(digest_size=8)
     root = files("vidscale")
@@ -150,7 +150,7 @@ def operations_digest(patterns: tuple[str, ...]) -> str:
 def _logic(text: str) -> str:
     """The tokens of a module without comments, docstrings and imports.
 
-    Not by ``ast``, which fails in threads before Python 3.13.
+    Not by ``ast``, which is not thread-safe before Python 3.13.
     """
     kept: list[str] = []
     line: list[tokenize.TokenInfo] = []

@@ -1,11 +1,11 @@
-"""The ways that a comparison takes: which scalers, at which scales, before which encoders."""
+"""The candidates of a comparison: scalers and scales, from the settings."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-from vidscale.compare.points import Way
+from vidscale.compare.points import Candidate
 from vidscale.compare.settings import CompareSettings
 from vidscale.errors import ModelError, UsageError
 from vidscale.media.encoders import CodecName
@@ -15,7 +15,7 @@ from vidscale.models.pair_name import PairName
 from vidscale.models.pairs import choose_pair, find_pair
 from vidscale.system.devices import Device
 
-# ffmpeg's scale filter by name of its kernel. Exact rounding and full chroma, as everybody sets them who compares.
+# Flags of ffmpeg's scale filter: accurate rounding and full chroma interpolation, as is usual in comparisons.
 FFMPEG_FLAGS = {
     "ffmpeg-lanczos": "lanczos+accurate_rnd+full_chroma_int",
     "ffmpeg-bicubic": "bicubic+accurate_rnd+full_chroma_int",
@@ -24,55 +24,55 @@ FFMPEG_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Scalers:
-    """Who shrinks and who enlarges, by families, at which scale; both "" for the full size."""
+    """Families of the downscaler and of the upscaler, and the scale; both "" for the full size."""
 
     down: str
     up: str
     scale: Fraction
 
-    def way(self, codec: CodecName, preset: str) -> Way:
-        """The same before an encoder."""
-        return Way(self.down, self.up, self.scale, codec, preset)
+    def candidate(self, codec: CodecName, preset: str) -> Candidate:
+        """These scalers with an encoder."""
+        return Candidate(self.down, self.up, self.scale, codec, preset)
 
 
 FULL = Scalers("", "", Fraction(1))
 
 
 def scalers_of(settings: CompareSettings) -> tuple[list[Scalers], list[str]]:
-    """The scalers that the settings name, the full size first; and a line for each pair and scale that is not here.
+    """The scalers that the settings name, full size first; and a line for each pair that is missing at a scale.
 
-    A name with a scale of its own (``lanczos-x1.5``) takes that one in place of all others.
+    A name with its own scale (``lanczos-x1.5``) is used at that scale only.
 
     Raises:
-        ModelError: a pair that exists at none of the scales.
-        UsageError: a pair that is named wrongly.
+        ModelError: a pair exists at none of the scales.
+        UsageError: the name of a pair is malformed.
     """
     found, notes = [FULL], []
     for text in settings.pairs:
         missing: list[ModelError] = []
-        here = []
+        available = []
         for scale in settings.scales:
             try:
-                here.append(_scalers(text, scale, settings.device))
+                available.append(_scalers(text, scale, settings.device))
             except ModelError as error:
                 missing.append(error)
-        if not here:
+        if not available:
             raise missing[0]
-        notes += [f"left out: {error}" for error in missing]
-        found += here
+        notes += [f"skipped: {error}" for error in missing]
+        found += available
     return list(dict.fromkeys(found)), notes
 
 
 def is_folder(family: str) -> bool:
-    """Whether a pair is named by the folder that holds it."""
+    """Whether a pair is named by its folder."""
     return (Path(family) / CARD).is_file()
 
 
 @cache
 def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
-    """The pair behind a family; None for ffmpeg's scalers. The full size has a pair that does nothing.
+    """The pair of a family; None for ffmpeg's scalers. For the full size it is a pair that changes nothing.
 
-    Each is loaded once, and threads share it: it is only read while it runs.
+    Each pair is loaded once and shared by all threads; running it does not change it.
     """
     if family in FFMPEG_FLAGS:
         return None
@@ -82,7 +82,7 @@ def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
 def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     names = text.split(":")
     if len(names) > 2 or not all(names):
-        raise UsageError(f"pair {text!r} is neither FAMILY nor FAMILY:FAMILY")
+        raise UsageError(f"pair {text!r} is neither FAMILY nor DOWN:UP")
     named = {own for name in names if (own := _own_scale(name, device)) is not None}
     if len(named) > 1:
         raise UsageError(f"pair {text!r} names two scales")
