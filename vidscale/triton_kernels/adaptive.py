@@ -134,7 +134,7 @@ def implementation(array_or_device: "npt.NDArray[Any] | torch.Tensor | torch.dev
     if device == "cpu":
         return "numba" if _can_import("vidscale.triton_kernels.adaptive_cpu") else "torch"
     if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
 
         return "triton" if TRITON_AVAILABLE else "torch"
     return "torch"

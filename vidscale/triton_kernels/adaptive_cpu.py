@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels import adaptive_numba as loops
-from vidscale.triton_kernels.adaptive_numba import Floats, Frame, Indices
+from vidscale.triton_kernels import adaptive_cpu_loops as loops
+from vidscale.triton_kernels.adaptive_cpu_loops import Floats, Frame, Indices
 
 Array = npt.NDArray[Any]
 

@@ -20,9 +20,9 @@ class AdaptiveResample(torch.autograd.Function):
         ctx.save_for_backward(x, taps, offset_x, offset_y)
         ctx.scale, ctx.path = scale, path
         if path == "triton":
-            from vidscale.triton_kernels import adaptive_gpu
+            from vidscale.triton_kernels import adaptive_triton
 
-            return adaptive_gpu.forward(x, taps, offset_x, offset_y, scale=scale)
+            return adaptive_triton.forward(x, taps, offset_x, offset_y, scale=scale)
         from vidscale.triton_kernels import adaptive_cpu
 
         out = adaptive_cpu.forward(
@@ -37,9 +37,9 @@ class AdaptiveResample(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         gradients: list[Any]
         if ctx.path == "triton":
-            from vidscale.triton_kernels import adaptive_gpu
+            from vidscale.triton_kernels import adaptive_triton
 
-            gradients = list(adaptive_gpu.backward(grad, *inputs, scale=ctx.scale, of_x=wanted))
+            gradients = list(adaptive_triton.backward(grad, *inputs, scale=ctx.scale, of_x=wanted))
         else:
             from vidscale.triton_kernels import adaptive_cpu
 
@@ -66,9 +66,9 @@ def adaptive_heads_torch(x: Tensor, *heads: Tensor, path: Implementation, **sett
     if path == "torch":
         return adaptive_heads_ref(x, *heads, **settings)
     if path == "triton":
-        from vidscale.triton_kernels import adaptive_gpu
+        from vidscale.triton_kernels import adaptive_triton
 
-        return adaptive_gpu.forward_heads(x, *heads, **settings)
+        return adaptive_triton.forward_heads(x, *heads, **settings)
     from vidscale.triton_kernels import adaptive_cpu
 
     out_name = settings.pop("out_name")

@@ -135,7 +135,7 @@ def implementation(plane: "Array | torch.device | str") -> Implementation:
         codes = isinstance(plane, str) or "uint" in str(getattr(plane, "dtype", "uint"))
         return "numba" if codes and _can_import("vidscale.triton_kernels.basis_cpu") else "torch"
     if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
 
         return "triton" if TRITON_AVAILABLE and "float64" not in str(getattr(plane, "dtype", "")) else "torch"
     return "torch"
@@ -151,14 +151,14 @@ def _can_import(module: str) -> bool:
 
 
 def _with_numba(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.basis_cpu import basis_numba
+    from vidscale.triton_kernels.basis_cpu import basis_cpu
 
     arrays = (a if isinstance(a, np.ndarray) else a.detach().float().numpy() for a in (coefficients, basis))
     if isinstance(plane, np.ndarray):
-        return basis_numba(plane, *arrays, **settings)
+        return basis_cpu(plane, *arrays, **settings)
     import torch
 
-    return torch.from_numpy(basis_numba(plane.numpy(), *arrays, **settings))
+    return torch.from_numpy(basis_cpu(plane.numpy(), *arrays, **settings))
 
 
 def _with_torch(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
@@ -176,7 +176,7 @@ def _with_torch(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> A
 
 
 def _with_triton(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.basis_gpu import basis_triton
+    from vidscale.triton_kernels.basis_triton import basis_triton
 
     return basis_triton(plane, coefficients, basis, **settings)
 

@@ -13,7 +13,7 @@ from numpy import float32 as f32
 from numpy.lib.stride_tricks import as_strided
 
 from vidscale.triton_kernels.basis import first_taps
-from vidscale.triton_kernels.basis_numba import Codes, Plan, resample
+from vidscale.triton_kernels.basis_cpu_loops import Codes, Plan, resample
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +27,7 @@ def _plan(step: Fraction, siting: tuple[Fraction, Fraction], width: int, support
     return Plan(advance, y_start, support[0], int(x_start[0]), x_length, part * advance + 16, x_offset)
 
 
-def basis_numba(
+def basis_cpu(
     plane: Codes,
     coefficients: npt.NDArray[Any],
     basis: npt.NDArray[Any],

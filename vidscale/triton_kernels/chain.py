@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from vidscale.triton_kernels.chain_numba import Layers, Linear
+    from vidscale.triton_kernels.chain_cpu import Layers, Linear
 
 Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -122,7 +122,7 @@ class ChainRunner:
     """
 
     def __init__(self, chain: Chain, bit_depth: int, precision: Precision) -> None:
-        from vidscale.triton_kernels.chain_numba import Cells
+        from vidscale.triton_kernels.chain_cpu import Cells
 
         if precision not in chain.precisions:
             raise ValueError(f"{precision = } cannot be had here: {chain.precisions}")
@@ -137,7 +137,7 @@ class ChainRunner:
 
     def __call__(self, plane: Codes, height: int, width: int) -> Codes:
         """The plane [height, width] that the small plane [h, w], uint8 or uint16, was made of."""
-        from vidscale.triton_kernels.chain_numba import enlarge
+        from vidscale.triton_kernels.chain_cpu import enlarge
 
         out = np.empty((height, width), plane.dtype)
         enlarge(np.ascontiguousarray(plane), out, self._layers, self._linear, self._cells)
@@ -198,7 +198,7 @@ def _packed(
         bounds: of all layers but the last.
         peak: highest code.
     """
-    from vidscale.triton_kernels.chain_numba import Layers
+    from vidscale.triton_kernels.chain_cpu import Layers
 
     channels = [weights[0].shape[2], *(_channels_kept(weight.shape[3]) for weight in weights)]
     flat: list[npt.NDArray[Any]] = [
@@ -254,7 +254,7 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
 
 def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
     """Args: kind: of the weights, float32 or int16."""
-    from vidscale.triton_kernels.chain_numba import Linear
+    from vidscale.triton_kernels.chain_cpu import Linear
 
     made = _channels_kept(chain.large**2)
     many = _neighbours(made)

@@ -120,7 +120,7 @@ def implementation(plane_or_device: "PlaneLike | torch.device | str") -> Impleme
     if str(device) == "cpu":
         return "numba" if _can_import("vidscale.triton_kernels.metrics_cpu") else "torch"
     if str(device).startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
 
         return "triton" if TRITON_AVAILABLE else "torch"
     return "torch"

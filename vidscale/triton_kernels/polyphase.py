@@ -194,7 +194,7 @@ def implementation(plane: "npt.NDArray[Any] | torch.Tensor | torch.device | str"
     if device == "cpu":
         return "numba" if _can_import("vidscale.triton_kernels.polyphase_cpu") else "torch"
     if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
+        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
 
         return "triton" if TRITON_AVAILABLE else "torch"
     return "torch"
@@ -210,13 +210,13 @@ def _can_import(module: str) -> bool:
 
 
 def _with_numba(plane: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.polyphase_cpu import polyphase_numba
+    from vidscale.triton_kernels.polyphase_cpu import polyphase_cpu
 
     if isinstance(plane, np.ndarray):
-        return polyphase_numba(plane, **settings)
+        return polyphase_cpu(plane, **settings)
     import torch
 
-    return torch.from_numpy(polyphase_numba(plane.numpy(), **settings))
+    return torch.from_numpy(polyphase_cpu(plane.numpy(), **settings))
 
 
 def _with_torch(plane: Any, **settings: Any) -> Any:
@@ -230,7 +230,7 @@ def _with_torch(plane: Any, **settings: Any) -> Any:
 
 
 def _with_triton(plane: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.polyphase_gpu import polyphase_triton
+    from vidscale.triton_kernels.polyphase_triton import polyphase_triton
 
     return polyphase_triton(plane, **settings)
 

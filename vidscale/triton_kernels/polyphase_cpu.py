@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels.polyphase import Kind
-from vidscale.triton_kernels.polyphase_plan import Floats, Ints, Plan, plan
+from vidscale.triton_kernels.polyphase_cpu_plan import Floats, Ints, Plan, plan
 
 _Codes = npt.NDArray[Any]
 
@@ -23,7 +23,7 @@ _MANY_PHASES = 32  # from here on the samples of one phase are too few to be wor
 _HALF = np.float32(0.5 + 2**-13)
 
 
-def polyphase_numba(
+def polyphase_cpu(
     plane: _Codes,
     *,
     step: Fraction,

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.polyphase import Kind, filter_bank
 
 _BLOCK_Y, _BLOCK_X = 4, 256

@@ -8,7 +8,7 @@ The planes' rows may be padded.
 
 import torch
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.metrics_ref import GAUSSIAN, ssim_ffmpeg
 
 __all__ = ["squared_error", "ssim_ffmpeg", "ssim_gaussian"]

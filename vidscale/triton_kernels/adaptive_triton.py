@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 
 # One pixel per thread: with more, neighbouring threads would read samples that lie further apart.
 _BLOCK_Y, _BLOCK_X, _WARPS = 4, 32, 4

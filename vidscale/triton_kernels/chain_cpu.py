@@ -14,7 +14,7 @@ from numba import uint64 as u64
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS, convolve
 from vidscale.triton_kernels.chain import LANES
-from vidscale.triton_kernels.chain_cells import CellRow, Samples, gather, scatter
+from vidscale.triton_kernels.chain_cpu_cells import CellRow, Samples, gather, scatter
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

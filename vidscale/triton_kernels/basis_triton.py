@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.basis import SMALLEST_SUM, first_taps
 from vidscale.triton_kernels.basis_ref import basis_resample_ref
 
