@@ -9,7 +9,7 @@ from typing import Any, Self
 from vidscale.errors import ModelError
 from vidscale.models.cards import PairCard, Sizes
 from vidscale.models.pairs import FixedPair, families
-from vidscale.triton_kernels.polyphase import SHARPNESS
+from vidscale.triton_kernels.polyphase_filters import SHARPNESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class FilterDownscaler:
     Attributes:
         family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
         scale: source sample spacing per small sample.
-        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`.
+        sharpness: of the small luma, see `polyphase_filters.Sharpened`.
 
     Raises:
         ModelError: there is no such filter.

@@ -15,7 +15,8 @@ from vidscale.models.cards import CARD, installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
 from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.polyphase import Kind, Name, Sharpened, implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase_filters import Kind, Name, Sharpened
 
 # How each fixed pair shrinks and enlarges. Averaging over boxes, or by a Gaussian, has no counterpart that enlarges; of
 # the fixed filters Lanczos restores its pictures best. "sharp" is for players that enlarge by bicubic interpolation.
@@ -103,7 +104,7 @@ class FixedPair:
         scale: source sample spacing per small sample.
         device: where it runs, "cpu" or "cuda".
         sha256, folder: "" and None, there are no weights.
-        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`; 0 for that of the family.
+        sharpness: of the small luma, see `polyphase_filters.Sharpened`; 0 for that of the family.
     """
 
     family: str

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, codegen, config, types
 from numba.extending import intrinsic
 
-from vidscale.triton_kernels.chain import LANES
+from vidscale.triton_kernels.chain_layout import LANES
 
 _tools: Any = cgutils  # these three have no types
 _codegen: Any = codegen

@@ -5,13 +5,13 @@ TIP 2020), with gradients for all four inputs, and a form for inference that rea
 Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
 """
 
-import importlib
-from functools import lru_cache
 from math import isqrt
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from vidscale.triton_kernels._dispatch import Implementation, choose
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     ArrayT = TypeVar("ArrayT", bound=npt.NDArray[Any] | torch.Tensor)
 else:
     ArrayT = TypeVar("ArrayT")
-
-Implementation = Literal["numba", "torch", "triton"]
 
 MAX_CHANNELS = 4
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -127,26 +125,8 @@ def implementation(array_or_device: "npt.NDArray[Any] | torch.Tensor | torch.dev
 
     float64 is always the reference in torch.
     """
-    is_array = isinstance(array_or_device, np.ndarray)
-    device = "cpu" if is_array else str(getattr(array_or_device, "device", array_or_device))
-    if str(getattr(array_or_device, "dtype", "")).endswith("float64"):
-        return "torch"
-    if device == "cpu":
-        return "numba" if _can_import("vidscale.triton_kernels.adaptive_cpu") else "torch"
-    if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
-
-        return "triton" if TRITON_AVAILABLE else "torch"
-    return "torch"
-
-
-@lru_cache(maxsize=1)
-def _can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    is_float64 = str(getattr(array_or_device, "dtype", "")).endswith("float64")
+    return "torch" if is_float64 else choose(array_or_device, "adaptive_cpu")
 
 
 def _path(*arrays: Any) -> Implementation:

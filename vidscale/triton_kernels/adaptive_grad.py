@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vidscale.triton_kernels.adaptive import Implementation
+from vidscale.triton_kernels._dispatch import Implementation
 from vidscale.triton_kernels.adaptive_ref import adaptive_heads_ref, adaptive_resample_ref
 
 

@@ -5,18 +5,17 @@ and enlarges, by any rational step, with the geometry of `polyphase_resample`.
 Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
 """
 
-import importlib
-import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 from numbers import Rational
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+from vidscale.triton_kernels._dispatch import Implementation, choose, device_of
+from vidscale.triton_kernels.basis_geometry import first_taps
+from vidscale.triton_kernels.polyphase_filters import FilterBank, Kind, filter_bank
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +26,7 @@ else:
     Array = Any
     PlaneT = TypeVar("PlaneT")
 
-Implementation = Literal["numba", "torch", "triton"]
 Basis = Array | tuple[Array, Array]
-
-SMALLEST_SUM = 1e-6
 
 
 def basis_resample(
@@ -83,16 +79,6 @@ def basis_resample(
     return result
 
 
-def first_taps(step: Fraction, siting: Fraction, support: int) -> list[int]:
-    """Source sample under the first tap of the first output sample of each phase, along one axis; may be negative.
-
-    `support` taps lie evenly around the position ``step * (i + siting) - siting``: in (-support / 2, support / 2].
-    Output i has phase ``i mod P``, P the denominator, and lies ``step.numerator * (i // P)`` samples on.
-    """
-    positions = (step * (i + siting) - siting for i in range(step.denominator))
-    return [math.floor(position - Fraction(support, 2)) + 1 for position in positions]
-
-
 def fixed_basis(
     kind: Kind, step: Fraction, siting: tuple[Fraction, Fraction], support: int | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -130,24 +116,9 @@ def implementation(plane: "Array | torch.device | str") -> Implementation:
 
     Float planes on the CPU are torch's convolutions.
     """
-    device = "cpu" if isinstance(plane, np.ndarray) else str(getattr(plane, "device", plane))
-    if device == "cpu":
-        codes = isinstance(plane, str) or "uint" in str(getattr(plane, "dtype", "uint"))
-        return "numba" if codes and _can_import("vidscale.triton_kernels.basis_cpu") else "torch"
-    if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
-
-        return "triton" if TRITON_AVAILABLE and "float64" not in str(getattr(plane, "dtype", "")) else "torch"
-    return "torch"
-
-
-@lru_cache(maxsize=1)
-def _can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    dtype = str(getattr(plane, "dtype", ""))
+    slow = "float64" in dtype or ("float" in dtype and device_of(plane) == "cpu")
+    return "torch" if slow else choose(plane, "basis_cpu")
 
 
 def _with_numba(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
@@ -237,7 +208,7 @@ def _check(
     for name, array in (("coefficients", coefficients), ("basis", basis)):
         if "float" not in str(array.dtype):
             raise ValueError(f"{name} must be float: {array.dtype = !s}")
-        device = "cpu" if isinstance(plane, np.ndarray) else str(plane.device)
+        device = device_of(plane)
         if not isinstance(array, np.ndarray) and str(array.device) != device:
             raise ValueError(f"plane and {name} lie on different devices: {device = }, {array.device = !s}")
         if bit_depth is None and isinstance(array, np.ndarray):

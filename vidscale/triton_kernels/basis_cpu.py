@@ -12,8 +12,8 @@ import numpy.typing as npt
 from numpy import float32 as f32
 from numpy.lib.stride_tricks import as_strided
 
-from vidscale.triton_kernels.basis import first_taps
 from vidscale.triton_kernels.basis_cpu_loops import Codes, Plan, resample
+from vidscale.triton_kernels.basis_geometry import first_taps
 
 
 @lru_cache(maxsize=64)

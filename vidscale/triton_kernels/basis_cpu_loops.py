@@ -17,7 +17,7 @@ from numpy import float32 as f32
 from numpy import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels.basis import SMALLEST_SUM
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM
 
 Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidscale.triton_kernels.basis import SMALLEST_SUM, first_taps
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM, first_taps
 
 
 def basis_resample_ref(

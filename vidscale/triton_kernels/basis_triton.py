@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vidscale.triton_kernels._triton_import import tl, triton
-from vidscale.triton_kernels.basis import SMALLEST_SUM, first_taps
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM, first_taps
 from vidscale.triton_kernels.basis_ref import basis_resample_ref
 
 # Four rows of pixels per thread share what it reads of the taps. One column: neighbouring threads read neighbours.

@@ -6,19 +6,15 @@ Nothing heavy is imported here; numba is imported when the first picture comes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from vidscale.triton_kernels.chain_cpu import Layers, Linear
+from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Layers, Linear
 
 Codes = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8"]
-
-LANES = 16  # numbers that are summed side by side: channels, of several cells where a layer has few
 
 _BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
 _LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, of a linear part in whole numbers
@@ -122,8 +118,6 @@ class ChainRunner:
     """
 
     def __init__(self, chain: Chain, bit_depth: int, precision: Precision) -> None:
-        from vidscale.triton_kernels.chain_cpu import Cells
-
         if precision not in chain.precisions:
             raise ValueError(f"{precision = } cannot be had here: {chain.precisions}")
         peak = (1 << bit_depth) - 1
@@ -144,7 +138,7 @@ class ChainRunner:
         return out
 
 
-def _as_floats(chain: Chain, unit: float, peak: int) -> "Layers":
+def _as_floats(chain: Chain, unit: float, peak: int) -> Layers:
     weights = [layer.weight.transpose(2, 3, 1, 0) for layer in chain.convolutions]
     after = [np.stack([np.ones_like(bias), bias, np.zeros_like(bias)]) for _, bias in chain.convolutions]
     after[0][0] *= unit
@@ -152,7 +146,7 @@ def _as_floats(chain: Chain, unit: float, peak: int) -> "Layers":
     return _packed(weights, np.float32, after, (chain.slope, -np.inf, np.inf), peak)
 
 
-def _as_bytes(chain: Chain, unit: float, peak: int) -> "Layers":
+def _as_bytes(chain: Chain, unit: float, peak: int) -> Layers:
     """Weights as signed bytes, a scale for each channel; inputs as unsigned bytes, each channel's range on 0 to 255.
 
     Affine and by channel; Jacob et al., "Quantization and Training of Neural Networks for Efficient
@@ -188,7 +182,7 @@ def _packed(
     after: Sequence[npt.NDArray[Any]],
     bounds: tuple[float, float, float],
     peak: int,
-) -> "Layers":
+) -> Layers:
     """Layers, the last of which makes codes.
 
     Args:
@@ -198,8 +192,6 @@ def _packed(
         bounds: of all layers but the last.
         peak: highest code.
     """
-    from vidscale.triton_kernels.chain_cpu import Layers
-
     channels = [weights[0].shape[2], *(_channels_kept(weight.shape[3]) for weight in weights)]
     flat: list[npt.NDArray[Any]] = [
         _blocks(_padded(weight, taken, made), 4 if kind is np.int8 else 1).astype(kind)
@@ -252,10 +244,8 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
     return padded.reshape(support, steps, taken, -1, LANES).transpose(3, 0, 1, 4, 2)
 
 
-def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
+def _linear(chain: Chain, kind: type, peak: int) -> Linear:
     """Args: kind: of the weights, float32 or int16."""
-    from vidscale.triton_kernels.chain_cpu import Linear
-
     made = _channels_kept(chain.large**2)
     many = _neighbours(made)
     after = np.zeros((3, made * many), np.float32)

@@ -8,80 +8,14 @@ between two layers.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS, convolve
-from vidscale.triton_kernels.chain import LANES
 from vidscale.triton_kernels.chain_cpu_cells import CellRow, Samples, gather, scatter
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Ints, Layers, Linear
 
 _ALL = 65535
-
-
-class Layers(NamedTuple):
-    """Convolutions, packed; bytes where multiplying bytes, else float32.
-
-    Attributes:
-        support: [n] side of each kernel.
-        channels: [n + 1] of the cells, then of what each layer makes: parts or multiples of `LANES`.
-        neighbours: [n] cells that a layer makes at once, more than one where its channels are a part of `LANES`.
-        steps: [n] of `convolve` in a row.
-        weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
-        begin: [n] index of each layer's first weight.
-        block: [n] weights of each layer's blocks.
-        after: [n, 3, channels or more] float32, see `convolve`; few channels are repeated for each of the neighbours.
-        bounds: [n, 3] float32, see `convolve`.
-    """
-
-    support: Ints
-    channels: Ints
-    neighbours: Ints
-    steps: Ints
-    weights: Samples
-    begin: Ints
-    block: Ints
-    after: Floats
-    bounds: Floats
-
-
-class Linear(NamedTuple):
-    """The convolution beside the chain.
-
-    Attributes:
-        support: side of its kernel, 0 where there is none.
-        channels, neighbours: see `Layers`, the same as of the last of these.
-        steps: of `convolve` in a row.
-        weights: flat, float32 or int16.
-        after: [3, channels * neighbours] float32.
-        bounds: [3] float32.
-    """
-
-    support: int
-    channels: int
-    neighbours: int
-    steps: int
-    weights: Samples
-    after: Floats
-    bounds: Floats
-
-
-class Cells(NamedTuple):
-    """How codes become cells, and cells codes.
-
-    Attributes:
-        small, large: side of a cell before and behind.
-        shift: bits that codes lose on their way into the chain (not into the linear part), rounded.
-        most: highest number that goes into the chain.
-    """
-
-    small: int
-    large: int
-    shift: int
-    most: int
 
 
 class _Rings(NamedTuple):

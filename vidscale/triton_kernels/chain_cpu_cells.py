@@ -8,7 +8,7 @@ from numba import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS
-from vidscale.triton_kernels.chain import LANES
+from vidscale.triton_kernels.chain_layout import LANES
 
 Samples = npt.NDArray[Any]
 

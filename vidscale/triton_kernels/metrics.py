@@ -6,23 +6,21 @@ measured in place by numba (by plain torch where numba is missing), a CUDA tenso
 nor triton is imported before the first plane that needs it.
 """
 
-import importlib
 import math
-from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from vidscale.triton_kernels._dispatch import Implementation, choose, device_of
 
 if TYPE_CHECKING:
     import torch
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 PlaneLike: TypeAlias = "Plane | torch.Tensor"
-Implementation = Literal["numba", "torch", "triton"]
 
-_MODULES: dict[Implementation, str] = {"numba": "cpu", "torch": "ref", "triton": "gpu"}
 _GAUSSIAN_SUPPORT = 11
 _BLOCK_SUPPORT = 8
 
@@ -116,31 +114,23 @@ def implementation(plane_or_device: "PlaneLike | torch.device | str") -> Impleme
     Args:
         plane_or_device: a plane, a torch device, or a device's name such as "cpu" or "cuda:0".
     """
-    device = "cpu" if isinstance(plane_or_device, np.ndarray) else getattr(plane_or_device, "device", plane_or_device)
-    if str(device) == "cpu":
-        return "numba" if _can_import("vidscale.triton_kernels.metrics_cpu") else "torch"
-    if str(device).startswith("cuda"):
-        from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
-
-        return "triton" if TRITON_AVAILABLE else "torch"
-    return "torch"
-
-
-@cache
-def _can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    return choose(plane_or_device, "metrics_cpu")
 
 
 def _form(ref: Any, dist: Any) -> tuple[ModuleType, Any, Any]:
     """The module that measures these planes, and the planes as it takes them."""
     which = implementation(ref)
-    form = importlib.import_module(f"vidscale.triton_kernels.metrics_{_MODULES[which]}")
-    convert = _array if which == "numba" else _tensor
-    return form, convert(ref), convert(dist)
+    if which == "numba":
+        from vidscale.triton_kernels import metrics_cpu
+
+        return metrics_cpu, _array(ref), _array(dist)
+    if which == "triton":
+        from vidscale.triton_kernels import metrics_triton
+
+        return metrics_triton, ref, dist
+    from vidscale.triton_kernels import metrics_ref
+
+    return metrics_ref, _tensor(ref), _tensor(dist)
 
 
 def _array(plane: Any) -> Any:
@@ -160,8 +150,8 @@ def _check(ref: Any, dist: Any, bit_depth: int | None = None) -> None:
             raise ValueError(f"a plane is [H, W], uint8 or uint16: {plane.shape = }, {plane.dtype = }")
     if tuple(ref.shape) != tuple(dist.shape) or _dtype(ref) != _dtype(dist):
         raise ValueError(f"the planes differ: {ref.shape = }, {dist.shape = }, {ref.dtype = }, {dist.dtype = }")
-    if _device(ref) != _device(dist):
-        raise ValueError(f"the planes lie on different devices: {_device(ref)}, {_device(dist)}")
+    if device_of(ref) != device_of(dist):
+        raise ValueError(f"the planes lie on different devices: {device_of(ref)}, {device_of(dist)}")
     if bit_depth is not None and (not 8 <= bit_depth <= 16 or (bit_depth == 8) != (_dtype(ref) == "uint8")):
         raise ValueError(f"8 bit are uint8, 9 to 16 bit uint16: {bit_depth = }, {ref.dtype = }")
 
@@ -170,7 +160,3 @@ def _dtype(plane: Any) -> str:
     if isinstance(plane, np.ndarray) and not plane.dtype.isnative:
         return str(plane.dtype.str)
     return str(plane.dtype).removeprefix("torch.")
-
-
-def _device(plane: Any) -> str:
-    return "cpu" if isinstance(plane, np.ndarray) else str(plane.device)

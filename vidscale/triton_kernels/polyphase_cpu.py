@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels.polyphase import Kind
 from vidscale.triton_kernels.polyphase_cpu_plan import Floats, Ints, Plan, plan
+from vidscale.triton_kernels.polyphase_filters import Kind
 
 _Codes = npt.NDArray[Any]
 

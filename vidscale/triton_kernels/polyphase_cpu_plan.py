@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.polyphase import Kind, filter_bank
+from vidscale.triton_kernels.polyphase_filters import Kind, filter_bank
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

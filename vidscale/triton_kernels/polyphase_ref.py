@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import torch
 
-from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+from vidscale.triton_kernels.polyphase_filters import FilterBank, Kind, filter_bank
 
 _HALF = 0.5 + 1e-9  # ties go up although taps such as 1/6 are rounded
 
@@ -31,7 +31,7 @@ def filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) 
 
     Args:
         values: [H, W] float.
-        bank: of `vidscale.triton_kernels.polyphase.filter_bank`, for `length` samples.
+        bank: of `polyphase_filters.filter_bank`, for `length` samples.
         axis: 0 or 1.
         length: output samples along the axis.
 

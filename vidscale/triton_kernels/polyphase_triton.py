@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 
 from vidscale.triton_kernels._triton_import import tl, triton
-from vidscale.triton_kernels.polyphase import Kind, filter_bank
+from vidscale.triton_kernels.polyphase_filters import Kind, filter_bank
 
 _BLOCK_Y, _BLOCK_X = 4, 256
 # A hair above one half, so that ties (the mean of 1 and 2) go up although taps such as 1/6 are rounded in float32.

@@ -21,6 +21,7 @@ from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
 # What turns pictures into other pictures, and into numbers; of pairs with weights the models and all operations.
+_COMMON = ("triton_kernels/_dispatch.py", "triton_kernels/_numba.py")  # which version runs, and how numba compiles it
 _SCALING = (
     "stages/downscale.py",
     "stages/upscale.py",
@@ -28,6 +29,7 @@ _SCALING = (
     "compare/trials/coding.py",
     "compare/trials/restoring.py",
     "triton_kernels/polyphase*.py",
+    *_COMMON,
 )
 _WEIGHTED = ("models/**/*.py", "triton_kernels/*.py")
 _MEASURING = (
@@ -35,6 +37,7 @@ _MEASURING = (
     "stages/perceptual.py",
     "compare/trials/measuring.py",
     "triton_kernels/metrics*.py",
+    *_COMMON,
 )
 _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 
