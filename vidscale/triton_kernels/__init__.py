@@ -3,13 +3,12 @@
 The suffix of a file says what runs it:
 
 * no suffix: the public function, which checks its arguments and picks a version; nothing heavy is imported before that.
-* `_ref`: plain torch on any device, the truth that the other versions are tested against.
+* `_ref`: plain torch on any device, the reference that the other versions are tested against.
 * `_cpu`: numba; `_cpu_loops`, `_cpu_cells` and `_cpu_plan` are parts of that version.
 * `_triton`: Triton kernels.
 
-Any other word is what several versions share. Files that start with an underscore are
-tools for all operations. The exception is `chain`, which is for the CPU only: the networks in `vidscale.models` define
-what it computes.
+Other suffixes (`_filters`, `_geometry`, `_layout`, `_grad`) hold what several of these share. Files that start with an
+underscore are tools for all operations. `chain` is for the CPU only; its reference is the network in `vidscale.models`.
 
 Imports nothing else of vidscale, so it runs on a machine that has only torch, triton and numpy.
 """

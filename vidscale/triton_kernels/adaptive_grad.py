@@ -1,4 +1,4 @@
-"""`adaptive_resample` for tensors: the autograd function over the compiled versions, on the CPU and on a GPU."""
+"""`adaptive_resample` for tensors: the autograd function around the numba and Triton versions."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from vidscale.triton_kernels.adaptive_ref import adaptive_heads_ref, adaptive_re
 
 
 class AdaptiveResample(torch.autograd.Function):
-    """Forward and backward of numba or Triton. The picture's gradient is found only where it is wanted."""
+    """Forward and backward by numba or Triton. The picture's gradient is computed only if it is needed."""
 
     @staticmethod
     def forward(
@@ -53,7 +53,7 @@ class AdaptiveResample(torch.autograd.Function):
 def adaptive_resample_torch(
     x: Tensor, taps: Tensor, offset_x: Tensor, offset_y: Tensor, *, scale: int, path: Implementation
 ) -> Tensor:
-    """`adaptive_resample` of tensors by one version."""
+    """`adaptive_resample` of tensors by the version `path`."""
     if path == "torch":
         return adaptive_resample_ref(x, taps, offset_x, offset_y, scale=scale)
     result: Tensor = AdaptiveResample.apply(x, taps, offset_x, offset_y, scale, path)  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ def adaptive_resample_torch(
 
 @torch.no_grad()
 def adaptive_heads_torch(x: Tensor, *heads: Tensor, path: Implementation, **settings: Any) -> Tensor:
-    """`adaptive_resample_heads` of tensors by one version."""
+    """`adaptive_resample_heads` of tensors by the version `path`."""
     if path == "torch":
         return adaptive_heads_ref(x, *heads, **settings)
     if path == "triton":

@@ -1,4 +1,4 @@
-"""A chain's network as the compiled code reads it: what packing in `chain.py` makes and `chain_cpu.py` runs."""
+"""A packed network as the compiled code reads it: `chain.py` packs it, `chain_cpu.py` runs it."""
 
 from typing import Any, NamedTuple
 
@@ -8,21 +8,22 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-LANES = 16  # numbers that are summed side by side: channels, of several cells where a layer has few
+LANES = 16  # sums computed in parallel: channels, of several cells if a layer has few channels
 
 
 class Layers(NamedTuple):
-    """Convolutions, packed; bytes where multiplying bytes, else float32.
+    """The packed convolutions of a chain of n layers; `convolve` is that of `_vectors.py`.
 
     Attributes:
-        support: [n] side of each kernel.
-        channels: [n + 1] of the cells, then of what each layer makes: parts or multiples of `LANES`.
-        neighbours: [n] cells that a layer makes at once, more than one where its channels are a part of `LANES`.
-        steps: [n] of `convolve` in a row.
-        weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
+        support: [n] side of each layer's kernel.
+        channels: [n + 1] input channels of the first layer, then output channels of each: divisors or multiples of
+            `LANES`.
+        neighbours: [n] cells that a layer computes at once, more than one if its channels are fewer than `LANES`.
+        steps: [n] steps of `convolve` per row.
+        weights: flat, int8 or float32, one block per `LANES` channels.
         begin: [n] index of each layer's first weight.
-        block: [n] weights of each layer's blocks.
-        after: [n, 3, channels or more] float32, see `convolve`; few channels are repeated for each of the neighbours.
+        block: [n] weights in a block of each layer.
+        after: [n, 3, channels or more] float32, see `convolve`; repeated for each of the neighbours.
         bounds: [n, 3] float32, see `convolve`.
     """
 
@@ -38,12 +39,12 @@ class Layers(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """The convolution beside the chain.
+    """The linear convolution parallel to the chain, packed.
 
     Attributes:
-        support: side of its kernel, 0 where there is none.
-        channels, neighbours: see `Layers`, the same as of the last of these.
-        steps: of `convolve` in a row.
+        support: side of its kernel, 0 if there is none.
+        channels, neighbours: output channels and cells at once, the same as those of the last of `Layers`.
+        steps: steps of `convolve` per row.
         weights: flat, float32 or int16.
         after: [3, channels * neighbours] float32.
         bounds: [3] float32.
@@ -59,12 +60,12 @@ class Linear(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """How codes become cells, and cells codes.
+    """How codes become cells and cells become codes.
 
     Attributes:
-        small, large: side of a cell before and behind.
-        shift: bits that codes lose on their way into the chain (not into the linear part), rounded.
-        most: highest number that goes into the chain.
+        small, large: side of a cell in the input and in the output, in samples.
+        shift: low bits that are rounded away before the chain (not before the linear part).
+        most: highest input of the chain.
     """
 
     small: int

@@ -1,8 +1,7 @@
 """Fixed separable resampling of one plane: Lanczos, Catmull-Rom, Gaussian and box filters, by zimg's rule.
 
-The result is what ffmpeg's ``zscale`` gives, to one code. Positions are exact rationals, so that the filters of one
-axis repeat with the denominator of `step`: a short bank of them, found once, serves pictures of any width.
-Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
+The result matches ffmpeg's ``zscale`` to within one code.
+Nothing heavy is imported here; numba, torch and triton are imported when the version that needs them first runs.
 """
 
 from collections.abc import Callable
@@ -35,16 +34,16 @@ def polyphase_resample(
 ) -> PlaneT:
     """Resample one plane of codes with a fixed filter, as zimg (ffmpeg's ``zscale``) does.
 
-    The filter is stretched by `step` where that shrinks; edges are mirrored with the edge sample repeated; shrinking
-    filters columns first, enlarging rows first; between the two the values are clamped to the code range, at the end
-    rounded half up.
+    When shrinking, the filter is stretched by `step`. Edges are mirrored, with the edge sample repeated. Shrinking
+    filters along columns first, enlarging along rows first. Values are clamped to the code range between the two passes
+    and rounded half up at the end.
 
     Args:
         plane: [H, W] uint8 (8 bit) or uint16 (9 to 16 bit, codes in the low bits), numpy or torch. Rows may be padded.
         step: source samples per output sample, the same for both axes; above 1 shrinks, below 1 enlarges.
         siting: (y, x) distance of the first sample's centre from the picture's edge, in samples of its own grid, the
             same before and after; 1/2 is centred. Output i lies at ``step * (i + siting) - siting``.
-        size: (h, w) asked for; what reaches beyond the source shows its mirrored picture.
+        size: (h, w) of the result; any part beyond the source shows its mirror image.
         kind: "lanczos" (three lobes), "bicubic" (Catmull-Rom); shrinking only: "area" (mean over the covered area),
             "gaussian" (a blur by 0.4 output samples, read at the outputs' centres), any of them `Sharpened`.
         bit_depth: bits per code, 8 to 16.

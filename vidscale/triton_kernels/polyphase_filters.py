@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 Name = Literal["lanczos", "bicubic", "gaussian", "area"]
 SHRINKING = ("area", "gaussian")  # filters that only shrink
-SHARPNESS = (-1, 2)  # the least and the most of `Sharpened`
+SHARPNESS = (-1, 2)  # minimum and maximum of `Sharpened.sharpness`
 
 
 class Sharpened(NamedTuple):
-    """A filter whose result is sharpened, or softened, in the grid of the output.
+    """A filter followed by sharpening (or softening) on the output grid.
 
-    Along each axis the output y becomes y + sharpness * (y - b), with b the mean of y and its neighbours weighted
-    1 2 1; that is done to the taps, so it costs a few of them more and rounds nothing twice.
+    Along each axis the output y becomes y + sharpness * (y - b), where b is the mean of y and its neighbours with
+    weights 1 2 1. This is folded into the taps, so it costs a few more taps and no second rounding.
 
     Attributes:
         name: of the filter.
-        sharpness: gain minus 1 at the output's highest frequency, above 0 sharper, below softer; within `SHARPNESS`.
+        sharpness: gain minus 1 at the output's highest frequency, within `SHARPNESS`; above 0 sharper, below 0 softer.
     """
 
     name: Name
@@ -42,7 +42,7 @@ _SIGMA = 0.4  # of the Gaussian, in output samples
 
 @dataclass(frozen=True, eq=False)
 class FilterBank:
-    """Filters of one axis. Output sample i uses row ``i % phases``, applied ``advance * (i // phases)`` samples on.
+    """Filters of one axis. Output sample i uses row ``i % phases``, shifted by ``advance * (i // phases)`` samples.
 
     Attributes:
         advance: source samples from one output sample to the next of the same phase.
@@ -72,7 +72,7 @@ def _lanczos(distance: Fraction) -> float:
 
 
 def _bicubic(distance: Fraction) -> float:
-    """Catmull-Rom: the cubic convolution of Keys (1981) with a = -1/2; B = 0, C = 1/2 in zimg's words."""
+    """Catmull-Rom: the cubic convolution of Keys (1981) with a = -1/2; B = 0, C = 1/2 in zimg's terms."""
     x = abs(distance)
     if x < 1:
         return float((3 * x - 5) * x * x / 2 + 1)
@@ -91,7 +91,7 @@ _WINDOWS: dict[str, tuple[int, Callable[[Fraction], float]]] = {
 
 
 def _taps_at(kind: Kind, step: Fraction, position: Fraction) -> tuple[int, list[float]]:
-    """First source sample inside the filter's support, and the weights from there on, which sum to 1."""
+    """First source sample inside the filter's support, and the weights from there on, normalised to sum 1."""
     if isinstance(kind, Sharpened):
         return _sharpened(kind, step, position)
     stretch = max(step, Fraction(1))
@@ -107,7 +107,7 @@ def _taps_at(kind: Kind, step: Fraction, position: Fraction) -> tuple[int, list[
 
 
 def _sharpened(kind: Sharpened, step: Fraction, position: Fraction) -> tuple[int, list[float]]:
-    """The filters of an output sample and its two neighbours, added up."""
+    """Weighted sum of the filters of an output sample and its two neighbours."""
     side = -kind.sharpness / 4
     parts = [
         (share, *_taps_at(kind.name, step, position + n * step))
