@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 
 _BLOCK = 128
 _REACH = 3  # LR pixels along an axis whose tap, moved by at most `scale`, reaches a given sample: for every scale

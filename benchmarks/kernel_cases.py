@@ -81,7 +81,7 @@ def _adaptive_inputs(device: torch.device, shape: tuple[int, ...], scale: int, s
 def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int, channels: int) -> Iterator[Case]:
     from adaptive_variants import naive_forward, naive_heads
 
-    from vidscale.triton_kernels import adaptive_gpu as gpu
+    from vidscale.triton_kernels import adaptive_triton as gpu
 
     x, *heads = _adaptive_inputs(device, (1, channels, *size), scale, support)
     plain = [x, *activated(*heads, scale=scale)]
@@ -107,7 +107,7 @@ def _adaptive_on_gpu(device: torch.device, size: Size, scale: int, support: int,
 def _adaptive_gradients(plain: list[Tensor], scale: int, about: dict[str, Any]) -> Iterator[Case]:
     from adaptive_variants import gathered, naive_backward
 
-    from vidscale.triton_kernels import adaptive_gpu as gpu
+    from vidscale.triton_kernels import adaptive_triton as gpu
 
     inputs = [t.detach().requires_grad_() for t in plain]
     graph = adaptive_resample_ref(*inputs, scale=scale)
@@ -172,7 +172,7 @@ def _basis(device: torch.device, size: Size, step: Fraction, block: int, *, trit
     geometry: dict[str, Any] = {"step": step, "siting": (HALF, HALF), "size": target, "block": (block, block)}
     ours: dict[str, Callable[..., Any]] = {implementation("cpu"): basis_resample}
     if triton:
-        from vidscale.triton_kernels.basis_gpu import basis_triton
+        from vidscale.triton_kernels.basis_triton import basis_triton
 
         ours, cells = {"triton": basis_triton}, cells.half()
 
@@ -194,10 +194,10 @@ def _planes(device: torch.device, size: Size, *, triton: bool) -> Iterator[Case]
     name, resample = metrics.implementation("cpu"), partial(polyphase_resample)
     measures: list[Callable[..., Any]] = [metrics.squared_error, partial(metrics.ssim_gaussian, bit_depth=8)]
     if triton:
-        from vidscale.triton_kernels import metrics_gpu, polyphase_gpu
+        from vidscale.triton_kernels import metrics_triton, polyphase_triton
 
-        name, resample = "triton", partial(polyphase_gpu.polyphase_triton)
-        measures = [metrics_gpu.squared_error, partial(metrics_gpu.ssim_gaussian, bit_depth=8)]
+        name, resample = "triton", partial(polyphase_triton.polyphase_triton)
+        measures = [metrics_triton.squared_error, partial(metrics_triton.ssim_gaussian, bit_depth=8)]
     references: list[Callable[..., Any]] = [metrics_ref.squared_error, partial(metrics_ref.ssim_gaussian, bit_depth=8)]
     torch.manual_seed(0)
     ref, dist = (torch.randint(0, 256, size, dtype=torch.uint8, device=device) for _ in range(2))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidscale.triton_kernels import adaptive
+from vidscale.triton_kernels import _dispatch
 from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads, implementation
 from vidscale.triton_kernels.adaptive_ref import activated, adaptive_heads_ref, adaptive_resample_ref
 
@@ -254,7 +254,7 @@ def test_adaptive_without_numba(monkeypatch):
     inputs = material((1, 3, 10, 12), 3, 2)
     want, heads_want = adaptive_resample(*inputs, scale=2), adaptive_resample_heads(*inputs, scale=2)
     monkeypatch.setitem(sys.modules, "vidscale.triton_kernels.adaptive_cpu", None)
-    adaptive._can_import.cache_clear()
+    _dispatch._can_import.cache_clear()
     try:
         assert implementation("cpu") == "torch"
         arrays = [t.numpy() for t in inputs]
@@ -262,7 +262,7 @@ def test_adaptive_without_numba(monkeypatch):
         torch.testing.assert_close(adaptive_resample(*inputs, scale=2), want, atol=1e-6, rtol=0)
         torch.testing.assert_close(adaptive_resample_heads(*inputs, scale=2), heads_want, atol=1e-6, rtol=0)
     finally:
-        adaptive._can_import.cache_clear()
+        _dispatch._can_import.cache_clear()
 
 
 def test_adaptive_imports_nothing_heavy():

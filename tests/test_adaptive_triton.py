@@ -11,7 +11,7 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from vidscale.triton_kernels import adaptive_gpu  # noqa: E402
+from vidscale.triton_kernels import adaptive_triton  # noqa: E402
 from vidscale.triton_kernels.adaptive_ref import (  # noqa: E402
     activated,
     adaptive_heads_ref,
@@ -73,10 +73,10 @@ def compare(inputs, views, scale, *, atol, ratio):
     want = adaptive_resample_ref(*exact, scale=scale)
     grad = torch.randn_like(want).to(inputs[0].dtype)
     want.backward(grad.double())
-    got = adaptive_gpu.forward(*views, scale=scale)
+    got = adaptive_triton.forward(*views, scale=scale)
     assert got.dtype == inputs[0].dtype
     torch.testing.assert_close(got.double(), want.detach(), atol=atol, rtol=0)
-    found = adaptive_gpu.backward(grad, *views, scale=scale, of_x=True)
+    found = adaptive_triton.backward(grad, *views, scale=scale, of_x=True)
     assert [g.dtype for g in found] == [torch.float32, *(t.dtype for t in inputs[1:])]
     for a, b in zip(found, exact, strict=True):
         assert (a.double() - b.grad).square().mean().sqrt() <= ratio * b.grad.square().mean().sqrt()
@@ -110,8 +110,8 @@ def test_adaptive_triton_layouts(layout, poisoned_empty):
 def test_adaptive_triton_without_picture_gradient(poisoned_empty):
     inputs = material((1, 1, 4, 4), 2, 2)
     grad = torch.randn(1, 1, 2, 2, device=DEVICE)
-    none, *some = adaptive_gpu.backward(grad, *inputs, scale=2, of_x=False)
-    _, *want = adaptive_gpu.backward(grad, *inputs, scale=2, of_x=True)
+    none, *some = adaptive_triton.backward(grad, *inputs, scale=2, of_x=False)
+    _, *want = adaptive_triton.backward(grad, *inputs, scale=2, of_x=True)
     assert none is None
     assert all(torch.equal(a, b) for a, b in zip(some, want, strict=True))
 
@@ -130,7 +130,7 @@ def test_adaptive_triton_heads(source, out, depth, dtype, poisoned_empty):
     x = torch.rand(shape) if source == "float32" else torch.randint(0, peak + 1, shape).to(getattr(torch, source))
     size = (shape[0], support * support, *(side // 2 for side in shape[2:]))
     x, *heads = (t.to(DEVICE) for t in (x, *((4 * torch.randn(size)).to(dtype) for _ in range(3))))
-    got = adaptive_gpu.forward_heads(x, *heads, scale=2, out_name=out, gain=1.0, peak=peak)
+    got = adaptive_triton.forward_heads(x, *heads, scale=2, out_name=out, gain=1.0, peak=peak)
     assert got.dtype == getattr(torch, out)
     if out == "float32":
         want = adaptive_resample_ref(x.double(), *activated(*(t.double() for t in heads), scale=2), scale=2)
@@ -177,11 +177,11 @@ def test_adaptive_triton_compiles():
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vidscale.triton_kernels import adaptive_gpu
+from vidscale.triton_kernels import adaptive_triton
 
 integers = dict.fromkeys(("H", "W", "h", "w", "stride_n", "stride_k", "stride_y", "stride_x"), "i32")
 ones = dict.fromkeys(("H", "h", "stride_n", "stride_k"), 1)  # what a launch makes of them
-blocks = {"BLOCK_Y": adaptive_gpu._BLOCK_Y, "BLOCK_X": adaptive_gpu._BLOCK_X}
+blocks = {"BLOCK_Y": adaptive_triton._BLOCK_Y, "BLOCK_X": adaptive_triton._BLOCK_X}
 def compiles(kernel, pointers, fixed):
     types = {**integers, "gain": "fp32", "peak": "fp32", **pointers}
     signature = {name: "constexpr" if name in fixed else types.get(name, "constexpr") for name in kernel.arg_names}
@@ -194,11 +194,11 @@ for x, heads, out, fixed in (
     ("*bf16", "*bf16", "*bf16", {"K": 4, "SCALE": 2, "C": 1, "MIRRORS": 3, "HEADS": False, "ROUND": False, **ones}),
     ("*u8", "*fp16", "*u8", {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "HEADS": True, "ROUND": True}),
 ):
-    compiles(adaptive_gpu._forward_kernel, {"x": x, **dict.fromkeys(maps, heads), "out": out}, fixed)
+    compiles(adaptive_triton._forward_kernel, {"x": x, **dict.fromkeys(maps, heads), "out": out}, fixed)
 grads = ("grad_x", "grad_taps", "grad_offset_x", "grad_offset_y")
 for of_x, some in ((True, "*fp32"), (False, "*fp16")):
     pointers = {**dict.fromkeys(("grad", "x", *maps, *grads), some), "grad_x": "*fp32"}
     fixed = {"K": 7, "SCALE": 2, "C": 3, "MIRRORS": 1, "OF_X": of_x}
-    compiles(adaptive_gpu._backward_kernel, pointers, fixed)
+    compiles(adaptive_triton._backward_kernel, pointers, fixed)
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TRITON_INTERPRET": "0"})

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import color, data, transform
 
-from vidscale.triton_kernels import basis as module
-from vidscale.triton_kernels.basis import basis_resample, first_taps, fixed_basis, implementation
+from vidscale.triton_kernels import _dispatch
+from vidscale.triton_kernels.basis import basis_resample, fixed_basis, implementation
+from vidscale.triton_kernels.basis_geometry import first_taps
 from vidscale.triton_kernels.basis_ref import basis_codes_ref, basis_resample_ref
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
@@ -267,13 +268,13 @@ def test_basis_without_numba(monkeypatch):
     arguments = {"step": Fraction(2), "siting": CENTRED, "size": (20, 30), "block": (4, 4), "bit_depth": 8}
     want = basis_codes_ref(*(torch.tensor(a) for a in (plane, coefficients, basis)), **arguments).numpy()
     monkeypatch.setitem(sys.modules, "vidscale.triton_kernels.basis_cpu", None)
-    module._can_import.cache_clear()
+    _dispatch._can_import.cache_clear()
     try:
         assert implementation(plane) == implementation("cpu") == "torch"
         plane.flags.writeable = False
         assert np.array_equal(basis_resample(plane, coefficients, basis, **arguments), want)
     finally:
-        module._can_import.cache_clear()
+        _dispatch._can_import.cache_clear()
 
 
 def test_basis_imports_nothing_heavy():

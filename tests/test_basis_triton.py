@@ -11,7 +11,7 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from vidscale.triton_kernels import basis_gpu  # noqa: E402
+from vidscale.triton_kernels import basis_triton  # noqa: E402
 from vidscale.triton_kernels.basis_ref import basis_codes_ref, basis_resample_ref  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,7 +68,7 @@ def test_basis_triton_codes(step, shape, block, support, count, bit_depth, poiso
     cells, basis, geometry = material(step, shape, block, support, count)
     codes = np.random.default_rng(1).integers(0, 2**bit_depth, (shape[0], shape[1] + 5))
     plane = torch.from_numpy(codes.astype(np.uint8 if bit_depth == 8 else np.uint16)).to(DEVICE)[:, : shape[1]]
-    got = basis_gpu.basis_triton(plane, cells, basis, bit_depth=bit_depth, **geometry)
+    got = basis_triton.basis_triton(plane, cells, basis, bit_depth=bit_depth, **geometry)
     assert got.dtype == plane.dtype
     difference = (got.int() - basis_codes_ref(plane, cells, basis, bit_depth=bit_depth, **geometry).int()).abs()
     assert difference.max() <= 1
@@ -83,7 +83,7 @@ def test_basis_triton_floats(dtype, poisoned_empty):
     plane = torch.rand(2, 3, *shape).to(DEVICE)
     inputs = [t.to(dtype).requires_grad_() for t in (plane.mT.contiguous().mT, cells, basis)]
     exact = [t.detach().double().requires_grad_() for t in inputs]
-    got = basis_gpu.basis_triton(*inputs, bit_depth=None, **geometry)
+    got = basis_triton.basis_triton(*inputs, bit_depth=None, **geometry)
     want = basis_resample_ref(*exact, **geometry)
     assert got.dtype == dtype
     torch.testing.assert_close(got.double(), want, atol=1e-6 if dtype == torch.float32 else 1e-2, rtol=0)
@@ -100,7 +100,7 @@ def test_basis_triton_gradients_where_wanted():
     step, shape, block, support, count, _ = CASES[2]
     cells, basis, geometry = material(step, shape, block, support, count, lead=(1,))
     cells.requires_grad_()
-    basis_gpu.basis_triton(
+    basis_triton.basis_triton(
         torch.rand(1, 1, *shape, device=DEVICE), cells, basis, bit_depth=None, **geometry
     ).sum().backward()
     assert cells.grad is not None
@@ -113,7 +113,7 @@ def test_basis_triton_compiles():
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vidscale.triton_kernels.basis_gpu import _resample_kernel as kernel
+from vidscale.triton_kernels.basis_triton import _resample_kernel as kernel
 
 floats = {"taps": "*fp32", "sums": "*fp32", "peak": "fp32", "least_sum": "fp32", "start_y": "*i32", "start_x": "*i32"}
 ones = dict.fromkeys(("H", "h", "cells_y", "cells_x", "block_y", "stride_x"), 1)  # what a launch makes of them

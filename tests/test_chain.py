@@ -74,3 +74,34 @@ def test_compiled_code_is_kept_until_a_module_beside_it_changes(tmp_path):
     assert said() == "2 1\n"
     (tmp_path / "helper.py").write_text(HELPER.format(30))
     assert said() == "30 0\n"
+
+
+TUPLES = """
+from typing import NamedTuple
+
+class Weight(NamedTuple):
+    value: int
+"""
+TAKES_TUPLE = """
+from {} import Weight
+from vidscale.triton_kernels._numba import compiled
+
+@compiled
+def weighted(weight):
+    return 2 * weight.value
+
+print(weighted(Weight(4)))
+"""
+
+
+def test_compiled_code_of_another_release_is_passed_over(tmp_path):
+    """Its index names modules that were renamed since: numba alone would end the program."""
+    caller = tmp_path / "caller.py"
+    for module in ("old_name", "new_name"):
+        (tmp_path / f"{module}.py").write_text(TUPLES)
+        caller.write_text(TAKES_TUPLE.format(module))
+        cache = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(caller)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
+        assert (done.stdout, done.stderr) == ("8\n", "")
+        (tmp_path / f"{module}.py").unlink()

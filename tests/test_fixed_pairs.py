@@ -12,7 +12,8 @@ from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.pairs import find_pair
-from vidscale.triton_kernels.polyphase import Sharpened, polyphase_resample
+from vidscale.triton_kernels.polyphase import polyphase_resample
+from vidscale.triton_kernels.polyphase_filters import Sharpened
 
 LAYOUT, COLOR = PixelFormat("420", 8), Color("tv", "bt709", "bt709", "bt709", "left")
 CENTRED = (Fraction(1, 2), Fraction(1, 2))

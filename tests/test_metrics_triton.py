@@ -10,7 +10,7 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from vidscale.triton_kernels import metrics, metrics_gpu, metrics_ref  # noqa: E402
+from vidscale.triton_kernels import metrics, metrics_ref, metrics_triton  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Decided when triton is first imported; tests/conftest.py turns the interpreter on where there is no GPU.
@@ -46,9 +46,9 @@ def poisoned_empty(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 1), (9, 300), (27, 75)])
 def test_squared_error_triton_equals_ref(shape, bit_depth):
     x, y = planes(shape, bit_depth)
-    assert metrics_gpu.squared_error(x, y) == metrics_ref.squared_error(x, y)
+    assert metrics_triton.squared_error(x, y) == metrics_ref.squared_error(x, y)
     black, white = torch.zeros_like(x), torch.full_like(x, 2**bit_depth - 1)
-    assert metrics_gpu.squared_error(black, white) == (2**bit_depth - 1) ** 2 * x.numel()
+    assert metrics_triton.squared_error(black, white) == (2**bit_depth - 1) ** 2 * x.numel()
 
 
 # The smallest plane, a full tile, one position more than a tile each way. Triton's interpreter takes seconds a tile.
@@ -57,21 +57,21 @@ def test_squared_error_triton_equals_ref(shape, bit_depth):
 def test_ssim_gaussian_triton_equals_ref(shape, bit_depth):
     x, y = planes(shape, bit_depth)
     expected = metrics_ref.ssim_gaussian(x, y, bit_depth)
-    assert metrics_gpu.ssim_gaussian(x, y, bit_depth) == pytest.approx(expected, abs=1e-6)
+    assert metrics_triton.ssim_gaussian(x, y, bit_depth) == pytest.approx(expected, abs=1e-6)
 
 
 @runnable
 def test_ssim_gaussian_triton_identical_planes():
     x, _ = planes((20, 30), 8)
-    assert metrics_gpu.ssim_gaussian(x, x.clone(), 8) == 1
+    assert metrics_triton.ssim_gaussian(x, x.clone(), 8) == 1
 
 
 @runnable
 def test_metrics_triton_layouts():
     x, y = planes((20, 30), 8)
     turned = x.T.contiguous().T
-    assert metrics_gpu.squared_error(turned, y) == metrics_gpu.squared_error(x, y)
-    assert metrics_gpu.ssim_gaussian(turned, y, 8) == metrics_gpu.ssim_gaussian(x, y, 8)
+    assert metrics_triton.squared_error(turned, y) == metrics_triton.squared_error(x, y)
+    assert metrics_triton.ssim_gaussian(turned, y, 8) == metrics_triton.ssim_gaussian(x, y, 8)
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="no GPU")
@@ -89,13 +89,13 @@ def test_metrics_triton_compiles():
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vidscale.triton_kernels import metrics_gpu
+from vidscale.triton_kernels import metrics_triton
 
 sizes = dict.fromkeys(("height", "width", "ref_stride", "dist_stride"), "i32")
 floats = {"taps": "*fp32", "peak": "fp32", "c1": "fp32", "c2": "fp32"}
 for kernel, partial, fixed in (
-    (metrics_gpu._squared_error_kernel, "*i64", {"block_h": 8, "block_w": 256}),
-    (metrics_gpu._ssim_gaussian_kernel, "*fp32", {"tile_h": 16, "tile_w": 32}),
+    (metrics_triton._squared_error_kernel, "*i64", {"block_h": 8, "block_w": 256}),
+    (metrics_triton._ssim_gaussian_kernel, "*fp32", {"tile_h": 16, "tile_w": 32}),
 ):
     for plane in ("*u8", "*u16"):
         types = {"ref": plane, "dist": plane, "partial": partial, **sizes, **floats}

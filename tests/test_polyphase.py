@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import color, data, transform
 
-from vidscale.triton_kernels import polyphase
+from vidscale.triton_kernels import _dispatch
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels.polyphase import filter_bank, implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase_filters import filter_bank
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
 HALF = Fraction(1, 2)
@@ -301,14 +302,14 @@ def test_polyphase_without_numba(monkeypatch):
     arguments = {"step": Fraction(2), "siting": CENTRED, "size": (20, 30), "kind": "lanczos", "bit_depth": 8}
     want = polyphase_ref(torch.from_numpy(plane), **arguments).numpy()
     monkeypatch.setitem(sys.modules, "vidscale.triton_kernels.polyphase_cpu", None)
-    polyphase._can_import.cache_clear()
+    _dispatch._can_import.cache_clear()
     try:
         assert implementation(plane) == implementation("cpu") == "torch"
         plane.flags.writeable = False
         assert np.array_equal(polyphase_resample(plane, **arguments), want)
         assert np.array_equal(polyphase_resample(torch.from_numpy(plane.copy()), **arguments).numpy(), want)
     finally:
-        polyphase._can_import.cache_clear()
+        _dispatch._can_import.cache_clear()
 
 
 def test_polyphase_imports_nothing_heavy():

@@ -11,8 +11,8 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from vidscale.triton_kernels import polyphase_gpu  # noqa: E402
-from vidscale.triton_kernels._triton import _Unlaunchable  # noqa: E402
+from vidscale.triton_kernels import polyphase_triton  # noqa: E402
+from vidscale.triton_kernels._triton_import import _Unlaunchable  # noqa: E402
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,7 +57,7 @@ def test_polyphase_triton_equals_ref(kind, step, bit_depth, poisoned_empty):
         plane = noise((shape[0], shape[1] + 5), bit_depth)[:, : shape[1]]
         size = (int(shape[0] / step) + 1, int(shape[1] / step) + 9)
         arguments = {"step": step, "siting": siting, "size": size, "kind": kind, "bit_depth": bit_depth}
-        got = polyphase_gpu.polyphase_triton(plane, **arguments)
+        got = polyphase_triton.polyphase_triton(plane, **arguments)
         assert got.dtype == plane.dtype
         difference = (got.to(torch.int32) - polyphase_ref(plane, **arguments).to(torch.int32)).abs()
         assert difference.max() <= 1
@@ -70,7 +70,7 @@ def test_polyphase_triton_compiles():
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from vidscale.triton_kernels.polyphase_gpu import _filter_axis_kernel as kernel
+from vidscale.triton_kernels.polyphase_triton import _filter_axis_kernel as kernel
 
 integers = dict.fromkeys(("length", "h", "w", "src_stride_y", "src_stride_x", "phases", "advance"), "i32")
 constants = {"SUPPORT": 12, "BLOCK_Y": 4, "BLOCK_X": 256}

@@ -13,7 +13,8 @@ from vidscale.media.geometry import Geometry, scale_text
 from vidscale.models.cards import PairCard, Sizes
 from vidscale.models.pair import Backend
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.polyphase import SHARPNESS, Kind, Name, Sharpened, implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase_filters import SHARPNESS, Kind, Name, Sharpened
 
 # (down, up) of each family. Box and Gaussian filters have no counterpart that interpolates; of the fixed filters
 # Lanczos restores their pictures best. "sharp" is for players that upscale by bicubic interpolation.
@@ -34,7 +35,7 @@ class FixedPair:
         family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
         scale: source sample spacing per small sample.
         device: where it runs, "cpu" or "cuda".
-        sharpness: of the small luma, see `vidscale.triton_kernels.polyphase.Sharpened`; 0 for that of the family.
+        sharpness: of the small luma, see `Sharpened`; 0 for that of the family.
         sha256, folder: "" and None, there are no weights.
 
     Raises:

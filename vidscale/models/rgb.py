@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vidscale.media.frames import Color, PixelFormat, Plane, YuvImage
-from vidscale.triton_kernels.polyphase import filter_bank
+from vidscale.triton_kernels.polyphase_filters import filter_bank
 from vidscale.triton_kernels.polyphase_ref import filter_axis
 
 # (Kr, Kb) of ITU-T H.273, by ffmpeg's names.

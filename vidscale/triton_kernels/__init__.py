@@ -1,6 +1,14 @@
-"""Operations on planes: for each one public function, its reference in plain torch, its CPU path, its Triton kernel.
+"""Operations on planes. For each one: the public function, its reference in plain torch, a CPU path, a Triton kernel.
 
-`chain` is for the CPU alone: what it computes is defined by the networks in `vidscale.models`.
+The suffix of a file says what runs it:
 
-Imports nothing else of vidscale, so that it runs on a machine that has only torch, triton and numpy.
+* no suffix: the public function, which checks its arguments and picks a version; nothing heavy is imported before that.
+* `_ref`: plain torch on any device, the reference that the other versions are tested against.
+* `_cpu`: numba; `_cpu_loops`, `_cpu_cells` and `_cpu_plan` are parts of that version.
+* `_triton`: Triton kernels.
+
+Other suffixes (`_filters`, `_geometry`, `_layout`, `_grad`) hold what several of these share. Files that start with an
+underscore are tools for all operations. `chain` is for the CPU only; its reference is the network in `vidscale.models`.
+
+Imports nothing else of vidscale, so it runs on a machine that has only torch, triton and numpy.
 """

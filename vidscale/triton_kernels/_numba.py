@@ -1,4 +1,4 @@
-"""How numba compiles the functions of this room: free of the interpreter's lock, and kept on disk where that works."""
+"""How numba compiles the functions in this folder: they release the GIL, and are cached on disk where possible."""
 
 import logging
 from collections.abc import Callable, Set
@@ -18,38 +18,44 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function, *, fastmath: Set[str] = frozenset({"contract", "nnan", "nsz"})) -> _Function:
     """Compile `function` at its first call for each set of argument types.
 
-    The result is kept beside the function's file, or in the user's cache directory where that is read-only, or in
-    NUMBA_CACHE_DIR when that is set; where none can be written every process compiles anew.
-    A change of any module in the function's folder has it compiled anew.
-    Floating-point: values are taken as finite and the sign of a zero as meaningless; the order of additions is kept.
+    The machine code is cached beside the function's file, or in the user's cache directory if that folder is read-only,
+    or in NUMBA_CACHE_DIR if that is set. If none of them is writable, every process compiles again.
+    A change to any module in the function's folder invalidates the cache.
+    Floating point: no NaNs, the sign of a zero does not matter, products and sums may be fused; the order of additions
+    is kept.
 
     Args:
-        function: what numba can compile.
-        fastmath: LLVM's flags, where those are not right.
+        function: a function that numba can compile.
+        fastmath: LLVM's fast-math flags, where the default is wrong.
     """
-    # numba's own types do not say that a compiled function can still be called as the function it was made from.
+    # numba's types do not say that a compiled function has the signature of the function it was made from.
     compile_: Any = numba.njit
     options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
     try:
         made = compile_(function, cache=True, **options)
-    except RuntimeError:  # no directory to keep it in
+    except RuntimeError:  # no writable cache directory
         _Announcer.keeps = False
         return cast(_Function, compile_(function, **options))
-    with suppress(AttributeError):  # none of it is public: another numba keeps what it compiled as it sees fit
+    with suppress(AttributeError):  # private attributes: another version of numba may cache differently
         kept = made._cache._cache_file
-        kept._source_stamp = (kept._source_stamp, *_stamps(Path(function.__code__.co_filename).parent))
+        # In the version, which numba compares first: the rest of an old index may name modules that are gone.
+        kept._version = (kept._version, *_stamps(Path(function.__code__.co_filename).parent))
     return cast(_Function, made)
 
 
 @cache
 def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Of all modules of a folder: numba looks at a function's own, but has compiled what that imports into it."""
+    """Name, modification time and size of every module in a folder.
+
+    numba itself checks only the file of the function, but the machine code contains functions imported from its
+    neighbours. So modules that compile each other's functions must be in one folder.
+    """
     files = ((path.name, path.stat()) for path in sorted(folder.glob("*.py")))
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in files)
 
 
 class _Announcer(event.Listener):
-    """Says in the log, once a process, that something has to be compiled first, which takes seconds."""
+    """Logs, once per process, that functions are being compiled, which takes seconds."""
 
     keeps = True
     said = False

@@ -1,4 +1,4 @@
-"""Inner products over neighbouring pixels as vector code, which numba does not make of loops by itself."""
+"""Inner products over neighbouring pixels as vector code, which numba does not generate from loops by itself."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -8,22 +8,22 @@ from llvmlite import ir
 from numba.core import cgutils, codegen, config, types
 from numba.extending import intrinsic
 
-from vidscale.triton_kernels.chain import LANES
+from vidscale.triton_kernels.chain_layout import LANES
 
-_tools: Any = cgutils  # these three have no types
+_tools: Any = cgutils  # these three are untyped
 _codegen: Any = codegen
 _config: Any = config
 
 _BYTE, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
 _FLOATS = ir.VectorType(_F32, LANES)
-_COMMON_PITCHES = (4, 16, 32)  # samples from pixel to pixel for which addresses are computed when compiling
+_COMMON_PITCHES = (4, 16, 32)  # in samples; addresses of these are compile-time constants
 
 
 def _instructions() -> frozenset[str]:
-    """What numba compiles for: this processor's, less what NUMBA_CPU_NAME and the like leave out.
+    """The instruction sets that numba compiles for: this processor's, unless NUMBA_CPU_NAME and the like restrict them.
 
-    LLVM ends the program where it meets others.
+    LLVM aborts the process if the code uses any others.
     """
     told = _codegen.get_host_cpu_features() if _config.CPU_FEATURES is None else _config.CPU_FEATURES
     return frozenset(word[1:] for word in told.split(",") if word.startswith("+"))
@@ -32,7 +32,7 @@ def _instructions() -> frozenset[str]:
 _features = _instructions()
 _WIDE = "avx512f" in _features
 
-PIXELS = 24 if _WIDE else 6  # pixels that are summed side by side: as many as there are registers for
+PIXELS = 24 if _WIDE else 6  # pixels that are summed in parallel: as many as fit into the registers
 DOT_PRODUCTS = not _features.isdisjoint({"avx512vnni", "avxvnni"})
 
 _ARGUMENTS = (
@@ -48,32 +48,32 @@ def _convolve(
     typingctx: Any, samples: Any, starts: Any, pitch: Any, weights: Any, first: Any, steps: Any,
     out: Any, to: Any, made: Any, added: Any, after: Any, channel: Any, bounds: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """A convolution without padding, of `PIXELS` neighbouring pixels and `LANES` channels, and what comes after it.
+    """An unpadded convolution of `PIXELS` neighbouring pixels to `LANES` channels, its activation and its output.
 
-    A pixel may stand for several neighbouring cells, whose channels fill the lanes together.
+    A pixel may stand for several neighbouring cells whose channels share the lanes.
 
-    ``sum[p, o]`` over rows r and steps t is ``samples[starts[r] + p * pitch + t] * weights[...]``. With float32, a step
-    is one sample; with bytes it is four samples (unsigned) and four weights (signed), with int16 two of each, as
-    dot-product instructions (AVX-512 VNNI, AVX-VNNI) have it: `DOT_PRODUCTS` must be true. Then, with
-    ``y = sum * gain + bias``, ``max(y, slope * y) + zero + added[p * made + o]`` goes, clamped, to
-    ``out[to + p * made + o]``, without its fraction where that holds whole numbers.
+    ``sum[p, o]`` is the sum over rows r and steps t of ``samples[starts[r] + p * pitch + t] * weights[...]``. With
+    float32, a step is one sample. With bytes it is four samples (unsigned) and four weights (signed), with int16 two of
+    each, as the dot-product instructions (AVX-512 VNNI, AVX-VNNI) take them: `DOT_PRODUCTS` must be true. Then
+    ``y = sum * gain + bias``, and ``max(y, slope * y) + zero + added[p * made + o]`` is clamped and written to
+    ``out[to + p * made + o]``, truncated if `out` is an integer array.
 
     Args:
         typingctx: numba's.
-        samples: flat float32, uint8 or int16, pixels with their channels together; up to 3 beyond the last are read.
+        samples: flat float32, uint8 or int16, channels interleaved; up to 3 samples past the last are read.
         starts: [rows] int64, index of the first pixel's first sample in each row.
-        pitch: samples from pixel to pixel.
-        weights: flat float32 [rows, steps, LANES], int8 [rows, steps, LANES, 4] or int16 [rows, steps, LANES, 2], from
-            `first` on.
+        pitch: samples from one pixel to the next.
+        weights: flat float32 [rows, steps, LANES], int8 [rows, steps, LANES, 4] or int16 [rows, steps, LANES, 2],
+            starting at `first`.
         first: index of the first weight.
-        steps: in each row.
+        steps: number of steps per row.
         out: flat float32, uint8 or uint16.
-        to: index of the first pixel's first channel there.
-        made: from pixel to pixel there.
-        added: flat float32, where the first pixel's first channel is at `to`; or None.
+        to: index in `out` of the first pixel's first channel.
+        made: channels from one pixel to the next in `out`.
+        added: flat float32, indexed as `out`; or None.
         after: [3, channels] float32: gain, bias, zero.
-        channel: the first of this block.
-        bounds: [3] float32: slope, 0 to 1, lowest, highest; of bytes 0 and 255.
+        channel: first channel of this block.
+        bounds: [3] float32: slope (0 to 1), minimum, maximum; 0 and 255 where `out` is bytes.
     """
     if samples.dtype not in _STEPS:
         return None, None
@@ -107,17 +107,17 @@ def _convolve(
     return types.void(*arguments), generate
 
 
-convolve: Any = _convolve  # which numba calls without its first argument
+convolve: Any = _convolve  # numba callers leave out the first argument
 
 
 class _Block:
-    """The code of `convolve`: sums are in registers from the first sample until they are stored.
+    """Generates the code of `convolve`: sums stay in registers from the first sample until they are stored.
 
     Args:
-        builder: at the place where the code belongs.
-        element: what is summed.
-        taken: samples in a step.
-        step: adds the products of one step.
+        builder: positioned where the code goes.
+        element: type of the sums.
+        taken: samples per step.
+        step: emits the multiply-add of one step.
         arrays, numbers: arguments of `convolve`.
     """
 
@@ -136,7 +136,7 @@ class _Block:
         self._sums = [_tools.alloca_once(builder, self._vector) for _ in range(PIXELS)]
 
     def sum(self, offset: Callable[[int], ir.Value]) -> None:
-        """Args: offset: samples from the first pixel to another."""
+        """Emits the sums. Args: offset: samples from the first pixel to pixel p, as a function of p."""
         builder, arrays, vector = self._builder, self._arrays, self._vector
         for place in self._sums:
             builder.store(ir.Constant(vector, None), place)
@@ -154,7 +154,7 @@ class _Block:
                     builder.store(self._step(builder, builder.load(place), many, weight), place)
 
     def store(self) -> None:
-        """What comes after the sums."""
+        """Emits gain, bias, activation, clamp and store."""
         builder, to = self._builder, self._numbers["to"]
         gain, bias, zero = self._after()
         slope, low, high = (self._bound(n) for n in range(3))
@@ -181,7 +181,7 @@ class _Block:
             builder.store(y, builder.bitcast(builder.gep(out, offset), y.type.as_pointer()), align=1)
 
     def _after(self) -> Iterator[ir.Value]:
-        """Gain, bias and zero of these channels."""
+        """Gain, bias and zero of this block's channels."""
         builder, after = self._builder, self._arrays["after"]
         channels = _tools.unpack_tuple(builder, after.shape, 2)[1]
         for row in range(3):
@@ -206,7 +206,7 @@ def _larger(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 
 
 def _saturated(builder: ir.IRBuilder, y: ir.Value) -> ir.Value:
-    """Bytes of whole numbers of 32 bits that are not below 0: one instruction of AVX-512."""
+    """Non-negative int32 saturated to bytes: one AVX-512 instruction."""
     most = ir.Constant(_WHOLE, [255] * LANES)
     return builder.trunc(builder.select(builder.icmp_unsigned("<", y, most), y, most), ir.VectorType(_BYTE, LANES))
 
@@ -231,7 +231,7 @@ def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weigh
 
 
 def _dot_step(name: str, builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
-    """total + the products of each lane, by one instruction of 512 bits or two of 256."""
+    """total + the dot product in each lane, by one 512-bit instruction or two 256-bit ones."""
     if "avx512vnni" in _features:
         return builder.call(_dot(builder, name, _WHOLE, 512), [total, samples, weights])
     unknown = ir.Constant(_WHOLE, ir.Undefined)
@@ -248,7 +248,7 @@ def _dot(builder: ir.IRBuilder, name: str, vector: ir.VectorType, bits: int) -> 
     return _tools.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}.{bits}")
 
 
-# By the kind of the samples: how a step is added, how many samples it takes, and what the sums are.
+# By sample type: how a step is added, how many samples it takes, and the type of the sums.
 _STEPS: dict[Any, tuple[_Step, int, ir.Type]] = {
     types.float32: (_float_step, 1, _F32),
     types.uint8: (partial(_dot_step, "vpdpbusd"), 4, _I32),

@@ -1,17 +1,17 @@
-"""Content-adaptive resampling: each small pixel is a weighted sum of samples taken around it, at places of its own.
+"""Content-adaptive resampling: each LR pixel is a weighted sum of HR samples around it, at positions of its own.
 
 The operation of CAR (Sun and Chen, "Learned Image Downscaling for Upscaling Using Content Adaptive Resampler", IEEE
 TIP 2020), with gradients for all four inputs, and a form for inference that reads a network's raw heads.
-Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
+Nothing heavy is imported here; numba, torch and triton are imported when the version that needs them first runs.
 """
 
-import importlib
-from functools import lru_cache
 from math import isqrt
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from vidscale.triton_kernels._dispatch import Implementation, choose
 
 if TYPE_CHECKING:
     import torch
@@ -20,30 +20,28 @@ if TYPE_CHECKING:
 else:
     ArrayT = TypeVar("ArrayT")
 
-Implementation = Literal["numba", "torch", "triton"]
-
 MAX_CHANNELS = 4
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _CODES = ("uint8", "uint16")
 
 
 def adaptive_resample(x: ArrayT, taps: ArrayT, offset_x: ArrayT, offset_y: ArrayT, *, scale: int) -> ArrayT:
-    """Resample pictures with taps and offsets of each small pixel's own.
+    """Resample pictures with taps and offsets per LR pixel.
 
     Channel ``ky * K + kx`` of `taps` and of the offsets belongs to tap (kx, ky). For LR pixel (x, y) that tap reads
     the HR picture bilinearly at ``((x + 0.5) * scale - 0.5 + kx - K // 2 + offset_x, likewise in y)``. The picture is
-    mirrored by K // 2 samples without repeating the edge (as torch's "reflect"; where it is smaller than that, mirrored
-    again and again); what lies further is the edge of that larger picture, and offsets get no gradient there.
-    Positions are an integer and a small fraction, so that their error does not grow with the width.
+    padded by K // 2 samples, mirrored without repeating the edge (torch's "reflect"; repeatedly if the picture is
+    smaller than that). Positions further outside read the edge of the padded picture; their offsets get no gradient.
+    Positions are an integer plus a small fraction, so their error does not grow with the width.
 
-    Differentiable in all four, where they are tensors. Where an offset falls on a sample's centre, its gradient is that
-    of the next cell to the right or below.
+    Differentiable in all four inputs if they are tensors. Where an offset falls on a sample's centre, its gradient is
+    that of the next interval to the right or below.
 
     Args:
         x: [N, C, H, W] float of any range, C from 1 to 4: channels share taps and offsets. numpy or torch, like the
-            others; float16 and bfloat16 are read as they are, sums are float32 (float64 where an input is float64).
-        taps: [N, K*K, h, w] float, one kernel per LR pixel, meant to sum to 1 over K*K, which is not enforced.
-        offset_x, offset_y: [N, K*K, h, w] float, in HR pixels, right and down positive, below 2**24 in size.
+            others; float16 and bfloat16 are read directly, sums are float32 (float64 if any input is float64).
+        taps: [N, K*K, h, w] float, one kernel per LR pixel; should sum to 1 over K*K, which is not enforced.
+        offset_x, offset_y: [N, K*K, h, w] float, in HR pixels, right and down positive, magnitude below 2**24.
         scale: HR samples per LR sample, an integer from 1; h and w are H / scale and W / scale, rounded up or down.
 
     Returns:
@@ -79,7 +77,7 @@ def adaptive_resample_heads(
     out_dtype: "str | torch.dtype | np.dtype[Any] | None" = None,
     bit_depth: int = 8,
 ) -> ArrayT:
-    """`adaptive_resample` with CAR's activations, for inference: every head is read once, nothing goes between.
+    """`adaptive_resample` fused with CAR's activations, for inference: each head is read once and nothing else stored.
 
     Taps are ``clamp(kernel_head, 1e-6, 1)`` divided by their sum over K*K; offsets are ``tanh(head) * scale``.
 
@@ -88,12 +86,12 @@ def adaptive_resample_heads(
         kernel_head, offset_x_head, offset_y_head: [N, K*K, h, w] float16, bfloat16 or float32, channel ky * K + kx,
             before any activation.
         scale: HR samples per LR sample, see `adaptive_resample`.
-        out_dtype: of the result, by name or as a dtype: "uint8" or "uint16" codes, clamped and rounded half up;
-            "float16", "bfloat16" or "float32", not clamped, code / peak where `x` is codes. None: as `x`.
-        bit_depth: bits per code, on either side: 8 with uint8, 9 to 16 with uint16; without effect on floats.
+        out_dtype: of the result, a name or a dtype: "uint8" or "uint16" codes, clamped and rounded half up;
+            "float16", "bfloat16" or "float32", not clamped, code / peak if `x` is codes. None: that of `x`.
+        bit_depth: bits per code, of input and output: 8 with uint8, 9 to 16 with uint16; ignored for floats.
 
     Returns:
-        [N, C, h, w] of `out_dtype`, on the device of `x`; never part of a graph.
+        [N, C, h, w] of `out_dtype`, on the device of `x`, detached from autograd.
 
     Raises:
         ValueError: an argument that does not fit this description.
@@ -125,28 +123,10 @@ def adaptive_resample_heads(
 def implementation(array_or_device: "npt.NDArray[Any] | torch.Tensor | torch.device | str") -> Implementation:
     """Name of the version that runs for a picture, or for pictures on a device such as "cuda:0".
 
-    float64 is always the reference in torch.
+    float64 always uses the torch reference.
     """
-    is_array = isinstance(array_or_device, np.ndarray)
-    device = "cpu" if is_array else str(getattr(array_or_device, "device", array_or_device))
-    if str(getattr(array_or_device, "dtype", "")).endswith("float64"):
-        return "torch"
-    if device == "cpu":
-        return "numba" if _can_import("vidscale.triton_kernels.adaptive_cpu") else "torch"
-    if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
-
-        return "triton" if TRITON_AVAILABLE else "torch"
-    return "torch"
-
-
-@lru_cache(maxsize=1)
-def _can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    is_float64 = str(getattr(array_or_device, "dtype", "")).endswith("float64")
+    return "torch" if is_float64 else choose(array_or_device, "adaptive_cpu")
 
 
 def _path(*arrays: Any) -> Implementation:
@@ -161,7 +141,7 @@ def _dtype(array: Any) -> str:
 def _as_tensors(*arrays: Any) -> tuple[Any, ...]:
     import torch
 
-    # A copy, since torch has no read-only tensors; this is the way of a machine without numba, and of float64.
+    # A copy, since torch has no read-only tensors; only float64 and machines without numba come here.
     return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a for a in arrays)
 
 
@@ -170,7 +150,7 @@ def _like(x: Any, result: Any) -> Any:
 
 
 def _check(x: Any, taps: Any, offset_x: Any, offset_y: Any, scale: int, *names: str) -> None:
-    """`names` are those of the arguments behind `x`."""
+    """`names` are those of the three arguments after `x`."""
     if x.ndim != 4 or 0 in x.shape or x.shape[1] > MAX_CHANNELS:
         raise ValueError(f"x must be [N, C, H, W], C from 1 to {MAX_CHANNELS}, not empty: {x.shape = }")
     if x.shape[2] * x.shape[3] >= 2**31:

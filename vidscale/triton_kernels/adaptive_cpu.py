@@ -1,7 +1,7 @@
-"""Content-adaptive resampling on the CPU, in float32, by numba.
+"""Content-adaptive resampling on the CPU, in float32, compiled by numba.
 
-Each picture is copied once into a frame that has what lies beyond its edges, so that a position needs clamping and
-nothing more. The batch, and going forward the rows, are shared out among threads of the call's own.
+Each picture is copied once into a padded frame, so positions only have to be clamped. Each call starts its own threads,
+over the batch, and in the forward pass over strips of rows too.
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels import adaptive_numba as loops
-from vidscale.triton_kernels.adaptive_numba import Floats, Frame, Indices
+from vidscale.triton_kernels import adaptive_cpu_loops as loops
+from vidscale.triton_kernels.adaptive_cpu_loops import Floats, Frame, Indices
 
 Array = npt.NDArray[Any]
 
-_STRIP_VALUES = 1 << 17  # of one head in one strip of rows: together they stay in the cache
+_STRIP_VALUES = 1 << 17  # of one head in a strip of rows: all heads of a strip fit in the cache
 
 
 def forward(x: Array, *inputs: Array, scale: int, threads: int | None = None) -> Floats:
@@ -36,7 +36,7 @@ def forward(x: Array, *inputs: Array, scale: int, threads: int | None = None) ->
 def forward_heads(
     x: Array, *heads: Any, scale: int, out_name: str, gain: float, peak: int, threads: int | None = None
 ) -> Array:
-    """`adaptive_resample_heads` of an array; the heads may be CPU tensors of any float type, converted by strips."""
+    """`adaptive_resample_heads` of an array; heads may be CPU tensors of any float type, converted strip by strip."""
     out = np.empty((*x.shape[:2], *heads[0].shape[2:]), out_name)
     frames = [_framed(picture, heads[0].shape[1]) for picture in x]
 
@@ -55,7 +55,7 @@ def forward_heads(
 def backward(
     grad: Array, x: Array, *inputs: Array, scale: int, of_x: bool, threads: int | None = None
 ) -> tuple[Floats | None, Floats, Floats, Floats]:
-    """Gradients of x, taps, offset_x and offset_y, given that of the result; that of `x` only where wanted."""
+    """Gradients of x (None unless `of_x`), taps, offset_x and offset_y, given that of the result."""
     n, count, h, w = inputs[0].shape
     taps, offset_x, offset_y = (np.empty((n, count, h * w), np.float32) for _ in range(3))
     grad_x = np.zeros(x.shape, np.float32) if of_x else None
@@ -75,7 +75,7 @@ def backward(
 
 
 def _rows(frame: Frame, strip: tuple[Floats, Floats, Floats], shape: Sequence[int], begin: int, scale: int) -> Floats:
-    """[C, rows, w] of a result [C, h, w], from the row `begin` on, as many as the strip has."""
+    """Rows [C, rows, w] of a result [C, h, w], starting at row `begin`, as many as the strip has."""
     channels, _, w = shape
     values = np.empty((channels, strip[0].shape[1]), np.float32)
     loops.forward(frame, *strip, values, w, begin, scale)
@@ -88,14 +88,14 @@ def _share(work: Callable[[int, int, int], None], jobs: Sequence[tuple[int, int,
 
 
 def _strips(head: Any, threads: int | None) -> list[tuple[int, int, int]]:
-    """Strips of rows (n, begin, end), few enough values each and at least one per thread."""
+    """Strips of rows (n, begin, end): small enough for the cache, and at least one per thread where possible."""
     n, count, h, w = head.shape
     rows = max(1, min(_STRIP_VALUES // (count * w), -(-h // (threads or os.cpu_count() or 1))))
     return [(i, begin, min(begin + rows, h)) for i in range(n) for begin in range(0, h, rows)]
 
 
 def _strip(heads: Sequence[Any], n: int, begin: int, end: int, *, copy: bool = False) -> tuple[Floats, Floats, Floats]:
-    """[K*K, P] of each of three heads, for the pixels of some rows."""
+    """Rows of the three heads, each as [K*K, P]."""
     strips = [head[n, :, begin:end] for head in heads]
     flat = [s.reshape(s.shape[0], -1) for s in strips]
     first, second, third = (_dense(f if isinstance(f, np.ndarray) else f.float().numpy(), copy=copy) for f in flat)
@@ -103,14 +103,14 @@ def _strip(heads: Sequence[Any], n: int, begin: int, end: int, *, copy: bool = F
 
 
 def _dense(values: Array, *, copy: bool = False) -> Floats:
-    """As the compiled functions take it; others would be compiled anew."""
+    """Dense float32: other types would be compiled again."""
     if copy:
         return np.array(values, np.float32, order="C")
     return cast("Floats", np.require(values, np.float32, ["C", "W", "A"]))
 
 
 def _frame_index(length: int, count: int) -> Indices:
-    """Where the samples of a frame lie in the picture: mirrored by K // 2, then the outermost once more."""
+    """Picture index of each sample of a frame: mirrored by K // 2, then the outermost sample repeated once."""
     pad = isqrt(count) // 2
     index = np.arange(-pad - 1, length + pad + 1).clip(-pad, length - 1 + pad)
     if length == 1:
@@ -120,7 +120,7 @@ def _frame_index(length: int, count: int) -> Indices:
 
 
 def _framed(picture: Array, count: int) -> Frame:
-    """A picture [C, H, W] with a border, for K*K taps."""
+    """A picture [C, H, W] padded for K*K taps."""
     rows, columns = (_frame_index(side, count) for side in picture.shape[1:])
     samples = picture.take(rows, axis=1).take(columns, axis=2).astype(np.float32)
     return Frame(samples.reshape(-1), rows.size, columns.size)

@@ -1,4 +1,4 @@
-"""`adaptive_resample` for tensors: the autograd function over the compiled versions, on the CPU and on a GPU."""
+"""`adaptive_resample` for tensors: the autograd function around the numba and Triton versions."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vidscale.triton_kernels.adaptive import Implementation
+from vidscale.triton_kernels._dispatch import Implementation
 from vidscale.triton_kernels.adaptive_ref import adaptive_heads_ref, adaptive_resample_ref
 
 
 class AdaptiveResample(torch.autograd.Function):
-    """Forward and backward of numba or Triton. The picture's gradient is found only where it is wanted."""
+    """Forward and backward by numba or Triton. The picture's gradient is computed only if it is needed."""
 
     @staticmethod
     def forward(
@@ -20,9 +20,9 @@ class AdaptiveResample(torch.autograd.Function):
         ctx.save_for_backward(x, taps, offset_x, offset_y)
         ctx.scale, ctx.path = scale, path
         if path == "triton":
-            from vidscale.triton_kernels import adaptive_gpu
+            from vidscale.triton_kernels import adaptive_triton
 
-            return adaptive_gpu.forward(x, taps, offset_x, offset_y, scale=scale)
+            return adaptive_triton.forward(x, taps, offset_x, offset_y, scale=scale)
         from vidscale.triton_kernels import adaptive_cpu
 
         out = adaptive_cpu.forward(
@@ -37,9 +37,9 @@ class AdaptiveResample(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         gradients: list[Any]
         if ctx.path == "triton":
-            from vidscale.triton_kernels import adaptive_gpu
+            from vidscale.triton_kernels import adaptive_triton
 
-            gradients = list(adaptive_gpu.backward(grad, *inputs, scale=ctx.scale, of_x=wanted))
+            gradients = list(adaptive_triton.backward(grad, *inputs, scale=ctx.scale, of_x=wanted))
         else:
             from vidscale.triton_kernels import adaptive_cpu
 
@@ -53,7 +53,7 @@ class AdaptiveResample(torch.autograd.Function):
 def adaptive_resample_torch(
     x: Tensor, taps: Tensor, offset_x: Tensor, offset_y: Tensor, *, scale: int, path: Implementation
 ) -> Tensor:
-    """`adaptive_resample` of tensors by one version."""
+    """`adaptive_resample` of tensors by the version `path`."""
     if path == "torch":
         return adaptive_resample_ref(x, taps, offset_x, offset_y, scale=scale)
     result: Tensor = AdaptiveResample.apply(x, taps, offset_x, offset_y, scale, path)  # type: ignore[no-untyped-call]
@@ -62,13 +62,13 @@ def adaptive_resample_torch(
 
 @torch.no_grad()
 def adaptive_heads_torch(x: Tensor, *heads: Tensor, path: Implementation, **settings: Any) -> Tensor:
-    """`adaptive_resample_heads` of tensors by one version."""
+    """`adaptive_resample_heads` of tensors by the version `path`."""
     if path == "torch":
         return adaptive_heads_ref(x, *heads, **settings)
     if path == "triton":
-        from vidscale.triton_kernels import adaptive_gpu
+        from vidscale.triton_kernels import adaptive_triton
 
-        return adaptive_gpu.forward_heads(x, *heads, **settings)
+        return adaptive_triton.forward_heads(x, *heads, **settings)
     from vidscale.triton_kernels import adaptive_cpu
 
     out_name = settings.pop("out_name")

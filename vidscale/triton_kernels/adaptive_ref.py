@@ -1,4 +1,4 @@
-"""Content-adaptive resampling in plain torch, tap by tap: the truth that the faster versions are tested against."""
+"""Content-adaptive resampling in plain torch, tap by tap: the reference that the faster versions are tested against."""
 
 from math import isqrt
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def adaptive_resample_ref(x: Tensor, taps: Tensor, offset_x: Tensor, offset_y: Tensor, *, scale: int) -> Tensor:
     """`adaptive_resample` of tensors on any device, for arguments that it has checked; differentiable.
 
-    Beside its inputs it holds about one plane of samples per channel; autograd, where it is on, keeps more.
+    Needs memory for about one plane of samples per channel besides its inputs; more under autograd.
     """
     n, channels, *_ = x.shape
     count, h, w = taps.shape[1:]
@@ -32,7 +32,7 @@ def adaptive_resample_ref(x: Tensor, taps: Tensor, offset_x: Tensor, offset_y: T
 
 
 def activated(kernel_head: Tensor, offset_x_head: Tensor, offset_y_head: Tensor, *, scale: int) -> tuple[Tensor, ...]:
-    """Raw heads as taps and offsets in HR pixels, at least float32; the definition in `adaptive_resample_heads`."""
+    """Raw heads as taps and offsets in HR pixels, at least float32; defined in `adaptive_resample_heads`."""
     heads = [h if h.dtype == torch.float64 else h.float() for h in (kernel_head, offset_x_head, offset_y_head)]
     taps = heads[0].clamp(1e-6, 1)
     taps = taps / taps.sum(1, keepdim=True).clamp(min=1e-6)
@@ -51,7 +51,7 @@ def adaptive_heads_ref(
     gain: float,
     peak: int,
 ) -> Tensor:
-    """`adaptive_resample_heads` of tensors; the result is `gain` times what is sampled."""
+    """`adaptive_resample_heads` of tensors; the result is `gain` times the samples."""
     inputs = activated(kernel_head, offset_x_head, offset_y_head, scale=scale)
     samples = x if x.dtype in (torch.float32, torch.float64) else x.float()
     values = adaptive_resample_ref(samples, *inputs, scale=scale) * gain
@@ -62,7 +62,7 @@ def adaptive_heads_ref(
 
 
 def _place(offset: Tensor, tap: int, scale: int, axis: int) -> tuple[Tensor, Tensor]:
-    """Positions [N, h, w] along an axis as the sample before and the fraction behind it; `tap` from the centre."""
+    """Positions [N, h, w] along an axis as a sample index and a fraction beyond it; `tap` counts from the centre."""
     moved = offset + 0.5 * ((scale - 1) % 2)
     whole = moved.detach().floor()
     shape = [-1 if i == axis else 1 for i in range(3)]
@@ -71,7 +71,7 @@ def _place(offset: Tensor, tap: int, scale: int, axis: int) -> tuple[Tensor, Ten
 
 
 def _inside(index: Tensor, length: int, pad: int) -> Tensor:
-    """Indices anywhere on the axis brought into [0, length): held in the mirrored picture, then mirrored."""
+    """Map any indices into [0, length): clamped to the mirrored picture, then mirrored."""
     if length == 1:
         return torch.zeros_like(index)
     folded = index.clamp(-pad, length - 1 + pad) % (2 * length - 2)

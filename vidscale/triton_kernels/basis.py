@@ -1,22 +1,22 @@
-"""Resampling of planes with filters that are mixed, cell by cell, from a small basis: the content chooses the mixture.
+"""Resampling of planes with filters that are mixed per cell from a small basis: the content decides the mixture.
 
-The default operation of the learned pairs: a network predicts M numbers per cell instead of K*K taps per pixel. Shrinks
-and enlarges, by any rational step, with the geometry of `polyphase_resample`.
-Nothing heavy is imported here; numba, torch and triton are imported by the path that needs them, when it first runs.
+A network predicts M coefficients per cell instead of K*K taps per pixel. No pair uses it so far: a downscaler that
+adapts to the content in this way has not saved bits. Shrinks and enlarges by any rational step, with the geometry of
+`polyphase_resample`.
+Nothing heavy is imported here; numba, torch and triton are imported when the version that needs them first runs.
 """
 
-import importlib
-import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 from numbers import Rational
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+from vidscale.triton_kernels._dispatch import Implementation, choose, device_of
+from vidscale.triton_kernels.basis_geometry import first_taps
+from vidscale.triton_kernels.polyphase_filters import FilterBank, Kind, filter_bank
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +27,7 @@ else:
     Array = Any
     PlaneT = TypeVar("PlaneT")
 
-Implementation = Literal["numba", "torch", "triton"]
 Basis = Array | tuple[Array, Array]
-
-SMALLEST_SUM = 1e-6
 
 
 def basis_resample(
@@ -47,25 +44,25 @@ def basis_resample(
     """Resample a plane of codes, or float planes with gradients, with taps mixed from M filters.
 
     Output (y, x) has phase (y mod P, x mod P), P the denominator of `step`, and belongs to cell
-    (y // block[0], x // block[1]). Its taps are ``sum_m c_m B_m / sum_m c_m sum(B_m)``, c of that cell and B of that
-    phase; the divisor is held at 1e-6 or above. They lie on the source samples from `first_taps` on, along each axis;
-    edges are mirrored with the edge sample repeated. Codes are clamped and rounded half up at the end, and only there.
+    (y // block[0], x // block[1]). Its taps are ``sum_m c_m B_m / sum_m c_m sum(B_m)``, with c of that cell and B of
+    that phase; the divisor is clamped to 1e-6 from below. Along each axis they start at source sample `first_taps`;
+    edges are mirrored, with the edge sample repeated. Codes are clamped and rounded half up once, at the end.
 
-    A basis of products of a row and a column filter costs no less here than any other: taps are mixed per cell before
-    they meet a sample, so that the number of filters hardly matters where cells are 4x4 pixels or larger.
+    A separable basis is no faster than any other: taps are mixed per cell before they are applied, so the number of
+    filters hardly matters if cells are 4x4 pixels or larger.
 
     Args:
         plane: [H, W] uint8 (8 bit) or uint16 (9 to 16 bit, codes in the low bits), rows may be padded, for inference;
-            or [N, C, H, W] float of any range: a tensor, for training.
-        coefficients: [M, ceil(h / block[0]), ceil(w / block[1])] float; [N, M, ...] with float planes, whose channels
-            share them. Any sign and size; numpy or torch, as the plane and on its device.
+            or a float tensor [N, C, H, W] of any range, for training.
+        coefficients: [M, ceil(h / block[0]), ceil(w / block[1])] float; [N, M, ...] with float planes, shared by their
+            channels. Any sign and size; numpy or torch like the plane, on its device.
         basis: [M, P, P, support_y, support_x] float, phases (y, x) first; or a pair (along y, along x), each
             [M, P, support], whose products are the filters. Filters need not sum to 1, and may sum to 0.
         step: source samples per output sample, the same for both axes; above 1 shrinks, below 1 enlarges.
         siting: (y, x) distance of the first sample's centre from the picture's edge, in samples of its own grid, the
             same before and after; 1/2 is centred.
-        size: (h, w) asked for.
-        block: (rows, columns) of output pixels in a cell of coefficients; the last ones may be cut off.
+        size: (h, w) of the result.
+        block: (rows, columns) of output pixels in a cell of coefficients; the last cells may be cut off.
         bit_depth: bits per code, 8 to 16; None for float planes.
 
     Returns:
@@ -83,27 +80,17 @@ def basis_resample(
     return result
 
 
-def first_taps(step: Fraction, siting: Fraction, support: int) -> list[int]:
-    """Source sample under the first tap of the first output sample of each phase, along one axis; may be negative.
-
-    `support` taps lie evenly around the position ``step * (i + siting) - siting``: in (-support / 2, support / 2].
-    Output i has phase ``i mod P``, P the denominator, and lies ``step.numerator * (i // P)`` samples on.
-    """
-    positions = (step * (i + siting) - siting for i in range(step.denominator))
-    return [math.floor(position - Fraction(support, 2)) + 1 for position in positions]
-
-
 def fixed_basis(
     kind: Kind, step: Fraction, siting: tuple[Fraction, Fraction], support: int | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """A filter of `polyphase_resample` as a basis of one: (along y, along x), each [1, P, support].
+    """A filter of `polyphase_resample` as a basis of one filter: (along y, along x), each [1, P, support].
 
     Args:
         kind, step, siting: of `polyphase_resample`.
-        support: taps along each axis; None for the fewest that hold the filter along both.
+        support: taps along each axis; None for the smallest number that fits the filter along both.
 
     Raises:
-        ValueError: a support that does not hold the filter.
+        ValueError: a support that is too small for the filter.
     """
     sizes = range(1, 4096) if support is None else [support]
     for size in sizes:
@@ -114,7 +101,7 @@ def fixed_basis(
 
 
 def _placed(bank: FilterBank, first: list[int], support: int) -> npt.NDArray[np.float64] | None:
-    """A bank as [1, P, support], or None where that does not hold it."""
+    """A bank as [1, P, support], or None if it does not fit."""
     taps = np.zeros((1, bank.phases, support))
     for phase, row in enumerate(bank.taps):
         used = np.flatnonzero(row)
@@ -128,37 +115,22 @@ def _placed(bank: FilterBank, first: list[int], support: int) -> npt.NDArray[np.
 def implementation(plane: "Array | torch.device | str") -> Implementation:
     """Name of the version that runs for a plane, or for planes of codes on a device such as "cuda:0".
 
-    Float planes on the CPU are torch's convolutions.
+    Float planes on the CPU and float64 always use torch.
     """
-    device = "cpu" if isinstance(plane, np.ndarray) else str(getattr(plane, "device", plane))
-    if device == "cpu":
-        codes = isinstance(plane, str) or "uint" in str(getattr(plane, "dtype", "uint"))
-        return "numba" if codes and _can_import("vidscale.triton_kernels.basis_cpu") else "torch"
-    if device.startswith("cuda"):
-        from vidscale.triton_kernels._triton import TRITON_AVAILABLE
-
-        return "triton" if TRITON_AVAILABLE and "float64" not in str(getattr(plane, "dtype", "")) else "torch"
-    return "torch"
-
-
-@lru_cache(maxsize=1)
-def _can_import(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
+    dtype = str(getattr(plane, "dtype", ""))
+    slow = "float64" in dtype or ("float" in dtype and device_of(plane) == "cpu")
+    return "torch" if slow else choose(plane, "basis_cpu")
 
 
 def _with_numba(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.basis_cpu import basis_numba
+    from vidscale.triton_kernels.basis_cpu import basis_cpu
 
     arrays = (a if isinstance(a, np.ndarray) else a.detach().float().numpy() for a in (coefficients, basis))
     if isinstance(plane, np.ndarray):
-        return basis_numba(plane, *arrays, **settings)
+        return basis_cpu(plane, *arrays, **settings)
     import torch
 
-    return torch.from_numpy(basis_numba(plane.numpy(), *arrays, **settings))
+    return torch.from_numpy(basis_cpu(plane.numpy(), *arrays, **settings))
 
 
 def _with_torch(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
@@ -169,14 +141,14 @@ def _with_torch(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> A
     if settings["bit_depth"] is None:
         del settings["bit_depth"]
         return basis_resample_ref(plane, coefficients, basis, **settings)
-    # A copy, since torch has no read-only tensors; this is the way of a machine without numba.
+    # A copy, since torch has no read-only tensors; only machines without numba come here.
     tensors = (torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (plane, coefficients, basis))
     result = basis_codes_ref(*tensors, **settings)
     return result.numpy() if isinstance(plane, np.ndarray) else result
 
 
 def _with_triton(plane: Any, coefficients: Any, basis: Any, **settings: Any) -> Any:
-    from vidscale.triton_kernels.basis_gpu import basis_triton
+    from vidscale.triton_kernels.basis_triton import basis_triton
 
     return basis_triton(plane, coefficients, basis, **settings)
 
@@ -237,7 +209,7 @@ def _check(
     for name, array in (("coefficients", coefficients), ("basis", basis)):
         if "float" not in str(array.dtype):
             raise ValueError(f"{name} must be float: {array.dtype = !s}")
-        device = "cpu" if isinstance(plane, np.ndarray) else str(plane.device)
+        device = device_of(plane)
         if not isinstance(array, np.ndarray) and str(array.device) != device:
             raise ValueError(f"plane and {name} lie on different devices: {device = }, {array.device = !s}")
         if bit_depth is None and isinstance(array, np.ndarray):

@@ -1,7 +1,4 @@
-"""Resampling with mixed filters on the CPU: planes and filters as the compiled loops take them; one core, no threads.
-
-The compiled functions are kept in numba's cache directory (beside this file, or the user's where that is read-only).
-"""
+"""Resampling with mixed filters on the CPU, on one core: prepares planes and filters for the compiled loops."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -12,8 +9,8 @@ import numpy.typing as npt
 from numpy import float32 as f32
 from numpy.lib.stride_tricks import as_strided
 
-from vidscale.triton_kernels.basis import first_taps
-from vidscale.triton_kernels.basis_numba import Codes, Plan, resample
+from vidscale.triton_kernels.basis_cpu_loops import Codes, Plan, resample
+from vidscale.triton_kernels.basis_geometry import first_taps
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +24,7 @@ def _plan(step: Fraction, siting: tuple[Fraction, Fraction], width: int, support
     return Plan(advance, y_start, support[0], int(x_start[0]), x_length, part * advance + 16, x_offset)
 
 
-def basis_numba(
+def basis_cpu(
     plane: Codes,
     coefficients: npt.NDArray[Any],
     basis: npt.NDArray[Any],
@@ -54,9 +51,9 @@ def _fours(count: int) -> int:
 
 
 def _rows(plane: Codes) -> Codes:
-    """The same memory as a dense read-only [H, pitch] array, so that there is one compiled form; or a copy.
+    """The same memory as a dense read-only [H, pitch] array, so one compiled form is enough; otherwise a copy.
 
-    The last row's padding may lie outside the buffer; W columns are read and no more.
+    The last row's padding may be outside the buffer; only W columns are read.
     """
     (height, width), item = plane.shape, plane.itemsize
     pitch, rest = divmod(plane.strides[0], item) if height > 1 else (width, 0)

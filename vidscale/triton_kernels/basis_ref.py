@@ -1,7 +1,7 @@
-"""Resampling with mixed filters in plain torch: every filter of the basis as a convolution, then mixed.
+"""Resampling with mixed filters in plain torch: each filter of the basis is a convolution, the results are mixed.
 
-The truth that the faster versions are tested against, and the version that trains: M planes of the output's size are
-small change at the size of training crops, and convolutions know their gradients.
+The reference that the faster versions are tested against, and the version for training: M planes of the output's size
+cost little at the size of training crops, and autograd differentiates convolutions.
 """
 
 from fractions import Fraction
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidscale.triton_kernels.basis import SMALLEST_SUM, first_taps
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM, first_taps
 
 
 def basis_resample_ref(
@@ -25,7 +25,7 @@ def basis_resample_ref(
 ) -> Tensor:
     """`basis_resample` of float planes [N, C, H, W] on any device, basis [M, P, P, support_y, support_x].
 
-    In float64 where an input is, else in float32.
+    Computed in float64 if any input is float64, otherwise in float32.
     """
     dtype = torch.float64 if torch.float64 in (t.dtype for t in (plane, coefficients, basis)) else torch.float32
     values, filters, cells = plane.to(dtype), basis.to(dtype), coefficients.to(dtype)
@@ -62,7 +62,7 @@ def basis_codes_ref(
 def _window(
     values: Tensor, axis: int, step: Fraction, siting: Fraction, support: int, length: int, phase: int
 ) -> Tensor:
-    """The samples along an axis that a phase's outputs need, mirrored beyond the edges, first to last."""
+    """The samples along an axis that the outputs of a phase need, in order, mirrored at the edges."""
     outputs = (length - phase - 1) // step.denominator + 1
     first = first_taps(step, siting, support)[phase]
     index = torch.arange(first, first + (outputs - 1) * step.numerator + support, device=values.device)
@@ -71,5 +71,5 @@ def _window(
 
 
 def _of_phase(cells: Tensor, axis: int, length: int, block: int, phase: int, phases: int) -> Tensor:
-    """Coefficients of a phase's outputs along an axis."""
+    """Coefficients for the outputs of a phase along an axis."""
     return cells.index_select(axis, torch.arange(phase, length, phases, device=cells.device) // block)

@@ -1,31 +1,27 @@
-"""Small networks for luma on the CPU: a chain of convolutions over cells beside a linear one, codes in, codes out.
+"""Small networks for luma on the CPU: a chain of convolutions over cells plus a linear convolution, codes in and out.
 
-Nothing heavy is imported here; numba is imported when the first picture comes.
+Nothing heavy is imported here; numba is imported for the first picture.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from vidscale.triton_kernels.chain_numba import Layers, Linear
+from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Layers, Linear
 
 Codes = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8"]
 
-LANES = 16  # numbers that are summed side by side: channels, of several cells where a layer has few
-
-_BYTE, _WEIGHT = 255, 127  # highest of an input, and of a weight
-_LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # bits of codes, and the highest weight, of a linear part in whole numbers
-_HIGHEST_SUM = 2.1e9  # of 32 bits, less what rounding the weights may add
-_RANGE_MARGIN = 0.1  # of a channel's range, for pictures that go beyond the ordinary
+_BYTE, _WEIGHT = 255, 127  # highest input, highest weight
+_LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # of an integer linear part: highest bit depth, highest weight
+_HIGHEST_SUM = 2.1e9  # of int32, with room for the rounding of the weights
+_RANGE_MARGIN = 0.1  # fraction of a channel's range, for pictures that exceed the measured one
 _TINY = 1e-12
-_AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds of what is not rectified
+_AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds without an activation
 
 
 class Convolution(NamedTuple):
@@ -42,19 +38,20 @@ class Convolution(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """A network for luma, code / peak.
+    """A network for luma, as code / peak.
 
-    LR blocks of `small` x `small` samples are the channels of a cell. Convolutions with leaky rectifiers between them
-    make `large` x `large` HR samples of each; a linear convolution of the same cells is added. Channels are numbered
-    ``side * row + column``.
+    Each LR block of `small` x `small` samples is a cell, its samples are the channels. Convolutions with leaky ReLUs
+    between them turn each cell into `large` x `large` HR samples; a linear convolution of the same cells is added.
+    Channels are numbered ``side * row + column``.
 
     Attributes:
-        small, large: sides of a cell.
-        convolutions: one after the other.
-        linear: [large^2, small^2, k, k] float32, k odd and no more than all convolutions reach; None for nothing.
-        slope: of the rectifiers for numbers below 0; 0 to 1.
-        ranges: for each convolution but the last [2, out] float32, the lowest and the highest number that its channels
-            hand on (rectified) with ordinary pictures; None where that is not known, and int8 cannot be had.
+        small, large: side of a cell in LR and in HR samples.
+        convolutions: in order.
+        linear: [large^2, small^2, k, k] float32, k odd and no larger than the receptive field of the convolutions;
+            None for no linear part.
+        slope: negative slope of the leaky ReLUs, 0 to 1.
+        ranges: for each convolution but the last, [2, out] float32: minimum and maximum of each channel after the
+            activation, measured on ordinary pictures. None if unknown; int8 is then unavailable.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -71,7 +68,7 @@ class Chain:
         taken, made = self.small**2, self.large**2
         for n, (weight, bias) in enumerate(self.convolutions):
             if bias.ndim != 1:
-                raise ValueError(f"the bias of convolution {n} is {list(bias.shape)}, not a line")
+                raise ValueError(f"the bias of convolution {n} is {list(bias.shape)}, not [out]")
             _check(f"convolution {n}", weight, taken, bias.size)
             taken = bias.size
         if taken != made:
@@ -92,13 +89,13 @@ class Chain:
 
     @property
     def multiplications(self) -> float:
-        """For an HR sample."""
+        """Per HR sample."""
         parts = [weight for weight, _ in self.convolutions] + ([] if self.linear is None else [self.linear])
         return sum(weight.size for weight in parts) / self.large**2
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What this processor can run it in: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
+        """Those available on this processor: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
         from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 
         return ("float32", "int8") if DOT_PRODUCTS and self.ranges is not None else ("float32",)
@@ -112,23 +109,24 @@ def _check(name: str, weight: Floats, taken: int, made: int) -> None:
 
 
 class ChainRunner:
-    """A chain for pictures of one bit depth. One picture runs on one core; several may run at once.
+    """A chain for pictures of one bit depth. One picture runs on one core; calls may run in parallel.
 
     Args:
         chain: the network.
         bit_depth: of the codes, 8 to 16.
-        precision: "int8" has bytes between the layers (and takes the eight highest bits of codes into them), sums of 32
-            bits, and up to 12 bits a linear part with weights of 16 bits; it must be among `Chain.precisions`.
+        precision: one of `Chain.precisions`. "int8": bytes between the layers (the first layer sees the top eight bits
+            of the codes), 32-bit sums, and up to 12 bits a linear part with 16-bit weights.
+
+    Raises:
+        ValueError: a precision that is not available here.
     """
 
     def __init__(self, chain: Chain, bit_depth: int, precision: Precision) -> None:
-        from vidscale.triton_kernels.chain_numba import Cells
-
         if precision not in chain.precisions:
-            raise ValueError(f"{precision = } cannot be had here: {chain.precisions}")
+            raise ValueError(f"{precision = } is not available here, only {chain.precisions}")
         peak = (1 << bit_depth) - 1
         shift = bit_depth - 8 if precision == "int8" else 0
-        unit = (1 << shift) / peak  # of luma, what one step of the chain's input is
+        unit = (1 << shift) / peak  # luma per step of the chain's input
         self._layers = _as_bytes(chain, unit, peak) if precision == "int8" else _as_floats(chain, unit, peak)
         exact = precision == "float32" or bit_depth > _LINEAR_DEPTH
         self._linear = _linear(chain, np.float32 if exact else np.int16, peak)
@@ -136,15 +134,15 @@ class ChainRunner:
         self._cells = Cells(chain.small, chain.large, shift, most)
 
     def __call__(self, plane: Codes, height: int, width: int) -> Codes:
-        """The plane [height, width] that the small plane [h, w], uint8 or uint16, was made of."""
-        from vidscale.triton_kernels.chain_numba import enlarge
+        """Upscale a plane [h, w], uint8 or uint16, to [height, width] of the same dtype."""
+        from vidscale.triton_kernels.chain_cpu import enlarge
 
         out = np.empty((height, width), plane.dtype)
         enlarge(np.ascontiguousarray(plane), out, self._layers, self._linear, self._cells)
         return out
 
 
-def _as_floats(chain: Chain, unit: float, peak: int) -> "Layers":
+def _as_floats(chain: Chain, unit: float, peak: int) -> Layers:
     weights = [layer.weight.transpose(2, 3, 1, 0) for layer in chain.convolutions]
     after = [np.stack([np.ones_like(bias), bias, np.zeros_like(bias)]) for _, bias in chain.convolutions]
     after[0][0] *= unit
@@ -152,11 +150,11 @@ def _as_floats(chain: Chain, unit: float, peak: int) -> "Layers":
     return _packed(weights, np.float32, after, (chain.slope, -np.inf, np.inf), peak)
 
 
-def _as_bytes(chain: Chain, unit: float, peak: int) -> "Layers":
-    """Weights as signed bytes, a scale for each channel; inputs as unsigned bytes, each channel's range on 0 to 255.
+def _as_bytes(chain: Chain, unit: float, peak: int) -> Layers:
+    """Quantise to int8 weights with a scale per channel, and uint8 inputs with each channel's range mapped to 0..255.
 
-    Affine and by channel; Jacob et al., "Quantization and Training of Neural Networks for Efficient
-    Integer-Arithmetic-Only Inference", CVPR 2018. The scale of an input is worked into the weights that it meets.
+    Affine, per channel; Jacob et al., "Quantization and Training of Neural Networks for Efficient
+    Integer-Arithmetic-Only Inference", CVPR 2018. The scale of an input is folded into the weights that multiply it.
     """
     assert chain.ranges is not None
     *inner, last = chain.convolutions
@@ -167,14 +165,14 @@ def _as_bytes(chain: Chain, unit: float, peak: int) -> "Layers":
         margin = _RANGE_MARGIN * (high - low)
         step, least = np.maximum(high - low + 2 * margin, _TINY) / _BYTE, low - margin
         weights.append(whole)
-        after.append(np.stack([gain / step, offset / step, 0.5 - least / step]))  # rounds half up
+        after.append(np.stack([gain / step, offset / step, 0.5 - least / step]))  # 0.5: rounds half up
     whole, gain, offset = _whole(*last, step, least)
     after.append(np.stack([gain * peak, offset * peak, np.zeros_like(offset)]))
     return _packed([*weights, whole], np.int8, after, (chain.slope, 0, _BYTE + 0.5), peak)
 
 
 def _whole(weight: Floats, bias: Floats, step: Any, least: Any) -> tuple[Any, Any, Any]:
-    """Weights [k, k, in, out] as whole numbers for bytes; a gain and a bias [out] that make of sums what they were."""
+    """Quantised weights [k, k, in, out], and the gain and bias [out] that turn their sums back into real values."""
     scaled = weight * step[:, None, None]
     gain = np.maximum(np.abs(scaled).max((1, 2, 3)), _TINY) / _WEIGHT
     whole = np.round(scaled / gain[:, None, None, None])
@@ -188,18 +186,16 @@ def _packed(
     after: Sequence[npt.NDArray[Any]],
     bounds: tuple[float, float, float],
     peak: int,
-) -> "Layers":
-    """Layers, the last of which makes codes.
+) -> Layers:
+    """Pack layers, the last of which outputs codes.
 
     Args:
-        weights: [k, k, in, out] each, in this order.
-        kind: of weights, float32 or int8.
-        after: [3, out] each; the last row of the last is left out.
+        weights: of each layer, [k, k, in, out].
+        kind: dtype of the weights, float32 or int8.
+        after: of each layer, [3, out]; the last row of the last layer is ignored.
         bounds: of all layers but the last.
         peak: highest code.
     """
-    from vidscale.triton_kernels.chain_numba import Layers
-
     channels = [weights[0].shape[2], *(_channels_kept(weight.shape[3]) for weight in weights)]
     flat: list[npt.NDArray[Any]] = [
         _blocks(_padded(weight, taken, made), 4 if kind is np.int8 else 1).astype(kind)
@@ -224,24 +220,24 @@ def _packed(
 
 
 def _neighbours(channels: int) -> int:
-    """How many cells beside each other are made at once, so that few channels fill all lanes."""
+    """How many neighbouring cells are computed at once, so that few channels fill all lanes."""
     return LANES // channels if LANES % channels == 0 else 1
 
 
 def _channels_kept(channels: int) -> int:
-    """A part of the lanes, or whole blocks of them."""
+    """Number of channels as stored: a divisor of `LANES`, or padded to a multiple of it."""
     return channels if LANES % channels == 0 else -(-channels // LANES) * LANES
 
 
 def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]:
-    """[k, k, in, out] with channels that are nothing, as many as these."""
+    """[k, k, in, out] zero-padded to this many input and output channels."""
     return np.pad(weight, [(0, 0), (0, 0), (0, taken - weight.shape[2]), (0, made - weight.shape[3])])
 
 
 def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
-    """[k, k, in, out] to [blocks, k, steps, lanes, taken], a last step filled up with zeros.
+    """[k, k, in, out] to [blocks, k, steps, lanes, taken], the last step zero-padded.
 
-    Where lanes are of neighbouring cells, each meets the same weights one cell further on.
+    If the lanes hold several neighbouring cells, the weights are repeated for each, shifted by one cell.
     """
     support, _, channels, made = weight.shape
     beyond = _neighbours(made) - 1
@@ -252,10 +248,8 @@ def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
     return padded.reshape(support, steps, taken, -1, LANES).transpose(3, 0, 1, 4, 2)
 
 
-def _linear(chain: Chain, kind: type, peak: int) -> "Linear":
-    """Args: kind: of the weights, float32 or int16."""
-    from vidscale.triton_kernels.chain_numba import Linear
-
+def _linear(chain: Chain, kind: type, peak: int) -> Linear:
+    """Pack the linear part. Args: kind: dtype of the weights, float32 or int16."""
     made = _channels_kept(chain.large**2)
     many = _neighbours(made)
     after = np.zeros((3, made * many), np.float32)

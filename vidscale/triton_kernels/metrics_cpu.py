@@ -1,7 +1,7 @@
-"""The metrics of `metrics.py` on one CPU core, in numba: compiled at the first call and kept on disk.
+"""The metrics of `metrics.py` on one CPU core, compiled by numba.
 
-Nothing here starts threads, and all of it releases the interpreter's lock: the pipeline measures frames side by side.
-Indices go through `u64` because numba's test for negative indices would keep LLVM from vectorising the loops.
+Nothing here starts threads, and everything releases the GIL: the pipeline measures frames in parallel.
+Indices are cast to `u64` because numba's test for negative indices would keep LLVM from vectorising the loops.
 """
 
 from typing import cast
@@ -21,27 +21,27 @@ Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 _TAPS = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
 _W0, _W1, _W2, _W3, _W4, _W5 = (f32(tap) for tap in (_TAPS / _TAPS.sum())[:6])
-# Gaussian SSIM walks down strips of _STRIP output columns, _BLOCK output rows at a time. A row of work memory holds
-# four maps of _PITCH columns: the strip, 10 more for the window, a margin for whole vectors. Strips are wide for the
-# sake of prefetching; work memory (0.5 MB) stays in the second-level cache.
+# Gaussian SSIM works down strips of _STRIP output columns, _BLOCK output rows at a time. A row of work memory holds
+# four maps of _PITCH columns: the strip, 10 more for the window, a margin for whole vectors. Strips are wide to help
+# prefetching; work memory (0.5 MB) fits in the L2 cache.
 _STRIP = 960
 _PITCH = _STRIP + 16
 _ROW = 4 * _PITCH
 _BLOCK = 16
-# Output rows that are filtered at once: their windows share 10 of 14 rows.
+# Output rows filtered together: their windows overlap, 14 rows in all.
 _STEP = 4
-# Columns whose squared 8-bit differences an int32 can sum: 2**14 * 255**2 < 2**31.
+# Columns whose squared 8-bit differences fit in an int32 sum: 2**14 * 255**2 < 2**31.
 _RUN = 1 << 14
 
 
 def squared_error(ref: Plane, dist: Plane) -> int:
-    """See `metrics.squared_error`; arguments are taken as valid."""
+    """See `metrics.squared_error`; arguments are not checked."""
     kernel = _squared_error_8 if ref.dtype == np.uint8 else _squared_error_16
     return int(kernel(_rows(ref), _rows(dist), ref.shape[1]))
 
 
 def ssim_gaussian(ref: Plane, dist: Plane, bit_depth: int) -> float:
-    """See `metrics.ssim_gaussian`; arguments are taken as valid."""
+    """See `metrics.ssim_gaussian`; arguments are not checked."""
     peak = (1 << bit_depth) - 1
     height, width = ref.shape
     total = _ssim_gaussian(_rows(ref), _rows(dist), width, float(peak))
@@ -49,7 +49,7 @@ def ssim_gaussian(ref: Plane, dist: Plane, bit_depth: int) -> float:
 
 
 def ssim_ffmpeg(ref: Plane, dist: Plane, bit_depth: int) -> float:
-    """See `metrics.ssim_ffmpeg`; arguments are taken as valid."""
+    """See `metrics.ssim_ffmpeg`; arguments are not checked."""
     peak = (1 << bit_depth) - 1
     c1 = float(int(0.01**2 * peak**2 * 64 + 0.5))
     c2 = float(int(0.03**2 * peak**2 * 64 * 63 + 0.5))
@@ -62,10 +62,10 @@ def ssim_ffmpeg(ref: Plane, dist: Plane, bit_depth: int) -> float:
 
 
 def _rows(plane: Plane) -> Plane:
-    """The same memory as a C-contiguous read-only [H, pitch] array: one compiled form, known to be dense.
+    """The same memory as a C-contiguous read-only [H, pitch] array, so one compiled form is enough.
 
-    The last row's padding may lie outside the buffer; the kernels read W columns and no more.
-    A plane that is not made of dense, ascending, aligned rows is copied.
+    The last row's padding may be outside the buffer; only W columns are read.
+    A plane whose rows are not dense, ascending and aligned is copied.
     """
     height, width = plane.shape
     step, item = plane.strides[0], plane.itemsize
@@ -105,8 +105,9 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
 
     In sums and differences, s = x + y and d = x - y, SSIM is
     (S - D + 2 C1) / (S + D + 2 C1) * (var s - var d + 2 C2) / (var s + var d + 2 C2), S = mean(s)**2, D = mean(d)**2.
-    What float32 loses to cancellation in `var s` is weighted with `var d`, small where the planes are alike, and for
-    equal planes every quotient is a number by itself: 1. `s` is taken from its mid-range, which halves the loss.
+    The error of `var s`, from cancellation in float32, is multiplied by `var d`, which is small if the planes are
+    similar; for identical planes every quotient is exactly 1. The mid-range is subtracted from `s`, which halves the
+    error.
     """
     c1, c2 = f32(2 * (0.01 * peak) ** 2), f32(2 * (0.03 * peak) ** 2)
     out_height, out_width = x.shape[0] - 10, width - 10
@@ -116,7 +117,7 @@ def _ssim_gaussian(x: Plane, y: Plane, width: int, peak: float) -> float:
     total = 0.0
     for left in range(0, out_width, _STRIP):
         columns = min(_STRIP, out_width - left)
-        # Whole vectors of 8: what lies beyond is finite and not summed.
+        # Whole vectors of 8: the values beyond the strip are finite and not summed.
         padded = (columns + 7) & ~7
         for top in range(0, out_height, _BLOCK):
             rows = min(_BLOCK, out_height - top)
@@ -199,7 +200,7 @@ def _add_ssim(means: Floats, at: int, columns: int, column_sums: Floats, middle:
 
 @compiled
 def _ssim_ffmpeg(x: Plane, y: Plane, columns: Integers, blocks: Integers, c1: float, c2: float) -> float:
-    """Sum of the SSIM of all windows; `columns` [4, 4 n] and `blocks` [2, 4, n] are work memory of integers."""
+    """Sum of the SSIM of all windows; `columns` [4, 4 n] and `blocks` [2, 4, n] are integer work memory."""
     count = blocks.shape[2]
     by_column = np.zeros(count - 1)
     for r in range(x.shape[0] // 4):
@@ -236,7 +237,7 @@ def _sum_four_columns(columns: Integers, blocks: Integers) -> None:
 
 @compiled
 def _add_window_ssim(p: Integers, q: Integers, by_column: npt.NDArray[np.float64], c1: float, c2: float) -> None:
-    """Windows of 2x2 blocks. All sums, also scaled by 64, are integers below 2**53: exact in float64."""
+    """Windows of 2x2 blocks. All sums, even scaled by 64, are integers below 2**53: exact in float64."""
     for k in range(by_column.shape[0]):
         i, j = u64(k), u64(k + 1)
         sum_x = np.float64(p[0, i] + p[0, j] + q[0, i] + q[0, j])

@@ -1,21 +1,21 @@
-"""The metrics of `metrics.py` in plain torch and float64, on any device: what the fast forms are tested against."""
+"""The metrics of `metrics.py` in plain torch and float64, on any device: the reference of the faster versions."""
 
 import torch
 
 _OFFSETS = torch.arange(-5, 6, dtype=torch.float64)
-# Weights of the Gaussian window on one axis, [11], sum 1.
+# Weights of the Gaussian window along one axis, [11], sum 1.
 GAUSSIAN = torch.exp(-0.5 * (_OFFSETS / 1.5) ** 2)
 GAUSSIAN /= GAUSSIAN.sum()
 
 
 def squared_error(ref: torch.Tensor, dist: torch.Tensor) -> int:
-    """See `metrics.squared_error`; arguments are taken as valid."""
+    """See `metrics.squared_error`; arguments are not checked."""
     diff = ref.long() - dist.long()
     return int((diff * diff).sum())
 
 
 def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
-    """See `metrics.ssim_gaussian`; arguments are taken as valid."""
+    """See `metrics.ssim_gaussian`; arguments are not checked."""
     peak = (1 << bit_depth) - 1
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     x, y = ref.double(), dist.double()
@@ -28,7 +28,7 @@ def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> floa
 
 
 def ssim_ffmpeg(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
-    """See `metrics.ssim_ffmpeg`; arguments are taken as valid."""
+    """See `metrics.ssim_ffmpeg`; arguments are not checked."""
     peak = (1 << bit_depth) - 1
     c1 = int(0.01**2 * peak**2 * 64 + 0.5)
     c2 = int(0.03**2 * peak**2 * 64 * 63 + 0.5)
@@ -41,7 +41,7 @@ def ssim_ffmpeg(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
 
 
 def _filtered(plane: torch.Tensor) -> torch.Tensor:
-    """[H, W] to [H - 10, W - 10]: the Gaussian window's weighted means."""
+    """[H, W] to [H - 10, W - 10]: means weighted by the Gaussian window."""
     for axis in (0, 1):
         length = plane.shape[axis] - 10
         total = torch.zeros_like(plane.narrow(axis, 0, length))

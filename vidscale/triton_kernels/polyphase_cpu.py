@@ -1,9 +1,9 @@
 """Fixed separable resampling on the CPU, compiled by numba: one pass over the picture, row by row, in float32.
 
-Shrinking reads the source rows under one row of column filters at a time; enlarging keeps the rows that it has
-filtered along x in a ring as long as a column filter needs them. So all that is written stays in the cache. Every
-inner loop runs over neighbouring samples with the taps as constants, which makes vector instructions of it: for that,
-the samples of a row are first sorted by their index modulo `advance`.
+Shrinking applies the column filters to the source rows they need, for two output rows at a time; enlarging keeps rows
+already filtered along x in a ring buffer for as long as a column filter needs them. So everything that is written stays
+in the cache. Every inner loop runs over neighbouring samples with constant taps, which vectorises. For that, samples of
+a row are first sorted by their index modulo `advance`.
 """
 
 from fractions import Fraction
@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels.polyphase import Kind
-from vidscale.triton_kernels.polyphase_plan import Floats, Ints, Plan, plan
+from vidscale.triton_kernels.polyphase_cpu_plan import Floats, Ints, Plan, plan
+from vidscale.triton_kernels.polyphase_filters import Kind
 
 _Codes = npt.NDArray[Any]
 
-_MANY_PHASES = 32  # from here on the samples of one phase are too few to be worth a vector loop
-# A hair above one half, so that ties (the mean of 1 and 2) go up although taps such as 1/6 are rounded in float32.
+_MANY_PHASES = 32  # from here on a phase has too few samples to be worth a vector loop
+# Slightly above one half: ties (the mean of 1 and 2) round up although taps such as 1/6 are inexact in float32.
 _HALF = np.float32(0.5 + 2**-13)
 
 
-def polyphase_numba(
+def polyphase_cpu(
     plane: _Codes,
     *,
     step: Fraction,
@@ -41,33 +41,33 @@ def polyphase_numba(
 
 
 class _Memory:
-    """The samples of an array with padded rows, from the first to the last, as one flat array."""
+    """The samples of an array with padded rows, first to last, as one flat array."""
 
     def __init__(self, plane: _Codes, pitch: int) -> None:
         self._keep = plane
         count = (plane.shape[0] - 1) * pitch + plane.shape[1]
-        # The claim to be writable is never used; it spares a second compilation for read-only arrays.
+        # Never written to; declaring it writable saves a second compilation for read-only arrays.
         data = (plane.ctypes.data, False)
         self.__array_interface__ = {"data": data, "shape": (count,), "typestr": plane.dtype.str, "version": 3}
 
 
 def _flat(plane: _Codes) -> tuple[_Codes, int]:
-    """All samples, with the padding between rows, and the distance from one row to the next."""
+    """All samples including the padding between rows, and the pitch from one row to the next."""
     pitch, unaligned = divmod(plane.strides[0], plane.itemsize)
     if plane.strides[1] != plane.itemsize or unaligned or pitch < plane.shape[1]:
         plane, pitch = np.ascontiguousarray(plane), plane.shape[1]
     return np.asarray(_Memory(plane, pitch)), pitch
 
 
-# From here on indices into arrays are made unsigned: numba tests signed ones for being negative, and a loop with such
-# a test does not become vector instructions. Signed and unsigned integers must not meet: their sum is a float.
+# From here on array indices are unsigned: numba tests signed ones for negative values, and a loop with such a test does
+# not vectorise. Never mix signed and unsigned integers: in numba their sum is a float.
 
 
 @compiled
 def _mirror(index: int, length: int) -> int:
     if 0 <= index < length:
         return index
-    if not -length <= index < 2 * length:  # a division only where it is needed: it costs as much as a tap's loop
+    if not -length <= index < 2 * length:  # divide only if needed: it costs as much as a tap's loop
         index %= 2 * length
     return max(-1 - index, min(index, 2 * length - 1 - index))
 
@@ -124,7 +124,7 @@ def _fir(out: Floats, at: int, count: int, src: _Codes, source: Ints, taps: Floa
 def _fir_twice(
     out: Floats, at: int, and_at: int, count: int, src: _Codes, source: Ints, taps: Floats, and_taps: Floats
 ) -> None:
-    """`_fir` with two sets of taps, whose number is a multiple of four, over the same samples."""
+    """`_fir` with two sets of taps over the same samples; the number of taps is a multiple of four."""
     for t in range(0, taps.size, 4):
         _add_four_twice(out, at, and_at, count, src, source, taps, and_taps, t)
 
@@ -139,7 +139,7 @@ def _split(work: Floats, at: int, source: int, count: int, parts: int, top: np.f
     """Sort samples by their index modulo `parts`: [at + p * ceil(count / parts) + i] = [source + parts * i + p]."""
     to, begin, pitch, full = np.uint64(at), np.uint64(source), np.uint64((count + parts - 1) // parts), count // parts
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
-    # Two and three are so common that they have loops with constants in them, which become vector instructions.
+    # Two and three are common: loops of their own, with constants, which vectorise.
     if parts == 2:
         for i in range(np.uint64(full)):
             work[to + i] = _clamped(work[begin + two * i], top)
@@ -181,9 +181,9 @@ def _merge(work: Floats, at: int, source: int, count: int, parts: int, top: np.f
 
 @compiled
 def _filter_row(work: Floats, line: int, at: int, count: int, width: int, p: Plan, top: np.float32) -> None:
-    """Filter a row of `width` samples along x. Its column 0 is at `line`, the `count` samples go to `at`.
+    """Filter a row of `width` samples along x. Its column 0 is at `line`; the `count` results go to `at`.
 
-    They are clamped where the columns come next: with one phase, which is shrinking or nothing, `_store` does it.
+    Results are clamped if the columns are filtered next; with one phase (shrinking, or scale 1) `_store` clamps them.
     """
     end = p.x_start + p.x_length
     for v in range(p.x_start, min(0, end)):
@@ -207,7 +207,7 @@ def _filter_row(work: Floats, line: int, at: int, count: int, width: int, p: Pla
 
 @compiled
 def _filter_each(work: Floats, line: int, at: int, count: int, p: Plan, top: np.float32) -> None:
-    """`_filter_row` sample by sample, for the scales that have more phases than a row has samples of each."""
+    """`_filter_row` sample by sample, for scales with many phases and few samples of each in a row."""
     base, phase = line + p.x_start, 0
     for v in range(base, base + p.x_length):
         work[v] = _clamped(work[v], top)
@@ -240,10 +240,10 @@ def _resample(src: _Codes, pitch: int, height: int, width: int, out: _Codes, p: 
     for y in range(0, out.shape[0], 2):
         first = p.y_start[y % phases] + y // phases * p.advance
         for k in range(2):
-            row = min(y + k, out.shape[0] - 1)  # a last row without a second is made twice
+            row = min(y + k, out.shape[0] - 1)  # an odd last row is computed twice
             phase = row % phases
             delay = p.y_start[phase] + row // phases * p.advance - first
-            for t in range(p.rows_read):  # no slices: numba takes seconds to compile what it says when they do not fit
+            for t in range(p.rows_read):  # no slices: numba takes seconds to compile their error messages
                 taps[k, t] = p.y_taps[phase, t - delay] if delay <= t < delay + support else np.float32(0)
         if p.columns_first:
             for t in range(p.rows_read):

@@ -1,12 +1,12 @@
-"""Fixed separable resampling in plain torch, float64: the truth that the faster versions are tested against."""
+"""Fixed separable resampling in plain torch, float64: the reference that the faster versions are tested against."""
 
 from fractions import Fraction
 
 import torch
 
-from vidscale.triton_kernels.polyphase import FilterBank, Kind, filter_bank
+from vidscale.triton_kernels.polyphase_filters import FilterBank, Kind, filter_bank
 
-_HALF = 0.5 + 1e-9  # ties go up although taps such as 1/6 are rounded
+_HALF = 0.5 + 1e-9  # ties round up although taps such as 1/6 are inexact
 
 
 def polyphase_ref(
@@ -27,11 +27,11 @@ def polyphase_ref(
 
 
 def filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) -> torch.Tensor:
-    """Filters floats along one axis, on any device; nothing is rounded or clamped.
+    """Filter floats along one axis, on any device, without rounding or clamping.
 
     Args:
         values: [H, W] float.
-        bank: of `vidscale.triton_kernels.polyphase.filter_bank`, for `length` samples.
+        bank: of `polyphase_filters.filter_bank`, for `length` samples.
         axis: 0 or 1.
         length: output samples along the axis.
 
@@ -52,6 +52,6 @@ def filter_axis(values: torch.Tensor, bank: FilterBank, axis: int, length: int) 
 
 
 def _mirror(index: torch.Tensor, length: int) -> torch.Tensor:
-    """Indices anywhere on the axis brought back into [0, length): a b c | c b a | a b c ..."""
+    """Map any indices into [0, length) by mirroring: a b c | c b a | a b c ..."""
     folded = index % (2 * length)
     return torch.minimum(folded, 2 * length - 1 - folded)

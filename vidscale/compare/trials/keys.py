@@ -20,6 +20,7 @@ from vidscale.media.probe import Source
 from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
+_COMMON = ("triton_kernels/_dispatch.py", "triton_kernels/_numba.py")  # which version runs, how numba compiles it
 # The code that results depend on; for pairs with weights also the models and all operations.
 _SCALING = (
     "stages/downscale.py",
@@ -28,6 +29,7 @@ _SCALING = (
     "compare/trials/encoding.py",
     "compare/trials/restoring.py",
     "triton_kernels/polyphase*.py",
+    *_COMMON,
 )
 _WEIGHTED = ("models/**/*.py", "triton_kernels/*.py")
 _MEASURING = (
@@ -36,6 +38,7 @@ _MEASURING = (
     "compare/trials/measuring.py",
     "jobs/measurement.py",
     "triton_kernels/metrics*.py",
+    *_COMMON,
 )
 _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 

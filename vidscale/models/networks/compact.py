@@ -17,7 +17,7 @@ from vidscale.models.chains import SLOPE
 from vidscale.models.networks.layers import shape_of, with_weights
 from vidscale.models.networks.luma import Cell
 from vidscale.models.weight_files import number_of
-from vidscale.triton_kernels.polyphase import filter_bank
+from vidscale.triton_kernels.polyphase_filters import filter_bank
 
 
 class CompactUpscaler(nn.Module):

@@ -1,25 +1,22 @@
-"""The metrics of `metrics.py` as Triton kernels. `ssim_ffmpeg` has none and stays plain torch.
-
-The planes' rows may be padded.
-"""
+"""The metrics of `metrics.py` as Triton kernels; `ssim_ffmpeg` has none and is plain torch. Rows may be padded."""
 
 # Triton has no types for what a kernel sees.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 
 import torch
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.metrics_ref import GAUSSIAN, ssim_ffmpeg
 
 __all__ = ["squared_error", "ssim_ffmpeg", "ssim_gaussian"]
 
 _BLOCK_H, _BLOCK_W = 8, 256
-# One warp a tile: with more, each would filter the same rows along W.
+# One warp per tile: with more, each would filter the same rows along W.
 _TILE_H, _TILE_W = 16, 32
 
 
 def squared_error(ref: torch.Tensor, dist: torch.Tensor) -> int:
-    """See `metrics.squared_error`; arguments are taken as valid. Exact: partial sums in int64."""
+    """See `metrics.squared_error`; arguments are not checked. Exact: partial sums in int64."""
     ref, dist = _dense_rows(ref), _dense_rows(dist)
     height, width = ref.shape
     grid = (triton.cdiv(height, _BLOCK_H), triton.cdiv(width, _BLOCK_W))
@@ -32,7 +29,7 @@ def squared_error(ref: torch.Tensor, dist: torch.Tensor) -> int:
 
 
 def ssim_gaussian(ref: torch.Tensor, dist: torch.Tensor, bit_depth: int) -> float:
-    """See `metrics.ssim_gaussian`; arguments are taken as valid. float32 within a tile, float64 between tiles."""
+    """See `metrics.ssim_gaussian`; arguments are not checked. float32 within a tile, float64 between tiles."""
     ref, dist = _dense_rows(ref), _dense_rows(dist)
     peak = (1 << bit_depth) - 1
     height, width = ref.shape[0] - 10, ref.shape[1] - 10
@@ -100,8 +97,8 @@ def _ssim_gaussian_kernel(
 ):
     """SSIM summed over one tile of [tile_h, tile_w] positions.
 
-    Each row of the planes is filtered along W, then added with its weight to the rows of the tile whose window holds
-    it. In sums s and differences d of the planes, for the reason given at `metrics_cpu._ssim_gaussian`.
+    Each row of the planes is filtered along W, then added with its weight to the rows of the tile whose window contains
+    it. Uses sums s and differences d of the planes, for the reason given in `metrics_cpu._ssim_gaussian`.
     """
     index = tl.arange(0, tile_h)
     top = tl.program_id(0) * tile_h
@@ -141,7 +138,7 @@ def _ssim_gaussian_kernel(
     mean_s += peak
     sum_2 = mean_s * mean_s
     diff_2 = mean_d * mean_d
-    # Rounded division: the approximate one need not give 1 for equal planes.
+    # Correctly rounded division: the approximate one may not give 1 for identical planes.
     ssim = tl.div_rn((sum_2 - diff_2 + c1) * (var_s - var_d + c2), (sum_2 + diff_2 + c1) * (var_s + var_d + c2))
     valid = (top + index[:, None] < height - 10) & (column[None, :] < width - 10)
     total = tl.sum(tl.sum(tl.where(valid, ssim, 0.0), axis=1), axis=0)

@@ -1,4 +1,4 @@
-"""Where the CPU version of fixed resampling reads, keeps and writes samples; found once for a size and filter."""
+"""Filters and memory layout of the CPU version of fixed resampling, computed once per size and filter."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -7,37 +7,37 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.polyphase import Kind, filter_bank
+from vidscale.triton_kernels.polyphase_filters import Kind, filter_bank
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _LINE = 16  # float32 values in a cache line
-_PAGE = 1024  # float32 values after which addresses look alike to a processor that orders loads behind stores
-_CLEAR = 128  # float32 values within which a load waits for a store before it that looks alike
+_PAGE = 1024  # float32 values; addresses this far apart alias when the processor orders loads after stores (4 KiB)
+_CLEAR = 128  # float32 values; a load this close behind an aliasing store waits for it
 
 
 class Plan(NamedTuple):
-    """The filters of both axes, and places in the one float32 array of `memory` values that a resampling works in.
+    """The filters of both axes, and offsets into the one float32 array of `memory` values that is used as work memory.
 
-    Output rows are made two at a time. Numbers of taps are padded: along y so that the taps of two rows fit and their
-    number is a multiple of four, along x to an even number.
+    Output rows are computed two at a time. Taps are zero-padded: along y so that those of two rows fit, to a multiple
+    of four; along x to an even number.
 
     Attributes:
         columns_first: filter along y before x.
         advance: source samples from one output sample to the next of the same phase.
         y_start: [phases] first source row.
         y_taps: [phases, support]; rows_read: source rows that two output rows read.
-        x_start: first source column that any output needs; x_length: number of columns from there on.
-        x_first: [phases] first column of an output, counted from x_start; x_taps: [phases, support].
-        line: place of column 0 of a source row, before and after which lie its mirrored columns; line_pitch: from
-            there to that of the second row.
-        x_source: [phases, support] place of the samples that a tap reads, in the row sorted by index modulo `advance`.
-        sorted_row: place of that row.
-        parts: place of the row filtered along x, all samples of the first phase before those of the second.
-        last: place of a finished row; last_pitch: from there to that of the second row.
-        ring, ring_pitch: place of `rows_read` rows filtered along x, and the distance between two of them.
-        memory: number of values in all.
+        x_start: first source column that any output needs; x_length: number of columns from there.
+        x_first: [phases] first column of an output, relative to x_start; x_taps: [phases, support].
+        line: offset of column 0 of a source row, which has its mirrored columns before and after it; line_pitch: from
+            there to the second row.
+        x_source: [phases, support] offset of the samples that a tap reads, in the row sorted by index modulo `advance`.
+        sorted_row: offset of that row.
+        parts: offset of the row filtered along x, all samples of the first phase before those of the second.
+        last: offset of a finished row; last_pitch: from there to the second row.
+        ring, ring_pitch: offset of `rows_read` rows filtered along x, and the distance between two of them.
+        memory: total number of values.
     """
 
     columns_first: bool
@@ -97,9 +97,9 @@ def _round_up(count: int, multiple: int) -> int:
 
 
 def _apart(place: int, sources: list[int]) -> int:
-    """A place from `place` on to write to while reading from `sources` in step.
+    """An offset, `place` or above, to write to while reading from `sources` in lockstep.
 
-    A load waits for a store shortly before it whose address has the same low 12 bits: half the speed, where it happens.
+    A load waits for a recent store whose address has the same low 12 bits (4K aliasing), which halves the speed.
     """
     places = range(_round_up(place, _LINE), _round_up(place, _LINE) + _PAGE, _LINE)
     return max(places, key=lambda at: min(_CLEAR, *((at - source) % _PAGE for source in sources)))

@@ -1,11 +1,11 @@
 """The compiled loops of `adaptive_cpu.py`: some rows at a time, tap by tap, in float32.
 
-First the positions of these rows' pixels are found, in vector instructions, then their samples are read. A frame is a
-picture with what lies beyond its edges around it, see `adaptive_cpu._framed`. Sizes h, w and rows of pixels are one
-axis P here, dense: simple types keep the compiler quick.
+The positions of all pixels in these rows are computed first, in vector code, then their samples are read. A frame is a
+padded picture, see `adaptive_cpu._framed`. Rows and columns of pixels are one dense axis P here: simple types compile
+fast.
 
-Indices into arrays are made unsigned: numba tests signed ones for being negative, and a loop with such a test does not
-become vector instructions. Signed and unsigned integers must not meet: their sum is a float.
+Array indices are unsigned: numba tests signed ones for negative values, and a loop with such a test does not vectorise.
+Never mix signed and unsigned integers: in numba their sum is a float.
 """
 
 from functools import partial
@@ -23,14 +23,14 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 
-_compiled = partial(compiled, fastmath={"contract", "nsz"})  # offsets may be anything
+_compiled = partial(compiled, fastmath={"contract", "nsz"})  # no nnan: offsets may be anything
 
-_FARTHEST = f32(2**24)  # offsets beyond it are taken for it, so that an integer can hold them
-_BLOCK = 1024  # LR pixels at a time, about: what is kept for them stays in the first-level cache
+_FARTHEST = f32(2**24)  # offsets are clamped to this, so they fit in an integer
+_BLOCK = 1024  # about this many LR pixels at a time: their data fits in the L1 cache
 
 
 class Frame(NamedTuple):
-    """Planes of a picture with its surroundings.
+    """Planes of a padded picture.
 
     samples: [C * rows * columns], plane after plane, row after row.
     """
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 class _Positions(NamedTuple):
     """Where one tap reads for some rows of LR pixels.
 
-    above: [P] sample above and to the left, within a plane; fx, fy: [P] fractions behind it.
+    above: [P] index of the sample above and to the left, within a plane; fx, fy: [P] fractions beyond it.
     pitch: samples from one row of the frame to the next; plane: from one plane to the next.
     """
 
@@ -74,9 +74,9 @@ def _held(value: f32) -> f32:
 
 @_compiled
 def _place(to: _Positions, dx: Floats, dy: Floats, w: int, at_x: int, at_y: int, scale: int, frame: Frame) -> None:
-    """Positions of one tap in rows of w pixels; at_x, at_y: where the first of them is without its offset.
+    """Positions of one tap in rows of w pixels; at_x, at_y: position of the first pixel without its offset.
 
-    A frame's outermost samples equal their neighbours: a position that is held there reads the edge.
+    A frame's outermost samples equal their neighbours, so a position clamped there reads the edge.
     """
     half = f32(0.5 * ((scale - 1) % 2))
     base_x, step, pitch = i32(at_x), i32(scale), i32(to.pitch)
@@ -113,7 +113,7 @@ def _add_samples(out: Floats, samples: Floats, at: _Positions, taps: Floats) -> 
 def forward(
     frame: Frame, taps: Floats, offset_x: Floats, offset_y: Floats, out: Floats, w: int, begin: int, scale: int
 ) -> None:
-    """out [C, P] from taps and offsets [K*K, P], for whole rows from the row `begin` on."""
+    """out [C, P] from taps and offsets [K*K, P], for whole rows starting at row `begin`."""
     (count, pixels), step = taps.shape, w * max(1, _BLOCK // w)
     support, first = int(np.sqrt(count)), (scale - 1) // 2 + 1
     at, values = _positions(step, frame), np.empty((out.shape[0], step), f32)
@@ -131,7 +131,7 @@ def forward(
 
 @_compiled
 def _tanh(value: f32) -> f32:
-    """Lambert's continued fraction at an eighth, doubled three times; in vector instructions, to 2e-7."""
+    """Lambert's continued fraction at x / 8, then three doublings; vectorises, accurate to 2e-7."""
     x = min(max(value, f32(-10)), f32(10)) * f32(0.125)
     x2 = x * x
     t = x * (f32(945) + x2 * (f32(105) + x2)) / (f32(945) + x2 * (f32(420) + x2 * f32(15)))
@@ -142,7 +142,7 @@ def _tanh(value: f32) -> f32:
 
 @_compiled
 def activate(kernel: Floats, head_x: Floats, head_y: Floats, total: Floats, scale: int) -> None:
-    """Raw heads [K*K, P] to offsets and to taps that are not divided by their sum, in place; total [P]: their sum."""
+    """Raw heads [K*K, P] to offsets and to unnormalised taps, in place; total [P] receives the sum of taps."""
     total[:] = 0
     for k in range(kernel.shape[0]):
         for i in range(u64(total.size)):
@@ -154,7 +154,7 @@ def activate(kernel: Floats, head_x: Floats, head_y: Floats, total: Floats, scal
 
 @_compiled
 def _add_products(out: Floats, samples: Floats, at: _Positions, grad: Floats, start: int) -> None:
-    """out [4, P]: each of a position's samples (above, right of it, below, right of it) times grad [C, start + P]."""
+    """out [4, P]: the samples of a position (top left, top right, bottom left, bottom right), each times grad."""
     for i in range(u64(out.shape[1])):
         above, one, j = u64(at.above[i]), u64(1), u64(start) + i
         below = above + u64(at.pitch)
@@ -180,7 +180,7 @@ def _differentiate(to: Floats, to_x: Floats, to_y: Floats, corners: Floats, taps
 
 @_compiled
 def _scatter(sums: Floats, at: _Positions, taps: Floats, grad: Floats, start: int) -> None:
-    """Adds to a frame's samples what each of them contributed to times grad [C, start + P]."""
+    """Add the gradient of a frame's samples to `sums`, given grad [C, pixels] from pixel `start` on."""
     for i in range(u64(taps.size)):
         above, one, j = u64(at.above[i]), u64(1), u64(start) + i
         below = above + u64(at.pitch)
@@ -210,9 +210,9 @@ def backward(
     w: int,
     scale: int,
 ) -> None:
-    """The gradients of taps and offsets [K*K, P], given grad [C, P].
+    """Gradients of taps and offsets [K*K, P], given grad [C, P].
 
-    That of the frame's samples is added to `sums`, unless that is empty.
+    That of the frame's samples is added to `sums`, unless `sums` is empty.
     """
     (count, pixels), step = taps.shape, w * max(1, _BLOCK // w)
     support, first = int(np.sqrt(count)), (scale - 1) // 2 + 1
@@ -232,7 +232,7 @@ def backward(
 
 @_compiled
 def fold(out: Floats, sums: Floats, rows: Indices, columns: Indices) -> None:
-    """Adds each sample of a frame to the sample of the picture [C, H, W] that it is a copy of."""
+    """Add each sample of a frame to the sample of the picture [C, H, W] that it is a copy of."""
     i = 0
     for c in range(out.shape[0]):
         for y in range(rows.size):

@@ -1,12 +1,12 @@
 """The compiled loops of `basis_cpu.py`, in float32.
 
 For each row of cells and each phase the taps are mixed first, then applied to all pixels of the cells: with cells of
-4x4 pixels that is half the work of applying every filter of the basis and mixing the results. The inner loop adds four
-taps to four rows at a time, over neighbouring samples: for that, source rows are kept as float32, sorted by their index
-modulo `advance`, and the taps of a strip of pixels are spread out, one row of pixels per tap.
+4x4 pixels this is half the work of applying every filter of the basis and mixing the results. The inner loop adds four
+taps to four rows at a time, over neighbouring samples. For that, source rows are kept as float32, sorted by their index
+modulo `advance`, and the taps of a strip of pixels are expanded to one row of pixels per tap.
 
-Indices into arrays are made unsigned: numba tests signed ones for being negative, and a loop with such a test does not
-become vector instructions. Signed and unsigned integers must not meet: their sum is a float.
+Array indices are unsigned: numba tests signed ones for negative values, and a loop with such a test does not vectorise.
+Never mix signed and unsigned integers: in numba their sum is a float.
 """
 
 from typing import Any, NamedTuple
@@ -17,26 +17,26 @@ from numpy import float32 as f32
 from numpy import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
-from vidscale.triton_kernels.basis import SMALLEST_SUM
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM
 
 Codes = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_ROWS = 16  # output rows of each phase for which source rows are kept
-_TILE_VALUES = 16384  # taps of a strip of pixels, which stay in the second-level cache
+_ROWS = 16  # output rows per phase for which source rows are kept
+_TILE_VALUES = 16384  # taps of a strip of pixels: fits in the L2 cache
 _LEAST_SUM = f32(SMALLEST_SUM)
 _HALF = f32(0.5)
 
 
 class Plan(NamedTuple):
-    """Where the filters lie, along y and x.
+    """Positions of the filters, along y and x.
 
     advance: source samples from one output sample to the next of the same phase.
     y_start: [phases] first source row of the first output row of each phase; y_support: rows.
-    x_start: first source column that any output needs; x_length: columns from there on.
+    x_start: first source column that any output needs; x_length: number of columns from there.
     pitch: samples from one sorted row to the next.
-    x_offset: [phases, x_support] where a tap's samples begin in a row that is sorted by index modulo `advance`.
+    x_offset: [phases, x_support] start of a tap's samples in a row that is sorted by index modulo `advance`.
     """
 
     advance: int
@@ -56,7 +56,7 @@ def _mirror(index: int, length: int) -> int:
 
 @compiled
 def _load_row(out: Floats, line: Floats, plane: Codes, row: int, width: int, plan: Plan) -> None:
-    """A source row as float32, mirrored beyond its ends, its samples sorted by their index modulo `advance`."""
+    """Load a source row as float32, mirrored at its ends, with samples sorted by their index modulo `advance`."""
     begin = min(max(-plan.x_start, 0), plan.x_length)
     end = min(max(width - plan.x_start, begin), plan.x_length)
     for i in range(begin):
@@ -68,7 +68,7 @@ def _load_row(out: Floats, line: Floats, plane: Codes, row: int, width: int, pla
         line[i] = plane[row, _mirror(plan.x_start + i, width)]
     parts = plan.advance
     part = u64((plan.x_length + parts - 1) // parts)
-    if parts == 2:  # so often that it has a loop with the constant in it, which becomes vector instructions
+    if parts == 2:  # common: a loop of its own, with a constant, which vectorises
         for i in range(u64(plan.x_length // 2)):
             out[i] = line[u64(2) * i]
             out[part + i] = line[u64(2) * i + u64(1)]
@@ -84,7 +84,7 @@ def _load_row(out: Floats, line: Floats, plane: Codes, row: int, width: int, pla
 def _load_rows(
     rows: Floats, line: Floats, plane: Codes, width: int, plan: Plan, have: tuple[int, int], want: tuple[int, int]
 ) -> None:
-    """Makes `rows`, which hold the source rows from have[0] to have[1], hold those from want[0] to want[1]."""
+    """Turn `rows`, which hold the source rows have[0] to have[1], into the source rows want[0] to want[1]."""
     kept, shift = max(have[1] - want[0], 0), want[0] - have[0]
     if shift:
         for r in range(kept):
@@ -94,11 +94,11 @@ def _load_rows(
 
 
 class _Work(NamedTuple):
-    """Memory of `resample`, as it is used for one phase.
+    """Work memory of `resample` for one phase.
 
     rows: source rows, sorted; cells: [M, cells] coefficients, divided by the sum of taps; mixed: [taps, cells];
-    strip: [taps * pixels] `mixed`, spread out over a strip of pixels; sums: [4 * pixels] for four rows of a strip.
-    offset: [taps] where the samples of a tap begin in `rows`, from the first sample of the first tap.
+    strip: [taps * pixels] `mixed`, expanded to a strip of pixels; sums: [4 * pixels] for four rows of a strip.
+    offset: [taps] start of a tap's samples in `rows`, relative to the first sample of the first tap.
     """
 
     rows: Floats
@@ -114,7 +114,7 @@ def _weigh(
     cells: Floats, total: Floats, coefficients: Floats, row: int, count: int, first: int, step: int, block: int,
     sums: Floats,
 ) -> None:  # fmt: skip
-    """Coefficients of `count` cells, which belong to the columns first, first + step, ..., so that taps sum to one."""
+    """Coefficients of `count` cells, those of columns first, first + step, ..., normalised so that taps sum to 1."""
     total[:count] = 0
     x, rest, filters = u64(first // block), first % block, u64(coefficients.shape[0])
     if step != block:
@@ -152,10 +152,10 @@ def _mix(mixed: Floats, taps: Floats, cells: Floats, count: int) -> None:
 
 @compiled
 def _spread(strip: Floats, pitch: int, mixed: Floats, first: int, count: int, times: int) -> None:
-    """`count` cells of `mixed`, each value `times` times; the taps' rows lie `pitch` apart in the strip."""
+    """Repeat each value of `count` cells of `mixed` `times` times; the strip has a row per tap, `pitch` apart."""
     for t in range(u64(mixed.shape[0])):
         start = t * u64(pitch)
-        if times == 2:  # vector instructions come of constants only
+        if times == 2:  # only constants vectorise
             for i in range(u64(count)):
                 value, o = mixed[t, u64(first) + i], start + u64(2) * i
                 strip[o], strip[o + u64(1)] = value, value
@@ -175,7 +175,7 @@ def _add_rows(
     sums: Floats, together: int, count: int, taps: Floats, at: int, pitch: int, rows: Floats, begin: int, step: int,
     offset: Ints,
 ) -> None:  # fmt: skip
-    """All taps for `count` pixels in 4, 2 or 1 rows whose samples lie `step` apart; sums of rows: `pitch` apart."""
+    """Apply all taps to `count` pixels of 4, 2 or 1 rows; rows of samples are `step` apart, those of sums `pitch`."""
     for n in range(u64(0), u64(offset.size), u64(4)):
         t0 = u64(at) + n * u64(pitch)
         t1, t2, t3 = t0 + u64(pitch), t0 + u64(2 * pitch), t0 + u64(3 * pitch)
@@ -203,7 +203,7 @@ def _add_rows(
 
 @compiled
 def _store(out: Codes, first: int, step: int, sums: Floats, begin: int, count: int, peak: f32) -> None:
-    """Codes of `count` pixels to out[first], out[first + step], ..."""
+    """Write the codes of `count` pixels to out[first], out[first + step], ..."""
     at = u64(begin)
     if step == 1:
         for i in range(u64(count)):
@@ -218,7 +218,7 @@ def _apply(
     out: Codes, rows: tuple[int, int], x: tuple[int, int], count: int, taps: Floats, at: int, pitch: int,
     work: _Work, plan: Plan, loaded: int, peak: f32,
 ) -> None:  # fmt: skip
-    """A strip of `count` pixels of one phase: rows from rows[0] to rows[1], from the x[1]-th pixel of phase x[0] on."""
+    """A strip of `count` pixels of one phase: rows[0] to rows[1], starting at pixel x[1] of phase x[0]."""
     phases, samples = plan.y_start.size, work.rows.reshape(-1)
     y = rows[0]
     while y < rows[1]:
@@ -237,7 +237,7 @@ def _block(
     out: Codes, rows: tuple[int, int], coefficients: Floats, row: int, block: int, taps: npt.NDArray[Any],
     sums: Floats, work: _Work, plan: Plan, loaded: int, peak: f32,
 ) -> None:  # fmt: skip
-    """The output rows from rows[0] to rows[1], which share a row of cells `block` pixels wide."""
+    """Output rows rows[0] to rows[1], which share a row of cells that are `block` pixels wide."""
     phases, support = plan.x_offset.shape
     times = block // phases if block % phases == 0 else 1
     tile = work.strip.size // taps.shape[2] // times * times

@@ -1,4 +1,4 @@
-"""Pictures as cells and cells as pictures on the CPU: a row of blocks of samples, the channels of each together."""
+"""Rows of samples to rows of cells and back, on the CPU: a cell is a block of samples that are stored together."""
 
 from typing import Any, NamedTuple
 
@@ -8,13 +8,13 @@ from numba import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS
-from vidscale.triton_kernels.chain import LANES
+from vidscale.triton_kernels.chain_layout import LANES
 
 Samples = npt.NDArray[Any]
 
 
 class _Views(NamedTuple):
-    """The same memory as bytes, and as runs of two, four and eight of them."""
+    """The same memory as elements of one, two, four and eight bytes."""
 
     of_one: Samples
     of_two: Samples
@@ -23,17 +23,17 @@ class _Views(NamedTuple):
 
 
 class CellRow(NamedTuple):
-    """A row of cells, and the rows of samples that it consists of.
+    """Buffers for one row of cells and the rows of samples that it consists of.
 
     Attributes:
         rows: [side, samples or more].
         cells: flat.
-        runs_of_rows: of the memory of `rows`, [side, ...].
-        runs_of_cells: of the memory of `cells`.
-        side: of a cell.
+        runs_of_rows: views of `rows`, [side, ...].
+        runs_of_cells: views of `cells`.
+        side: of a cell, in samples.
         width: in cells.
-        run: bytes that are moved at once, a row of a cell where that is possible.
-        step: runs from cell to cell.
+        run: bytes moved at once, a whole row of a cell if possible.
+        step: runs from one cell to the next.
     """
 
     rows: Samples
@@ -47,7 +47,7 @@ class CellRow(NamedTuple):
 
     @classmethod
     def of(cls, count: int, side: int, channels: int, kind: np.dtype[Any]) -> "CellRow":
-        """Args: channels: from cell to cell, `side` squared or more."""
+        """Args: channels: samples from one cell to the next, `side` squared or more."""
         rows = np.zeros((side, -(-count * side // 8) * 8), kind)
         cells = np.zeros(-(-(count * channels + PIXELS * max(LANES, channels)) // 8) * 8, kind)
         whole = side * kind.itemsize
@@ -58,7 +58,7 @@ class CellRow(NamedTuple):
 
 @compiled
 def _copy(source: Samples, first: int, to: Samples, at: int, count: int) -> None:
-    """A plain loop: an assignment of slices takes ten times as long."""
+    """A plain loop: in numba, assigning slices takes ten times as long."""
     begin, target = u64(first), u64(at)
     for i in range(u64(count)):
         to[target + i] = source[begin + i]
@@ -66,7 +66,7 @@ def _copy(source: Samples, first: int, to: Samples, at: int, count: int) -> None
 
 @compiled
 def _spread(cells: Samples, rows: Samples, y: int, buffer: CellRow) -> None:
-    """The y-th row of all cells to the y-th row of samples."""
+    """Copy row y of every cell to row y of the samples."""
     parts = buffer.side * buffer.rows.itemsize // buffer.run
     for part in range(parts):
         source, to, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
@@ -76,7 +76,7 @@ def _spread(cells: Samples, rows: Samples, y: int, buffer: CellRow) -> None:
 
 @compiled
 def _collect(cells: Samples, rows: Samples, y: int, buffer: CellRow) -> None:
-    """The y-th row of samples to the y-th row of all cells."""
+    """Copy row y of the samples to row y of every cell."""
     parts = buffer.side * buffer.rows.itemsize // buffer.run
     for part in range(parts):
         to, source, step, apart = cells[y * parts + part :], rows[y, part:], u64(buffer.step), u64(parts)
@@ -86,7 +86,7 @@ def _collect(cells: Samples, rows: Samples, y: int, buffer: CellRow) -> None:
 
 @compiled
 def gather(plane: Samples, row: int, margin: int, buffer: CellRow) -> None:
-    """A row of cells, from `margin` cells left of the picture on; its outermost samples lie beyond the edges."""
+    """Fill a row of cells, starting `margin` cells left of the picture; edge samples are repeated outside it."""
     height, width = plane.shape
     side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
     before, count = margin * side, buffer.width * side
@@ -110,7 +110,7 @@ def gather(plane: Samples, row: int, margin: int, buffer: CellRow) -> None:
 
 @compiled
 def scatter(out: Samples, row: int, buffer: CellRow) -> None:
-    """A row of cells to the rows of samples that it stands for."""
+    """Write a row of cells to its rows of samples."""
     side, cells, rows = buffer.side, buffer.runs_of_cells, buffer.runs_of_rows
     for y in range(min(side, out.shape[0] - row * side)):
         if buffer.run == 1:

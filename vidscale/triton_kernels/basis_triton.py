@@ -1,8 +1,8 @@
 """Resampling with mixed filters on a GPU: a Triton kernel that applies eight filters at a time and mixes the results.
 
-A program makes a tile of outputs of one phase, so that taps are the same for all its threads. Gradients are those of
-the reference: its convolutions, found again going backward, are what a GPU's libraries do best, and nothing has to be
-kept in between.
+A program computes a tile of outputs of one phase, so all its threads use the same taps. Gradients are those of the
+reference, whose convolutions are recomputed in the backward pass: GPU libraries are fast at them, and no intermediate
+results have to be stored.
 """
 
 # Triton has no types for what a kernel sees.
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vidscale.triton_kernels._triton import tl, triton
-from vidscale.triton_kernels.basis import SMALLEST_SUM, first_taps
+from vidscale.triton_kernels._triton_import import tl, triton
+from vidscale.triton_kernels.basis_geometry import SMALLEST_SUM, first_taps
 from vidscale.triton_kernels.basis_ref import basis_resample_ref
 
-# Four rows of pixels per thread share what it reads of the taps. One column: neighbouring threads read neighbours.
+# Four rows of pixels per thread share the taps it loads. One column: neighbouring threads read neighbouring samples.
 _BLOCK_Y, _BLOCK_X, _WARPS = 16, 32, 4
 
 
@@ -30,7 +30,7 @@ def _resample_kernel(
     plane,  # [N, C, H, W] float or codes, of any strides
     coefficients,  # [N, M, cells_y, cells_x] dense, float
     taps,  # [P, P, M, SUPPORT_Y * SUPPORT_X] dense, float32
-    sums,  # [P, P, M] float32: of the taps
+    sums,  # [P, P, M] float32: sums of the taps
     start_y,  # [P] int32: source row of the first tap
     start_x,
     out,  # [N, C, h, w] dense
@@ -116,7 +116,7 @@ def _resample_kernel(
 
 
 class _BasisResample(torch.autograd.Function):
-    """The kernel going forward, the reference's gradients going backward."""
+    """The kernel in the forward pass, the reference's gradients in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, plane: Tensor, coefficients: Tensor, basis: Tensor, geometry: dict[str, Any]) -> Tensor:
@@ -179,7 +179,7 @@ def _launch(
             BLOCK_Y=_BLOCK_Y,
             BLOCK_X=_BLOCK_X,
             num_warps=_WARPS,
-            enable_fp_fusion=True,  # triton 3.9 warns where it is not said
+            enable_fp_fusion=True,  # triton 3.9 warns if this is not set
         )
     return out
 
@@ -190,7 +190,7 @@ def _starts_on(device: torch.device, step: Fraction, siting: Fraction, support: 
 
 
 def _mirrors(step: Fraction, siting: Fraction, support: int, outputs: int, length: int) -> int:
-    """How often a sample must be mirrored at both edges until it lies inside."""
+    """How many times an index must be mirrored at both edges until it is inside."""
     starts = first_taps(step, siting, support)
     beyond = max(starts) + -(-outputs // step.denominator) * step.numerator + support - length
     return 1 + max(-min(starts), beyond, 0) // length

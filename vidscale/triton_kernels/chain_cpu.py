@@ -1,99 +1,33 @@
-"""A chain of convolutions over cells on the CPU, row by row: what lies between the layers stays in a core's own cache.
+"""A chain of convolutions over cells on the CPU, row by row: data between layers stays in the core's own cache.
 
-Each layer keeps as many rows of its input as its support is high, in a ring. A new row of cells goes in at the top, and
-each layer that has all the rows it needs hands one on; so nothing is computed twice, and no picture is ever in memory
+Each layer keeps as many rows of its input as its kernel is high, in a ring buffer. For every new row of cells, each
+layer that has all the rows it needs passes one row on. So nothing is computed twice, and no whole picture is stored
 between two layers.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import uint64 as u64
 
 from vidscale.triton_kernels._numba import compiled
 from vidscale.triton_kernels._vectors import PIXELS, convolve
-from vidscale.triton_kernels.chain import LANES
-from vidscale.triton_kernels.chain_cells import CellRow, Samples, gather, scatter
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from vidscale.triton_kernels.chain_cpu_cells import CellRow, Samples, gather, scatter
+from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Ints, Layers, Linear
 
 _ALL = 65535
 
 
-class Layers(NamedTuple):
-    """Convolutions, packed; bytes where multiplying bytes, else float32.
-
-    Attributes:
-        support: [n] side of each kernel.
-        channels: [n + 1] of the cells, then of what each layer makes: parts or multiples of `LANES`.
-        neighbours: [n] cells that a layer makes at once, more than one where its channels are a part of `LANES`.
-        steps: [n] of `convolve` in a row.
-        weights: flat, int8 or float32, blocks of `LANES` channels one after the other.
-        begin: [n] index of each layer's first weight.
-        block: [n] weights of each layer's blocks.
-        after: [n, 3, channels or more] float32, see `convolve`; few channels are repeated for each of the neighbours.
-        bounds: [n, 3] float32, see `convolve`.
-    """
-
-    support: Ints
-    channels: Ints
-    neighbours: Ints
-    steps: Ints
-    weights: Samples
-    begin: Ints
-    block: Ints
-    after: Floats
-    bounds: Floats
-
-
-class Linear(NamedTuple):
-    """The convolution beside the chain.
-
-    Attributes:
-        support: side of its kernel, 0 where there is none.
-        channels, neighbours: see `Layers`, the same as of the last of these.
-        steps: of `convolve` in a row.
-        weights: flat, float32 or int16.
-        after: [3, channels * neighbours] float32.
-        bounds: [3] float32.
-    """
-
-    support: int
-    channels: int
-    neighbours: int
-    steps: int
-    weights: Samples
-    after: Floats
-    bounds: Floats
-
-
-class Cells(NamedTuple):
-    """How codes become cells, and cells codes.
-
-    Attributes:
-        small, large: side of a cell before and behind.
-        shift: bits that codes lose on their way into the chain (not into the linear part), rounded.
-        most: highest number that goes into the chain.
-    """
-
-    small: int
-    large: int
-    shift: int
-    most: int
-
-
 class _Rings(NamedTuple):
-    """Where the rows of each layer's input are kept.
+    """Ring buffers for the rows of each layer's input.
 
     Attributes:
-        width: [n + 1] of a row in cells, before each layer and behind the last.
-        pitch: [n] from row to row.
-        begin: [n] of each ring.
-        memory: of all rings, uint8 or float32.
-        kept: rows of codes, for the linear part.
-        codes: of these, int16 or float32.
+        width: [n + 1] cells per row, before each layer and after the last.
+        pitch: [n] elements from one row to the next.
+        begin: [n] start of each ring in `memory`.
+        memory: all rings, uint8 or float32.
+        kept: number of rows of codes kept for the linear part.
+        codes: these rows, int16 or float32.
     """
 
     width: Ints
@@ -105,12 +39,12 @@ class _Rings(NamedTuple):
 
 
 def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells) -> None:
-    """Enlarges a picture; releases the interpreter's lock.
+    """Upscale a plane; releases the GIL.
 
     Args:
-        plane: [h, w] uint8 or uint16, codes; beyond its edges the nearest sample is repeated.
-        out: [H, W] of the same kind, written.
-        layers, linear, cells: the network.
+        plane: [h, w] uint8 or uint16 codes; edge samples are repeated outside it.
+        out: [H, W], same dtype; the result is written here.
+        layers, linear, cells: the packed network.
     """
     lost = np.cumsum(layers.support - 1)
     width = -(-out.shape[1] // cells.large) + lost[-1] - np.concatenate([[0], lost])
@@ -135,9 +69,9 @@ def _run(
     rows, columns = -(-out.shape[0] // cells.large), rings.width[layers.support.size]
     margin = (layers.support - 1).sum() // 2
     reach = linear.support // 2
-    line = np.zeros(columns * channels[depth] + PIXELS * max(LANES, channels[depth]), np.float32)  # of the linear part
+    line = np.zeros(columns * channels[depth] + PIXELS * max(LANES, channels[depth]), np.float32)  # linear part
     taken = rings.width[0] * channels[0]
-    have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and behind the last
+    have = np.zeros(depth + 1, np.int64)  # rows so far, before each layer and after the last
     for row in range(-margin, rows + margin):
         at = rings.begin[0] + have[0] % layers.support[0] * rings.pitch[0]
         gather(plane, row, margin, before)
@@ -162,7 +96,7 @@ def _run(
 
 @compiled
 def _narrowed(cells: Samples, out: Samples, at: int, shift: int, most: int) -> None:
-    """Codes without the lowest bits, rounded half up."""
+    """Copy codes, with the low bits rounded away, half up."""
     half, begin = np.int32((1 << shift) >> 1), u64(at)
     for i in range(u64(cells.size)):
         out[begin + i] = min((np.int32(cells[i]) + half) >> np.int32(shift), np.int32(most))
@@ -170,14 +104,14 @@ def _narrowed(cells: Samples, out: Samples, at: int, shift: int, most: int) -> N
 
 @compiled
 def _begin(starts: Ints, ring: int, pitch: int, end: int, slots: int, first: int) -> None:
-    """Where the rows of a ring begin that come before the row `end`, the oldest first."""
+    """Find where the last rows of a ring before row `end` start, oldest first."""
     for r in range(starts.size):
         starts[r] = ring + (end - starts.size + r) % slots * pitch + first
 
 
 @compiled
 def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row: int, added: Floats | None) -> None:
-    """A row of a layer goes to `out`, from `row` on, with something added to it or not."""
+    """Compute one row of a layer into `out`, starting at `row`; `added` is added to it unless it is None."""
     support, taken, made, many = layers.support[n], layers.channels[n], layers.channels[n + 1], layers.neighbours[n]
     starts = np.empty(support, np.int64)
     for block in range(made * many // LANES):
@@ -193,7 +127,7 @@ def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row:
 
 @compiled
 def _linear(linear: Linear, rings: _Rings, first: int, end: int, taken: int, columns: int, line: Floats) -> None:
-    """A row of the linear part; `end` is the row of codes behind those that it needs."""
+    """Compute one row of the linear part; `end` is one past the last row of codes it needs."""
     starts = np.empty(linear.support, np.int64)
     made, many = linear.channels, linear.neighbours
     for block in range(made * many // LANES):

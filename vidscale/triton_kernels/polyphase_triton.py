@@ -1,4 +1,4 @@
-"""Fixed separable resampling on a GPU: a Triton kernel that filters one axis, launched once for each.
+"""Fixed separable resampling on a GPU: a Triton kernel that filters along one axis, launched once per axis.
 
 The first launch reads integer codes and writes float32, clamped to the code range; the second writes integer codes.
 """
@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import torch
 
-from vidscale.triton_kernels._triton import tl, triton
-from vidscale.triton_kernels.polyphase import Kind, filter_bank
+from vidscale.triton_kernels._triton_import import tl, triton
+from vidscale.triton_kernels.polyphase_filters import Kind, filter_bank
 
 _BLOCK_Y, _BLOCK_X = 4, 256
-# A hair above one half, so that ties (the mean of 1 and 2) go up although taps such as 1/6 are rounded in float32.
+# Slightly above one half: ties (the mean of 1 and 2) round up although taps such as 1/6 are inexact in float32.
 _HALF = 0.5 + 2**-13
 
 
@@ -109,7 +109,7 @@ def polyphase_triton(
                 ROUND=last,
                 BLOCK_Y=_BLOCK_Y,
                 BLOCK_X=_BLOCK_X,
-                enable_fp_fusion=True,  # triton 3.9 warns where it is not said
+                enable_fp_fusion=True,  # triton 3.9 warns if this is not set
             )
             values = out
     return values

@@ -1,7 +1,7 @@
-"""Content-adaptive resampling on a GPU, in Triton: one thread per LR pixel, coordinates found once for all channels.
+"""Content-adaptive resampling on a GPU, in Triton: one thread per LR pixel, coordinates shared by all channels.
 
-The picture's gradient is scattered with atomic additions: offsets may point anywhere, and a form that gathers instead
-reads every tap of every LR pixel in reach of an HR pixel (`benchmarks/adaptive_variants.py` has it).
+The picture's gradient is scattered with atomic adds: offsets may point anywhere, and a kernel that gathers would read
+every tap of every LR pixel in reach of an HR pixel (see `benchmarks/adaptive_variants.py`).
 """
 
 # Triton has no types for what a kernel sees.
@@ -14,19 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidscale.triton_kernels._triton import tl, triton
+from vidscale.triton_kernels._triton_import import tl, triton
 
-# One pixel per thread: with more, neighbouring threads would read samples that lie further apart.
+# One pixel per thread: with more, neighbouring threads would read samples further apart.
 _BLOCK_Y, _BLOCK_X, _WARPS = 4, 32, 4
 
 
-# Where a tap reads is written out in both kernels: triton's interpreter takes milliseconds to call another function.
+# The position of a tap is computed inline in both kernels: triton's interpreter takes milliseconds per function call.
 
 
 @triton.jit
 def _forward_kernel(
     x,  # [N, C, H, W] dense, float or codes
-    taps,  # [N, K*K, h, w], of any strides, the same for the offsets
+    taps,  # [N, K*K, h, w], any strides, the same as those of the offsets
     offset_x,
     offset_y,
     out,  # [N, C, h, w] dense
@@ -73,7 +73,7 @@ def _forward_kernel(
             dx = SCALE - 2 * SCALE / (tl.exp(2 * tl.minimum(dx, 20.0)) + 1)
             dy = SCALE - 2 * SCALE / (tl.exp(2 * tl.minimum(dy, 20.0)) + 1)
 
-        # The samples before and behind, held in the mirrored picture, then mirrored; the fraction behind the first.
+        # The samples on both sides, clamped to the mirrored picture, then mirrored; fractions beyond the first.
         fx = dx + 0.5 * ((SCALE - 1) % 2)
         fy = dy + 0.5 * ((SCALE - 1) % 2)
         whole_x = tl.floor(fx)
@@ -129,7 +129,7 @@ def _forward_kernel(
 def _backward_kernel(
     grad,  # [N, C, h, w] dense
     x,  # [N, C, H, W] dense
-    taps,  # [N, K*K, h, w], of any strides, the same for the offsets
+    taps,  # [N, K*K, h, w], any strides, the same as those of the offsets
     offset_x,
     offset_y,
     grad_x,  # [N, C, H, W] dense float32, zeros; unused without OF_X
@@ -196,7 +196,7 @@ def _backward_kernel(
             y0, y1 = tl.maximum(y0, 0), tl.maximum(y1, 0)
         i00, i01, i10, i11 = y0 * W + x0, y0 * W + x1, y1 * W + x0, y1 * W + x1
 
-        # The gradient of what is read at each corner, summed over channels; the picture's own is scattered.
+        # The gradient of each corner's weight, summed over channels; that of the picture is scattered.
         c00, c01, c10, c11 = zero, zero, zero, zero
         samples, sums = picture, grad_picture
         for c in tl.static_range(C):
@@ -228,21 +228,21 @@ def _backward_kernel(
 
 
 def forward(x: Tensor, taps: Tensor, offset_x: Tensor, offset_y: Tensor, *, scale: int) -> Tensor:
-    """`adaptive_resample` of GPU tensors, for arguments that it has checked; no graph."""
+    """`adaptive_resample` of GPU tensors, for arguments that it has checked; without autograd."""
     out = torch.empty((*x.shape[:2], *taps.shape[2:]), dtype=x.dtype, device=x.device)
     _launch_forward(x, (taps, offset_x, offset_y), out, scale, gain=1.0, peak=0, heads=False)
     return out
 
 
 def forward_heads(x: Tensor, *heads: Tensor, scale: int, out_name: str, gain: float, peak: int) -> Tensor:
-    """`adaptive_resample_heads` of GPU tensors; the result is `gain` times what is sampled."""
+    """`adaptive_resample_heads` of GPU tensors; the result is `gain` times the samples."""
     out = torch.empty((*x.shape[:2], *heads[0].shape[2:]), dtype=getattr(torch, out_name), device=x.device)
     _launch_forward(x, heads, out, scale, gain=gain, peak=peak, heads=True)
     return out
 
 
 def backward(grad: Tensor, x: Tensor, *inputs: Tensor, scale: int, of_x: bool) -> tuple[Tensor | None, ...]:
-    """Gradients of x (float32, where wanted), taps, offset_x and offset_y, given that of the result."""
+    """Gradients of x (float32; None unless `of_x`), taps, offset_x and offset_y, given that of the result."""
     x, inputs = x.contiguous(), _alike(inputs)
     grad_x = torch.zeros(x.shape if of_x else 1, dtype=torch.float32, device=x.device)
     found = [torch.empty(t.shape, dtype=t.dtype, device=x.device) for t in inputs]
@@ -270,7 +270,7 @@ def _launch_forward(
 
 
 def _alike(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Tensors of one shape made to have one set of strides, copied only where they have not."""
+    """Tensors of one shape with the same strides, copied only if they differ."""
     alike = len({t.stride() for t in tensors}) == 1
     return tensors if alike else tuple(t.contiguous() for t in tensors)
 
@@ -288,5 +288,5 @@ def _constants(x: Tensor, taps: Tensor, scale: int) -> dict[str, Any]:
     pad, shorter = support // 2, min(x.shape[2:])
     mirrors = 1 if pad < shorter else 2 + pad // max(shorter - 1, 1)
     blocks = {"BLOCK_Y": _BLOCK_Y, "BLOCK_X": _BLOCK_X, "num_warps": _WARPS}
-    # triton 3.9 warns where enable_fp_fusion is not said.
+    # triton 3.9 warns if enable_fp_fusion is not set.
     return {"K": support, "SCALE": scale, "C": x.shape[1], "MIRRORS": mirrors, **blocks, "enable_fp_fusion": True}

@@ -1,7 +1,7 @@
-"""The one place that imports triton, which exists for Linux only and may be missing.
+"""The only module that imports triton, which is available on Linux only and may be missing.
 
-Kernels take `triton` and `tl` from here. Without triton they can be defined all the same; launching one raises
-RuntimeError with the remedy. Without a GPU they run in triton's interpreter, when TRITON_INTERPRET=1 was set before.
+Kernels import `triton` and `tl` from here. Without triton they can still be defined; launching one raises RuntimeError
+with the remedy. Without a GPU they run in triton's interpreter if TRITON_INTERPRET=1 is set before the import.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ __all__ = ["TRITON_AVAILABLE", "tl", "triton"]
 
 
 class _Unlaunchable:
-    """Stands for a kernel where triton is missing."""
+    """Takes the place of a kernel where triton is missing."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = function.__name__
