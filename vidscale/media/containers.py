@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.errors import ConfigError
+from vidscale.errors import ConfigError, DecodeError
 from vidscale.media.probe import Source, StreamInfo
-from vidscale.system.processes import captured
+from vidscale.system.processes import announces
 
 # ffmpeg's muxer for each file name extension that vidscale writes.
 _MUXERS = {
@@ -24,6 +24,8 @@ _MUXERS = {
 CONTAINERS = frozenset(_MUXERS)
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
+
+_PATIENCE_S = 120  # for ffmpeg to open the source, which may lie on a slow network drive
 
 # Which flags of a stream that people set by hand each muxer writes so that they are read back (ffmpeg 9.0).
 _FLAGS = {
@@ -188,11 +190,20 @@ def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[i
 
 
 def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
+    """Whether the muxer writes a header for these streams: ffmpeg then describes the output, and is stopped there.
+
+    Left alone it would read until each stream has brought a packet: all of a film, for subtitles of its last minute.
+
+    Raises:
+        DecodeError: ffmpeg does not get as far.
+    """
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
-    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
+    command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
     command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
     command += ["-f", muxer, os.devnull]
     try:
-        return captured(command, timeout_s=120).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+        return announces(command, b"Output #0, ", timeout_s=_PATIENCE_S)
+    except OSError as error:
+        raise DecodeError(f"{ffmpeg} cannot be started: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        raise DecodeError(f"ffmpeg took more than {_PATIENCE_S} s to open {source.path}") from None
