@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import DecodeError, EncodeError
-from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
+from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames, late_loss_notes
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
@@ -74,12 +74,12 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
                 path=file,
                 clock=clocks[2],
             )
-        notes = log.notes(plan.source.path)
+        notes = log.notes(plan.source.path) + late_loss_notes(plan, log)
         if log.damaged and settings.strict:
             raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
         signed = workspace.file("signed.mp4")
-        sign(encoded.path, signed, plan.identity, video)
+        sign(encoded.path, signed, plan.identity, video, encoded.captions)
         encoded.path.unlink()
         covers = save_covers(plan.source, plan.output, workspace)
         mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
@@ -111,12 +111,12 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
                 path=file,
                 clock=clocks[2],
             )
-        notes = log.notes(source.path)
+        notes = log.notes(source.path) + late_loss_notes(plan, log)
         if log.damaged and plan.settings.strict:
             raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
         signed = workspace.file(f"signed{file.suffix}")
-        sign(encoded.path, signed, None, info)
+        sign(encoded.path, signed, None, info, encoded.captions)
         encoded.path.unlink()
         covers = save_covers(source, plan.output, workspace)
         mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))

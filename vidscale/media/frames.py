@@ -187,6 +187,7 @@ class Frame:
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
         coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+        captions: closed captions, CTA-708 constructs of three bytes; see `vidscale.media.captions`.
     """
 
     planes: tuple[Plane, ...] = field(repr=False)
@@ -197,6 +198,7 @@ class Frame:
     key_frame: bool = False
     corrupt: bool = False
     coded_bytes: int | None = None
+    captions: bytes = b""
 
     @property
     def height(self) -> int:

@@ -4,7 +4,7 @@ import contextlib
 from array import array
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import av
 import ffmpeg as ffmpeg_python
@@ -12,26 +12,30 @@ import ffmpeg as ffmpeg_python
 from vidscale.config import TimeRange
 from vidscale.errors import EncodeError
 from vidscale.media import h273
-from vidscale.media.bitstream import Codec
+from vidscale.media.captions import Captions
+from vidscale.media.captions import insert as insert_captions
 from vidscale.media.containers import STALE_TAGS, OutputPlan
 from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
 from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
 from vidscale.media.probe import Source, StreamInfo, open_container
+from vidscale.media.units import Codec
 from vidscale.system.workspace import Workspace
 
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
-def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) -> int:
+def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo, captions: Captions) -> int:
     """Copies a file with one video stream and writes what encoders and ffmpeg do not: the identity in front of every
-    keyframe, the display matrix, the aspect ratio, for which AV1 has no word, and the range, for which FFV1 has none.
+    keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, for which AV1 has no
+    word, and the range, for which FFV1 has none.
 
     Args:
         video: the encoder's file.
         signed: the copy.
-        identity: None leaves the packets as they are.
+        identity: None for none.
         info: the video.
+        captions: by timestamp in units of ``info.time_base``; FFV1 has no place for them.
 
     Returns:
         How many packets there are.
@@ -59,10 +63,12 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
             for packet in source.demux(stream):
                 if not packet.size:
                     continue
+                if codec in get_args(Codec) and (cc_data := captions.at(_pts(packet, info.time_base))):
+                    data = insert_captions(memoryview(packet), codec=codec, extradata=extradata, cc_data=cc_data)
+                    packet = _with_data(packet, data)
                 if identity is not None and packet.is_keyframe:
-                    packet = _signed(
-                        packet, insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
-                    )
+                    data = insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
+                    packet = _with_data(packet, data)
                 packet.stream = copy
                 target.mux(packet)
                 count += 1
@@ -71,7 +77,11 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
     return count
 
 
-def _signed(packet: Any, data: bytes) -> Any:
+def _pts(packet: Any, time_base: Fraction) -> int:
+    return round(Fraction(packet.pts * packet.time_base) / time_base)
+
+
+def _with_data(packet: Any, data: bytes) -> Any:
     copy = av.Packet(data)
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.time_base = packet.time_base
