@@ -82,7 +82,8 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         sign(encoded.path, signed, plan.identity, video, encoded.captions)
         encoded.path.unlink()
         covers = save_covers(plan.source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+        command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers)
+        mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
         check_output(
             workspace.result,
             stream_index=plan.output.position(plan.source.stream_index),
@@ -119,7 +120,8 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
         sign(encoded.path, signed, None, info, encoded.captions)
         encoded.path.unlink()
         covers = save_covers(source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+        command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers)
+        mux(command, workspace.result, source=source, plan=plan.output, identity=None)
         position = plan.output.position(source.stream_index)
         check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)

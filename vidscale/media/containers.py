@@ -44,12 +44,6 @@ _HELD_FLAGS = {
 STALE_TAGS = re.compile(
     r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
 )
-# What MP4 has a place for beside cover art, which excludes free tags there.
-_MP4_TAGS = re.compile(
-    "title|artist|album_artist|composer|album|date|comment|genre|copyright|grouping|lyrics|description|synopsis|show|"
-    "episode_id|network|keywords|episode_sort|season_number|media_type|hd_video|gapless_playback|compilation|track|disc|"
-    "creation_time|location(-.*)?|timecode"
-)
 _MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
 
 
@@ -135,6 +129,8 @@ def _holds_video(muxer: str, codec: str) -> bool:
         return codec == "av1"
     if muxer == "mpegts":
         return codec in _TS_CODECS
+    if muxer == "mov":  # ffmpeg writes no AV1 into it
+        return codec not in ("av1", "ffv1")
     return muxer == "matroska" or codec != "ffv1"
 
 
@@ -166,8 +162,8 @@ def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list
     if muxer in ("matroska", "webm"):
         return []
     names: set[str] = set()
-    if muxer == "mpegts" or any(stream.is_cover for stream in kept):
-        names |= {key.lower() for key in source.metadata if muxer == "mpegts" or not _MP4_TAGS.fullmatch(key.lower())}
+    if muxer == "mpegts":
+        names |= {key.lower() for key in source.metadata}
     for stream in kept:
         if not stream.is_cover:
             known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS

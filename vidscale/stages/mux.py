@@ -1,6 +1,7 @@
 """The last stage of a file: the coded video joins everything else that the source holds."""
 
 import contextlib
+import re
 from array import array
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from vidscale.media.containers import STALE_TAGS, OutputPlan
 from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
 from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
+from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container
 from vidscale.media.units import Codec
 from vidscale.system.workspace import Workspace
@@ -204,9 +206,7 @@ def _global_tags(source: Source, plan: OutputPlan, identity: Identity | None) ->
 
 def _muxer_options(plan: OutputPlan) -> dict[str, str]:
     if plan.muxer in ("mp4", "mov"):
-        # Free tags and cover art exclude each other in these containers; the identity is in the stream as well.
-        has_cover = any(stream.is_cover for stream in plan.kept)
-        return {"movflags": "+faststart" if has_cover else "+faststart+use_metadata_tags"}
+        return {}  # `mux` moves the index to the front
     if plan.muxer == "mpegts":
         return {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0", "avoid_negative_ts": "disabled"}
     return {"avoid_negative_ts": "disabled"}  # or B-frames would move every stream by their delay
@@ -238,9 +238,35 @@ def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[
     return files
 
 
-def mux(command: list[str]) -> None:
-    """Runs `mux_command`."""
+def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, identity: Identity | None) -> None:
+    """Runs `mux_command`; the arguments are those that it got. In MP4 and MOV, tags that ffmpeg has no atom for follow.
+
+    Raises:
+        EncodeError: it failed.
+    """
     run_ffmpeg(command, "writing the output failed")
+    if plan.muxer not in ("mp4", "mov"):
+        return
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            held = {key.lower() for key in container.metadata}
+        tags = _kept_tags(source, identity)
+        write_keys(path, {key: value for key, value in tags.items() if key.lower() not in held})
+    except (av.FFmpegError, OSError) as error:
+        raise EncodeError(f"writing the tags failed: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:
+    """Tags that an MP4 or QuickTime file is to have; a timecode is its stream's there."""
+    tags = {key: value for key, value in source.metadata.items() if not STALE_TAGS.match(key) and key != "timecode"}
+    tags = {key: value for key, value in tags.items() if not _is_translation(key, value, tags)}
+    return tags if identity is None else tags | {TAG: identity.to_json()}
+
+
+def _is_translation(key: str, value: str, tags: dict[str, str]) -> bool:
+    """Whether a tag with a language, such as "title-eng", repeats the one without."""
+    plain = re.sub("-[a-z]{3}$", "", key)
+    return plain != key and tags.get(plain) == value
 
 
 def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base: Fraction) -> None:
