@@ -13,6 +13,7 @@ import av
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.media import h273
 from vidscale.media.frames import Chroma, Color, PixelFormat, Siting, VideoInfo
+from vidscale.media.parts import media_bytes
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
@@ -59,7 +60,7 @@ class Source:
         has_chapters: the container lists chapters.
         metadata: the container's tags.
         start_s: first timestamp of the container, seconds.
-        size_bytes: size of the file.
+        size_bytes: size of the file, or of the files that a playlist names; None when unknown.
         side_data: what the first pictures carry that raw pictures lose, in words; see `vidscale.media.side_data`.
         interlaced: the first pictures are flagged interlaced.
     """
@@ -74,7 +75,7 @@ class Source:
     has_chapters: bool
     metadata: dict[str, str]
     start_s: Fraction
-    size_bytes: int
+    size_bytes: int | None
     side_data: tuple[str, ...]
     interlaced: bool
 
@@ -152,7 +153,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             has_chapters=bool(container.chapters()),
             metadata=dict(container.metadata),
             start_s=Fraction(start or 0, 1_000_000),
-            size_bytes=path.stat().st_size,
+            size_bytes=media_bytes(path, container.format.name),
             side_data=tuple(dict.fromkeys(words for frame in frames for words in carried(frame))),
             interlaced=any(frame.interlaced_frame for frame in frames),
         )

@@ -356,8 +356,10 @@ def _ends_early(source: Source, timeline: _Timeline) -> bool:
     return timeline.last * video.time_base - source.start_s < video.duration_s - tolerance
 
 
-def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
+def _index_goes_on(stream: av.VideoStream, size_bytes: int | None) -> bool:
     """Whether the container's index names packets beyond the end of the file."""
+    if size_bytes is None:
+        return False
     entries = stream.index_entries
     last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
     return any(entry.pos + entry.size > size_bytes for entry in last)
@@ -365,7 +367,7 @@ def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
 
 def _ends_within_segment(source: Source) -> bool:
     """Matroska (RFC 9559) says in front how many bytes follow; a live one says that it does not know."""
-    if source.container != "matroska,webm" or not source.path.is_file():
+    if source.container != "matroska,webm" or not source.path.is_file() or source.size_bytes is None:
         return False
     with source.path.open("rb") as file:
         announced = segment_end(file.read(HEAD_BYTES))
@@ -374,4 +376,5 @@ def _ends_within_segment(source: Source) -> bool:
 
 def _ends_within_packet(source: Source) -> bool:
     """MPEG-TS announces no end, but consists of packets of one size."""
-    return source.container == "mpegts" and all(source.size_bytes % size for size in _TS_PACKET_SIZES)
+    size = source.size_bytes
+    return source.container == "mpegts" and size is not None and all(size % packet for packet in _TS_PACKET_SIZES)
