@@ -139,6 +139,7 @@ def _to_y4m(
     json_output: bool,
 ) -> None:
     from vidscale.errors import UsageError
+    from vidscale.jobs.planning import raw_video_notes
     from vidscale.media.containers import CONTAINERS
     from vidscale.system.workspace import check_target, partial_files
 
@@ -151,7 +152,7 @@ def _to_y4m(
             f"--y4m writes raw video, which {target.suffix} would not say: name the output .y4m, or - for stdout"
         )
     small = _open(source, settings)
-    for note in small.notes:
+    for note in (*small.notes, *raw_video_notes(small, settings.strict)):
         console.note(note)
     if dry_run:
         resolved = settings.model_dump(mode="json", include=_OF_RAW_VIDEO)

@@ -13,6 +13,7 @@ from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.media.frames import VideoInfo
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.identity import Identity
+from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, probe
 from vidscale.media.side_data import lost
 from vidscale.media.versions import versions
@@ -263,6 +264,16 @@ def late_loss_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, .
     source = plan.source
     late = [words for words in lost(log.side_data, plan.codec) if words not in source.side_data]
     return _told([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], plan.settings.strict)
+
+
+def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
+    """What pictures lose that are restored to raw video, which says nothing of how they are turned.
+
+    Raises:
+        ConfigError: they lose something, and ``strict`` is set.
+    """
+    turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
+    return _told([turn] if turn else [], strict)
 
 
 def _told(lost: list[str], strict: bool) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ConfigError, DecodeError
+from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, StreamInfo
 from vidscale.system.processes import announces
 
@@ -146,6 +147,7 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
     lost = [str(stream) for stream in others if stream.index not in held]
     if muxer == "mpegts" and source.has_chapters:
         lost.append("chapters")
+    lost += _lost_turns(source, muxer, kept)
     if tags := _lost_tags(source, muxer, kept):
         lost.append(f"the tags {', '.join(tags)}")
     lost += [
@@ -155,6 +157,13 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
         if flag in _FLAGS - _HELD_FLAGS[muxer]
     ]
     return kept, tuple(lost)
+
+
+def _lost_turns(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
+    """How players turn the pictures, where a container cannot say it: of the coded stream, and of copied ones."""
+    turn = lost_turn(source.video.display_matrix, muxer)
+    copied = [s for s in kept if muxer == "mpegts" and s.is_turned and s.index != source.stream_index]
+    return ([turn] if turn else []) + [f"the rotation of {stream}" for stream in copied]
 
 
 def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:

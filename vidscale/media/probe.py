@@ -31,6 +31,7 @@ class StreamInfo:
         is_cover: an attached picture.
         disposition: ffmpeg's disposition names, such as ("default", "forced").
         metadata: the stream's own tags.
+        is_turned: the container says that players are to turn its pictures.
     """
 
     index: int
@@ -39,6 +40,7 @@ class StreamInfo:
     is_cover: bool
     disposition: tuple[str, ...]
     metadata: dict[str, str]
+    is_turned: bool = False
 
     def __str__(self) -> str:
         language = self.metadata.get("language", "und")
@@ -170,6 +172,7 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
         is_cover="attached_pic" in names,
         disposition=names,
         metadata=dict(stream.metadata),
+        is_turned=_is_turned(description, stream.index),
     )
 
 
@@ -299,6 +302,11 @@ def _chroma_location(description: str, index: int) -> Siting | None:
         return None
     words = {word.strip() for word in match["words"].split(",")}
     return next((location for location in get_args(Siting) if location in words), None)
+
+
+def _is_turned(description: str, index: int) -> bool:
+    match = re.search(rf"Stream #0:{index}\b.*?(?=Stream #0:|\Z)", description, re.DOTALL)
+    return match is not None and re.search(r"(?im)^\s+display ?matrix: ", match[0]) is not None
 
 
 def _data_tag(description: str, index: int) -> str:
