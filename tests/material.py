@@ -156,6 +156,11 @@ def dispositions(path: Path) -> list[set[str]]:
         ]
 
 
+def cover(path: Path) -> bytes:
+    """The picture that a player shows as cover art."""
+    return ffmpeg("-i", path, "-map", "0:v:1", "-c", "copy", "-f", "image2pipe", "-")
+
+
 def kinds(path: Path) -> list[str]:
     """Kind and codec of each stream, such as "audio aac"."""
     with av.open(str(path)) as container:

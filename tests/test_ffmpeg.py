@@ -276,3 +276,21 @@ def test_captured_ends_who_takes_too_long(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         processes.captured([str(slow)], timeout_s=0.3)
     wait_for(lambda: not processes_naming(tmp_path))
+
+
+@pytest.mark.parametrize("action", ["echo said then >&2; tail -f {0}/*", "echo 'not said' >&2; echo said >&2; exit 3"])
+def test_announces_ends_who_has_said_it(tmp_path: Path, action: str) -> None:
+    program = script(tmp_path / "program", action.format(tmp_path))
+    assert processes.announces([str(program)], b"said", timeout_s=30)
+    wait_for(lambda: not processes_naming(tmp_path))
+
+
+def test_announces_waits_for_the_end_or_no_longer_than_it_may(tmp_path: Path) -> None:
+    silent = script(tmp_path / "silent", "echo not said >&2")
+    assert not processes.announces([str(silent)], b"said", timeout_s=30)
+    slow = script(tmp_path / "slow", f"echo not said >&2; tail -f {tmp_path}/*; true")
+    with pytest.raises(subprocess.TimeoutExpired):
+        processes.announces([str(slow)], b"said", timeout_s=0.3)
+    wait_for(lambda: not processes_naming(tmp_path))
+    with pytest.raises(OSError, match="missing"):
+        processes.announces([str(tmp_path / "missing")], b"said", timeout_s=1)

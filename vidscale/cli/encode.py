@@ -173,7 +173,7 @@ def _tell(
         return
     video = plan.source.video
     geometry = plan.geometry
-    share = "" if plan.settings.range else f", {size / max(source_size, 1):.1%} of the source"
+    share = f", {size / source_size:.1%} of the source" if source_size and not plan.settings.range else ""
     typer.echo(
         f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"

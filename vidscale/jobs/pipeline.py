@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import DecodeError, EncodeError
-from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
+from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames, late_loss_notes
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame, VideoInfo
@@ -95,7 +95,7 @@ def _write(
                 path=file,
                 clock=clocks[-1],
             )
-        notes = read_notes(log, plan.source.path, strict=plan.settings.strict)
+        notes = read_notes(log, plan.source.path, strict=plan.settings.strict) + late_loss_notes(plan, log)
         progress.start("writing", None)
         _finish(plan, encoded, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
@@ -104,10 +104,11 @@ def _write(
 def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
     """The encoded video becomes the output: signed, joined with the source's other streams, checked."""
     signed = workspace.file(f"signed{encoded.path.suffix}")
-    sign(encoded.path, signed, plan.identity, plan.written)
+    sign(encoded.path, signed, plan.identity, plan.written, encoded.captions)
     encoded.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
-    mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+    command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers)
+    mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
     check_output(
         workspace.result,
         stream_index=plan.output.position(plan.source.stream_index),

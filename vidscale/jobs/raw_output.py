@@ -1,12 +1,13 @@
 """A small file restored as raw video (y4m): to a file, a pipe or a player."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import UsageError
 from vidscale.jobs.pipeline import counted, read_notes
-from vidscale.jobs.planning import expected_frames
+from vidscale.jobs.planning import expected_frames, raw_video_notes
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.containers import CONTAINERS
 from vidscale.media.ffmpeg import find_ffmpeg
@@ -33,7 +34,8 @@ def open_for_y4m(path: Path, output: Path | None, settings: DecodeSettings) -> S
         check_target(output, source=path, overwrite=settings.overwrite)
         if output.suffix.lower() in CONTAINERS:
             raise UsageError(f"--y4m writes raw video, not {output.suffix}: name the output .y4m, or - for stdout")
-    return open_small(path, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+    small = open_small(path, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
+    return replace(small, notes=(*small.notes, *raw_video_notes(small, settings.strict)))
 
 
 def write_y4m(

@@ -9,12 +9,12 @@ import av
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
-from vidscale.media.bitstream import Codec
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
 from vidscale.media.probe import Source, open_container, probe
+from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
 from vidscale.models.pairs import find_pair
 from vidscale.stages.decode import ReadLog, decode_frames

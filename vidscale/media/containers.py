@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.errors import ConfigError
+from vidscale.errors import ConfigError, DecodeError
+from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, StreamInfo
-from vidscale.system.processes import captured
+from vidscale.system.processes import announces
 
 # ffmpeg's muxer for each file name extension that vidscale writes.
 _MUXERS = {
@@ -24,6 +25,8 @@ _MUXERS = {
 CONTAINERS = frozenset(_MUXERS)
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
+
+_PATIENCE_S = 120  # for ffmpeg to open the source, which may lie on a slow network drive
 
 # Which flags of a stream that people set by hand each muxer writes so that they are read back (ffmpeg 9.0).
 _FLAGS = {
@@ -41,12 +44,6 @@ _HELD_FLAGS = {
 # Tags that describe the source's own file or its coded video, and would be wrong in the output.
 STALE_TAGS = re.compile(
     r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
-)
-# What MP4 has a place for beside cover art, which excludes free tags there.
-_MP4_TAGS = re.compile(
-    "title|artist|album_artist|composer|album|date|comment|genre|copyright|grouping|lyrics|description|synopsis|show|"
-    "episode_id|network|keywords|episode_sort|season_number|media_type|hd_video|gapless_playback|compilation|track|disc|"
-    "creation_time|location(-.*)?|timecode"
 )
 _MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
 
@@ -133,6 +130,8 @@ def _holds_video(muxer: str, codec: str) -> bool:
         return codec == "av1"
     if muxer == "mpegts":
         return codec in _TS_CODECS
+    if muxer == "mov":  # ffmpeg writes no AV1 into it
+        return codec not in ("av1", "ffv1")
     return muxer == "matroska" or codec != "ffv1"
 
 
@@ -148,6 +147,7 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
     lost = [str(stream) for stream in others if stream.index not in held]
     if muxer == "mpegts" and source.has_chapters:
         lost.append("chapters")
+    lost += _lost_turns(source, muxer, kept)
     if tags := _lost_tags(source, muxer, kept):
         lost.append(f"the tags {', '.join(tags)}")
     lost += [
@@ -159,13 +159,20 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
     return kept, tuple(lost)
 
 
+def _lost_turns(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
+    """How players turn the pictures, where a container cannot say it: of the coded stream, and of copied ones."""
+    turn = lost_turn(source.video.display_matrix, muxer)
+    copied = [s for s in kept if muxer == "mpegts" and s.is_turned and s.index != source.stream_index]
+    return ([turn] if turn else []) + [f"the rotation of {stream}" for stream in copied]
+
+
 def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
     """Names of the tags, of the file and of the kept streams, that a container has no place for."""
     if muxer in ("matroska", "webm"):
         return []
     names: set[str] = set()
-    if muxer == "mpegts" or any(stream.is_cover for stream in kept):
-        names |= {key.lower() for key in source.metadata if muxer == "mpegts" or not _MP4_TAGS.fullmatch(key.lower())}
+    if muxer == "mpegts":
+        names |= {key.lower() for key in source.metadata}
     for stream in kept:
         if not stream.is_cover:
             known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS
@@ -188,11 +195,20 @@ def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[i
 
 
 def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
+    """Whether the muxer writes a header for these streams: ffmpeg then describes the output, and is stopped there.
+
+    Left alone it would read until each stream has brought a packet: all of a film, for subtitles of its last minute.
+
+    Raises:
+        DecodeError: ffmpeg does not get as far.
+    """
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
-    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
+    command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
     command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
     command += ["-f", muxer, os.devnull]
     try:
-        return captured(command, timeout_s=120).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+        return announces(command, b"Output #0, ", timeout_s=_PATIENCE_S)
+    except OSError as error:
+        raise DecodeError(f"{ffmpeg} cannot be started: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        raise DecodeError(f"ffmpeg took more than {_PATIENCE_S} s to open {source.path}") from None

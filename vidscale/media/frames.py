@@ -208,6 +208,7 @@ class Frame(YuvImage):
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
         coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+        captions: closed captions, CTA-708 constructs of three bytes; see `vidscale.media.captions`.
     """
 
     pts: int
@@ -216,6 +217,7 @@ class Frame(YuvImage):
     key_frame: bool = False
     corrupt: bool = False
     coded_bytes: int | None = None
+    captions: bytes = b""
 
     @property
     def time(self) -> Fraction:

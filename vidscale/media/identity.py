@@ -20,8 +20,8 @@ from pydantic_core import from_json
 
 from vidscale.errors import DamagedIdentityError, DecodeError, IdentityError, UnusableIdentityError
 from vidscale.media import bitstream
-from vidscale.media.bitstream import Buffer, Codec
 from vidscale.media.frames import Chroma, Siting
+from vidscale.media.units import Buffer, Codec
 
 if TYPE_CHECKING:
     from av.container import InputContainer

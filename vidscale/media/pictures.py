@@ -12,6 +12,7 @@ import numpy as np
 from vidscale.errors import ConfigError
 from vidscale.media.frames import Frame, PixelFormat, Plane, VideoInfo
 from vidscale.media.probe import Source
+from vidscale.media.side_data import captions
 from vidscale.system.threads import Clock
 
 # Parts of red and blue in luma, by matrix.
@@ -84,6 +85,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) ->
         key_frame=bool(picture.frame.key_frame),
         corrupt=bool(picture.frame.is_corrupt),
         coded_bytes=picture.coded_bytes,
+        captions=captions(picture.frame),
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,28 +9,15 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import av
-from av.sidedata.sidedata import Type as SideData
 
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.media import h273
-from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay, PixelFormat, Siting, VideoInfo
+from vidscale.media.frames import Chroma, Color, PixelFormat, Siting, VideoInfo
+from vidscale.media.parts import media_bytes
+from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
-_PROBED_FRAMES = 4  # side data such as captions starts with the first pictures
-_LOST_SIDE_DATA = {
-    SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
-    SideData.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
-    SideData.DOVI_METADATA: "Dolby Vision metadata",
-    SideData.DOVI_RPU_BUFFER: "Dolby Vision metadata",
-    SideData.A53_CC: "closed captions (A53)",
-    SideData.S12M_TIMECODE: "timecode (SMPTE 12M)",
-    SideData.GOP_TIMECODE: "timecode (GOP)",
-    SideData.AMBIENT_VIEWING_ENVIRONMENT: "ambient viewing environment",
-    SideData.STEREO3D: "stereo 3D layout",
-    SideData.SPHERICAL: "spherical projection",
-    SideData.AFD: "active format description",
-    SideData.FILM_GRAIN_PARAMS: "film grain parameters",
-}
+_PROBED_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +31,7 @@ class StreamInfo:
         is_cover: an attached picture.
         disposition: ffmpeg's disposition names, such as ("default", "forced").
         metadata: the stream's own tags.
+        is_turned: the container says that players are to turn its pictures.
     """
 
     index: int
@@ -53,6 +40,7 @@ class StreamInfo:
     is_cover: bool
     disposition: tuple[str, ...]
     metadata: dict[str, str]
+    is_turned: bool = False
 
     def __str__(self) -> str:
         language = self.metadata.get("language", "und")
@@ -74,8 +62,8 @@ class Source:
         has_chapters: the container lists chapters.
         metadata: the container's tags.
         start_s: first timestamp of the container, seconds.
-        size_bytes: size of the file.
-        lost_metadata: what the pictures carry that does not survive coding, in words.
+        size_bytes: size of the file, or of the files that a playlist names; None when unknown.
+        side_data: what the first pictures carry that raw pictures lose, in words; see `vidscale.media.side_data`.
         interlaced: the first pictures are flagged interlaced.
     """
 
@@ -89,8 +77,8 @@ class Source:
     has_chapters: bool
     metadata: dict[str, str]
     start_s: Fraction
-    size_bytes: int
-    lost_metadata: tuple[str, ...]
+    size_bytes: int | None
+    side_data: tuple[str, ...]
     interlaced: bool
 
     @property
@@ -167,8 +155,8 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             has_chapters=bool(container.chapters()),
             metadata=dict(container.metadata),
             start_s=Fraction(start or 0, 1_000_000),
-            size_bytes=path.stat().st_size,
-            lost_metadata=_lost_metadata(frames),
+            size_bytes=media_bytes(path, container.format.name),
+            side_data=tuple(dict.fromkeys(words for frame in frames for words in carried(frame))),
             interlaced=any(frame.interlaced_frame for frame in frames),
         )
 
@@ -184,6 +172,7 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
         is_cover="attached_pic" in names,
         disposition=names,
         metadata=dict(stream.metadata),
+        is_turned=_is_turned(description, stream.index),
     )
 
 
@@ -212,16 +201,11 @@ def _first_frames(path: Path, container: av.container.InputContainer, stream: av
     return frames
 
 
-def _side_data(frame: av.VideoFrame) -> list[Any]:
-    """The entries of a frame's side data; PyAV's stub describes the container as one of strings."""
-    return [cast("Any", entry) for entry in frame.side_data]
-
-
 def _video_info(
     container: av.container.InputContainer, stream: av.VideoStream, frames: list[av.VideoFrame], location: Siting | None
 ) -> VideoInfo:
     frame, context = frames[0], stream.codec_context
-    side_data = {entry.type: bytes(entry) for entry in _side_data(frame)}
+    said = lasting(frame)
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     time_base = stream.time_base or frame.time_base
     if not time_base:
@@ -237,9 +221,9 @@ def _video_info(
         time_base=Fraction(time_base),
         frame_rate=Fraction(rate) if rate else None,
         sar=Fraction(stream.sample_aspect_ratio or 1),
-        display_matrix=_display_matrix(side_data.get(SideData.DISPLAYMATRIX)),
-        mastering_display=_mastering_display(side_data.get(SideData.MASTERING_DISPLAY_METADATA)),
-        content_light=_content_light(side_data.get(SideData.CONTENT_LIGHT_LEVEL)),
+        display_matrix=said.display_matrix,
+        mastering_display=said.mastering_display,
+        content_light=said.content_light,
         frame_count=stream.frames or None,
         duration_s=duration,
     )
@@ -301,40 +285,6 @@ def _alpha_error(where: str) -> ConfigError:
     return ConfigError(f"the source has an alpha channel ({where}), which H.264, H.265 and AV1 cannot hold here")
 
 
-def _display_matrix(data: bytes | None) -> tuple[int, ...] | None:
-    if data is None or len(data) < 36:
-        return None
-    matrix = struct.unpack("=9i", data[:36])
-    identity = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    return None if matrix == identity else matrix
-
-
-def _mastering_display(data: bytes | None) -> MasteringDisplay | None:
-    """From the C structure: ten rationals (R, G, B, white point as x, y; min, max luminance), then two flags."""
-    if data is None or len(data) < 88:
-        return None
-    numbers = struct.unpack("=22i", data[:88])
-    values = [Fraction(numbers[i], numbers[i + 1] or 1) for i in range(0, 20, 2)]
-    has_primaries, has_luminance = numbers[20], numbers[21]
-    points = [(values[i], values[i + 1]) for i in range(0, 8, 2)]
-    return MasteringDisplay(
-        primaries=tuple(points[:3]) if has_primaries else None,
-        white_point=points[3] if has_primaries else None,
-        luminance=(values[8], values[9]) if has_luminance else None,
-    )
-
-
-def _content_light(data: bytes | None) -> ContentLight | None:
-    if data is None or len(data) < 8:
-        return None
-    return ContentLight(*struct.unpack("=2I", data[:8]))
-
-
-def _lost_metadata(frames: list[av.VideoFrame]) -> tuple[str, ...]:
-    kinds = {entry.type for frame in frames for entry in _side_data(frame)}
-    return tuple(dict.fromkeys(words for kind, words in _LOST_SIDE_DATA.items() if kind in kinds))
-
-
 def _described(path: Path, ffmpeg: str) -> str:
     """What ffmpeg prints of a file; it names some things that PyAV does not."""
     try:
@@ -352,6 +302,11 @@ def _chroma_location(description: str, index: int) -> Siting | None:
         return None
     words = {word.strip() for word in match["words"].split(",")}
     return next((location for location in get_args(Siting) if location in words), None)
+
+
+def _is_turned(description: str, index: int) -> bool:
+    match = re.search(rf"Stream #0:{index}\b.*?(?=Stream #0:|\Z)", description, re.DOTALL)
+    return match is not None and re.search(r"(?im)^\s+display ?matrix: ", match[0]) is not None
 
 
 def _data_tag(description: str, index: int) -> str:

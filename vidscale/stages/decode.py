@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from vidscale.media.frames import Frame
 from vidscale.media.matroska import HEAD_BYTES, segment_end
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.probe import Source, open_container
+from vidscale.media.side_data import carried, changed
 from vidscale.system.threads import Clock
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ReadLog:
         timestamps_made: pictures that had no timestamp and got one from the frame rate.
         origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
         truncated_at_s: where reading broke off before the end that the container announces.
+        side_data: what pictures carry that raw pictures lose, in words, and the time in the source of the first, s.
     """
 
     frames: int = 0
@@ -47,6 +49,7 @@ class ReadLog:
     timestamps_made: int = 0
     origin_s: Fraction = Fraction(0)
     truncated_at_s: Fraction | None = None
+    side_data: dict[str, Fraction] = field(default_factory=dict)
 
     @property
     def damaged(self) -> bool:
@@ -116,7 +119,7 @@ def decode_frames(
         timeline = _Timeline(source, log)
         pictures = _decoded(container, stream, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
-        for frame in to_frames(selected, source, interlaced, clock, filters):
+        for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame
@@ -264,6 +267,15 @@ def _selected(
         yield picture, pts - (timeline.origin or 0)
 
 
+def _watched(pictures: Iterator[tuple[Picture, int]], source: Source, log: ReadLog) -> Iterator[tuple[Picture, int]]:
+    """The pictures; what they carry is noted: captions and much else may begin anywhere in a film."""
+    for picture, pts in pictures:
+        for words in (*carried(picture.frame), *changed(picture.frame, source.video)):
+            at = pts if picture.pts is None else picture.pts
+            log.side_data.setdefault(words, at * source.video.time_base)
+        yield picture, pts
+
+
 def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
     video = source.video
     if (frame.width, frame.height, frame.format.name) != (video.width, video.height, source.pix_fmt):
@@ -344,8 +356,10 @@ def _ends_early(source: Source, timeline: _Timeline) -> bool:
     return timeline.last * video.time_base - source.start_s < video.duration_s - tolerance
 
 
-def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
+def _index_goes_on(stream: av.VideoStream, size_bytes: int | None) -> bool:
     """Whether the container's index names packets beyond the end of the file."""
+    if size_bytes is None:
+        return False
     entries = stream.index_entries
     last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
     return any(entry.pos + entry.size > size_bytes for entry in last)
@@ -353,7 +367,7 @@ def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
 
 def _ends_within_segment(source: Source) -> bool:
     """Matroska (RFC 9559) says in front how many bytes follow; a live one says that it does not know."""
-    if source.container != "matroska,webm" or not source.path.is_file():
+    if source.container != "matroska,webm" or not source.path.is_file() or source.size_bytes is None:
         return False
     with source.path.open("rb") as file:
         announced = segment_end(file.read(HEAD_BYTES))
@@ -362,4 +376,5 @@ def _ends_within_segment(source: Source) -> bool:
 
 def _ends_within_packet(source: Source) -> bool:
     """MPEG-TS announces no end, but consists of packets of one size."""
-    return source.container == "mpegts" and all(source.size_bytes % size for size in _TS_PACKET_SIZES)
+    size = source.size_bytes
+    return source.container == "mpegts" and size is not None and all(size % packet for packet in _TS_PACKET_SIZES)

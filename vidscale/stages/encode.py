@@ -9,6 +9,7 @@ import ffmpeg as ffmpeg_python
 
 from vidscale.config import CodecSettings
 from vidscale.errors import EncodeError
+from vidscale.media.captions import Captions
 from vidscale.media.encoders import ENCODERS, hdr_params
 from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess
 from vidscale.media.frames import Frame, VideoInfo
@@ -25,10 +26,12 @@ class Encoded:
     Attributes:
         path: an MP4 (FFV1: Matroska) file with one video stream.
         pts: timestamps of its pictures in presentation order, in the source's time base.
+        captions: closed captions of the pictures, which the file does not hold yet.
     """
 
     path: Path
     pts: "array[int]"
+    captions: Captions
 
 
 def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock) -> Encoded:
@@ -44,7 +47,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
     Raises:
         EncodeError: ffmpeg ended early or with an error.
     """
-    timestamps = array("q")
+    timestamps, captions = array("q"), Captions()
     with FfmpegProcess(command, stdin=True) as process:
         try:
             with NutWriter(process.stdin.fileno(), info) as writer:
@@ -52,13 +55,15 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
                     with clock.measure():
                         writer.write(frame)
                     timestamps.append(frame.pts)
+                    if frame.captions:
+                        captions.add(frame.pts, frame.captions)
         except BrokenPipeError:
             raise process.failure("encoding stopped") from None
         process.stdin.close()
         process.wait("encoding failed")
     if not timestamps:
         raise EncodeError("there was no frame to encode", cmd=command)
-    return Encoded(path=path, pts=timestamps)
+    return Encoded(path=path, pts=timestamps, captions=captions)
 
 
 def encode_command(

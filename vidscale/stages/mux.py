@@ -1,10 +1,11 @@
 """The last stage of a file: the coded video joins everything else that the source holds."""
 
 import contextlib
+import re
 from array import array
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import av
 import ffmpeg as ffmpeg_python
@@ -12,26 +13,31 @@ import ffmpeg as ffmpeg_python
 from vidscale.config import TimeRange
 from vidscale.errors import EncodeError
 from vidscale.media import h273
-from vidscale.media.bitstream import Codec
+from vidscale.media.captions import Captions
+from vidscale.media.captions import insert as insert_captions
 from vidscale.media.containers import STALE_TAGS, OutputPlan
 from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
 from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
+from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container
+from vidscale.media.units import Codec
 from vidscale.system.workspace import Workspace
 
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
-def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) -> int:
+def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo, captions: Captions) -> int:
     """Copies a file with one video stream and writes what encoders and ffmpeg do not: the identity in front of every
-    keyframe, the display matrix, the aspect ratio, for which AV1 has no word, and the range, for which FFV1 has none.
+    keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, for which AV1 has no
+    word, and the range, for which FFV1 has none.
 
     Args:
         video: the encoder's file.
         signed: the copy.
-        identity: None leaves the packets as they are.
+        identity: None for none.
         info: the video.
+        captions: by timestamp in units of ``info.time_base``; FFV1 has no place for them.
 
     Returns:
         How many packets there are.
@@ -59,10 +65,12 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
             for packet in source.demux(stream):
                 if not packet.size:
                     continue
+                if codec in get_args(Codec) and (cc_data := captions.at(_pts(packet, info.time_base))):
+                    data = insert_captions(memoryview(packet), codec=codec, extradata=extradata, cc_data=cc_data)
+                    packet = _with_data(packet, data)
                 if identity is not None and packet.is_keyframe:
-                    packet = _signed(
-                        packet, insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
-                    )
+                    data = insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
+                    packet = _with_data(packet, data)
                 packet.stream = copy
                 target.mux(packet)
                 count += 1
@@ -71,7 +79,11 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo) 
     return count
 
 
-def _signed(packet: Any, data: bytes) -> Any:
+def _pts(packet: Any, time_base: Fraction) -> int:
+    return round(Fraction(packet.pts * packet.time_base) / time_base)
+
+
+def _with_data(packet: Any, data: bytes) -> Any:
     copy = av.Packet(data)
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.time_base = packet.time_base
@@ -194,9 +206,7 @@ def _global_tags(source: Source, plan: OutputPlan, identity: Identity | None) ->
 
 def _muxer_options(plan: OutputPlan) -> dict[str, str]:
     if plan.muxer in ("mp4", "mov"):
-        # Free tags and cover art exclude each other in these containers; the identity is in the stream as well.
-        has_cover = any(stream.is_cover for stream in plan.kept)
-        return {"movflags": "+faststart" if has_cover else "+faststart+use_metadata_tags"}
+        return {}  # `mux` moves the index to the front
     if plan.muxer == "mpegts":
         return {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0", "avoid_negative_ts": "disabled"}
     return {"avoid_negative_ts": "disabled"}  # or B-frames would move every stream by their delay
@@ -228,9 +238,35 @@ def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[
     return files
 
 
-def mux(command: list[str]) -> None:
-    """Runs `mux_command`."""
+def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, identity: Identity | None) -> None:
+    """Runs `mux_command`; the arguments are those that it got. In MP4 and MOV, tags that ffmpeg has no atom for follow.
+
+    Raises:
+        EncodeError: it failed.
+    """
     run_ffmpeg(command, "writing the output failed")
+    if plan.muxer not in ("mp4", "mov"):
+        return
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            held = {key.lower() for key in container.metadata}
+        tags = _kept_tags(source, identity)
+        write_keys(path, {key: value for key, value in tags.items() if key.lower() not in held})
+    except (av.FFmpegError, OSError) as error:
+        raise EncodeError(f"writing the tags failed: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:
+    """Tags that an MP4 or QuickTime file is to have; a timecode is its stream's there."""
+    tags = {key: value for key, value in source.metadata.items() if not STALE_TAGS.match(key) and key != "timecode"}
+    tags = {key: value for key, value in tags.items() if not _is_translation(key, value, tags)}
+    return tags if identity is None else tags | {TAG: identity.to_json()}
+
+
+def _is_translation(key: str, value: str, tags: dict[str, str]) -> bool:
+    """Whether a tag with a language, such as "title-eng", repeats the one without."""
+    plain = re.sub("-[a-z]{3}$", "", key)
+    return plain != key and tags.get(plain) == value
 
 
 def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base: Fraction) -> None:

@@ -79,3 +79,36 @@ def captured(command: Sequence[str], *, data: bytes = b"", timeout_s: float) -> 
             with contextlib.suppress(OSError):
                 pipe.close()
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def announces(command: Sequence[str], words: bytes, *, timeout_s: float) -> bool:
+    """Whether a program begins a line of its stderr with these words; it is killed as soon as it has.
+
+    Args:
+        command: program and arguments.
+        words: beginning of the line.
+        timeout_s: seconds until the line, or the end of the program.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it took longer.
+    """
+    process = start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    expired = threading.Event()
+
+    def stop() -> None:
+        expired.set()
+        kill(process)
+
+    timer = threading.Timer(timeout_s, stop)
+    timer.start()
+    try:
+        found = any(line.startswith(words) for line in process.stderr or ())
+    finally:
+        timer.cancel()
+        end(process)
+        if process.stderr is not None:
+            process.stderr.close()
+    if expired.is_set() and not found:
+        raise subprocess.TimeoutExpired(command, timeout_s)
+    return found

@@ -65,7 +65,7 @@ def _check_target(target: Path, source: Path | None, overwrite: bool) -> None:
     if target.is_dir():
         raise ConfigError(f"{target} is a directory")
     if target.exists():
-        if source and target.samefile(source):
+        if source and source.exists() and target.samefile(source):  # a pattern of names is no file
             raise ConfigError(f"{target} is the input; choose another output")
         if not overwrite:
             raise ConfigError(f"{target} exists; -y replaces it")

@@ -1,0 +1,142 @@
+"""Tags that ffmpeg's MP4 and QuickTime muxers have no atom for: written beside the usual ones.
+
+ffmpeg writes either the atoms that players read (``©nam``, ``©ART``, …) or, with ``-movflags use_metadata_tags``, any
+tag under a key that hardly a player reads, and no cover art. Here keys (``mdta``, QuickTime File Format, "Metadata")
+come into ``moov`` afterwards, where phones put theirs. ``moov`` grows, so it is moved in front of the media in the same
+go, as ``-movflags faststart`` would have done.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from vidscale.errors import EncodeError
+
+_TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # boxes on the way to the tables of chunk offsets
+_UTF8 = 1  # type of a value
+_MOST_OFFSET = 2**32 - 1  # in a table of 32-bit offsets
+_BLOCK = 1 << 23  # bytes moved at a time
+
+
+class _Box(NamedTuple):
+    """A box (ISO/IEC 14496-12, 4.2): its type, and the offsets of its header, its content and its end."""
+
+    kind: bytes
+    start: int
+    body: int
+    end: int
+
+
+def write_keys(path: Path, keys: Mapping[str, str]) -> None:
+    """Writes tags under keys into a finished file, in place, and moves ``moov`` in front of the media.
+
+    Args:
+        path: MP4 or QuickTime file as ffmpeg's muxer wrote it, not fragmented, without such keys.
+        keys: tags by name; none leaves ``moov`` as it is.
+
+    Raises:
+        EncodeError: it is no such file.
+        OSError: it cannot be written.
+    """
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        boxes = list(_boxes_of(file, size))
+        place = next((box.end for box in boxes if box.kind == b"ftyp"), None)
+        moov = next((box for box in boxes if box.kind == b"moov"), None)
+        if place is None or moov is None or moov.start < place:
+            raise EncodeError(f"ffmpeg wrote no ftyp and moov into {path.name}")
+        old = _read(file, moov.start, moov.end)
+        meta = _meta(keys, is_quicktime=_read(file, 8, 12) == b"qt  ") if keys else b""
+        wide = size + 2 * len(old) + len(meta) > _MOST_OFFSET
+        grown = len(_moved(old, 0, 0, 0, wide)) + len(meta)
+        # What lies in front of the old moov moves by all of the new one, what lies behind it by what it grows.
+        tables = _moved(old, moov.start, grown, grown - len(old), wide)
+        new = grown.to_bytes(4, "big") + tables[4:] + meta
+        _shift(file, moov.end, size, grown - len(old))
+        _shift(file, place, moov.start, grown)
+        file.seek(place)
+        file.write(new)
+
+
+def _boxes_of(file: IO[bytes], size: int) -> Iterator[_Box]:
+    """The boxes of a file."""
+    start = 0
+    while start + 8 <= size:
+        box = _box(_read(file, start, start + 16), start, size)
+        yield box
+        start = box.end
+
+
+def _boxes(data: bytes, start: int) -> Iterator[_Box]:
+    """The boxes in the rest of a box."""
+    while start + 8 <= len(data):
+        box = _box(data[start : start + 16], start, len(data))
+        yield box
+        start = box.end
+
+
+def _box(header: bytes, start: int, limit: int) -> _Box:
+    size, kind, body = int.from_bytes(header[:4], "big"), header[4:8], start + 8
+    if size == 1:
+        size, body = int.from_bytes(header[8:16], "big"), start + 16
+    end = start + size if size else limit
+    if not body <= end <= limit:
+        raise EncodeError(f"ffmpeg wrote a box {kind!r} of {size} bytes, more than there are")
+    return _Box(kind, start, body, end)
+
+
+def _moved(box: bytes, border: int, before: int, behind: int, wide: bool) -> bytes:
+    """A box with every chunk offset below ``border`` raised by ``before``, every other one by ``behind``.
+
+    Args:
+        box: one that holds tables of chunk offsets, or any other, which stays as it is.
+        border, before, behind: bytes of the file.
+        wide: tables become those of 64-bit offsets.
+    """
+    kind, body = box[4:8], _box(box[:16], 0, len(box)).body
+    if kind in _TABLES:
+        inner = [_moved(box[child.start : child.end], border, before, behind, wide) for child in _boxes(box, body)]
+        content = b"".join(inner)
+    elif kind in (b"stco", b"co64"):
+        offsets = np.frombuffer(box[body + 8 :], ">u4" if kind == b"stco" else ">u8").astype(np.int64)
+        offsets += np.where(offsets < border, before, behind)
+        kind = b"co64" if wide else kind
+        content = box[body : body + 8] + offsets.astype(">u4" if kind == b"stco" else ">u8").tobytes()
+    else:
+        return box
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def _meta(keys: Mapping[str, str], *, is_quicktime: bool) -> bytes:
+    """A metadata box of keys and values; QuickTime's has no version."""
+    names = [_boxed(b"mdta", name.encode()) for name in keys]
+    values = [
+        _boxed(number.to_bytes(4, "big"), _boxed(b"data", _UTF8.to_bytes(4, "big") + bytes(4) + value.encode()))
+        for number, value in enumerate(keys.values(), start=1)
+    ]
+    handler = _boxed(b"hdlr", bytes(8) + b"mdta" + bytes(13))
+    listed = _boxed(b"keys", bytes(4) + len(names).to_bytes(4, "big") + b"".join(names))
+    version = b"" if is_quicktime else bytes(4)
+    return _boxed(b"meta", version + handler + listed + _boxed(b"ilst", b"".join(values)))
+
+
+def _boxed(kind: bytes, content: bytes) -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def _read(file: IO[bytes], start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
+
+
+def _shift(file: IO[bytes], start: int, end: int, by: int) -> None:
+    """Moves a part of a file towards its end, the last bytes first."""
+    while end > start and by:
+        begin = max(start, end - _BLOCK)
+        data = _read(file, begin, end)
+        file.seek(begin + by)
+        file.write(data)
+        end = begin
