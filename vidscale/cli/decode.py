@@ -179,7 +179,6 @@ def _open(source: Path, settings: "DecodeSettings") -> "SmallFile":
 
 def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict: bool = False) -> int:
     """Writes all frames; returns how many."""
-    from vidscale.errors import DecodeError
     from vidscale.jobs.planning import expected_frames
     from vidscale.jobs.restore import restored_frames
     from vidscale.media.y4m import Y4mWriter
@@ -194,10 +193,9 @@ def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict:
         for frame in restored:
             writer.write(frame)
             console.advance()
-    notes = log.notes(small.source.path)
-    if log.damaged and strict:
-        raise DecodeError(f"{small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
-    for note in notes:
+    if strict:
+        log.check_strict(small.source.path)
+    for note in log.notes(small.source.path):
         console.note(note)
     return log.frames
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidscale.errors import DecodeError, EncodeError
+from vidscale.errors import EncodeError
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
@@ -75,8 +75,8 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
                 clock=clocks[2],
             )
         notes = log.notes(plan.source.path)
-        if log.damaged and settings.strict:
-            raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+        if settings.strict:
+            log.check_strict(plan.source.path)
         progress.start("writing", None)
         signed = workspace.file("signed.mp4")
         sign(encoded.path, signed, plan.identity, video)
@@ -112,8 +112,8 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
                 clock=clocks[2],
             )
         notes = log.notes(source.path)
-        if log.damaged and plan.settings.strict:
-            raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
+        if plan.settings.strict:
+            log.check_strict(source.path)
         progress.start("writing", None)
         signed = workspace.file(f"signed{file.suffix}")
         sign(encoded.path, signed, None, info)

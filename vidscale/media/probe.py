@@ -6,10 +6,12 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import av
+from av.container import Flags
 from av.sidedata.sidedata import Type as SideData
 
 from vidscale.errors import ConfigError, DecodeError
@@ -113,7 +115,7 @@ def open_container(path: Path) -> av.container.InputContainer:
             raise DecodeError(f"{path} is not a regular file, and it is read more than once")
         if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
-        return av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
+        container = av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
     except UnicodeEncodeError:
         raise DecodeError(f"{os.fsencode(path)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except FileNotFoundError:
@@ -125,6 +127,9 @@ def open_container(path: Path) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
+    # Unlike ffmpeg, PyAV asks for presentation times that the file does not have; those of AVI would be wrong.
+    container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
+    return container
 
 
 def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
@@ -234,7 +239,7 @@ def _video_info(
         height=frame.height,
         format=target_format(frame.format),
         color=_color(frame, context, location),
-        time_base=Fraction(time_base),
+        time_base=_fine_enough(Fraction(time_base), rate),
         frame_rate=Fraction(rate) if rate else None,
         sar=Fraction(stream.sample_aspect_ratio or 1),
         display_matrix=_display_matrix(side_data.get(SideData.DISPLAYMATRIX)),
@@ -243,6 +248,12 @@ def _video_info(
         frame_count=stream.frames or None,
         duration_s=duration,
     )
+
+
+def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
+    """The stream's time base, or a part of it where pictures lie nearer than that: those that share a timestamp are
+    told apart by it."""
+    return time_base / ceil(8 * rate * time_base) if rate and rate * time_base > 1 else time_base
 
 
 def target_format(pixel_format: av.VideoFormat) -> PixelFormat:

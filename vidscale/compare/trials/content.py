@@ -16,8 +16,8 @@ import av
 from vidscale.compare.points import Way
 from vidscale.compare.trials.ways import pair_of
 from vidscale.config import TimeRange
+from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
-from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
 # What turns pictures into other pictures, and into numbers; of pairs with weights the models and all operations.
@@ -107,11 +107,10 @@ def content_digest(source: Source, part: TimeRange | None) -> str:
     start = None if part is None else source.start_s + part.start
     end = None if part is None or part.end is None else source.start_s + part.end
     digest = hashlib.blake2b(digest_size=16)
-    with open_before(source, start) as container:
-        stream: Any = container.streams[source.stream_index]
-        digest.update(stream.codec_context.extradata or b"")
+    with video_packets(source, start) as packets:
+        digest.update(packets.stream.codec_context.extradata or b"")
         try:
-            for packet in _until(container.demux(stream), end, source.video.time_base):
+            for packet in _until(packets, end, packets.time_base):
                 digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())
                 digest.update(memoryview(packet))
         except av.FFmpegError as error:  # damage is a part of the content
