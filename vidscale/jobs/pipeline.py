@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidscale.config import TimeRange
 from vidscale.errors import EncodeError
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
+from vidscale.media.probe import Source
 from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import encode_frames
+from vidscale.stages.joined import copy_joined
 from vidscale.stages.mux import check_output, mux, save_covers, sign
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
-from vidscale.system.workspace import partial_files
+from vidscale.system.workspace import Workspace, partial_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         sign(encoded.path, signed, plan.identity, video)
         encoded.path.unlink()
         covers = save_covers(plan.source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+        joined = _joined(plan.source, plan.output, workspace, log, settings.range)
+        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers, joined=joined))
         check_output(
             workspace.result,
             stream_index=plan.output.position(plan.source.stream_index),
@@ -119,10 +123,21 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
         sign(encoded.path, signed, None, info)
         encoded.path.unlink()
         covers = save_covers(source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
+        joined = _joined(source, plan.output, workspace, log)
+        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers, joined=joined))
         position = plan.output.position(source.stream_index)
         check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+
+
+def _joined(
+    source: Source, output: OutputPlan, workspace: Workspace, log: ReadLog, time_range: TimeRange | None = None
+) -> Path | None:
+    """A file with the other streams, where ffmpeg would copy the wrong ones because the source's time jumps."""
+    if not log.joints and not (source.may_jump and time_range):
+        return None
+    path = workspace.file(f"joined{output.path.suffix}")
+    return path if copy_joined(source, output, path, origin_s=log.origin_s, time_range=time_range) else None
 
 
 def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:

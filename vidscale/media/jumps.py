@@ -13,12 +13,13 @@ from typing import Any, cast
 import av
 from av.format import Flags
 
+_TS_DISCONT = cast("int", Flags.ts_discont.value)
+
 # ffmpeg's limits: this far back, or this far from what is due, is a jump.
 _BACK_S = Fraction(1, 10)
 _AWAY_S = 10
 
-_TS_DISCONT = cast("int", Flags.ts_discont.value)
-_SKEW_S = 3  # by how much picture and sound of one time may lie apart in a file
+SKEW_S = 3  # by how much picture and sound of one time may lie apart in a file
 _FOLLOWED_S = 5  # how far a stream is followed behind a jump
 _MOST_HELD = 2000  # packets
 
@@ -96,7 +97,7 @@ class _Outlook:
             self.firsts[index], self.new[index] = time, _Track(time, time, is_dense=True)
             self.new[index].advance(packet, time)
         else:
-            if time - self._starts.setdefault(index, old.last) > _SKEW_S:
+            if time - self._starts.setdefault(index, old.last) > SKEW_S:
                 self.stayed.add(index)
             old.advance(packet, time)
         self.is_clear |= self.under_way <= self.new.keys() | self.stayed
@@ -165,7 +166,7 @@ class Joiner:
             self._tracks[packet.stream_index] = track
             has_arrived = self._nearer_behind(track, time)
         elif track.is_dense:
-            has_arrived = track.jumps_to(time) or self._nearer_behind(track, time, beyond=_SKEW_S)
+            has_arrived = track.jumps_to(time) or self._nearer_behind(track, time, beyond=SKEW_S)
         else:
             has_arrived = time < track.last - _BACK_S or self._nearer_behind(track, time)
         if track.part < self.joints:
@@ -200,7 +201,7 @@ class Joiner:
 
     def _outlook(self, packet: _Packet, track: _Track, time: Fraction) -> _Outlook:
         now = track.due + track.offset
-        near = {i for i, t in self._tracks.items() if t.is_dense and abs(t.due + t.offset - now) <= _SKEW_S}
+        near = {i for i, t in self._tracks.items() if t.is_dense and abs(t.due + t.offset - now) <= SKEW_S}
         seen = _Outlook({i: replace(t) for i, t in self._tracks.items()}, under_way=near)
         seen.take(packet, time)
         for ahead in self._ahead():

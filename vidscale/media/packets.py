@@ -71,7 +71,7 @@ def video_packets(source: Source, start: Fraction | None = None) -> Iterator[Vid
             yield VideoPackets(container, index)
         else:
             anew = stack.enter_context(open_container(source.path))
-            yield VideoPackets(anew, index, start=start if may_jump(anew) else None)
+            yield VideoPackets(anew, index, start=start if source.may_jump else None)
 
 
 def _of_stream(packets: Iterator[_Packet], index: int) -> Iterator[_Packet]:
@@ -95,7 +95,7 @@ def _sought(container: av.container.InputContainer, source: Source, start: Fract
     """Moves to a keyframe that is shown at ``start`` or before; whether that worked."""
     stream = cast("av.VideoStream", container.streams[source.stream_index])
     position = None
-    if may_jump(container):
+    if source.may_jump:
         position = _keyframe_position(source.path, source.path.stat().st_mtime_ns, source.stream_index, start)
         if position is None:
             return False

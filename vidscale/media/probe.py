@@ -17,6 +17,7 @@ from av.sidedata.sidedata import Type as SideData
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.media import h273
 from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay, PixelFormat, Siting, VideoInfo
+from vidscale.media.jumps import may_jump
 from vidscale.system.processes import captured
 
 _PROBED_FRAMES = 4  # side data such as captions starts with the first pictures
@@ -76,6 +77,7 @@ class Source:
         has_chapters: the container lists chapters.
         metadata: the container's tags.
         start_s: first timestamp of the container, seconds.
+        may_jump: the format is one whose timestamps may jump, such as MPEG-TS.
         size_bytes: size of the file.
         lost_metadata: what the pictures carry that does not survive coding, in words.
         interlaced: the first pictures are flagged interlaced.
@@ -91,6 +93,7 @@ class Source:
     has_chapters: bool
     metadata: dict[str, str]
     start_s: Fraction
+    may_jump: bool
     size_bytes: int
     lost_metadata: tuple[str, ...]
     interlaced: bool
@@ -172,6 +175,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             has_chapters=bool(container.chapters()),
             metadata=dict(container.metadata),
             start_s=Fraction(start or 0, 1_000_000),
+            may_jump=may_jump(container),
             size_bytes=path.stat().st_size,
             lost_metadata=_lost_metadata(frames),
             interlaced=any(frame.interlaced_frame for frame in frames),
