@@ -26,6 +26,36 @@ _NO_BYTE_SEEK = cast("int", Flags.no_byte_seek.value)
 _Packet = Any  # "av.Packet[av.VideoStream]"
 
 
+class Demuxed:
+    """Packets in the order of the file, without those of streams that the file does not begin with: ffmpeg passes them
+    over, and PyAV stumbles.
+
+    Args:
+        container: where they come from.
+        streams: those whose packets are wanted, none for all.
+
+    Attributes:
+        passed_over: how many packets of other streams there were so far.
+    """
+
+    def __init__(self, container: av.container.InputContainer, *streams: "av.stream.Stream") -> None:
+        self.passed_over = 0
+        self._container = container
+        self._streams = streams
+        self._packets: Iterator[_Packet] = container.demux(*streams)
+
+    def __iter__(self) -> Iterator[_Packet]:
+        return self
+
+    def __next__(self) -> _Packet:
+        while True:
+            try:
+                return next(self._packets)
+            except IndexError:
+                self.passed_over += 1
+                self._packets = self._container.demux(*self._streams)
+
+
 class VideoPackets:
     """The packets of one video stream in the order of the file; where time jumps, the parts are joined.
 
@@ -38,8 +68,9 @@ class VideoPackets:
         self.container = container
         self.stream = cast("av.VideoStream", container.streams[index])
         self.time_base = Fraction(self.stream.time_base or 0)
-        self._joiner = Joiner(container.demux(), index) if may_jump(container) else None
-        self._packets = _of_stream(self._joiner, index) if self._joiner else container.demux(self.stream)
+        self._demuxed = Demuxed(container) if may_jump(container) else Demuxed(container, self.stream)
+        self._joiner = Joiner(self._demuxed, index) if may_jump(container) else None
+        self._packets: Iterator[_Packet] = _of_stream(self._joiner, index) if self._joiner else self._demuxed
         if start is not None:
             self._packets = _from_keyframe(self._packets, start)
 
@@ -47,6 +78,11 @@ class VideoPackets:
     def joints(self) -> int:
         """How often time has jumped so far."""
         return self._joiner.joints if self._joiner else 0
+
+    @property
+    def passed_over(self) -> int:
+        """How many packets there were so far of streams that the file does not begin with."""
+        return self._demuxed.passed_over
 
     def __iter__(self) -> Iterator[_Packet]:
         return self
@@ -72,6 +108,20 @@ def video_packets(source: Source, start: Fraction | None = None) -> Iterator[Vid
         else:
             anew = stack.enter_context(open_container(source.path))
             yield VideoPackets(anew, index, start=start if source.may_jump else None)
+
+
+def length_s(source: Source) -> Fraction | None:
+    """How long a source's video is, s; None when unknown. Where time jumps, what the container says of it is wrong; a
+    file whose time may jump is read from end to end.
+    """
+    if not source.may_jump:
+        return source.video.duration_s
+    end = source.start_s
+    with video_packets(source) as packets, contextlib.suppress(av.FFmpegError):
+        for packet in packets:
+            if packet.pts is not None:
+                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    return end - source.start_s if packets.joints else source.video.duration_s
 
 
 def _of_stream(packets: Iterator[_Packet], index: int) -> Iterator[_Packet]:

@@ -36,6 +36,7 @@ class ReadLog:
         timestamps_made: pictures that had no timestamp and got one from the frame rate.
         timestamps_mended: pictures whose timestamp repeats, goes back or tells when to decode, and was put in order.
         joints: how often time jumps; what comes behind was moved to follow what comes before.
+        late_streams: there are streams that the source does not begin with; they were not read.
         origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
         truncated_at_s: where reading broke off before the end that the container announces.
     """
@@ -47,6 +48,7 @@ class ReadLog:
     timestamps_made: int = 0
     timestamps_mended: int = 0
     joints: int = 0
+    late_streams: bool = False
     origin_s: Fraction = Fraction(0)
     truncated_at_s: Fraction | None = None
 
@@ -84,6 +86,8 @@ class ReadLog:
         if self.joints:
             count = "once" if self.joints == 1 else f"{self.joints} times"
             lines.append(f"the timestamps of {name} jump {count}: the parts were joined, picture and sound alike")
+        if self.late_streams:
+            lines.append(f"{name} has streams that begin later on: these were left out; split it there to code them")
         return tuple(lines)
 
     def check_strict(self, path: Path) -> None:
@@ -92,6 +96,10 @@ class ReadLog:
             raise DecodeError(f"{path} is damaged ({self.notes(path)[0]}) and --strict refuses to lose anything")
         if self.joints:
             raise DecodeError(f"the timestamps of {path} jump and --strict refuses to join its parts; remux it first")
+        if self.late_streams:
+            raise DecodeError(
+                f"{path} has streams that begin later on and --strict refuses to lose them; split it there"
+            )
 
 
 def _frames(count: int) -> str:
@@ -140,7 +148,7 @@ def decode_frames(
         if log.frames == 0:
             where = " in that range" if time_range else ""
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
-        log.joints = packets.joints
+        log.joints, log.late_streams = packets.joints, packets.passed_over > 0
         log.origin_s = (timeline.origin or 0) * source.video.time_base
         if time_range is None:
             _note_truncation(source, timeline, log, lacks_packets=_index_goes_on(stream, source.size_bytes))

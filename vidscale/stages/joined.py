@@ -12,6 +12,7 @@ from vidscale.config import TimeRange
 from vidscale.errors import EncodeError
 from vidscale.media.containers import OutputPlan
 from vidscale.media.jumps import SKEW_S, Joiner
+from vidscale.media.packets import Demuxed
 from vidscale.media.probe import Source, open_container
 
 _OPTIONS = {"mpegts": {"mpegts_copyts": "1"}, "mp4": {"movie_timescale": "90000"}, "mov": {"movie_timescale": "90000"}}
@@ -54,7 +55,7 @@ def copy_joined(
             copies = {index: target.add_stream_from_template(container.streams[index], opaque=True) for index in kept}
             target.start_encoding()
             last: dict[int, int] = {}
-            for packet in _readable(Joiner(container.demux(), source.stream_index)):
+            for packet in _readable(Joiner(Demuxed(container), source.stream_index)):
                 if _is_beyond(packet, source.start_s, time_range):
                     break
                 copy = copies.get(packet.stream.index)

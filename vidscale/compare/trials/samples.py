@@ -9,7 +9,7 @@ import av
 from vidscale.compare.settings import Samples
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
-from vidscale.media.packets import VideoPackets, video_packets
+from vidscale.media.packets import VideoPackets, length_s, video_packets
 from vidscale.media.probe import Source
 from vidscale.stages.shots import link_detector, pulled
 from vidscale.stages.timeline import BestEffort
@@ -42,7 +42,7 @@ def sample_ranges(source: Source, samples: Samples | None) -> tuple[TimeRange | 
     Raises:
         DecodeError: samples are asked for, but the movie does not say how long it is.
     """
-    length = source.video.duration_s
+    length = length_s(source)
     if samples is None and (length is None or length <= WHOLE_S):
         return (None,)
     wanted = samples or DEFAULT
