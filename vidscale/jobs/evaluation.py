@@ -104,6 +104,8 @@ def evaluate_files(
     reading = ours.frames(tally.ref_log, tally.clock("decode source"))
     total = expected_frames(ours.source, None)
     take(tally, reading, frames, ours.shown, settings, binary, progress, total)
+    if not settings.align:
+        notes += _start_notes(tally, ref, dist)
     return _report(
         replace(ours.source, video=ours.shown),
         theirs.source,
@@ -118,6 +120,18 @@ def evaluate_files(
         is_part=False,
         offset_s=tally.offset.seconds if settings.align else None,
     )
+
+
+def _start_notes(tally: Tally, ref: Path, dist: Path) -> list[str]:
+    """Said where one file starts later: AVI with reordered pictures does, compared with what it was made from."""
+    notes = []
+    for times, earlier, later in ((tally.lonely.ref, ref, dist), (tally.lonely.dist, dist, ref)):
+        if times and times[0] < tally.first_s:
+            gap = float(tally.first_s - times[0])
+            notes.append(
+                f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align"
+            )
+    return notes
 
 
 def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSettings) -> Offset:

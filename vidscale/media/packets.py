@@ -155,7 +155,7 @@ def _sought(container: av.container.InputContainer, source: Source, start: Fract
     with contextlib.suppress(av.FFmpegError):
         for _ in range(_TRIES):
             container.seek(target, stream=stream, backward=True)
-            head = [packet for packet in islice(container.demux(stream), MAX_REORDER) if packet.size]
+            head = [packet for packet in islice(Demuxed(container, stream), MAX_REORDER) if packet.size]
             keys = [at for at, packet in enumerate(head) if _is_key(packet, source.codec)]
             shown = [_shown(head, at, stream) for at in keys]
             if any(
@@ -197,7 +197,7 @@ def _lacks_pts(container: av.container.InputContainer, stream: av.VideoStream) -
     depends on all before it then."""
     if not stream.codec_context.reorder_depth:
         return False
-    head = [packet for packet in islice(container.demux(stream), MAX_REORDER) if packet.size]
+    head = [packet for packet in islice(Demuxed(container, stream), MAX_REORDER) if packet.size]
     return all(packet.pts is not None and packet.pts == packet.dts for packet in head)
 
 

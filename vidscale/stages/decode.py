@@ -176,7 +176,7 @@ def _decoded(
             if packet is None:
                 return
             if packet.size:
-                packet.opaque = packet.size
+                packet.opaque = (packet.size,)  # PyAV tells them apart by identity, which small numbers share
                 _remember_size(sizes, packet)
                 if inspect is not None and packet.is_keyframe:
                     inspect(packet)
@@ -188,8 +188,8 @@ def _decoded(
 def _coded_bytes(frame: av.VideoFrame, sizes: dict[int, int]) -> int | None:
     """Size of the packet that the decoder took the picture from; of a second picture of one, by timestamp."""
     by_time = sizes.pop(frame.pts, None) if frame.pts is not None else None
-    size = cast("int | None", frame.opaque)
-    return by_time if size is None else size
+    size = cast("tuple[int] | None", frame.opaque)
+    return by_time if size is None else size[0]
 
 
 def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -> "av.Packet[av.VideoStream] | None":

@@ -143,7 +143,7 @@ class Timeline:
             raise DecodeError(f"{self._source.path} has pictures without timestamps and no frame rate")
         self._is_timed |= origin != "made"
         self._log.timestamps_made += not self._is_timed  # the last pictures of AVI, which have none, follow on
-        self._log.timestamps_mended += origin == "dts" and frame.pts is not None
+        self._log.timestamps_mended += origin == "dts" and frame.pts not in (None, ticks)
         return ticks * self._ticks
 
     def _spread(self, waiting: list[Picture], until: int | None) -> Iterator[tuple[Picture, int]]:
