@@ -128,9 +128,7 @@ def _start_notes(tally: Tally, ref: Path, dist: Path) -> list[str]:
     for times, earlier, later in ((tally.lonely.ref, ref, dist), (tally.lonely.dist, dist, ref)):
         if times and times[0] < tally.first_s:
             gap = float(tally.first_s - times[0])
-            notes.append(
-                f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align"
-            )
+            notes.append(f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align")
     return notes
 
 

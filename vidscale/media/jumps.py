@@ -188,7 +188,7 @@ class Joiner:
         track.last = track.due = time
 
     def _face_jump(self, packet: _Packet, track: _Track, time: Fraction) -> None:
-        seen = self._outlook(packet, track, time)
+        seen = self._outlook(packet, time)
         if packet.stream_index in seen.strays:
             packet.dts = round(track.due / packet.time_base)
             packet.pts = None if packet.stream.type == "video" else packet.dts
@@ -199,9 +199,9 @@ class Joiner:
         else:
             track.last = track.due = time
 
-    def _outlook(self, packet: _Packet, track: _Track, time: Fraction) -> _Outlook:
-        now = track.due + track.offset
-        near = {i for i, t in self._tracks.items() if t.is_dense and abs(t.due + t.offset - now) <= SKEW_S}
+    def _outlook(self, packet: _Packet, time: Fraction) -> _Outlook:
+        dues = {i: t.due + t.offset for i, t in self._tracks.items() if t.is_dense}
+        near = {i for i, due in dues.items() if max(dues.values()) - due <= SKEW_S} | {packet.stream_index}
         seen = _Outlook({i: replace(t) for i, t in self._tracks.items()}, under_way=near)
         seen.take(packet, time)
         for ahead in self._ahead():
