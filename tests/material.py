@@ -78,6 +78,14 @@ def shown_times(path: Path, stream: int = 0) -> list[Fraction]:
         return [frame.pts * frame.time_base for frame in container.decode(chosen)]  # type: ignore[operator]
 
 
+def ffmpeg_times(path: Path) -> list[float]:
+    """When ffmpeg shows the pictures of a video, in seconds, before any muxer touches these times."""
+    words = ["-nostdin", "-copyts", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", "showinfo"]
+    command = [FFMPEG, "-hide_banner", *map(str, words), "-f", "null", "-"]
+    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=True)
+    return [float(time) for time in re.findall(rb" pts_time:(\S+)", result.stderr)]
+
+
 def packet_times(path: Path, stream: int) -> list[Fraction]:
     """Presentation times in seconds of the packets of a stream, by index in the container, in order of coding."""
     with av.open(str(path)) as container:

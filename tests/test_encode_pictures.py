@@ -378,7 +378,7 @@ def test_p010_pictures_are_only_repacked(folder: Path) -> None:
     probed = replace(plan(source, codec="x265").source, pix_fmt="p010le")
     with av.open(str(source)) as opened:
         packed = [frame.reformat(format="p010le") for frame in opened.decode(video=0)]
-    pictures = ((Picture(frame, pts, None), pts) for pts, frame in enumerate(packed))
+    pictures = ((Picture(frame, None), pts) for pts, frame in enumerate(packed))
     frames = list(to_frames(pictures, probed, "ignore", Clock("test")))
     found = np.stack([np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames])
     np.testing.assert_array_equal(found, pixels(source, "yuv420p10le", (H, W)))

@@ -96,6 +96,8 @@ def evaluate_files(
     clock = measured.clock("decode small" if small else "decode distorted")
     frames = _restored(small, measured) if small else theirs.frames(measured.dist_log, clock)
     measured.run(reading, frames, ours.shown, settings, binary, progress, expected_frames(ours.source, None))
+    if not settings.align:
+        notes += _start_notes(measured, ref, dist)
     source = replace(ours.source, video=ours.shown)
     report = _report(measured, source, theirs.source, settings, binary, pair=small.pair if small else None)
     return replace(
@@ -104,6 +106,16 @@ def evaluate_files(
         pairing=replace(report.pairing, offset_s=measured.offset.seconds if settings.align else None),
         wall_s=time.perf_counter() - started,
     )
+
+
+def _start_notes(measured: Measurement, ref: Path, dist: Path) -> list[str]:
+    """Where one file starts later: AVI with reordered pictures does, compared with what it was made from."""
+    unpaired, notes = measured.unpaired, []
+    for times, earlier, later in ((unpaired.ref_only, ref, dist), (unpaired.dist_only, dist, ref)):
+        if times and times[0] < measured.first_s:
+            gap = float(measured.first_s - times[0])
+            notes.append(f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align")
+    return notes
 
 
 def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSettings) -> Offset:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidscale.errors import DecodeError, EncodeError
+from vidscale.errors import EncodeError
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames, late_loss_notes
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
@@ -17,6 +17,7 @@ from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames
+from vidscale.stages.joined import copy_joined
 from vidscale.stages.mux import check_output, mux, save_covers, sign
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -107,7 +108,8 @@ def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, works
     sign(encoded.path, signed, plan.identity, plan.written, encoded.captions)
     encoded.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
-    command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers)
+    joined = _joined(plan, log, workspace)
+    command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers, joined=joined)
     mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
     check_output(
         workspace.result,
@@ -117,16 +119,25 @@ def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, works
     )
 
 
+def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -> Path | None:
+    """A file with the other streams, where ffmpeg would copy the wrong ones because the source's time jumps."""
+    time_range = plan.settings.range if isinstance(plan, EncodePlan) else None
+    if not log.joints and not (plan.source.may_jump and time_range):
+        return None
+    path = workspace.file(f"joined{plan.output.path.suffix}")
+    is_made = copy_joined(plan.source, plan.output, path, origin_s=log.origin_s, time_range=time_range)
+    return path if is_made else None
+
+
 def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
     """What a person should know of how a source was read.
 
     Raises:
         DecodeError: it is damaged, and strict.
     """
-    notes = log.notes(path)
-    if log.damaged and strict:
-        raise DecodeError(f"{path} is damaged ({notes[0]}) and --strict refuses to lose anything")
-    return notes
+    if strict:
+        log.check_strict(path)
+    return log.notes(path)
 
 
 def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:

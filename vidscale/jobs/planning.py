@@ -86,7 +86,13 @@ class EncodePlan:
         return encode_command(self.ffmpeg, self.settings, self.small, video)
 
     def mux_command(
-        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+        self,
+        video: Path,
+        path: Path,
+        *,
+        origin_s: Fraction = Fraction(0),
+        covers: dict[int, Path] | None = None,
+        joined: Path | None = None,
     ) -> list[str]:
         """The command line that joins the coded video with the source's other streams; see `mux.mux_command`."""
         return mux_command(
@@ -97,6 +103,7 @@ class EncodePlan:
             identity=self.identity,
             path=path,
             covers=covers or {},
+            joined=joined,
             time_range=self.settings.range,
             origin_s=origin_s,
         )
@@ -190,7 +197,13 @@ class DecodePlan:
         return encode_command(self.ffmpeg, self.settings, info, video)
 
     def mux_command(
-        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+        self,
+        video: Path,
+        path: Path,
+        *,
+        origin_s: Fraction = Fraction(0),
+        covers: dict[int, Path] | None = None,
+        joined: Path | None = None,
     ) -> list[str]:
         """The command line that joins the restored video with the small file's other streams."""
         info = self.small.restored
@@ -203,6 +216,7 @@ class DecodePlan:
             identity=None,
             path=path,
             covers=covers or {},
+            joined=joined,
             origin_s=origin_s,
             display_aspect=shown if self.codec == "ffv1" and info.sar != 1 else None,
         )

@@ -23,6 +23,7 @@ _MUXERS = {
     ".m2ts": "mpegts",
 }
 CONTAINERS = frozenset(_MUXERS)
+_MATROSKA_TICK_S = Fraction(1, 1000)
 # MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
 
@@ -69,7 +70,7 @@ class OutputPlan:
     @property
     def time_unit(self) -> Fraction | None:
         """What timestamps are rounded to, s; None where the container counts as finely as the source."""
-        return Fraction(1, 1000) if self.muxer in ("matroska", "webm") else None
+        return _MATROSKA_TICK_S if self.muxer in ("matroska", "webm") else None
 
     def position(self, stream_index: int) -> int:
         """Index in the output of a stream of the source."""
@@ -103,6 +104,11 @@ def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested
         return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
     muxer = _MUXERS[own]
     if muxer == "matroska":
+        rate = source.video.frame_rate
+        if rate and rate * _MATROSKA_TICK_S > 1 and _holds_video("mp4", codec):
+            kept, lost = _split(source, "mp4", ffmpeg)
+            reason = f"Matroska counts in ms, too coarse for {float(rate):g} frames a second; the output is MP4"
+            return OutputPlan(source.path.with_name(f"{stem}.mp4"), "mp4", kept, lost, reason)
         return OutputPlan(matroska, muxer, in_matroska, lost_in_matroska)
     if not _holds_video(muxer, codec):
         reason = f"{own} cannot hold {codec}; the output is Matroska"

@@ -151,7 +151,7 @@ class VideoInfo:
         width, height: picture size in luma samples, as coded (before rotation).
         format: pixel format of the frames that the decoding stage yields.
         color: colour description.
-        time_base: unit of every pts, seconds.
+        time_base: unit of every pts, seconds; the stream's own or a part of it.
         frame_rate: average rate in 1/s, None when unknown.
         sar: sample aspect ratio, width over height.
         display_matrix: nine integers (16.16 and 2.30 fixed point) by which players turn the picture; None when absent.

@@ -26,12 +26,10 @@ class Picture:
 
     Attributes:
         frame: as PyAV decoded it.
-        pts: timestamp in units of the stream's time base, None when it has none.
         coded_bytes: size of its packet, None when unknown.
     """
 
     frame: av.VideoFrame
-    pts: int | None
     coded_bytes: int | None
 
 

@@ -5,14 +5,17 @@ import re
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import av
+from av.container import Flags
 
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.media import h273
 from vidscale.media.frames import Chroma, Color, PixelFormat, Siting, VideoInfo
+from vidscale.media.jumps import may_jump
 from vidscale.media.parts import media_bytes
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
@@ -62,6 +65,7 @@ class Source:
         has_chapters: the container lists chapters.
         metadata: the container's tags.
         start_s: first timestamp of the container, seconds.
+        may_jump: the format is one whose timestamps may jump, such as MPEG-TS.
         size_bytes: size of the file, or of the files that a playlist names; None when unknown.
         side_data: what the first pictures carry that raw pictures lose, in words; see `vidscale.media.side_data`.
         interlaced: the first pictures are flagged interlaced.
@@ -77,6 +81,7 @@ class Source:
     has_chapters: bool
     metadata: dict[str, str]
     start_s: Fraction
+    may_jump: bool
     size_bytes: int | None
     side_data: tuple[str, ...]
     interlaced: bool
@@ -101,7 +106,7 @@ def open_container(path: Path) -> av.container.InputContainer:
             raise DecodeError(f"{path} is not a regular file, and it is read more than once")
         if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
-        return av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
+        container = av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
     except UnicodeEncodeError:
         raise DecodeError(f"{os.fsencode(path)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except FileNotFoundError:
@@ -113,6 +118,9 @@ def open_container(path: Path) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
+    # Unlike ffmpeg, PyAV asks for presentation times that the file does not have; those of AVI would be wrong.
+    container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
+    return container
 
 
 def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
@@ -155,6 +163,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             has_chapters=bool(container.chapters()),
             metadata=dict(container.metadata),
             start_s=Fraction(start or 0, 1_000_000),
+            may_jump=may_jump(container),
             size_bytes=media_bytes(path, container.format.name),
             side_data=tuple(dict.fromkeys(words for frame in frames for words in carried(frame))),
             interlaced=any(frame.interlaced_frame for frame in frames),
@@ -218,7 +227,7 @@ def _video_info(
         height=frame.height,
         format=target_format(frame.format),
         color=_color(frame, context, location),
-        time_base=Fraction(time_base),
+        time_base=_fine_enough(Fraction(time_base), rate),
         frame_rate=Fraction(rate) if rate else None,
         sar=Fraction(stream.sample_aspect_ratio or 1),
         display_matrix=said.display_matrix,
@@ -227,6 +236,12 @@ def _video_info(
         frame_count=stream.frames or None,
         duration_s=duration,
     )
+
+
+def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
+    """The stream's time base, or a part of it where pictures lie nearer than that: those that share a timestamp are
+    told apart by it."""
+    return time_base / ceil(8 * rate * time_base) if rate and rate * time_base > 1 else time_base
 
 
 def target_format(pixel_format: av.VideoFormat) -> PixelFormat:

@@ -1,12 +1,9 @@
 """The decoding stage: a file's video stream as frames, in presentation order, each with its own timestamp."""
 
-import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,14 +13,15 @@ from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
 from vidscale.media.frames import Frame
 from vidscale.media.matroska import HEAD_BYTES, segment_end
+from vidscale.media.packets import MAX_REORDER, VideoPackets, video_packets
 from vidscale.media.pictures import Picture, to_frames
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source
 from vidscale.media.side_data import carried, changed
+from vidscale.stages.timeline import Timeline
 from vidscale.system.threads import Clock
 
 logger = logging.getLogger(__name__)
 
-_MAX_REORDER = 64  # packets whose size waits for its picture
 _TS_PACKET_SIZES = (188, 192, 204)  # plain, with a time stamp (M2TS), with error correction
 
 
@@ -37,6 +35,9 @@ class ReadLog:
         concealed: pictures handed out in which the decoder concealed damage.
         damaged_identities: keyframes that do not say how they were made, though another one of the file does.
         timestamps_made: pictures that had no timestamp and got one from the frame rate.
+        timestamps_mended: pictures whose timestamp repeats, goes back or tells when to decode, and was put in order.
+        joints: how often time jumps; what comes behind was moved to follow what comes before.
+        late_streams: there are streams that the source does not begin with; they were not read.
         origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
         truncated_at_s: where reading broke off before the end that the container announces.
         side_data: what pictures carry that raw pictures lose, in words, and the time in the source of the first, s.
@@ -47,6 +48,9 @@ class ReadLog:
     concealed: int = 0
     damaged_identities: int = 0
     timestamps_made: int = 0
+    timestamps_mended: int = 0
+    joints: int = 0
+    late_streams: bool = False
     origin_s: Fraction = Fraction(0)
     truncated_at_s: Fraction | None = None
     side_data: dict[str, Fraction] = field(default_factory=dict)
@@ -77,7 +81,28 @@ class ReadLog:
             lines.append(f"{name} starts at {float(self.origin_s):.3f} s: all streams were moved to start at 0")
         if self.timestamps_made:
             lines.append(f"{_frames(self.timestamps_made)} of {name} had no timestamp and got one from the frame rate")
+        if self.timestamps_mended:
+            lines.append(
+                f"the timestamps of {_frames(self.timestamps_mended)} of {name} repeat or are out of order: "
+                "they were put in order"
+            )
+        if self.joints:
+            count = "once" if self.joints == 1 else f"{self.joints} times"
+            lines.append(f"the timestamps of {name} jump {count}: the parts were joined, picture and sound alike")
+        if self.late_streams:
+            lines.append(f"{name} has streams that begin later on: these were left out; split it there to code them")
         return tuple(lines)
+
+    def check_strict(self, path: Path) -> None:
+        """Raises DecodeError where ``--strict`` refuses the source."""
+        if self.damaged:
+            raise DecodeError(f"{path} is damaged ({self.notes(path)[0]}) and --strict refuses to lose anything")
+        if self.joints:
+            raise DecodeError(f"the timestamps of {path} jump and --strict refuses to join its parts; remux it first")
+        if self.late_streams:
+            raise DecodeError(
+                f"{path} has streams that begin later on and --strict refuses to lose them; split it there"
+            )
 
 
 def _frames(count: int) -> str:
@@ -113,11 +138,11 @@ def decode_frames(
             do not rise, or nothing to decode at all.
     """
     start, end = _bounds(source, time_range)
-    with open_before(source, start) as container:
-        stream = cast("av.VideoStream", container.streams[source.stream_index])
+    with video_packets(source, start) as packets:
+        stream = packets.stream
         stream.thread_type = "AUTO"
-        timeline = _Timeline(source, log)
-        pictures = _decoded(container, stream, log, clock, inspect)
+        timeline = Timeline(source, packets, log)
+        pictures = _decoded(packets, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
         for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters):
             log.frames += 1
@@ -126,6 +151,7 @@ def decode_frames(
         if log.frames == 0:
             where = " in that range" if time_range else ""
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
+        log.joints, log.late_streams = packets.joints, packets.passed_over > 0
         log.origin_s = (timeline.origin or 0) * source.video.time_base
         if time_range is None:
             _note_truncation(source, timeline, log, lacks_packets=_index_goes_on(stream, source.size_bytes))
@@ -138,74 +164,35 @@ def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | No
     return source.start_s + time_range.start, end
 
 
-def open_before(source: Source, start: Fraction | None) -> av.container.InputContainer:
-    """The opened file, at a keyframe before ``start`` (seconds, in the file's own time), or at its beginning where the
-    container cannot find one."""
-    container = open_container(source.path)
-    if start is None or start <= source.start_s:
-        return container
-    stream = cast("av.VideoStream", container.streams[source.stream_index])
-    target = int(start / source.video.time_base)
-    with contextlib.suppress(av.FFmpegError):
-        container.seek(target, stream=stream, backward=True)
-        for packet in islice(container.demux(stream), _MAX_REORDER):
-            if packet.is_keyframe and packet.pts is not None and packet.pts <= target:
-                container.seek(target, stream=stream, backward=True)
-                return container
-    container.close()
-    return open_container(source.path)
-
-
 def _decoded(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
+    packets: VideoPackets,
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
-    packets = container.demux(stream)
     sizes: dict[int, int] = {}
-    avi = _AviTimestamps() if container.format.name == "avi" else None
+    packets.stream.codec_context.copy_opaque = True
     while True:
         with clock.measure(frames=0):
             packet = _next_packet(packets, log)
             if packet is None:
                 return
             if packet.size:
+                packet.opaque = (packet.size,)  # PyAV tells them apart by identity, which small numbers share
                 _remember_size(sizes, packet)
-                if avi and packet.dts is not None:
-                    avi.waiting.append(packet.dts)
                 if inspect is not None and packet.is_keyframe:
                     inspect(packet)
             frames = _frames_of(packet, log)
         for frame in frames:
-            size = sizes.pop(frame.pts, None) if frame.pts is not None else None
-            yield Picture(frame, avi.next(frame) if avi else frame.pts, size)
+            yield Picture(frame, _coded_bytes(frame, sizes))
 
 
-class _AviTimestamps:
-    """AVI stores decoding timestamps only. Its pictures are evenly numbered, so the n-th shown has the n-th of them,
-    later by as much as the first picture waits in the decoder for those that are stored out of order.
-
-    Attributes:
-        waiting: timestamps of packets, for the pictures to come.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: deque[int] = deque()
-        self._delay: int | None = None
-
-    def next(self, frame: av.VideoFrame) -> int | None:
-        """Timestamp of the next picture; None when no packet is left to take one from."""
-        if not self.waiting:
-            return None
-        in_order = self.waiting.popleft()
-        if self._delay is None:
-            self._delay = max(0, (frame.dts or 0) - in_order)
-        while frame.dts is not None and self.waiting and in_order + self._delay < frame.dts:
-            in_order = self.waiting.popleft()  # a packet that brought no picture
-        return in_order + self._delay
+def _coded_bytes(frame: av.VideoFrame, sizes: dict[int, int]) -> int | None:
+    """Size of the packet that the decoder took the picture from; of a second picture of one, by timestamp."""
+    by_time = sizes.pop(frame.pts, None) if frame.pts is not None else None
+    size = cast("tuple[int] | None", frame.opaque)
+    return by_time if size is None else size[0]
 
 
 def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -> "av.Packet[av.VideoStream] | None":
@@ -241,24 +228,22 @@ def _remember_size(sizes: dict[int, int], packet: "av.Packet[av.VideoStream]") -
     if packet.pts is None:
         return
     sizes[packet.pts] = packet.size
-    if len(sizes) > 2 * _MAX_REORDER:
-        for pts in sorted(sizes)[:_MAX_REORDER]:
+    if len(sizes) > 2 * MAX_REORDER:
+        for pts in sorted(sizes)[:MAX_REORDER]:
             del sizes[pts]
 
 
 def _selected(
     pictures: Iterator[Picture],
     source: Source,
-    timeline: "_Timeline",
+    timeline: Timeline,
     start: Fraction | None,
     end: Fraction | None,
     interlaced: str,
 ) -> Iterator[tuple[Picture, int]]:
     """The pictures of the range, each with its timestamp in the output."""
-    for picture in pictures:
-        _check_picture(picture.frame, source, interlaced)
-        pts = timeline.place(picture)
-        if pts is None or (start is not None and pts * source.video.time_base < start):
+    for picture, pts in timeline.placed(_checked(pictures, source, interlaced)):
+        if start is not None and pts * source.video.time_base < start:
             continue
         if end is not None and pts * source.video.time_base >= end:
             return
@@ -271,9 +256,15 @@ def _watched(pictures: Iterator[tuple[Picture, int]], source: Source, log: ReadL
     """The pictures; what they carry is noted: captions and much else may begin anywhere in a film."""
     for picture, pts in pictures:
         for words in (*carried(picture.frame), *changed(picture.frame, source.video)):
-            at = pts if picture.pts is None else picture.pts
+            at = pts if picture.frame.pts is None else picture.frame.pts
             log.side_data.setdefault(words, at * source.video.time_base)
         yield picture, pts
+
+
+def _checked(pictures: Iterator[Picture], source: Source, interlaced: str) -> Iterator[Picture]:
+    for picture in pictures:
+        _check_picture(picture.frame, source, interlaced)
+        yield picture
 
 
 def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
@@ -294,51 +285,10 @@ def _time_text(frame: av.VideoFrame) -> str:
     return "an unknown time" if frame.time is None else f"{frame.time:.3f} s"
 
 
-class _Timeline:
-    """Gives each picture its timestamp, and sees to it that they rise.
-
-    Attributes:
-        last: timestamp of the picture placed last.
-        origin: timestamp that becomes the output's zero, None for the source's own zero.
-    """
-
-    def __init__(self, source: Source, log: ReadLog) -> None:
-        self._video = source.video
-        self._path = source.path
-        self._log = log
-        self.last: int | None = None
-        self.origin: int | None = None
-
-    def place(self, picture: Picture) -> int | None:
-        """The picture's pts; None for one that damage put out of order."""
-        pts = picture.pts if picture.pts is not None else self._made_up(picture.frame)
-        if self.last is not None and pts <= self.last:
-            if self._log.damaged:
-                self._log.unreadable += 1
-                return None
-            what = "repeats" if pts == self.last else f"goes back to {float(pts * self._video.time_base):.3f} s"
-            raise DecodeError(
-                f"the timestamp of {self._path} {what} after {float(self.last * self._video.time_base):.3f} s; "
-                "remux the source first, or code a part with --range"
-            )
-        self.last = pts
-        return pts
-
-    def _made_up(self, frame: av.VideoFrame) -> int:
-        """From the frame rate, for streams without presentation timestamps."""
-        rate = self._video.frame_rate
-        if rate is None:
-            raise DecodeError(f"{self._path} has pictures without timestamps and no frame rate")
-        self._log.timestamps_made += 1
-        if self.last is None:
-            return frame.dts if frame.dts is not None else 0
-        return self.last + max(1, round(1 / (rate * self._video.time_base)))
-
-
-def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog, *, lacks_packets: bool) -> None:
+def _note_truncation(source: Source, timeline: Timeline, log: ReadLog, *, lacks_packets: bool) -> None:
     """Compares what came with what the container announced."""
     video = source.video
-    ends_early = lacks_packets or _ends_early(source, timeline)
+    ends_early = lacks_packets or _ends_early(source, timeline, log)
     if video.frame_count and video.frame_count > log.frames + log.unreadable and ends_early:
         # Edit lists and dropped leading pictures hide a few frames of a sound file; the end tells a cut one.
         log.unreadable = video.frame_count - log.frames
@@ -346,9 +296,9 @@ def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog, *, lacks
         log.truncated_at_s = timeline.last * video.time_base
 
 
-def _ends_early(source: Source, timeline: _Timeline) -> bool:
+def _ends_early(source: Source, timeline: Timeline, log: ReadLog) -> bool:
     video = source.video
-    if video.duration_s is None or timeline.last is None:
+    if video.duration_s is None or timeline.last is None or log.joints:
         return False
     tolerance = max(Fraction(1), video.duration_s / 50)
     if video.frame_count and video.frame_rate:
@@ -361,7 +311,7 @@ def _index_goes_on(stream: av.VideoStream, size_bytes: int | None) -> bool:
     if size_bytes is None:
         return False
     entries = stream.index_entries
-    last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
+    last = (entries[at] for at in range(max(0, len(entries) - MAX_REORDER), len(entries)))
     return any(entry.pos + entry.size > size_bytes for entry in last)
 
 

@@ -100,6 +100,7 @@ def mux_command(
     identity: Identity | None,
     path: Path,
     covers: dict[int, Path],
+    joined: Path | None = None,
     time_range: TimeRange | None = None,
     origin_s: Fraction = Fraction(0),
     display_aspect: Fraction | None = None,
@@ -114,6 +115,7 @@ def mux_command(
         identity: written as a tag, None for none.
         path: the file to write.
         covers: cover art by stream index, as files: Matroska holds it as attachments.
+        joined: file with the other streams in the output's time, see `copy_joined`; None takes them from the source.
         time_range: the part that was coded; audio and subtitles are cut at packets.
         origin_s: time in the source that becomes 0.
         display_aspect: width over height as shown, where neither the coded stream nor its file can say it.
@@ -129,6 +131,11 @@ def mux_command(
         coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
         for s in mapped
     ]
+    if joined is not None:
+        others = ffmpeg_python.input(str(joined))
+        places = [at for at, s in enumerate(mapped) if s.index != source.stream_index and not s.is_cover]
+        for number, at in enumerate(places):
+            inputs[at] = others[str(number)]
     inputs.append(rest["v:9999?"])  # matches nothing: makes the source an input even when only its tags are copied
     options = {"c": "copy", "f": plan.muxer, **_muxer_options(plan)}
     if time_range is not None and time_range.end is not None:

@@ -16,8 +16,8 @@ import av
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.candidates import pair_of
 from vidscale.config import TimeRange
+from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
-from vidscale.stages.decode import open_before
 from vidscale.system.devices import Device
 
 _COMMON = ("triton_kernels/_dispatch.py", "triton_kernels/_numba.py")  # which version runs, how numba compiles it
@@ -111,11 +111,10 @@ def content_digest(source: Source, segment: TimeRange | None) -> str:
     start = None if segment is None else source.start_s + segment.start
     end = None if segment is None or segment.end is None else source.start_s + segment.end
     digest = hashlib.blake2b(digest_size=16)
-    with open_before(source, start) as container:
-        stream: Any = container.streams[source.stream_index]
-        digest.update(stream.codec_context.extradata or b"")
+    with video_packets(source, start) as packets:
+        digest.update(packets.stream.codec_context.extradata or b"")
         try:
-            for packet in _until(container.demux(stream), end, source.video.time_base):
+            for packet in _until(packets, end, packets.time_base):
                 digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())
                 digest.update(memoryview(packet))
         except av.FFmpegError as error:  # damage is content too

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
 
 import av
 
 from vidscale.compare.settings import Samples
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.media.packets import VideoPackets, length_s, video_packets
 from vidscale.media.probe import Source
-from vidscale.stages.decode import open_before
 from vidscale.stages.shots import link_detector, pulled
+from vidscale.stages.timeline import BestEffort
 
 WHOLE_S = 20
 DEFAULT = Samples(count=5, seconds=Fraction(4))
@@ -42,7 +42,7 @@ def sample_ranges(source: Source, samples: Samples | None) -> tuple[TimeRange | 
     Raises:
         DecodeError: samples are needed, but the duration of the movie is unknown.
     """
-    length = source.video.duration_s
+    length = length_s(source)
     if samples is None and (length is None or length <= WHOLE_S):
         return (None,)
     wanted = samples or DEFAULT
@@ -82,15 +82,12 @@ def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]
     """
     first, last = source.start_s + max(start, Fraction(0)), source.start_s + end
     cuts = []
-    with open_before(source, first) as container:
-        stream = cast("av.VideoStream", container.streams[source.stream_index])
-        stream.thread_type = "AUTO"
-        detector = _detector(stream)
+    with video_packets(source, first) as packets:
+        packets.stream.thread_type = "AUTO"
+        detector = _detector(packets.stream)
         try:
-            for frame in container.decode(stream):
-                if frame.pts is None:
-                    continue
-                time = frame.pts * source.video.time_base
+            for frame in _timed_frames(source, packets):
+                time = (frame.pts or 0) * packets.time_base
                 if time > last:
                     break
                 if time < first:
@@ -104,6 +101,15 @@ def scene_cuts(source: Source, start: Fraction, end: Fraction) -> list[Fraction]
         except av.FFmpegError:  # encoding will report the damage; here the movie only has fewer cuts
             pass
     return cuts
+
+
+def _timed_frames(source: Source, packets: VideoPackets) -> Iterator[av.VideoFrame]:
+    best_effort = BestEffort(source, packets)
+    for packet in packets:
+        for frame in packet.decode():
+            frame.pts, _ = best_effort.time(frame)
+            if frame.pts is not None:
+                yield frame
 
 
 def _detector(stream: av.VideoStream) -> av.filter.Graph:
