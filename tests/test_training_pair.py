@@ -1,8 +1,6 @@
 """Training through the real codec: shots, sets of coded pieces, and a pair in the end."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -14,6 +12,7 @@ import pytest
 import torch
 from material import ffmpeg, make, picture
 from PIL import Image
+from robustness import run_apart, run_here
 from skimage import data
 from torch.nn import functional as F
 
@@ -250,11 +249,6 @@ def test_recipe_refuses_nonsense(tmp_path):
             read_recipe(PairRecipe, path)
 
 
-def _vidscale(*words):
-    command = [sys.executable, "-m", "vidscale", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
 def test_train_pair_command(photos, others, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -264,25 +258,25 @@ def test_train_pair_command(photos, others, tmp_path):
         "[network]\nwidth = 8\ndepth = 2\nreach = 3\n[loop]\nsteps = 4\nbatch = 2\n"
     )
     command = ["train", "pair", recipe, "--photos", photos, "--validation", others, "-o", tmp_path / "run", "--json"]
-    done = _vidscale(*command)
-    assert done.returncode == 0, done.stderr
+    done = run_apart(*command, timeout_s=240)
+    assert done.code == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["event"], record["steps"]) == ("trained", 4)
     card = load_pair_dir(tmp_path / "run" / "pair").card
     assert (card.name, card.licence) == ("mine-x2", "CC0")
     assert "4 steps" in card.training
     assert "plotly" in (tmp_path / "run" / "training.html").read_text()
-    shared = _vidscale(*command[:3], "-o", tmp_path / "again", "--coded", tmp_path / "run" / "coded", "--json")
-    assert shared.returncode == 0, shared.stderr  # needs no photographs any more
+    shared = run_here(*command[:3], "-o", tmp_path / "again", "--coded", tmp_path / "run" / "coded", "--json")
+    assert shared.code == 0, shared.stderr  # needs no photographs any more
     assert json.loads(shared.stdout)["validation_db"] == record["validation_db"]
-    alone = _vidscale(*command[:3], "-o", tmp_path / "alone")
-    assert alone.returncode == 1
+    alone = run_here(*command[:3], "-o", tmp_path / "alone")
+    assert alone.code == 1
     assert "photographs are needed" in alone.stderr
     assert alone.stderr.count("\n") == 1
-    other = _vidscale(*command, "--set", "network.width=9")
+    other = run_here(*command, "--set", "network.width=9")
     assert "other settings (network.width = 8)" in other.stderr
-    renamed = _vidscale(*command, "--set", "name=yours-x2")
-    assert renamed.returncode == 0, renamed.stderr
+    renamed = run_here(*command, "--set", "name=yours-x2")
+    assert renamed.code == 0, renamed.stderr
     assert load_pair_dir(tmp_path / "run" / "pair").card.name == "yours-x2"
 
 
