@@ -33,6 +33,7 @@ def test_import_loads_nothing_slow(module: str) -> None:
     assert loaded_after(f"import {module}") & SLOW == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "--version", "encode --help"])
 def test_help_loads_nothing_slow(command: str) -> None:
     code = f"""
@@ -52,6 +53,7 @@ def test_operations_load_only_numpy(operation: str) -> None:
     assert loaded & SLOW == {"numpy"}
 
 
+@pytest.mark.slow
 def test_program_hides_from_numba_what_it_does_not_need_and_from_nobody_else() -> None:
     code = """
 sys.argv = ["vidscale", "--version"]
@@ -70,6 +72,7 @@ find_pair("lanczos", 2, "cpu").shrink(planes, PixelFormat("420", 8), Color("tv",
     assert {"scipy.linalg", "cffi"} <= loaded_after(code + "import scipy.linalg, cffi")
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_triton() -> None:
     code = f"""
 from importlib import import_module

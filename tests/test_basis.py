@@ -113,6 +113,7 @@ def assert_close_to_ref(plane, coefficients, basis, share=0.001, **arguments):
     assert np.mean(difference > 0) <= share
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -168,6 +169,7 @@ def photo(height, width, bit_depth):
     return codes.astype(np.uint8 if bit_depth == 8 else np.uint16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lanczos", "bicubic"])
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize("siting", [CENTRED, LEFT], ids=["centred", "left"])
@@ -276,6 +278,7 @@ def test_basis_without_numba(monkeypatch):
         module._can_import.cache_clear()
 
 
+@pytest.mark.slow
 def test_basis_imports_nothing_heavy():
     code = """
 import sys

@@ -16,6 +16,8 @@ from vidscale.compare.output.styles import PALETTE, SYMBOLS, way_styles
 from vidscale.compare.points import Comparison, Way, ordered_ways
 from vidscale.errors import ConfigError, VidscaleError
 
+pytestmark = pytest.mark.slow
+
 # Machado, Oliveira and Fernandes 2009: what is seen without one kind of cone, on linear RGB.
 SIGHT = {
     "all cones": np.eye(3),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from robustness import processes_naming, run_here, wait_for
 
+pytestmark = pytest.mark.slow
+
 FUZZ = Path(__file__).with_name("fuzz.py")
 CASES = 25
 SECONDS = 60  # for a file's cases, which take a few; some more for the one that is running then, and for starting

@@ -16,6 +16,8 @@ from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison, write_json
 from vidscale.compare.points import Comparison, Point, Way
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "benchmarks" / "results" / "compare"
 README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\nBehind.\n"

@@ -162,8 +162,9 @@ def test_crops_errors(photos, tmp_path):
         CodedPieces(tmp_path)
 
 
-def test_car_resumes_with_the_same_bits(crops, photos, tmp_path):
+def test_car_resumes_with_the_same_bits(crops, photos, tmp_path, monkeypatch):
     """Through the real operation, whose backward scatters: no order of additions may change from run to run."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # so many share it, even where tests have one thread each
     held_out = held_out_pictures([photos / "a.png"], side=48)
     train(CarTask(TINY, Crops(crops), held_out), TINY.loop, tmp_path / "whole")
     for steps in (2, 6):  # the first part ends at a checkpoint; the schedule of rates is that of the whole
@@ -189,6 +190,7 @@ def test_fidelity_is_the_loss_of_its_name(crops, monkeypatch, fidelity, expected
     assert float(losses.parts[fidelity]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", ["car", "bicubic"])
 def test_car_learns(crops, photos, tmp_path, down):
     recipe = replace(TINY, down=down, loop=replace(TINY.loop, steps=60, batch=4, learning_rate=3e-3, validate_every=20))
@@ -223,6 +225,7 @@ def test_recipe_reads_toml_and_refuses_what_it_does_not_know(tmp_path):
             read_recipe(CarRecipe, path)
 
 
+@pytest.mark.slow
 def test_train_car_command_makes_a_pair(photos, crops, tmp_path):
     sizes = ["crop=32", "downscaler.stem=4", "downscaler.body=8", "downscaler.trunk=8", "downscaler.blocks=1"]
     sizes += ["upscaler.blocks=1", "upscaler.width=8", "loop.steps=3", "loop.batch=2"]
@@ -251,6 +254,7 @@ def test_train_pack_command(photos, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["car", "coded_pieces", "pair"])
 def test_training_needs_torch_and_numpy_alone(module):
     others = (

@@ -97,6 +97,7 @@ def test_shot_keeps_colours():
     assert blue.shape == red.shape == (24, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["1", "3/2", "2", "3"])
 def test_pieces_lie_on_each_other(photos, tmp_path, scale):
     """The decoded piece, enlarged, is the original: at the right place, not beside it."""
@@ -179,6 +180,7 @@ def test_clips_of_any_size_are_coded(photos, tmp_path, scale):
     assert len(records) == settings.shots * settings.taken * settings.pieces
 
 
+@pytest.mark.slow
 def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread):
     """Some steps of the quick recipe's training, on a small set."""
     settings = replace(TINY, chunks=1, shots=16, taken=3, pieces=4, side=32, frames=3)
@@ -249,6 +251,7 @@ def test_recipe_refuses_nonsense(tmp_path):
             read_recipe(PairRecipe, path)
 
 
+@pytest.mark.slow
 def test_train_pair_command(photos, others, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -309,6 +312,7 @@ def test_sets_made_earlier_are_read(photos, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(luma, again, strict=True))
 
 
+@pytest.mark.slow
 def test_lanczos_is_the_filter_of_ffmpeg(photos, tmp_path):
     """What gains are told over: zscale's Lanczos, on pieces whose edges are far enough from the middle."""
     pieces = made(replace(TINY, chunks=1, shots=8, pieces=4), photos, tmp_path)
