@@ -45,8 +45,9 @@ def main() -> None:
     for case in cases:
         if options.only not in case.settings["operation"]:
             continue
-        _check(case.settings, case.ways)
-        times = {name: _milliseconds(way, device, once=options.smoke) for name, way in case.ways.items()}
+        times = _checked(case.settings, case.ways)
+        if not options.smoke:
+            times = {name: _milliseconds(way, device) for name, way in case.ways.items()}
         for row in _rows(times, case.moved, copy):
             line = json.dumps({**case.settings, **row, **origin})
             print(line, flush=True)
@@ -55,16 +56,23 @@ def main() -> None:
                     file.write(line + "\n")
 
 
-def _check(settings: dict[str, Any], ways: dict[str, Callable[[], Any]]) -> None:
-    """Codes within one, floats within 0.1 % of their root mean square, which absolute float32 coordinates need."""
-    want = _numbers(ways["ref"]())
+def _checked(settings: dict[str, Any], ways: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float, float]]:
+    """The first times, as `_milliseconds` gives them, of ways that agree with the reference.
+
+    Codes within one, floats within 0.1 % of their root mean square, which absolute float32 coordinates need.
+    """
+    times, want = {}, _numbers(ways["ref"]())
     for name, way in ways.items():
-        for a, b in zip(_numbers(way()), want, strict=True):
+        before = time.perf_counter()
+        results = way()
+        times[name] = (1000 * (time.perf_counter() - before),) * 3
+        for a, b in zip(_numbers(results), want, strict=True):
             codes = a.dtype == torch.uint8
             a, b = a.double(), b.double()
             error = (a - b).abs().max() if codes else (a - b).square().mean().sqrt() / b.square().mean().sqrt() * 1000
             if not error <= 1:
                 raise RuntimeError(f"{name} disagrees with the reference: {error = }, {settings = }")
+    return times
 
 
 def _numbers(results: Any) -> list[Tensor]:
@@ -72,20 +80,20 @@ def _numbers(results: Any) -> list[Tensor]:
     return [torch.as_tensor(t) for t in several if t is not None]
 
 
-def _milliseconds(way: Callable[[], Any], device: torch.device, *, once: bool) -> tuple[float, float, float]:
+def _milliseconds(way: Callable[[], Any], device: torch.device) -> tuple[float, float, float]:
     """Median, 20th and 80th percentile, after warming up; a second or so."""
-    if device.type == "cuda" and not once:
+    if device.type == "cuda":
         from triton.testing import do_bench
 
         median, p20, p80 = do_bench(way, warmup=200, rep=1000, quantiles=[0.5, 0.2, 0.8])
         return median, p20, p80
     times: list[float] = []
     started = time.perf_counter()
-    while len(times) < (1 if once else 3) or (not once and len(times) < 50 and time.perf_counter() - started < 1.5):
+    while len(times) < 3 or (len(times) < 50 and time.perf_counter() - started < 1.5):
         before = time.perf_counter()
         way()
         times.append(1000 * (time.perf_counter() - before))
-    p20, *_, p80 = statistics.quantiles(times, n=5) if len(times) > 1 else (times[0], times[0])
+    p20, *_, p80 = statistics.quantiles(times, n=5)
     return statistics.median(times), p20, p80
 
 
@@ -93,7 +101,7 @@ def _copy_gb_s(device: torch.device, count: int) -> float:
     """What a copy of `count` bytes reads and writes."""
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    median, *_ = _milliseconds(lambda: target.copy_(source), device, once=False)
+    median, *_ = _milliseconds(lambda: target.copy_(source), device)
     return 2 * count / median / 1e6
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: where kernels run, how many threads, and media made by ffmpeg at run time.
+"""What all tests share: where kernels run, how many threads, media made by ffmpeg at run time, a last word.
 
 Fixtures: `make_clip`, `shared_data` and `home`. How media are made and read stands in `material`.
 """
@@ -6,6 +6,7 @@ Fixtures: `make_clip`, `shared_data` and `home`. How media are made and read sta
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +24,11 @@ def _torch_sees_a_gpu() -> bool:
 # Before anything imports triton, numba or torch:
 if not _torch_sees_a_gpu():
     os.environ.setdefault("TRITON_INTERPRET", "1")
-# The pictures are small: more threads only get into each other's way.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+# The pictures are small: more threads only get into each other's way. pytest-xdist's workers inherit what the process
+# that starts them has set, and share it.
+_threads = int(os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1))))
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = str(max(1, _threads // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
 
 # A script ignores SIGINT for what it starts behind "&", nohup ignores SIGHUP, and programs inherit that: tests of
 # interruption need them as they are in a terminal.
@@ -32,9 +36,31 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+NOT_QUICK_S = 5  # for a test that is not marked slow; a busy machine takes longer than the marker's rule says
+
 # The first call of a numba function compiles it; pytest-timeout watches over the rest.
 hypothesis.settings.register_profile("vidscale", deadline=None)
 hypothesis.settings.load_profile("vidscale")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says how the GPU suite was run; after the quick tests, which of them are not."""
+    kinds = (pytest.TestReport, pytest.CollectReport)
+    reports = [report for some in terminalreporter.stats.values() for report in some if isinstance(report, kinds)]
+    calls = [report for report in reports if report.when == "call"]
+    gpu = {report.nodeid for report in calls if "_triton.py" in report.nodeid}
+    skipped = {report.nodeid for report in reports if "_triton.py" in report.nodeid and report.skipped}
+    if gpu | skipped:
+        where = "in Triton's interpreter, no CUDA device" if os.environ.get("TRITON_INTERPRET") == "1" else "on the GPU"
+        terminalreporter.line(f"GPU tests: {len(gpu - skipped)} run {where}; {len(skipped)} skipped")
+    if config.option.markexpr == "not slow":
+        seconds = Counter[str]()
+        for report in calls:
+            seconds[report.nodeid.partition("[")[0]] += report.duration
+        for test, taken in seconds.most_common():
+            if taken > NOT_QUICK_S:
+                terminalreporter.line(f"{test} took {taken:.1f} s: mark it slow")
 
 
 @pytest.fixture(scope="session")

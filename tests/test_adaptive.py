@@ -66,6 +66,7 @@ def test_adaptive_ref_equals_formula(shape, support, scale):
     np.testing.assert_allclose(adaptive_resample_ref(*inputs, scale=scale), naive(*inputs, scale), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "support", "scale"),
     [((1, 2, 3, 4), 3, 2), ((1, 1, 2, 3), 4, 3), ((2, 1, 2, 1), 3, 1)],
@@ -105,6 +106,7 @@ def assert_gradients_close(got, want, ratio=1e-5):
         assert (a.double() - b.double()).square().mean().sqrt() <= ratio * b.double().square().mean().sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round_up", [True, False])
 @pytest.mark.parametrize(("shape", "support", "scale"), SHAPES)
 def test_adaptive_equals_ref(shape, support, scale, round_up, poisoned_empty):
@@ -265,6 +267,7 @@ def test_adaptive_without_numba(monkeypatch):
         _dispatch._can_import.cache_clear()
 
 
+@pytest.mark.slow
 def test_adaptive_imports_nothing_heavy():
     code = """
 import sys

@@ -82,6 +82,7 @@ def compare(inputs, views, scale, *, atol, ratio):
         assert (a.double() - b.grad).square().mean().sqrt() <= ratio * b.grad.square().mean().sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "support", "scale"), SHAPES)
 def test_adaptive_triton_equals_ref(shape, support, scale, poisoned_empty):
     inputs = material(shape, support, scale)
@@ -116,6 +117,7 @@ def test_adaptive_triton_without_picture_gradient(poisoned_empty):
     assert all(torch.equal(a, b) for a, b in zip(some, want, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "out", "depth", "dtype"),
     [
@@ -155,6 +157,7 @@ def test_adaptive_triton_autograd():
         assert (a.grad - b.grad).square().mean().sqrt() <= 1e-5 * b.grad.square().mean().sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter runs where there is no GPU")
 def test_kernel_benchmark_smoke():
     """Every way of every case agrees with its reference, on toy sizes, and each becomes a row."""
@@ -171,6 +174,7 @@ def test_kernel_benchmark_smoke():
         assert {"gb_s", "of_copy", "to_ref", "commit", "device", "versions"} <= set(row)
 
 
+@pytest.mark.slow
 def test_adaptive_triton_compiles():
     """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
     code = """

@@ -17,6 +17,8 @@ from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.rows import Report, Unpaired
 from vidscale.stages.align import find_offset
 
+pytestmark = pytest.mark.slow
+
 X264 = ["-c:v", "libx264", "-preset", "veryfast"]
 
 

@@ -47,6 +47,7 @@ def test_import_loads_nothing_slow(module: str) -> None:
     assert loaded_after(f"import {module}") & SLOW == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "--version", "encode --help"])
 def test_help_loads_nothing_slow(command: str) -> None:
     code = f"""
@@ -66,6 +67,7 @@ def test_operations_load_only_numpy(operation: str) -> None:
     assert loaded & SLOW == {"numpy"}
 
 
+@pytest.mark.slow
 def test_program_hides_from_numba_what_it_does_not_need_and_from_nobody_else() -> None:
     code = """
 sys.argv = ["vidscale", "--version"]
@@ -85,6 +87,7 @@ find_pair("lanczos", 2, "cpu").downscale(YuvImage(tuple(planes), PixelFormat("42
     assert {"scipy.linalg", "cffi"} <= loaded_after(code + "import scipy.linalg, cffi")
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_triton() -> None:
     code = f"""
 from importlib import import_module

@@ -92,6 +92,7 @@ BAD_IDENTITIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("payloads", "tag", "words"), BAD_IDENTITIES)
 @pytest.mark.parametrize(("command", "restored"), [("decode", "restored.mkv"), ("decode --y4m", "restored.y4m")])
 def test_identity_that_does_not_fit_is_refused(
@@ -160,6 +161,7 @@ UNUSABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("payloads", "tag", "said"), UNUSABLE)
 @pytest.mark.parametrize("command", ["decode", "decode --y4m"])
 def test_pair_and_scale_by_hand_restore_what_no_identity_can(

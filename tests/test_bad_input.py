@@ -166,6 +166,7 @@ def test_file_name_that_is_not_utf8_is_refused(tmp_path: Path, clip: Path) -> No
     assert "is not UTF-8" in refused(tmp_path, "encode", clip, "-o", source.with_suffix(".mkv"), *FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["a:b.mp4", "file:x.mp4", "-dash.mp4", "per%03d cent.mp4", "q'uote\"s.mp4", "new\nline.mp4", "n" * 250 + ".mp4"],
@@ -218,6 +219,7 @@ def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix
     assert f"cut{suffix} breaks off at" in run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
 def test_end_that_a_long_film_lacks_is_told(tmp_path: Path, suffix: str) -> None:
     """A second and a half of a hundred: Matroska counts no frames, but says how many bytes it has."""
@@ -259,6 +261,7 @@ def test_measure_tells_of_a_truncated_video(tmp_path: Path, clip: Path) -> None:
     assert "only in the source" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_corrupt_packets_are_counted(tmp_path: Path, clip: Path, seed: int) -> None:
     source = bent(clip, seed, 60)
@@ -272,6 +275,7 @@ def test_corrupt_packets_are_counted(tmp_path: Path, clip: Path, seed: int) -> N
     assert "bent.mp4 is damaged" in refused(tmp_path, "encode", source, "--strict", "-o", tmp_path / "small.mp4", *FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [["-c:v", "mpeg4"], ["-c:v", "mpeg4", "-bf", "2"], ["-c:v", "libx264", "-bf", "2"], ["-c:v", "mjpeg"]]
 )
@@ -378,6 +382,7 @@ def test_size_over_the_encoders_limit_is_refused(tmp_path: Path, make_clip: Clip
     assert f"{size} is over the limit of {codec}" in refused(tmp_path, *args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "crf"),
     [

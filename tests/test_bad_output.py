@@ -111,6 +111,7 @@ def relative(path: Path) -> Path:
     return Path(os.path.relpath(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other_name", [same, by_symlink, by_hardlink, by_folder, relative])
 @pytest.mark.parametrize("command", ["encode", "decode", "decode --y4m", "run"])
 def test_output_that_is_the_input_is_refused(
@@ -132,6 +133,7 @@ def test_report_folder_that_is_a_file_is_refused_before_work_starts(tmp_path: Pa
         assert "taken is a file" in refused(tmp_path, "measure", clip, clip, "--report-dir", folder)
 
 
+@pytest.mark.slow
 def test_page_of_something_else_is_not_replaced(tmp_path: Path, clip: Path, small: Path) -> None:
     (page := tmp_path / "site" / "index.html").parent.mkdir()
     page.write_text("mine")
@@ -228,6 +230,7 @@ def test_full_disk_is_told_by_decode_to_y4m(tmp_path: Path, small: Path, monkeyp
     assert "No space left on device" in refused(tmp_path, "decode", small, "--y4m", "-o", tmp_path / "big.y4m")
 
 
+@pytest.mark.slow
 @needs_dev_full
 @pytest.mark.parametrize("name", ["report.json", "frames.csv", "index.html"])
 def test_full_disk_is_told_while_the_report_is_written(
@@ -304,6 +307,7 @@ def test_ffmpeg_without_the_encoder_is_refused(tmp_path: Path, clip: Path) -> No
     assert said.endswith("ffmpeg (--ffmpeg): has no encoder libx265")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "words"),
     [

@@ -114,6 +114,7 @@ def assert_close_to_ref(plane, coefficients, basis, share=0.001, **arguments):
     assert np.mean(difference > 0) <= share
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -169,6 +170,7 @@ def photo(height, width, bit_depth):
     return codes.astype(np.uint8 if bit_depth == 8 else np.uint16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lanczos", "bicubic"])
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize("siting", [CENTRED, LEFT], ids=["centred", "left"])
@@ -277,6 +279,7 @@ def test_basis_without_numba(monkeypatch):
         _dispatch._can_import.cache_clear()
 
 
+@pytest.mark.slow
 def test_basis_imports_nothing_heavy():
     code = """
 import sys

@@ -75,6 +75,7 @@ def test_basis_triton_codes(step, shape, block, support, count, bit_depth, poiso
     assert (difference > 0).float().mean() <= (0.001 if bit_depth < 16 else 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_basis_triton_floats(dtype, poisoned_empty):
     step, shape, block, support, count, _ = CASES[-1] if DEVICE == "cuda" else CASES[1]
@@ -107,6 +108,7 @@ def test_basis_triton_gradients_where_wanted():
     assert basis.grad is None
 
 
+@pytest.mark.slow
 def test_basis_triton_compiles():
     """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
     code = """

@@ -60,6 +60,7 @@ def weight(x):
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_is_kept_until_a_module_beside_it_changes(tmp_path):
     """numba alone looks at the function's own file: it would go on with the vector code of before."""
     (tmp_path / "caller.py").write_text(CALLER)

@@ -47,6 +47,7 @@ def processor_seconds(*words: str) -> float:
     return min(needed)
 
 
+@pytest.mark.slow
 def test_help_is_quick() -> None:
     """0.3 s where Python itself takes 0.035 to start: in proportion, so that a slow or busy machine may be slow."""
     assert processor_seconds("-m", "vidscale", "--help") < 8.5 * processor_seconds("-c", "pass")
@@ -148,6 +149,7 @@ run_job(lambda console: [squared_error(plane, plane) for plane in codes], quiet=
 """
 
 
+@pytest.mark.slow
 def test_compiling_is_said_once_and_done_once(tmp_path: Path) -> None:
     said = []
     for quiet, cache in ((True, "other"), (False, "cache"), (False, "cache"), (False, None)):
@@ -212,6 +214,7 @@ def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypa
     assert run.stdout.splitlines()[-1] == "report: clip.vs2.mp4.report/index.html"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", [[], ["--no-report"]])
 def test_quiet_is_silent(tmp_path: Path, make_clip: Clip, report: list[str]) -> None:
     clip = make_clip("clip.avi")  # of which there would be something to say: the container changes
@@ -242,6 +245,7 @@ def test_progress_is_lines_where_there_is_no_terminal(make_clip: Clip, monkeypat
     assert re.search(r"^encoding: 5/10 frames, [\d.]+ fps, \d+ s left$", run.stderr, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_progress_is_a_bar_on_a_terminal(make_clip: Clip) -> None:
     import os
@@ -266,12 +270,14 @@ def test_progress_is_a_bar_on_a_terminal(make_clip: Clip) -> None:
     assert b"clip.vs2.mp4: 60 frames" in stdout
 
 
+@pytest.mark.slow
 def test_debug_shows_where(tmp_path: Path) -> None:
     run = run_apart("--debug", "encode", tmp_path / "none.mp4")
     assert run.code == 1
     assert "vidscale: " in run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closed", "args", "words"),
     [

@@ -178,6 +178,7 @@ for precision in chain.precisions:
 """
 
 
+@pytest.mark.slow
 def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
     """Those with AVX2 and AVX-VNNI, played here by leaving features out: fewer pixels at once, two dots for one."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
@@ -202,6 +203,7 @@ np.save(sys.argv[2], pair._luma_upscale(28, 8)(np.load(sys.argv[1]), 200, 300))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
 def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable):
     """As for machines that share a cache; LLVM would end the program at an instruction that it is not to use."""
@@ -317,6 +319,7 @@ def test_pictures_go_through_it_too(tmp_path):
     assert peak_signal_noise_ratio(picture, np.stack(restored, axis=-1)) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [Cell(2, 4), Cell(2, 3), Cell(2, 2)], ids=str)
 def test_movie_goes_there_and_back_by_a_folder(make_clip, tmp_path, scale):
     movie, small = make_clip(frames=4, size="102x70"), tmp_path / "small.mp4"
@@ -349,6 +352,7 @@ def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused_until_it_is_ma
         api.decode(small, tmp_path / "other.mkv", lossless=True)
 
 
+@pytest.mark.slow
 def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):
     """What is made small by a filter needs neither: torch alone takes seconds to import."""
     pair = pair_folder(tmp_path / "pair", trained())

@@ -28,6 +28,8 @@ from vidscale.jobs.restore import find_identity
 from vidscale.models import fixed_pair, network_pair
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"preset": "ultrafast", "metrics": "psnr_y", "rates": "24,36", "pairs": "lanczos"}
 WORDS = ["--preset", "ultrafast", "--metrics", "psnr_y", "--rates", "24,36"]
 Clip = Callable[..., Path]

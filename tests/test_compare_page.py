@@ -245,6 +245,7 @@ EMPTY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EMPTY)
 def test_page_of_empty_cases(case):
     page = render_page(EMPTY[case])
@@ -253,6 +254,7 @@ def test_page_of_empty_cases(case):
     assert "None" not in visible(page)
 
 
+@pytest.mark.slow
 def test_page_tells_what_is_missing():
     text = {case: visible(render_page(comparison)) for case, comparison in EMPTY.items()}
     assert "No movie has a curve." in text["nothing"]
@@ -276,6 +278,7 @@ def test_stills_show_the_same_region_without_loss(tmp_path):
     assert frame.lossless
 
 
+@pytest.mark.slow
 def test_stills_stay_within_budget(tmp_path):
     large = np.random.default_rng(7).integers(0, 256, (400, 700, 3), dtype=np.uint8)
     stills = [

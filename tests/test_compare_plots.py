@@ -16,6 +16,8 @@ from vidscale.compare.output.styles import PALETTE, SYMBOLS, curve_styles
 from vidscale.compare.points import Candidate, Comparison, ordered_candidates
 from vidscale.errors import ConfigError, VidscaleError
 
+pytestmark = pytest.mark.slow
+
 # Machado, Oliveira and Fernandes 2009: what is seen without one kind of cone, on linear RGB.
 SIGHT = {
     "all cones": np.eye(3),

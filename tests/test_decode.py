@@ -76,6 +76,7 @@ def complaint(result: Any) -> str:
     return str(line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
 def test_restored_picture_is_that_of_the_scalers(codec: str, folder: Path, tmp_path: Path) -> None:
     # Coded without loss, the small picture is known exactly: zscale makes both halves of the way.
@@ -89,6 +90,7 @@ def test_restored_picture_is_that_of_the_scalers(codec: str, folder: Path, tmp_p
     assert abs(found - truth).max() <= 2  # one code for each way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chroma", ["420", "422", "444", "gray"])
 @pytest.mark.parametrize("depth", [8, 10, 12])
 def test_lossless_is_exact(chroma: str, depth: int, folder: Path, tmp_path: Path) -> None:
@@ -125,6 +127,7 @@ def raw_clip(path: Path, width: int, height: int) -> Path:
     return make(path, *words, *FFV1, data=data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(35, 27), (34, 27), (1, 1)])
 def test_odd_sizes_are_exact_or_refused(width: int, height: int, folder: Path, tmp_path: Path) -> None:
     source = raw_clip(folder / f"{width}x{height}.mkv", width, height)
@@ -217,6 +220,7 @@ def test_lossless_matroska_has_a_frame_rate(movie: Path, tmp_path: Path) -> None
         assert opened.streams.video[0].average_rate == 25
 
 
+@pytest.mark.slow
 def test_settings_of_the_encoder_are_used(movie: Path, tmp_path: Path) -> None:
     small = coded(movie, tmp_path / "small.mp4", scale="2")
     sizes = [len(b"".join(packet_data(restored(small, crf=crf), 0))) for crf in (10, 30)]

@@ -41,6 +41,8 @@ from vidscale.media.probe import target_format
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow
+
 H, W = 48, 64
 Floats = npt.NDArray[np.float64]
 # Settings with which each encoder changes no pixel (SVT-AV1 in 10 bit: by 3 codes at most).

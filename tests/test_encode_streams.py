@@ -43,6 +43,8 @@ from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Unpaired
 from vidscale.stages.mux import check_output
 
+pytestmark = pytest.mark.slow
+
 MILLISECOND = Fraction(1, 1000)
 AAC_PACKET_S = Fraction(1024, 48000)
 X264 = ["-c:v", "libx264", "-preset", "ultrafast"]

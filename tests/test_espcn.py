@@ -152,6 +152,7 @@ def test_pair_restores_where_lanczos_does(tmp_path, scale):
     assert np.abs(shift).max() <= 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "pix_fmt"), [(2, "yuv420p"), (2, "yuv420p10le"), (3, "yuv422p"), (4, "yuv444p10le")])
 def test_movie_of_odd_size_comes_back_in_place(tmp_path, scale, pix_fmt):
     """A ramp in luma, and one in chroma, is what it was: nothing is shifted, in no plane."""

@@ -233,6 +233,7 @@ def test_every_keyframe_and_every_picture(coded, codec, container, tmp_path):
         assert side_data(small) == [IDENTITY.to_json().encode()] * KEYFRAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "chain"),
     [
@@ -261,6 +262,7 @@ def test_raw_annex_b(coded, codec, extension, tmp_path):
     assert probe_identity(small) == IDENTITY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "extension"), [("h264", "h264"), ("hevc", "hevc")])
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 @pytest.mark.parametrize("changes", [{"sha256": "", "tool": ""}, {"tool": ""}, {"tool": "x" * 64}])
@@ -278,6 +280,7 @@ def test_stream_copy_to_raw_annex_b(coded, codec, extension, container, changes,
     assert probe_identity(raw) == tag
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

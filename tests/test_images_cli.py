@@ -330,6 +330,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
         assert re.search(words, refused(tmp_path, "images", *args, code=code)), args
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_folder_without_permission(photographs: Photographs, tmp_path: Path) -> None:
     photographs("a.png")

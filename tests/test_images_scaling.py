@@ -119,6 +119,7 @@ def test_nearest_is_that_of_pillow(scale: int) -> None:
     assert np.array_equal(restored, np.asarray(truth.resize((width, height), Image.Resampling.NEAREST)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lanczos", "bicubic", "area", "car"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (61, 87), (16, 17)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -17,7 +17,10 @@ from robustness import Run, content, fake_ffmpeg, finish, message, processes_nam
 
 from vidscale.system.workspace import remove_abandoned
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc"),
+]
 
 AT_ONCE_S = 4  # a second or so, on a machine that has much else to do
 SLOW = ["--scale", "1", "--preset", "placebo"]

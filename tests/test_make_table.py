@@ -16,6 +16,8 @@ from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison, write_json
 from vidscale.compare.points import Candidate, Comparison, Point
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SETS = {"compare": "small", "compare_1080p": "1080p"}

@@ -59,6 +59,7 @@ def stats(ref: Path, dist: Path, name: str, path: Path) -> list[dict[str, float]
 # Against ffmpeg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv420p10le", "gray", "yuv422p12le"])
 def test_psnr_equals_ffmpeg_in_every_frame(pix_fmt: str, folder: Path, tmp_path: Path) -> None:
     noise = "noise=alls=8:allf=t"
@@ -101,6 +102,7 @@ def test_totals_are_those_of_the_frames(pair: tuple[Path, Path], tmp_path: Path)
     assert sums.psnr_y.minimum == pytest.approx(min(ffmpeg_log), abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 def test_vmaf_equals_libvmaf_on_two_files(pix_fmt: str, pair: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
     ref, dist = pair
@@ -190,6 +192,7 @@ def test_videos_that_differ_in_size_or_format_are_refused(
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_small_file_is_restored_before_it_is_measured(pair: tuple[Path, Path], tmp_path: Path) -> None:
     settings = {"scale": "2", "crf": 25}
     decided = plan(pair[0], tmp_path / "small.mkv", **settings)
@@ -315,6 +318,7 @@ def test_every_third_frame_has_the_same_scores(pair: tuple[Path, Path], tmp_path
     assert read_json(tmp_path / "report.json") == replace(third, rows=tuple(third.rows))
 
 
+@pytest.mark.slow
 def test_every_fifth_frame_keeps_the_sliding_bitrate(tmp_path: Path) -> None:
     coding = ["-c:v", "libx264", "-crf", "20", "-bf", "0", "-g", "1"]
     film = make(tmp_path / "film.mp4", *picture(SIZE, duration=8), *coding)
@@ -322,6 +326,7 @@ def test_every_fifth_frame_keeps_the_sliding_bitrate(tmp_path: Path) -> None:
     assert some["bitrate_kbps"] == pytest.approx(whole["bitrate_kbps"][::5], rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("crop", "where"),
     [("96:64:48:20", "96:64:48:20"), ("96:64", "96:64:40:40"), ("95:63:0:2", "95:63:0:2")],
@@ -352,6 +357,7 @@ def test_crop_that_cannot_be_is_refused(pair: tuple[Path, Path], crop: str, word
         measured(*pair, crop=crop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("size", ["88:72", "118:96"])
 def test_smaller_video_is_scaled_as_ffmpeg_does(

@@ -111,6 +111,7 @@ def yuv420p(content, bit_depth, height, width):
     return [pair(content, bit_depth, shape) for shape in ((height, width), half, half)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(120, 176), (61, 83), (18, 21)])
 @pytest.mark.parametrize("content", ["astronaut", "noise", "gradient"])
 @pytest.mark.parametrize("bit_depth", [8, 10, 12])
@@ -237,6 +238,7 @@ def test_metrics_import_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_metrics_of_arrays_need_no_torch():
     code = """
 import sys

@@ -52,6 +52,7 @@ def test_squared_error_triton_equals_ref(shape, bit_depth):
 
 
 # The smallest plane, a full tile, one position more than a tile each way. Triton's interpreter takes seconds a tile.
+@pytest.mark.slow
 @runnable
 @pytest.mark.parametrize(("shape", "bit_depth"), [((11, 11), 8), ((26, 42), 16), ((27, 43), 10)])
 def test_ssim_gaussian_triton_equals_ref(shape, bit_depth):
@@ -66,6 +67,7 @@ def test_ssim_gaussian_triton_identical_planes():
     assert metrics_triton.ssim_gaussian(x, x.clone(), 8) == 1
 
 
+@pytest.mark.slow
 @runnable
 def test_metrics_triton_layouts():
     x, y = planes((20, 30), 8)
@@ -83,6 +85,7 @@ def test_metrics_dispatch_to_triton():
         assert getattr(metrics, name)(x, y, bit_depth=10) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_metrics_triton_compiles():
     """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
     code = """

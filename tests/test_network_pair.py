@@ -131,6 +131,7 @@ def test_pair_in_a_folder_that_is_not_installed(pairs, tmp_path, make_clip):
         api.decode(small, tmp_path / "again.mkv", lossless=True, pair=str(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
     weights = pairs / "car-x2" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\xc0\x7f")  # a NaN
@@ -142,6 +143,7 @@ def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
     assert not (tmp_path / "o.mp4").exists()
 
 
+@pytest.mark.slow
 def test_estimate_is_told_before_the_work(pairs, tmp_path, make_clip):
     command = [sys.executable, "-m", "vidscale", "encode", str(make_clip(frames=2, size="64x48")), "--pair", "car-x2"]
     done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)

@@ -324,6 +324,7 @@ def test_nut_written_is_read_by_ffmpeg_without_complaint():
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["descriptor", "stream", "object"])
 def test_nut_reader_gone_is_a_broken_pipe(kind):
     info = video(width=320, height=240)

@@ -89,6 +89,7 @@ def assert_close_to_naive(result, plane, **arguments):
     assert np.abs(result - expected).max() <= 0.5 + 2**-12 * max(1, 2 ** (arguments["bit_depth"] - 10))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -107,6 +108,7 @@ def test_polyphase_any_geometry(shape, size, step, siting, kind, bit_depth):
     assert_close_to_naive(polyphase_ref(torch.from_numpy(plane), **arguments).numpy(), plane, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (2, 3), (1, 301), (301, 1), (65, 127)])
 @pytest.mark.parametrize("step", STEPS, ids=str)
 def test_polyphase_odd_shapes(shape, step, poisoned_empty):
@@ -128,6 +130,7 @@ def poison(array):
     return array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit_depth", [8, 10, 12])
 @pytest.mark.parametrize(("kind", "step"), [(k, s) for k in ALL_KINDS for s in STEPS if k not in SHRINKING or s > 1])
 def test_polyphase_equals_ref(kind, step, bit_depth):
@@ -156,6 +159,7 @@ def zscale(frames, *, size, kind, bit_depth, location):
     return [[frame[:luma].reshape(size), *frame[luma:].reshape(2, *chroma)] for frame in codes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize("location", SITING)
 @pytest.mark.parametrize("step", [s for s in STEPS if 336 % (2 * s) == 0 == 480 % (2 * s) and s != 1], ids=str)
@@ -312,6 +316,7 @@ def test_polyphase_without_numba(monkeypatch):
         _dispatch._can_import.cache_clear()
 
 
+@pytest.mark.slow
 def test_polyphase_imports_nothing_heavy():
     code = """
 import sys

@@ -39,6 +39,7 @@ def poisoned_empty(monkeypatch):
     monkeypatch.setattr(torch, "empty", poisoned)
 
 
+@pytest.mark.slow
 @runnable
 @pytest.mark.parametrize(
     ("kind", "step", "bit_depth"),
@@ -64,6 +65,7 @@ def test_polyphase_triton_equals_ref(kind, step, bit_depth, poisoned_empty):
         assert (difference > 0).float().mean() <= (0.001 if bit_depth < 16 else 0.01)
 
 
+@pytest.mark.slow
 def test_polyphase_triton_compiles():
     """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
     code = """

@@ -85,6 +85,7 @@ def test_chain_is_its_stages_one_behind_the_other():
         ProgressiveUpscaler([])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["residual", "original"])
 def test_tiles_are_the_whole_picture(kind):
     network, image = chain(kind), torch.rand(1, 3, 112, 68)

@@ -164,6 +164,7 @@ def test_placeholders_are_filled_once(tmp_path: Path) -> None:
     assert output.read_text() == repr([str(source), "-FF-", "{other}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
@@ -196,6 +197,7 @@ def test_pipe_keeps_an_existing_output(tmp_path: Path) -> None:
     assert output.read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_run_of_a_pipe_scales(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     recipe = next(path for path in PIPELINES if read_recipe(path).command == "pipe")
     output = tmp_path / "small.mkv"

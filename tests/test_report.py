@@ -305,6 +305,7 @@ def test_remarks_say_hdr():
     assert any("tone mapping" in line for line in color_notes(hdr.source))
 
 
+@pytest.mark.slow
 def test_long_report_is_quick_and_small(tmp_path):
     count = 200_000
     rows = tuple(

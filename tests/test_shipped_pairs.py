@@ -56,6 +56,7 @@ def test_shipped_pair_is_whole_and_says_where_it_comes_from(name):
     assert UNKNOWN not in (card.licence, card.data, card.training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_pair_restores_what_a_filter_cannot(name):
     """A picture that nothing was trained on, not coded between: the network must at least not harm."""

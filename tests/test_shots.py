@@ -50,6 +50,7 @@ def test_shots_are_between_the_cuts(report: Report) -> None:
     assert [shot.start_s for shot in report.shots] == [Fraction(start, 25) for start in CUTS[:-1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "pix_fmt"), [("1280x720", "yuv420p"), ("322x182", "yuv422p10le"), ("62x38", "gray")])
 def test_shots_are_found_at_any_size_and_depth(tmp_path: Path, size: str, pix_fmt: str) -> None:
     film = cut_together(tmp_path / "film.mkv", size, pix_fmt)

@@ -23,6 +23,8 @@ from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.pairs import find_pair
 
+pytestmark = pytest.mark.slow
+
 H, W = 48, 64
 QUIET = [FFMPEG, "-hide_banner", "-v", "error", "-nostdin"]
 SITED = "filter=lanczos:chromalin=left:chromal=left"

@@ -119,6 +119,7 @@ def test_margin_of_car_is_what_it_depends_on(scale: int) -> None:
     assert reach == rule.margin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiled_car_equals_the_whole(scale: int) -> None:
     torch.manual_seed(scale)

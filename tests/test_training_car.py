@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from robustness import run_apart, run_here
 from skimage import data
 from stopping import Stop
 
@@ -124,12 +125,11 @@ def test_crops_come_from_the_pictures(crops):
     packed = np.load(crops)
     assert packed.shape == (30, 3, 64, 64)
     whole = data.astronaut()[:200, :260].transpose(2, 0, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, (3, 64, 64))[0]
     found = sum(
-        (window == packed[i]).all()
-        for i in range(30)
-        for window in np.lib.stride_tricks.sliding_window_view(whole, (3, 64, 64))[0].reshape(-1, 3, 64, 64)[
-            (np.lib.stride_tricks.sliding_window_view(whole[0], (64, 64))[..., 0, 0] == packed[i, 0, 0, 0]).ravel()
-        ]
+        (window == crop).all()
+        for crop in packed
+        for window in windows[windows[..., 0, 0, 0] == crop[0, 0, 0]]  # copies no more than these
     )
     assert 8 <= found <= 22  # about half of them are the astronaut's
 
@@ -162,8 +162,9 @@ def test_crops_errors(photos, tmp_path):
         CodedPieces(tmp_path)
 
 
-def test_car_resumes_with_the_same_bits(crops, photos, tmp_path):
+def test_car_resumes_with_the_same_bits(crops, photos, tmp_path, monkeypatch):
     """Through the real operation, whose backward scatters: no order of additions may change from run to run."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # so many share it, even where tests have one thread each
     held_out = held_out_pictures([photos / "a.png"], side=48)
     train(CarTask(TINY, Crops(crops), held_out), TINY.loop, tmp_path / "whole")
     for steps in (2, 6):  # the first part ends at a checkpoint; the schedule of rates is that of the whole
@@ -189,6 +190,7 @@ def test_fidelity_is_the_loss_of_its_name(crops, monkeypatch, fidelity, expected
     assert float(losses.parts[fidelity]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", ["car", "bicubic"])
 def test_car_learns(crops, photos, tmp_path, down):
     recipe = replace(TINY, down=down, loop=replace(TINY.loop, steps=60, batch=4, learning_rate=3e-3, validate_every=20))
@@ -223,39 +225,36 @@ def test_recipe_reads_toml_and_refuses_what_it_does_not_know(tmp_path):
             read_recipe(CarRecipe, path)
 
 
-def _vidscale(*words, **kwargs):
-    command = [sys.executable, "-m", "vidscale", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, **kwargs)
-
-
+@pytest.mark.slow
 def test_train_car_command_makes_a_pair(photos, crops, tmp_path):
     sizes = ["crop=32", "downscaler.stem=4", "downscaler.body=8", "downscaler.trunk=8", "downscaler.blocks=1"]
     sizes += ["upscaler.blocks=1", "upscaler.width=8", "loop.steps=3", "loop.batch=2"]
     command = ["train", "car", crops, "--validation", photos, "-o", tmp_path / "run", "--json"]
     command += [word for size in sizes for word in ("--set", size)]
-    done = _vidscale(*command)
-    assert done.returncode == 0, done.stderr
+    done = run_apart(*command, timeout_s=240)
+    assert done.code == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["event"] == "trained"
     assert record["steps"] == 3
     assert load_pair_dir(tmp_path / "run" / "pair").card.name == "car-x2"
     assert "plotly" in (tmp_path / "run" / "training.html").read_text()
-    again = _vidscale(*command)
+    again = run_here(*command)
     assert json.loads(again.stdout)["validation_db"] == record["validation_db"]  # nothing left to do
-    other = _vidscale(*command, "--set", "loop.seed=1")
-    assert other.returncode == 1
+    other = run_here(*command, "--set", "loop.seed=1")
+    assert other.code == 1
     assert "other settings" in other.stderr
 
 
 def test_train_pack_command(photos, tmp_path):
-    done = _vidscale("train", "pack", photos, "-o", tmp_path / "c.npy", "--side", 32, "--count", 7)
-    assert done.returncode == 0, done.stderr
+    done = run_here("train", "pack", photos, "-o", tmp_path / "c.npy", "--side", 32, "--count", 7)
+    assert done.code == 0, done.stderr
     assert np.load(tmp_path / "c.npy").shape == (7, 3, 32, 32)
-    assert _vidscale("train", "pack", photos, "-o", tmp_path / "c.npy").returncode == 1
-    assert _vidscale("train", "pack", tmp_path / "none", "-o", tmp_path / "d.npy").returncode == 1
+    assert run_here("train", "pack", photos, "-o", tmp_path / "c.npy").code == 1
+    assert run_here("train", "pack", tmp_path / "none", "-o", tmp_path / "d.npy").code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["car", "coded_pieces", "pair"])
 def test_training_needs_torch_and_numpy_alone(module):
     others = (

@@ -59,6 +59,7 @@ def unfamiliar(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_espcn_learns_to_beat_interpolation(footage, unfamiliar, tmp_path):
     loop = replace(TINY.loop, steps=150, batch=8, learning_rate=4e-3, warmup_steps=10, validate_every=50)
     done = train_espcn(replace(TINY, loop=loop), footage, unfamiliar, tmp_path)
@@ -168,6 +169,7 @@ def test_train_espcn_command(footage, unfamiliar, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_training_of_upscalers_needs_torch_and_numpy_alone():
     others = ("av", "pydantic", "ffmpeg", "imageio_ffmpeg", "typer", "rich", "jinja2", "plotly", "scipy", "PIL")
     modules = "vidscale.training.espcn, vidscale.training.progressive"

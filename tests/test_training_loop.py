@@ -91,6 +91,7 @@ def test_a_delayed_group_waits(tmp_path):
     assert moved(10) == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("stop_after", [1, 7, 23])
 def test_train_resumes_with_the_same_bits(tmp_path, ema, stop_after):
@@ -106,6 +107,7 @@ def test_train_resumes_with_the_same_bits(tmp_path, ema, stop_after):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_train_after_a_kill_goes_on_from_its_last_checkpoint(tmp_path):
     program = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

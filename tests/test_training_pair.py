@@ -1,8 +1,6 @@
 """Training through the real codec: shots, sets of coded pieces, and a pair in the end."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -14,6 +12,7 @@ import pytest
 import torch
 from material import ffmpeg, make, picture
 from PIL import Image
+from robustness import run_apart, run_here
 from skimage import data
 from torch.nn import functional as F
 
@@ -98,6 +97,7 @@ def test_shot_keeps_colours():
     assert blue.shape == red.shape == (24, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["1", "3/2", "2", "3"])
 def test_pieces_lie_on_each_other(photos, tmp_path, scale):
     """The decoded piece, enlarged, is the original: at the right place, not beside it."""
@@ -180,6 +180,7 @@ def test_clips_of_any_size_are_coded(photos, tmp_path, scale):
     assert len(records) == settings.shots * settings.taken * settings.pieces
 
 
+@pytest.mark.slow
 def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread):
     """Some steps of the quick recipe's training, on a small set."""
     settings = replace(TINY, chunks=1, shots=16, taken=3, pieces=4, side=32, frames=3)
@@ -250,11 +251,7 @@ def test_recipe_refuses_nonsense(tmp_path):
             read_recipe(PairRecipe, path)
 
 
-def _vidscale(*words):
-    command = [sys.executable, "-m", "vidscale", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
+@pytest.mark.slow
 def test_train_pair_command(photos, others, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
@@ -264,25 +261,25 @@ def test_train_pair_command(photos, others, tmp_path):
         "[network]\nwidth = 8\ndepth = 2\nreach = 3\n[loop]\nsteps = 4\nbatch = 2\n"
     )
     command = ["train", "pair", recipe, "--photos", photos, "--validation", others, "-o", tmp_path / "run", "--json"]
-    done = _vidscale(*command)
-    assert done.returncode == 0, done.stderr
+    done = run_apart(*command, timeout_s=240)
+    assert done.code == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["event"], record["steps"]) == ("trained", 4)
     card = load_pair_dir(tmp_path / "run" / "pair").card
     assert (card.name, card.licence) == ("mine-x2", "CC0")
     assert "4 steps" in card.training
     assert "plotly" in (tmp_path / "run" / "training.html").read_text()
-    shared = _vidscale(*command[:3], "-o", tmp_path / "again", "--coded", tmp_path / "run" / "coded", "--json")
-    assert shared.returncode == 0, shared.stderr  # needs no photographs any more
+    shared = run_here(*command[:3], "-o", tmp_path / "again", "--coded", tmp_path / "run" / "coded", "--json")
+    assert shared.code == 0, shared.stderr  # needs no photographs any more
     assert json.loads(shared.stdout)["validation_db"] == record["validation_db"]
-    alone = _vidscale(*command[:3], "-o", tmp_path / "alone")
-    assert alone.returncode == 1
+    alone = run_here(*command[:3], "-o", tmp_path / "alone")
+    assert alone.code == 1
     assert "photographs are needed" in alone.stderr
     assert alone.stderr.count("\n") == 1
-    other = _vidscale(*command, "--set", "network.width=9")
+    other = run_here(*command, "--set", "network.width=9")
     assert "other settings (network.width = 8)" in other.stderr
-    renamed = _vidscale(*command, "--set", "name=yours-x2")
-    assert renamed.returncode == 0, renamed.stderr
+    renamed = run_here(*command, "--set", "name=yours-x2")
+    assert renamed.code == 0, renamed.stderr
     assert load_pair_dir(tmp_path / "run" / "pair").card.name == "yours-x2"
 
 
@@ -315,6 +312,7 @@ def test_sets_made_earlier_are_read(photos, tmp_path):
     assert all(torch.equal(one, other) for one, other in zip(luma, again, strict=True))
 
 
+@pytest.mark.slow
 def test_lanczos_is_the_filter_of_ffmpeg(photos, tmp_path):
     """What gains are told over: zscale's Lanczos, on pieces whose edges are far enough from the middle."""
     pieces = made(replace(TINY, chunks=1, shots=8, pieces=4), photos, tmp_path)

@@ -52,6 +52,7 @@ def test_shrunk_is_what_the_pair_makes():
     assert torch.equal(downscaled(image, 1), image)
 
 
+@pytest.mark.slow
 def test_training_gains_at_every_turn(crops, photos, tmp_path):
     loop = replace(LOOP, steps=120, batch=4, learning_rate=3e-3, warmup_steps=10, validate_every=60)
     recipe = replace(TINY, stage_crop=16, stage_loop=loop, chain_loop=replace(loop, steps=60))
@@ -66,6 +67,7 @@ def test_training_gains_at_every_turn(crops, photos, tmp_path):
     assert all(torch.equal(tuned[name], chain[name]) for name in chain)
 
 
+@pytest.mark.slow
 def test_training_resumes_with_the_same_bits(crops, photos, tmp_path):
     pictures = find_pictures(photos)
     recipe = replace(TINY, kind="original", crop=32)  # with buffers
