@@ -129,7 +129,7 @@ def test_avi_is_measured_against_what_was_made_from_it(tmp_path: Path) -> None:
     source = avi(tmp_path, "h264", "gap")
     lossless = coded(source, tmp_path / "small.mkv", encoder_params="qp=0")
     report = evaluate_files(source, lossless, FilesSettings())
-    assert (len(report.rows), report.unpaired.ref_only, report.unpaired.dist_only) == (50, (), ())
+    assert (len(report.rows), report.unpaired.ref_only, report.unpaired.dist_only) == (50, [], [])
     assert not any(row.mse[0] for row in report.rows)
 
 
@@ -329,6 +329,6 @@ def test_more_than_a_thousand_pictures_a_second_in_matroska(b_frames: int, tmp_p
     assert small.suffix == ".mp4"
     assert [float(time) for time in shown_times(small)] == pytest.approx(found, abs=1e-6)
     report = evaluate_files(source, small, FilesSettings())
-    assert (len(report.rows), report.unpaired.ref_only) == (120, ())
+    assert (len(report.rows), report.unpaired.ref_only) == (120, [])
     with pytest.raises(EncodeError, match=r"\.mkv cannot tell them apart; write \.mp4"):
         coded(source, tmp_path / "small.mkv")
