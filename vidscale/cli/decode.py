@@ -139,7 +139,7 @@ def _to_y4m(
     json_output: bool,
 ) -> None:
     from vidscale.errors import UsageError
-    from vidscale.jobs.planning import raw_video_notes
+    from vidscale.jobs.losses import raw_video_notes
     from vidscale.media.containers import CONTAINERS
     from vidscale.system.workspace import check_target, partial_files
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import DecodeError, EncodeError
-from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames, late_loss_notes
+from vidscale.jobs.losses import late_loss_notes
+from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
@@ -74,7 +75,7 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
                 path=file,
                 clock=clocks[2],
             )
-        notes = log.notes(plan.source.path) + late_loss_notes(plan, log)
+        notes = log.notes(plan.source.path) + late_loss_notes(plan.source, plan.codec, log, settings.strict)
         if log.damaged and settings.strict:
             raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
@@ -112,7 +113,7 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
                 path=file,
                 clock=clocks[2],
             )
-        notes = log.notes(source.path) + late_loss_notes(plan, log)
+        notes = log.notes(source.path) + late_loss_notes(source, plan.codec, log, plan.settings.strict)
         if log.damaged and plan.settings.strict:
             raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
