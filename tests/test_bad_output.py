@@ -1,5 +1,6 @@
 """Outputs that cannot be written, full disks, and an ffmpeg that is missing or dies: one clear line, nothing left."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -215,6 +216,18 @@ def test_full_disk_is_told_while_signing(tmp_path: Path, clip: Path, monkeypatch
     make = Workspace.file
     monkeypatch.setattr(Workspace, "file", file)
     assert "No space left on device" in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", *FAST)
+
+
+@pytest.mark.parametrize("name", ["small.mp4", "small.mov"])
+def test_full_disk_is_told_while_tags_are_written(
+    tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vidscale.media.mp4._shift", full)
+    said = refused(tmp_path, "encode", clip, "-o", tmp_path / name, *FAST)
+    assert said.endswith("writing the tags failed: No space left on device")
 
 
 @needs_dev_full

@@ -28,11 +28,13 @@ from material import (
     shown_times,
     stream_line,
 )
+from robustness import run_here
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, DecodeError, VidscaleError
 from vidscale.jobs.evaluation import evaluate_encode
-from vidscale.jobs.planning import plan_decode, raw_video_notes
+from vidscale.jobs.losses import raw_video_notes
+from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media.frames import YuvImage
 from vidscale.media.identity import Identity, probe_identity
@@ -541,6 +543,16 @@ def test_rotation_that_a_container_does_not_hold_is_named(
         plan_decode(small, tmp_path / f"restored.{container}", DecodeSettings(strict=True))
     raw = open_small(small, ffmpeg=FFMPEG, settings=DecodeSettings())
     assert raw_video_notes(raw, strict=False) == (f"the output does not hold: {words}",)
+
+
+def test_rotation_that_raw_video_does_not_hold_is_named(tmp_path: Path) -> None:
+    plain = make(tmp_path / "plain.mp4", *picture("128x96", duration=0.1), "-c:v", "libx264")
+    small = coded(make(tmp_path / "turned.mp4", "-display_rotation", "90", "-i", plain, "-c", "copy"), scale="2")
+    run = run_here("decode", small, "--y4m", "-o", tmp_path / "raw.y4m")
+    assert (run.code, run.stderr) == (0, "the output does not hold: rotation by 90 degrees\n")
+    run = run_here("decode", small, "--y4m", "-o", tmp_path / "strict.y4m", "--strict")
+    assert (run.code, "--strict refuses to lose: rotation by 90 degrees" in run.stderr) == (1, True)
+    assert not (tmp_path / "strict.y4m").exists()
 
 
 def matrix_of(path: Path) -> tuple[int, ...] | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import EncodeError
-from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames, late_loss_notes
+from vidscale.jobs.losses import late_loss_notes
+from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame, VideoInfo
@@ -96,7 +97,8 @@ def _write(
                 path=file,
                 clock=clocks[-1],
             )
-        notes = read_notes(log, plan.source.path, strict=plan.settings.strict) + late_loss_notes(plan, log)
+        strict = plan.settings.strict
+        notes = read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
         progress.start("writing", None)
         _finish(plan, encoded, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings, TimeRange
 from vidscale.errors import ConfigError, DecodeError, UsageError
+from vidscale.jobs.losses import loss_notes
 from vidscale.jobs.restore import SmallFile, open_small
 from vidscale.media.containers import OutputPlan, plan_output
 from vidscale.media.encoders import ENCODERS, Encoder
@@ -13,14 +14,11 @@ from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg, refused_params
 from vidscale.media.frames import VideoInfo
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.identity import Identity
-from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, probe
-from vidscale.media.side_data import lost
 from vidscale.media.versions import versions
 from vidscale.models.pair import Pair
 from vidscale.models.pairs import choose_pair, find_pair, scale_named
 from vidscale.report.files import RECORD
-from vidscale.stages.decode import ReadLog
 from vidscale.stages.encode import encode_command, lossless_command
 from vidscale.stages.mux import mux_command
 from vidscale.system.devices import resolve
@@ -241,7 +239,7 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
     plan = DecodePlan(settings, small, ffmpeg, target, ())
-    losses = _loss_notes(small.source, target, plan.codec, settings.strict)
+    losses = loss_notes(small.source, target, plan.codec, settings.strict)
     plan = replace(plan, notes=(*small.notes, *losses, *_restoring_notes(small)))
     if plan.codec != "ffv1":
         _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
@@ -281,46 +279,13 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
 
 
 def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tuple[str, ...]:
-    notes = list(_loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
+    notes = list(loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
     video = source.video
     if source.is_rgb:
         notes.append(f"RGB ({source.pix_fmt}) is converted to {video.format.name}, {video.color.matrix}, limited range")
     if target.time_unit and video.time_base < target.time_unit:
         notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
     return tuple(notes)
-
-
-def _loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> tuple[str, ...]:
-    """What the output will lack, in one line; refused when strict."""
-    notes = [target.reason] if target.reason else []
-    return (*notes, *_told([*target.lost, *lost(source.side_data, codec)], strict))
-
-
-def late_loss_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
-    """What else the output lacks, in one line: side data of pictures that begins behind the first ones.
-
-    Raises:
-        ConfigError: there is some, and the settings are strict.
-    """
-    source = plan.source
-    late = [words for words in lost(log.side_data, plan.codec) if words not in source.side_data]
-    return _told([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], plan.settings.strict)
-
-
-def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
-    """What pictures lose that are restored to raw video, which says nothing of how they are turned.
-
-    Raises:
-        ConfigError: they lose something, and ``strict`` is set.
-    """
-    turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
-    return _told([turn] if turn else [], strict)
-
-
-def _told(lost: list[str], strict: bool) -> tuple[str, ...]:
-    if lost and strict:
-        raise ConfigError(f"--strict refuses to lose: {', '.join(lost)}")
-    return (f"the output does not hold: {', '.join(lost)}",) if lost else ()
 
 
 def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:

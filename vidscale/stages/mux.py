@@ -257,10 +257,17 @@ def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, ide
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             held = {key.lower() for key in container.metadata}
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(error) from error
+    try:
         tags = _kept_tags(source, identity)
         write_keys(path, {key: value for key, value in tags.items() if key.lower() not in held})
-    except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"writing the tags failed: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise EncodeError(f"writing the tags failed: {error.strerror or error}") from error
+
+
+def _unreadable(error: Exception) -> EncodeError:
+    return EncodeError(f"the output cannot be read back: {getattr(error, 'strerror', None) or error}")
 
 
 def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:
@@ -309,4 +316,4 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
             if max((f.pts for f in container.decode(stream) if f.pts is not None), default=None) != found[-1]:
                 raise EncodeError("the end of the output does not decode")
     except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"the output cannot be read back: {getattr(error, 'strerror', None) or error}") from error
+        raise _unreadable(error) from error
