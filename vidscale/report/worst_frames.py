@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vidscale.media.frames import Frame, PixelFormat, Plane
 from vidscale.report.rows import FrameScore, SourceFacts, WorstFrame
 from vidscale.triton_kernels.polyphase import polyphase_resample
-from vidscale.web.pictures import Picture, encoded_picture
+from vidscale.web.pictures import EncodedImage, encode_image
 
 if TYPE_CHECKING:
     import av
@@ -94,7 +94,7 @@ class WorstFrames:
         return tuple(chosen)
 
 
-def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, Picture]:
+def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[EncodedImage, EncodedImage, EncodedImage]:
     """Source, restored and error picture of a frame, at most `PICTURE_WIDTH` wide.
 
     The error picture shows the root mean squared luma error, in the colours of `HEAT`, from 0 to peak / `AMPLIFICATION`
@@ -221,7 +221,7 @@ def _rgb_frame(pixels: npt.NDArray[np.uint8]) -> "av.VideoFrame":
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
-def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
+def _encode(frame: "av.VideoFrame", source: SourceFacts) -> EncodedImage:
     """The frame as RGB, reduced to `PICTURE_WIDTH`."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -238,4 +238,4 @@ def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
         dst_color_range=_SWS_RANGE["pc"],
         interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    return encoded_picture(rgb, WEBP_QUALITY)
+    return encode_image(rgb, WEBP_QUALITY)
