@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
-from vidscale.errors import ConfigError, IdentityError, ModelError, VidscaleError
+from vidscale.errors import IdentityError, VidscaleError
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
@@ -18,6 +18,7 @@ from vidscale.images.origin import check_size, find_identity, with_identity, wit
 from vidscale.images.picture import Picture, PictureFormat, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler, downscale_picture, find_scaler, upscale_picture
 from vidscale.media.identity import Identity
+from vidscale.models.pairs import identified_pair
 from vidscale.system.progress import Progress
 from vidscale.system.workspace import check_folder, partial_files
 
@@ -120,7 +121,7 @@ def upscale_folder(
         return find_scaler(name, scale, settings.device, sha256)
 
     if settings.pair is not None:
-        find(settings.pair, settings.scale)  # an unknown pair fails before the first picture
+        find(settings.pair, settings.scale, None)  # an unknown pair fails before the first picture
 
     def work(item: Item) -> Scaled:
         data, small = _read(item)
@@ -232,26 +233,11 @@ def _how_to_restore(small: Picture, settings: ImageSettings, find: FindScaler) -
     if identity is None:
         if settings.pair is None:
             raise IdentityError("has no identity; name its pair and scale with --pair and --scale")
-        scaler = find(settings.pair, settings.scale)
+        scaler = find(settings.pair, settings.scale, None)
         return scaler, *(settings.size or (int(small.height * scaler.scale), int(small.width * scaler.scale)))
     check_size(identity, small.height, small.width)
-    scaler = _scaler_of(identity, settings, find)
+    scaler = identified_pair(identity, find, name=settings.pair, scale=settings.scale)
     return scaler, *(settings.size or (identity.height, identity.width))
-
-
-def _scaler_of(identity: Identity, settings: ImageSettings, find: FindScaler) -> Scaler:
-    """The scaler that made a small picture; what the settings name must be that one."""
-    scale = settings.scale or identity.scale_fraction
-    if settings.pair is not None or settings.scale is not None:
-        asked = find(settings.pair or identity.pair, scale)
-        if asked.name != identity.pair:
-            raise ConfigError(f"was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out")
-        if asked.sha256 == identity.sha256:
-            return asked
-    try:
-        return find(identity.pair, scale, identity.sha256)
-    except ModelError as error:
-        raise ModelError(f"needs the pair {identity.pair!r}, which is not here: {error}") from error
 
 
 def _write(coded: bytes, target: Path, item: Item, settings: ImageSettings) -> Path:
