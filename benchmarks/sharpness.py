@@ -28,8 +28,8 @@ from vidscale.models.fixed_pair import FixedPair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.perceptual import PerceptualMeter
 from vidscale.system.threads import Clock
+from vidscale.training.coded_crops import Motion
 from vidscale.training.coded_maker import round_trip
-from vidscale.training.coded_pieces import Motion
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.motion import shot
 from vidscale.triton_kernels.metrics import psnr, squared_error, ssim_gaussian

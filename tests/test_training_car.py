@@ -18,7 +18,7 @@ from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.networks.car import Sampling
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.training.car import CarRecipe, CarTask, DownscalerSizes, UpscalerSizes, bicubic_codes
-from vidscale.training.coded_pieces import CodedPieces
+from vidscale.training.coded_crops import CodedCrops
 from vidscale.training.crops import Crops, find_pictures, held_out_pictures, pack_crops
 from vidscale.training.loop import LAST, LoopSettings, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
@@ -159,7 +159,7 @@ def test_crops_errors(photos, tmp_path):
             Crops(tmp_path / "c.npy")
     np.save(tmp_path / "chunk-0000.npy", np.zeros(3))
     with pytest.raises(TrainingError, match="no coded pieces"):
-        CodedPieces(tmp_path)
+        CodedCrops(tmp_path)
 
 
 def test_car_resumes_with_the_same_bits(crops, photos, tmp_path, monkeypatch):
@@ -255,7 +255,7 @@ def test_train_pack_command(photos, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["car", "coded_pieces", "pair"])
+@pytest.mark.parametrize("module", ["car", "coded_crops", "pair"])
 def test_training_needs_torch_and_numpy_alone(module):
     others = (
         "av",

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.training.espcn import EspcnRecipe, EspcnTask, Score, psnr, section, train_espcn
+from vidscale.training.espcn import EspcnRecipe, EspcnTask, FilmScore, psnr, section, train_espcn
 from vidscale.training.footage import Luma, find_films, split
 from vidscale.training.log import epochs, read_log
 from vidscale.training.loop import LAST, LOG, LoopSettings
@@ -114,7 +114,7 @@ def test_psnr_of_a_frame():
 
 
 def test_section_tells_every_score():
-    scores = [Score("a.mkv", True, 3, 30, 31.5, 32.25), Score("", False, 9, 30, 31, 30.5)]
+    scores = [FilmScore("a.mkv", True, 3, 30, 31.5, 32.25), FilmScore("", False, 9, 30, 31, 30.5)]
     assert section(scores).table.rows == (
         ("a.mkv", "3", "30.00", "31.50", "32.25", "+0.75"),
         ("all unfamiliar", "9", "30.00", "31.00", "30.50", "-0.50"),

@@ -17,7 +17,7 @@ from vidscale.errors import TrainingError
 from vidscale.system.progress import Progress
 from vidscale.training.files import replacing
 from vidscale.training.log import Epoch, LogRow, TrainingLog, epochs, plot_log, read_log
-from vidscale.training.loop import BEST, LAST, LOG, Group, LoopSettings, Losses, learning_rate, train
+from vidscale.training.loop import BEST, LAST, LOG, LoopSettings, Losses, ParameterGroup, learning_rate, train
 
 SETTINGS = LoopSettings(
     steps=40, batch=8, learning_rate=0.05, warmup_steps=5, validate_every=10, log_every=5, checkpoint_every=7
@@ -33,8 +33,8 @@ class Line:
         self.fail_at: int | None = None
         self.made = 0
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.network.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.network.parameters()))]
 
     def losses(self, examples: torch.Generator) -> Losses:
         x = torch.rand(8, 1, generator=examples)
@@ -78,8 +78,11 @@ def test_train_learns(tmp_path):
 
 def test_a_delayed_group_waits(tmp_path):
     class Late(Line):
-        def groups(self) -> list[Group]:
-            return [Group(list(self.network[0].parameters())), Group(list(self.network[2].parameters()), delay=8)]
+        def groups(self) -> list[ParameterGroup]:
+            return [
+                ParameterGroup(list(self.network[0].parameters())),
+                ParameterGroup(list(self.network[2].parameters()), delay=8),
+            ]
 
     def moved(steps: int) -> list[bool]:
         task, first = Late(), Late()

@@ -24,8 +24,8 @@ from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.training.clips import Clips
+from vidscale.training.coded_crops import CHUNKS, CodedCrops, CodedSettings, Coding, Motion
 from vidscale.training.coded_maker import Maker
-from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings, Coding, Motion
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import LoopSettings, train
 from vidscale.training.motion import shot
@@ -70,7 +70,7 @@ def one_thread():
 
 def made(settings, photos, folder, clips=None):
     Maker(settings, photos, folder, clips).make(Progress(), jobs=2)
-    return CodedPieces(folder)
+    return CodedCrops(folder)
 
 
 def test_shot_shows_the_photograph_and_moves_smoothly():
@@ -306,9 +306,9 @@ def test_sets_made_earlier_are_read(photos, tmp_path):
     old = np.zeros(len(records), [*records.dtype.descr, ("chroma", np.uint8, (2, 12, 12))])
     for name in records.dtype.names:
         old[name] = records[name]
-    luma = CodedPieces(tmp_path).batch(4, torch.Generator().manual_seed(0))
+    luma = CodedCrops(tmp_path).batch(4, torch.Generator().manual_seed(0))
     np.save(path, old)
-    again = CodedPieces(tmp_path).batch(4, torch.Generator().manual_seed(0))
+    again = CodedCrops(tmp_path).batch(4, torch.Generator().manual_seed(0))
     assert all(torch.equal(one, other) for one, other in zip(luma, again, strict=True))
 
 

@@ -57,7 +57,7 @@ def test_training_gains_at_every_turn(crops, photos, tmp_path):
     loop = replace(LOOP, steps=120, batch=4, learning_rate=3e-3, warmup_steps=10, validate_every=60)
     recipe = replace(TINY, stage_crop=16, stage_loop=loop, chain_loop=replace(loop, steps=60))
     done = train_progressive(recipe, crops, find_pictures(photos), tmp_path)
-    figures = done.figures
+    figures = done.scores
     assert list(done.parts) == ["stage-1", "stage-2", "stage-3", "chain"]
     assert figures.bilinear_db + 0.3 < figures.chained_db < figures.fine_tuned_db
     losses = [row.loss for row in read_log(tmp_path / "stage-3" / LOG) if row.loss is not None]

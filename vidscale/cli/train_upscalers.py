@@ -89,9 +89,9 @@ def progressive(
             title = f"Step by step, scale {settings.scale}, {name}"
             tell_trained(part, output / name, title, json_output=json_output, quiet=quiet)
         if json_output:
-            emit({"event": "chained"} | asdict(done.figures))
+            emit({"event": "chained"} | asdict(done.scores))
         elif not quiet:
-            ways = {name.removesuffix("_db").replace("_", "-"): value for name, value in asdict(done.figures).items()}
+            ways = {name.removesuffix("_db").replace("_", "-"): value for name, value in asdict(done.scores).items()}
             typer.echo(", ".join(f"{way} {value:.2f} dB" for way, value in ways.items() if value is not None))
 
     run_job(job, quiet=quiet)

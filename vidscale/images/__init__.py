@@ -1,1 +1,1 @@
-"""Folders of pictures: made small, restored, measured; and the comparison of methods that papers print."""
+"""Downscales, restores and measures folders of pictures, and benchmarks scaling methods as papers do."""

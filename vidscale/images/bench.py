@@ -1,8 +1,8 @@
-"""How well pairs of scalers bring pictures back: the comparison that papers print.
+"""Benchmark of scaling methods on pictures, as in papers.
 
-The protocol is the papers': a picture is cropped to sides that are multiples of 8 (and of the scale's numerator), the
-small picture is kept as 8-bit codes, so is the restored one, ceil(scale) samples are shaved off, PSNR and SSIM are of
-luma (`vidscale.image_metrics`). Transparency is left out, 16 bits are rounded to 8.
+The protocol is the papers': each picture is cropped to multiples of 8 (and of the scale's numerator), the small and
+the restored picture are rounded to 8 bits, ceil(scale) samples are shaved off each edge, and PSNR and SSIM are computed
+on luma (`vidscale.image_metrics`). Alpha is dropped; 16-bit pictures are rounded to 8 bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from vidscale.media.frames import Plane
 from vidscale.media.regions import Region, region_of_largest_sum
 from vidscale.system.progress import Progress
 
-CROP = 90  # samples a side
+CROP = 90  # side in samples
 ORIGINAL = "Original"
 
 _MULTIPLE = 8
@@ -34,12 +34,12 @@ _CROP_STEP = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """One picture restored by one method.
+class PictureScore:
+    """Quality of one picture restored by one method.
 
     Attributes:
         psnr_y: dB; inf for a perfect copy.
-        ssim_y: -1 to 1; nan for a picture of fewer than 11 samples a side.
+        ssim_y: -1 to 1; nan if a side is shorter than 11 samples.
     """
 
     psnr_y: float
@@ -48,11 +48,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class BenchCrop:
-    """A part of a picture, the same for all methods.
+    """A crop of a picture, at the same place for every method.
 
     Attributes:
         method: name of the method, or `ORIGINAL`.
-        webp: the part as a lossless WebP file.
+        webp: the crop as a lossless WebP file.
         width, height: samples.
     """
 
@@ -64,31 +64,32 @@ class BenchCrop:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One picture restored by all methods.
+    """Scores of one picture for every method.
 
     Attributes:
         path: the file.
-        name: what tables call it.
-        width, height: of the part that was compared, before shaving.
-        scores: one for each method, in the order of the methods.
-        crops: of the original and of each method, where their errors are largest; empty when not asked for.
+        name: as shown in tables.
+        width, height: samples compared, before shaving.
+        scores: one per method, in the order of the methods.
+        crops: the original and one per method, where the errors are largest; empty unless requested.
     """
 
     path: Path
     name: str
     width: int
     height: int
-    scores: tuple[Score, ...]
+    scores: tuple[PictureScore, ...]
     crops: tuple[BenchCrop, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A method over all pictures.
+class MethodMeans:
+    """Mean scores of one method over all pictures.
 
     Attributes:
         method: name.
-        psnr_y, ssim_y: means over the pictures, dB and -1 to 1.
+        psnr_y: mean, dB.
+        ssim_y: mean, -1 to 1.
     """
 
     method: str
@@ -103,7 +104,7 @@ class BenchResult:
     Attributes:
         scale: source sample spacing per small sample.
         methods: names.
-        pictures: each with a score for each method.
+        pictures: one per picture compared.
         failures: pictures that could not be compared.
     """
 
@@ -114,40 +115,40 @@ class BenchResult:
 
     @classmethod
     def of(cls, methods: Sequence[Method], results: Sequence[Scored | Failed]) -> "BenchResult":
-        """From the results of `run_bench` for these methods."""
+        """Collects the results of `run_bench`."""
         scored = tuple(result for result in results if isinstance(result, Scored))
         failed = tuple(result for result in results if isinstance(result, Failed))
         return cls(methods[0].scaler.scale, tuple(method.name for method in methods), scored, failed)
 
     @property
-    def rows(self) -> list[Row]:
-        """One for each method."""
+    def rows(self) -> list[MethodMeans]:
+        """Means per method."""
         rows = []
         for index, method in enumerate(self.methods):
             scores = [picture.scores[index] for picture in self.pictures]
             psnr_y, ssim_y = (Mean.of(getattr(score, name) for score in scores) for name in ("psnr_y", "ssim_y"))
-            rows.append(Row(method, psnr_y, ssim_y))
+            rows.append(MethodMeans(method, psnr_y, ssim_y))
         return rows
 
 
 def side_multiple(scale: Fraction) -> int:
-    """Of what the sides are made a multiple of, by cropping."""
+    """Sides are cropped to a multiple of this."""
     return lcm(_MULTIPLE, scale.numerator)
 
 
 def run_bench(
     paths: Sequence[Path], methods: Sequence[Method], *, crops: bool = False, progress: Progress | None = None
 ) -> Iterator[Scored | Failed]:
-    """Restores pictures by every method and scores them, one picture after the other as the results are taken.
+    """Restores each picture with every method and scores it. Lazy: one picture per result taken.
 
     Args:
         paths: folders and files.
-        methods: of one scale.
-        crops: keep a part of each picture to look at.
-        progress: told about every picture.
+        methods: all of the same scale.
+        crops: also return crops to look at.
+        progress: advances with every picture.
 
     Raises:
-        VidscaleError: no pictures.
+        VidscaleError: no pictures found.
     """
     return _results(find_pictures(paths), methods, crops, progress or Progress())
 
@@ -167,7 +168,7 @@ def _scored(item: Item, methods: Sequence[Method], crops: bool) -> Scored:
     restored = [_restored(hr, method.scaler) for method in methods]
     shave, target = ceil(scale), hr.rgb()
     images = [picture.rgb() for picture in restored]
-    scores = [Score(luma_psnr(sr, target, shave=shave), luma_ssim(sr, target, shave=shave)) for sr in images]
+    scores = [PictureScore(luma_psnr(sr, target, shave=shave), luma_ssim(sr, target, shave=shave)) for sr in images]
     parts: list[BenchCrop] = []
     if crops:
         error = np.stack([((sr - target) ** 2).sum(0) for sr in images]).sum(0)
@@ -178,11 +179,11 @@ def _scored(item: Item, methods: Sequence[Method], crops: bool) -> Scored:
 
 
 def _as_compared(picture: Picture, scale: Fraction) -> Picture:
-    """The part of the picture that the protocol compares, in 8 bits."""
+    """The picture as the protocol compares it: cropped, 8 bit."""
     multiple = side_multiple(scale)
     height, width = (side // multiple * multiple for side in (picture.height, picture.width))
     if min(height, width) <= 2 * ceil(scale):
-        raise DecodeError(f"{picture.width}x{picture.height} is too small: cropped to multiples of {multiple}")
+        raise DecodeError(f"{picture.width}x{picture.height} is too small to crop to multiples of {multiple}")
     return _part(picture, (slice(height), slice(width)))
 
 
@@ -191,7 +192,7 @@ def _restored(hr: Picture, scaler: Scaler) -> Picture:
 
 
 def _worst_region(error: npt.NDArray[np.float32], shave: int) -> Region:
-    """Where errors are largest: at most `CROP` samples a side of what is not shaved off."""
+    """The region with the largest error: up to `CROP` samples a side, inside the shaved edges."""
     inner = error[shave : error.shape[0] - shave, shave : error.shape[1] - shave]
     found = region_of_largest_sum(inner, CROP, CROP, step=_CROP_STEP)
     return replace(found, top=found.top + shave, left=found.left + shave)
@@ -203,7 +204,7 @@ def _crop(name: str, picture: Picture, region: Region) -> BenchCrop:
 
 
 def _part(picture: Picture, window: tuple[slice, slice]) -> Picture:
-    """Rows and columns of a picture, in 8 bits, without transparency and metadata."""
+    """A window of the picture in 8 bits, without alpha and metadata."""
 
     def part(plane: Plane) -> Plane:
         inside = plane[window].copy()

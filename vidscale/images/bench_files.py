@@ -1,4 +1,4 @@
-"""A comparison of methods as a Markdown table, as CSV, and as one page that needs no network."""
+"""Writes benchmark results as a Markdown table, a CSV file and a self-contained HTML page."""
 
 import base64
 import csv
@@ -17,14 +17,14 @@ from vidscale.web.page import render_template, shown
 
 MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
 
-_SHOWN = 24  # pictures with crops on a page
+_SHOWN = 24  # pictures with crops on the page
 
 
 def check_outputs(folder: Path, source: Path, *, overwrite: bool) -> None:
-    """Makes sure, before work starts, that the files can be written.
+    """Checks before any work starts that the files can be written.
 
     Raises:
-        ConfigError: they cannot, or are there and are not to be replaced.
+        ConfigError: they cannot, or they exist and `overwrite` is false.
     """
     check_folder(folder)
     if folder.exists():
@@ -33,17 +33,17 @@ def check_outputs(folder: Path, source: Path, *, overwrite: bool) -> None:
 
 
 def write_bench(result: BenchResult, folder: Path, source: Path, *, overwrite: bool) -> None:
-    """Writes the table, a row per picture and method, and the page.
+    """Writes the Markdown table, the CSV file and the page.
 
     Args:
-        result: of `run_bench`.
-        folder: where to; made where it is missing.
-        source: what it was made from, which is never replaced.
-        overwrite: existing files may be replaced.
+        result: scores to write.
+        folder: output folder; created if missing.
+        source: input of the benchmark; never overwritten.
+        overwrite: replace existing files.
 
     Raises:
-        ConfigError: a file is there and is not to be replaced.
-        EncodeError: one cannot be written.
+        ConfigError: a file exists and `overwrite` is false.
+        EncodeError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((MARKDOWN, markdown(result)), (CSV, csv_text(result)), (PAGE, page(result))):
@@ -52,7 +52,7 @@ def write_bench(result: BenchResult, folder: Path, source: Path, *, overwrite: b
 
 
 def markdown(result: BenchResult) -> str:
-    """The table of the means, the best of each column in bold, with what was measured above it."""
+    """Markdown table of the means, best value per column in bold, below the title and protocol."""
     rows = result.rows
     lines = [
         title(result),
@@ -72,7 +72,7 @@ def markdown(result: BenchResult) -> str:
 
 
 def csv_text(result: BenchResult) -> str:
-    """A row per picture and method; inf as ``inf``, a missing number as nothing."""
+    """One row per picture and method; infinity is ``inf``, a missing value is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("picture", "width", "height", "method", "psnr_y", "ssim_y"))
@@ -84,7 +84,7 @@ def csv_text(result: BenchResult) -> str:
 
 
 def page(result: BenchResult) -> str:
-    """The page as text: the means, crops side by side, all scores. Every value is escaped; pictures are inside."""
+    """HTML page with the means, crops side by side and all scores. Values are escaped, pictures embedded."""
     return render_template(
         "bench.html.j2",
         mean=mean_text,
@@ -104,21 +104,21 @@ def page(result: BenchResult) -> str:
 
 
 def title(result: BenchResult) -> str:
-    """What was compared, in a few words."""
-    return f"{plural(len(result.pictures), 'picture')}, scaled down by {scale_text(result.scale)} and back"
+    """Title of the benchmark."""
+    return f"{plural(len(result.pictures), 'picture')}, downscaled by {scale_text(result.scale)} and restored"
 
 
 def protocol(result: BenchResult) -> str:
-    """How it was measured, in a sentence."""
+    """One sentence on how the scores were measured."""
     return (
-        f"Pictures cropped to multiples of {side_multiple(result.scale)}, small and restored pictures in 8-bit "
-        f"codes, {plural(ceil(result.scale), 'sample')} shaved off each edge, PSNR and SSIM of luma, means over "
+        f"Pictures cropped to multiples of {side_multiple(result.scale)}; small and restored pictures rounded to "
+        f"8 bits; {plural(ceil(result.scale), 'sample')} shaved off each edge; PSNR and SSIM on luma, averaged over "
         "the pictures."
     )
 
 
 def mean_text(mean: Mean, digits: int) -> str:
-    """The mean with what is not in it."""
+    """The mean, with the number of perfect pictures it leaves out."""
     perfect = f" ({mean.perfect} perfect)" if mean.perfect and math.isfinite(mean.value) else ""
     return f"{shown(mean.value, digits)}{perfect}"
 
@@ -131,7 +131,7 @@ def _best(result: BenchResult) -> tuple[float, float]:
 
 
 def _captions(picture: Scored) -> list[tuple[BenchCrop, str]]:
-    """Crops with what to write below them."""
+    """Crops with their captions."""
     numbers = [f"{shown(score.psnr_y, 2)} dB, {shown(score.ssim_y, 4)}" for score in picture.scores]
     return list(zip(picture.crops, ["", *numbers], strict=True))
 

@@ -1,4 +1,4 @@
-"""Which pictures a job is about, and what the files are called that it makes of them."""
+"""Finds the pictures of a job and names its output files."""
 
 import os
 from collections import Counter
@@ -16,29 +16,29 @@ class Item:
 
     Attributes:
         path: the file.
-        name: its path below the folder that was named, or its file name; its results lie at the same place below OUT.
+        name: path relative to the input folder, or the file name; outputs use the same path below the output folder.
     """
 
     path: Path
     name: Path
 
     def target(self, folder: Path, picture_format: PictureFormat) -> Path:
-        """The file to make of it below a folder."""
+        """Path of its output below `folder`."""
         return folder / self.name.with_suffix(SUFFIXES[picture_format])
 
 
 def find_pictures(paths: Sequence[Path], *, apart_from: Path | None = None) -> list[Item]:
-    """The pictures in folders and the folders below them, by their suffix and in the order of their names; and files.
+    """Pictures in folders (recursively, by suffix, sorted by name), and single files.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are skipped.
 
     Args:
-        paths: folders, and files of any name.
-        apart_from: a folder in which nothing is looked for: the output's.
+        paths: folders, and files with any suffix.
+        apart_from: folder to skip: the output folder.
 
     Raises:
-        DecodeError: a path that is not there.
-        ConfigError: no picture.
+        DecodeError: a path does not exist.
+        ConfigError: no picture found.
     """
     items: list[Item] = []
     for path in paths:
@@ -49,7 +49,7 @@ def find_pictures(paths: Sequence[Path], *, apart_from: Path | None = None) -> l
         else:
             raise DecodeError(f"{path} does not exist")
     if not items:
-        raise ConfigError(f"no PNG, JPEG, WebP or TIFF in {', '.join(map(str, paths)) or 'no folder'}")
+        raise ConfigError(f"no PNG, JPEG, WebP or TIFF files in {', '.join(map(str, paths)) or 'no folder'}")
     return items
 
 
@@ -66,9 +66,9 @@ def _in_folder(folder: Path, apart_from: Path | None) -> Iterator[Item]:
 
 
 def clashes(items: Sequence[Item]) -> dict[Item, str]:
-    """Pictures whose results would have one name, such as a.png and a.jpg, and in one line why not.
+    """Pictures whose outputs would overwrite each other, such as a.png and a.jpg, each with a one-line error.
 
-    Upper and lower case count as the same: some file systems hold only one of the two.
+    Names are compared without case, because some file systems ignore it.
     """
     keys = {item: str(item.name.with_suffix("")).casefold() for item in items}
     often = Counter(keys.values())
@@ -76,5 +76,5 @@ def clashes(items: Sequence[Item]) -> dict[Item, str]:
     for item, key in keys.items():
         if often[key] > 1:
             others = ", ".join(str(other.path) for other, theirs in keys.items() if theirs == key and other != item)
-            found[item] = f"its result would have the same name as that of {others}: rename one"
+            found[item] = f"its output would have the same name as that of {others}: rename one"
     return found

@@ -1,4 +1,4 @@
-"""Folders of pictures made small, restored, or both and measured: one after the other, each for itself."""
+"""Downscales, restores or round-trips folders of pictures, one picture at a time."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
-from vidscale.errors import ConfigError, IdentityError, ModelError, VidscaleError
+from vidscale.errors import IdentityError, VidscaleError
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
@@ -18,6 +18,7 @@ from vidscale.images.origin import check_size, find_identity, with_identity, wit
 from vidscale.images.picture import Picture, PictureFormat, decode_picture, encode_picture
 from vidscale.images.scaling import Scaler, downscale_picture, find_scaler, upscale_picture
 from vidscale.media.identity import Identity
+from vidscale.models.pairs import identified_pair
 from vidscale.system.progress import Progress
 from vidscale.system.workspace import check_folder, partial_files
 
@@ -28,22 +29,22 @@ _DEFAULT_PAIR = "lanczos"
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A picture that was made small, restored, or both.
+    """A picture that was downscaled, restored, or both.
 
     Attributes:
-        source: what was read.
-        small, restored: what was written; None where nothing was.
-        pair: that scaled it.
-        width, height: of the full size, samples.
-        small_width, small_height: of the small one.
-        channels: 1 (gray) or 3 (RGB), transparency not counted.
+        source: file that was read.
+        small, restored: files that were written; None if not written.
+        pair: name of the pair used.
+        width, height: full size, samples.
+        small_width, small_height: small size, samples.
+        channels: 1 (gray) or 3 (RGB), alpha not counted.
         bit_depth: 8 or 16.
-        source_bytes, bytes: sizes of the files: of what was read, and of what was made of it (small, after a round
-            trip).
+        source_bytes: size of the file that was read.
+        bytes: size of the output file; of the small one in a round trip.
         seconds: wall time.
-        psnr_y, ssim_y: dB and -1 to 1, of luma as papers measure it (`vidscale.image_metrics`), ceil(scale) samples
-            shaved; None where nothing was compared, nan for a picture that is too small, inf for a perfect PSNR.
-        notes: what a person should know, one line each.
+        psnr_y, ssim_y: dB and -1 to 1, on luma as in papers (`vidscale.image_metrics`), ceil(scale) samples shaved off
+            each edge; None if not measured, nan if the picture is too small, PSNR inf if perfect.
+        notes: messages for the user, one line each.
     """
 
     source: Path
@@ -66,7 +67,7 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A picture that could not be scaled, and in one line why."""
+    """A picture that could not be scaled, and a one-line error."""
 
     source: Path
     error: str
@@ -76,7 +77,7 @@ Result = Scaled | Failed
 
 
 class FindScaler(Protocol):
-    """`find_scaler` on the device of a job."""
+    """`find_scaler` with the job's device."""
 
     def __call__(self, name: str, scale: Fraction | None, sha256: str | None = None, /) -> Scaler: ...
 
@@ -84,35 +85,35 @@ class FindScaler(Protocol):
 def downscale_folder(
     paths: Sequence[Path], output: Path, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """Makes pictures small, one after the other as the results are taken; a failure does not stop the others.
+    """Downscales pictures. Lazy: one picture per result taken; a failed picture does not stop the job.
 
     Args:
         paths: folders and files.
-        output: folder; the results lie in it as the sources lie in theirs.
-        settings: what to do.
-        progress: told about every picture.
+        output: folder, with the same layout as the input folders.
+        settings: pair, scale, format, device.
+        progress: advances with every picture.
 
     Raises:
-        VidscaleError: before the first picture, where none could be scaled: no pair, no pictures, no place to write to.
+        VidscaleError: raised before the first picture: unknown pair, no pictures, output folder not writable.
     """
     scaler = find_scaler(settings.pair or _DEFAULT_PAIR, settings.scale, settings.device)
 
     def work(item: Item) -> Scaled:
         data, source = _read(item)
-        small, coded = _shrunk(source, scaler, settings)
+        small, coded = _downscaled(source, scaler, settings)
         target = _write(coded, item.target(output, settings.format), item, settings)
         notes = (*source.notes, *small.notes, *_loss(settings.format, lost(data, coded)))
         return _scaled(item, scaler, source, small, data, coded, small_path=target, notes=notes)
 
-    return _each(paths, output, work, "scaling down", progress)
+    return _each(paths, output, work, "downscaling", progress)
 
 
 def upscale_folder(
     paths: Sequence[Path], output: Path, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """Restores small pictures to their sources' sizes, by what they say of themselves or by the settings.
+    """Restores small pictures to their source size, by their identity or by the settings.
 
-    Arguments and errors as of `downscale_folder`.
+    Arguments and errors as for `downscale_folder`.
     """
 
     @cache
@@ -120,7 +121,7 @@ def upscale_folder(
         return find_scaler(name, scale, settings.device, sha256)
 
     if settings.pair is not None:
-        find(settings.pair, settings.scale)  # one that is not there fails before the first picture
+        find(settings.pair, settings.scale, None)  # an unknown pair fails before the first picture
 
     def work(item: Item) -> Scaled:
         data, small = _read(item)
@@ -132,22 +133,22 @@ def upscale_folder(
         notes = (*small.notes, *_loss(settings.format, words))
         return _scaled(item, scaler, restored, small, data, coded, restored_path=target, notes=notes)
 
-    return _each(paths, output, work, "scaling up", progress)
+    return _each(paths, output, work, "upscaling", progress)
 
 
 def round_trip_folder(
     paths: Sequence[Path], output: Path | None, settings: ImageSettings, progress: Progress | None = None
 ) -> Iterator[Result]:
-    """Makes pictures small, codes them in the chosen format, restores what that decodes to, and measures.
+    """Downscales pictures, encodes and decodes them in the chosen format, restores them and measures the loss.
 
-    Arguments and errors as of `downscale_folder`, but the output: small pictures go to ``small`` in it, restored ones
-    to ``restored``, these always as PNG; None writes nothing.
+    Arguments and errors as for `downscale_folder`, except for the output folder: small pictures go to ``small`` in it
+    and restored ones, always PNG, to ``restored``; None writes nothing.
     """
     scaler = find_scaler(settings.pair or _DEFAULT_PAIR, settings.scale, settings.device)
 
     def work(item: Item) -> Scaled:
         data, source = _read(item)
-        small, coded = _shrunk(source, scaler, settings)
+        small, coded = _downscaled(source, scaler, settings)
         restored = upscale_picture(decode_picture(coded), scaler, source.height, source.width)
         result = _scaled(item, scaler, source, small, data, coded, notes=(*source.notes, *small.notes))
         psnr_y, ssim_y = _measured(restored, source, shave=ceil(scaler.scale))
@@ -170,7 +171,7 @@ def _each(
     task: str,
     progress: Progress | None,
 ) -> Iterator[Result]:
-    """The results as they are asked for; what can be refused before the first is refused now."""
+    """Lazy results; errors that concern the whole job are raised right away."""
     items = find_pictures(paths, apart_from=output)
     if output is not None:
         check_folder(output)
@@ -188,7 +189,7 @@ def _results(items: Sequence[Item], work: Callable[[Item], Scaled], task: str, p
 
 
 def attempt(item: Item, work: Callable[[Item], T]) -> T | Failed:
-    """What the work gives for a picture, or in one line why it gives nothing."""
+    """Runs `work` on a picture; a failure becomes a `Failed` with a one-line error."""
     try:
         return work(item)
     except VidscaleError as error:
@@ -204,8 +205,8 @@ def _read(item: Item) -> tuple[bytes, Picture]:
     return data, decode_picture(data)
 
 
-def _shrunk(source: Picture, scaler: Scaler, settings: ImageSettings) -> tuple[Picture, bytes]:
-    """The small picture, which says how it is restored, and its file."""
+def _downscaled(source: Picture, scaler: Scaler, settings: ImageSettings) -> tuple[Picture, bytes]:
+    """The small picture with its identity, and its encoded file."""
     small = downscale_picture(source, scaler)
     identity = Identity(
         pair=scaler.name,
@@ -216,42 +217,27 @@ def _shrunk(source: Picture, scaler: Scaler, settings: ImageSettings) -> tuple[P
         coded_width=small.width,
         coded_height=small.height,
         codec=settings.format,
-        time_base="1",  # a picture has no time
+        time_base="1",  # pictures have no timestamps
     )
     packet = with_identity(source.xmp, identity)
     if packet is None:
-        small = replace(small, notes=("its XMP takes no identity: name --pair, --scale and --size to restore it",))
+        small = replace(small, notes=("its XMP cannot hold an identity: restore it with --pair, --scale and --size",))
     else:
         small = small.with_xmp(packet)
     return small, encode_picture(small, settings.format, quality=settings.quality)
 
 
 def _how_to_restore(small: Picture, settings: ImageSettings, find: FindScaler) -> tuple[Scaler, int, int]:
-    """The scalers, height and width for a small picture."""
+    """Scaler, height and width that restore a small picture."""
     identity = find_identity(small.xmp)
     if identity is None:
         if settings.pair is None:
-            raise IdentityError("does not say how it was made; name its pair and scale with --pair and --scale")
-        scaler = find(settings.pair, settings.scale)
+            raise IdentityError("has no identity; name its pair and scale with --pair and --scale")
+        scaler = find(settings.pair, settings.scale, None)
         return scaler, *(settings.size or (int(small.height * scaler.scale), int(small.width * scaler.scale)))
     check_size(identity, small.height, small.width)
-    scaler = _scaler_of(identity, settings, find)
+    scaler = identified_pair(identity, find, name=settings.pair, scale=settings.scale)
     return scaler, *(settings.size or (identity.height, identity.width))
-
-
-def _scaler_of(identity: Identity, settings: ImageSettings, find: FindScaler) -> Scaler:
-    """The scaler that made a small picture; what the settings name must be that one."""
-    scale = settings.scale or identity.scale_fraction
-    if settings.pair is not None or settings.scale is not None:
-        asked = find(settings.pair or identity.pair, scale)
-        if asked.name != identity.pair:
-            raise ConfigError(f"was made with {identity.pair}, not with {asked.name}; leave --pair and --scale out")
-        if asked.sha256 == identity.sha256:
-            return asked
-    try:
-        return find(identity.pair, scale, identity.sha256)
-    except ModelError as error:
-        raise ModelError(f"needs the pair {identity.pair!r}, which is not here: {error}") from error
 
 
 def _write(coded: bytes, target: Path, item: Item, settings: ImageSettings) -> Path:

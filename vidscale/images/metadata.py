@@ -1,6 +1,6 @@
-"""What picture files hold beside the picture, found by walking over their parts: what is lost can then be named.
+"""Lists the metadata of picture files by walking their chunks, to report what a conversion loses.
 
-The files have been decoded before, or written by libvips; a part that is broken all the same ends the walk.
+The files have already been decoded, or were written by libvips; a broken chunk ends the walk.
 """
 
 import struct
@@ -26,12 +26,12 @@ _START_OF_SCAN = 0xDA
 
 
 def lost(source: bytes, result: bytes) -> list[str]:
-    """What the source holds beside the picture and the result does not, in words, sorted."""
+    """Kinds of metadata that the source has and the result lacks, in words, sorted."""
     return sorted(set(held(source)) - set(held(result)))
 
 
 def held(data: bytes) -> Iterator[str]:
-    """What a PNG, JPEG, WebP or TIFF file holds beside the picture, in words."""
+    """Kinds of metadata in a PNG, JPEG, WebP or TIFF file, in words."""
     if data.startswith(png.SIGNATURE):
         return _in_png(data)
     if data.startswith(b"\xff\xd8"):
@@ -42,7 +42,7 @@ def held(data: bytes) -> Iterator[str]:
 
 
 def is_animated(data: bytes) -> bool:
-    """Whether a PNG has more than one frame, of which libvips reads the first alone."""
+    """Whether a PNG is animated; libvips reads only its first frame."""
     return data.startswith(png.SIGNATURE) and any(name == b"acTL" for name, _ in png.chunks(data))
 
 
@@ -64,7 +64,7 @@ def _in_jpeg(data: bytes) -> Iterator[str]:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of each segment in front of the picture."""
+    """(marker, content) of each segment before the scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _START_OF_SCAN:
         (length,) = struct.unpack_from(">H", data, at + 2)
@@ -82,7 +82,7 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tiff_tags(data: bytes) -> Iterator[int]:
-    """Tags of the first directory; none for BigTIFF."""
+    """Tags of the first IFD; none for BigTIFF."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
         return

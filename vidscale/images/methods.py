@@ -1,4 +1,4 @@
-"""The methods that papers compare: interpolations, fixed filters, and every installed pair."""
+"""Methods of the benchmark: interpolation, fixed filters and every installed pair."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _FIXED = {"Bicubic": "bicubic", "Lanczos": "lanczos", "Area down, Lanczos up": "
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to make pictures small and large again, by the name that tables show."""
+    """A way to downscale and restore pictures, and its name in tables."""
 
     name: str
     scaler: Scaler
@@ -27,12 +27,12 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class InterpolationScaler:
-    """Torch's interpolation by a rational scale, with mirrored edges as MATLAB's ``imresize`` has them.
+    """Torch's interpolation by a rational scale, with mirrored edges as in MATLAB's ``imresize``.
 
     Attributes:
-        mode: "nearest-exact", which takes the sample on or behind the centre, as Pillow and scikit-image do; or
-            "bilinear", with antialiasing.
-        scale: source sample spacing per small sample; sizes must be multiples of its numerator.
+        mode: "nearest-exact", which takes the sample at or after the centre, as Pillow and scikit-image do; or
+            "bilinear", antialiased.
+        scale: source samples per small sample; sizes must be multiples of its numerator.
     """
 
     mode: Literal["nearest-exact", "bilinear"]
@@ -64,14 +64,14 @@ class InterpolationScaler:
 
 
 def find_methods(settings: BenchSettings, progress: Progress | None = None) -> list[Method]:
-    """What is compared: interpolations, the fixed pairs, and the pairs that were named, or all installed ones.
+    """The methods to compare: interpolation, the fixed pairs, and the given pairs or all installed ones.
 
     Args:
         settings: scale, pairs, device.
-        progress: told about installed pairs that are damaged; without it they are left out in silence.
+        progress: receives a note for each damaged pair that is skipped; None skips them silently.
 
     Raises:
-        VidscaleError: a pair that was named is not there, or made for another scale.
+        VidscaleError: a given pair is unknown or made for another scale.
     """
     scale = settings.scale
     methods = [
@@ -88,5 +88,5 @@ def find_methods(settings: BenchSettings, progress: Progress | None = None) -> l
                 methods.append(Method(name, find_scaler(name, scale, settings.device)))
         except ModelError as error:
             if progress is not None:
-                progress.note(f"left out: {error}")
+                progress.note(f"skipped: {error}")
     return methods

@@ -1,7 +1,7 @@
-"""What a small picture says of itself: its identity, as a property in its XMP packet, which all four formats hold.
+"""The identity of a small picture: a property in its XMP packet, which all four formats support.
 
-The schema is that of small videos (docs/identity.md). The property is a ``rdf:Description`` of its own in front of the
-end of the packet, so that the rest of a packet stays as it was, byte for byte, also when the property is taken out.
+The schema is the one of small videos (docs/identity.md). The property is an ``rdf:Description`` of its own at the end
+of the packet, so the rest of the packet stays the same, byte for byte, even after the property is removed.
 """
 
 import re
@@ -24,7 +24,7 @@ _OURS = re.compile(re.escape(_OPENING).encode() + rb"(?:'[^']*'|\"[^\"]*\")/>")
 
 
 def with_identity(packet: bytes | None, identity: Identity) -> bytes | None:
-    """The packet with an identity in it, in place of one that it may have; None where it cannot take one.
+    """The packet with this identity, replacing any it has; None if it cannot hold one.
 
     Args:
         packet: an XMP packet; None for a new one.
@@ -32,22 +32,22 @@ def with_identity(packet: bytes | None, identity: Identity) -> bytes | None:
     """
     packet = without_identity(packet) or _BEGIN + _END
     head, end, tail = packet.rpartition(_END_OF_RDF)
-    if not end:  # UTF-16, or another prefix than everybody's
+    if not end:  # UTF-16, or an unusual namespace prefix
         return None
     return head + f"{_OPENING}{quoteattr(identity.to_json())}/>".encode() + end + tail
 
 
 def without_identity(packet: bytes | None) -> bytes | None:
-    """The packet without its identity; None when nothing is left."""
+    """The packet without its identity; None if nothing is left."""
     rest = None if packet is None else _OURS.sub(b"", packet)
     return None if rest == _BEGIN + _END else rest
 
 
 def find_identity(packet: bytes | None) -> Identity | None:
-    """The identity in an XMP packet, also where another program has written the packet anew.
+    """The identity in an XMP packet, even if another program has rewritten the packet.
 
     Raises:
-        IdentityError: it is broken, or of a version that this program does not know.
+        IdentityError: it is broken or its schema version is unknown.
     """
     if packet is None:
         return None
@@ -63,9 +63,9 @@ def find_identity(packet: bytes | None) -> Identity | None:
 
 
 def check_size(identity: Identity, height: int, width: int) -> None:
-    """Raises IdentityError where a picture is not of the size that its identity is about."""
+    """Raises IdentityError if the picture's size differs from the one in its identity."""
     if (width, height) != (identity.coded_width, identity.coded_height):
         raise IdentityError(
-            f"its identity is for {identity.coded_width}x{identity.coded_height}, the picture is {width}x{height}: "
-            "scaled since?"
+            f"its identity says {identity.coded_width}x{identity.coded_height}, but the picture is {width}x{height}: "
+            "was it scaled afterwards?"
         )

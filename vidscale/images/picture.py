@@ -1,6 +1,6 @@
-"""Pictures in files: PNG, JPEG, WebP and TIFF of 8 and 16 bits, with what they hold beside the picture.
+"""Reads and writes PNG, JPEG, WebP and TIFF files of 8 and 16 bits with their metadata, using libvips.
 
-libvips reads and writes them. Nothing is converted: pictures that are not gray or RGB are refused.
+Nothing is converted: pictures that are neither gray nor RGB are refused.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,12 +32,12 @@ _COLORS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
 _KEPT = {"xmp-data", "iptc-data", "icc-profile-data", "photoshop-data", "image-description"}
 _KEPT |= {"orientation", "resolution-unit"}
 _XMP = "xmp-data"
-_UNKNOWN_RESOLUTION = 1.0  # what libvips gives where a file says nothing
-_USUAL_RESOLUTION = 72 / 25.4  # what it writes for PNG then, samples per mm
+_UNKNOWN_RESOLUTION = 1.0  # libvips's value for a file without one
+_USUAL_RESOLUTION = 72 / 25.4  # what it then writes for PNG, samples per mm
 
 
 class Field(NamedTuple):
-    """Something that a file holds beside the picture, by libvips's names and types."""
+    """A metadata field, with libvips's name and type."""
 
     name: str
     type: int
@@ -49,12 +49,12 @@ class Picture:
     """A picture in memory.
 
     Attributes:
-        planes: gray, or R, G, B; each [H, W], uint8 (8 bit) or uint16 (16 bit), as stored, before any turning.
-        alpha: [H, W] of the same type; colours are not multiplied with it. None for an opaque picture.
+        planes: gray, or R, G, B; each [H, W], uint8 (8 bit) or uint16 (16 bit), as stored, orientation not applied.
+        alpha: [H, W] of the same type, not premultiplied; None for an opaque picture.
         fields: EXIF, ICC profile, XMP, IPTC, description, orientation.
-        png_chunks: text, gamma and colour tags of a PNG, as they stand there.
-        resolution: samples per mm, (horizontal, vertical).
-        notes: what a person should know of how it was read.
+        png_chunks: text, gamma and colour chunks of a PNG, verbatim.
+        resolution: (horizontal, vertical), samples per mm.
+        notes: messages for the user about how it was read.
     """
 
     planes: tuple[Plane, ...] = field(repr=False)
@@ -83,7 +83,7 @@ class Picture:
         return next((bytes(found.value) for found in self.fields if found.name == _XMP), None)
 
     def with_xmp(self, packet: bytes | None) -> "Picture":
-        """The same with another XMP packet, or without one."""
+        """A copy with this XMP packet; None removes it."""
         import pyvips
 
         others = tuple(found for found in self.fields if found.name != _XMP)
@@ -91,16 +91,16 @@ class Picture:
         return replace(self, fields=others + added)
 
     def rgb(self) -> npt.NDArray[np.float32]:
-        """[3, H, W] in [0, 1], as the metrics and the networks take it; gray three times."""
+        """[3, H, W] in [0, 1], for the metrics and networks; gray is repeated three times."""
         planes = self.planes if len(self.planes) == 3 else self.planes * 3
         return np.stack(planes).astype(np.float32) / np.float32((1 << self.bit_depth) - 1)
 
 
 def decode_picture(data: bytes) -> Picture:
-    """Reads a picture from the bytes of its file.
+    """Decodes a picture file.
 
     Raises:
-        DecodeError: broken, of another format, animated, or neither gray nor RGB of 8 or 16 bits.
+        DecodeError: broken, unsupported format, animated, or not 8- or 16-bit gray or RGB.
     """
     import pyvips
 
@@ -117,27 +117,27 @@ def decode_picture(data: bytes) -> Picture:
         fields=tuple(_fields(image)),
         png_chunks=carried_chunks(data),
         resolution=_resolution(image),
-        notes=("a palette became RGB",) if image.get_typeof("palette") else (),
+        notes=("palette converted to RGB",) if image.get_typeof("palette") else (),
     )
 
 
 def encode_picture(picture: Picture, picture_format: PictureFormat, *, quality: int | None = None) -> bytes:
-    """A picture as the bytes of a file.
+    """Encodes a picture as a file.
 
     Args:
         picture: what to write.
-        picture_format: its format.
-        quality: 1 to 100 for JPEG (None is 95) and lossy WebP (None is lossless); the others are lossless.
+        picture_format: file format.
+        quality: 1 to 100 for JPEG (None is 95) and lossy WebP (None is lossless); other formats are lossless.
 
     Raises:
-        EncodeError: the format cannot hold such a picture.
+        EncodeError: the format does not support the picture's bit depth or alpha.
     """
     import pyvips
 
     if picture_format in ("jpeg", "webp") and picture.bit_depth > 8:
-        raise EncodeError(f"{picture_format.upper()} holds 8 bits, not {picture.bit_depth}: choose PNG or TIFF")
+        raise EncodeError(f"{picture_format.upper()} has 8 bits, not {picture.bit_depth}: choose PNG or TIFF")
     if picture_format == "jpeg" and picture.alpha is not None:
-        raise EncodeError("JPEG holds no transparency: choose PNG, WebP or TIFF")
+        raise EncodeError("JPEG does not support transparency: choose PNG, WebP or TIFF")
     planes = picture.planes if picture.alpha is None else (*picture.planes, picture.alpha)
     interpretation = {(1, 8): "b-w", (3, 8): "srgb", (1, 16): "grey16", (3, 16): "rgb16"}
     try:
@@ -157,7 +157,7 @@ def _options(picture: Picture, picture_format: PictureFormat, quality: int | Non
     import pyvips
 
     everything = pyvips.enums.ForeignKeep.ALL
-    # libvips makes up an EXIF block where there is none; only what turns a picture needs one.
+    # libvips writes an EXIF block even if the picture has none; only the orientation needs one.
     named = {found.name: found.value for found in picture.fields}
     needs_exif = "exif-data" in named or named.get("orientation", 1) != 1
     options: dict[str, Any] = {"keep": everything if needs_exif else everything & ~pyvips.enums.ForeignKeep.EXIF}
@@ -171,16 +171,16 @@ def _options(picture: Picture, picture_format: PictureFormat, quality: int | Non
 
 
 def _bands(image: Any, data: bytes) -> int:
-    """How many bands are colour; DecodeError for a picture that is not taken."""
+    """Number of colour bands; DecodeError for an unsupported picture."""
     loader = image.get("vips-loader").partition("load")[0]
     if loader not in SUFFIXES:
-        raise DecodeError(f"is {loader.upper()}; PNG, JPEG, WebP and TIFF are read")
+        raise DecodeError(f"is {loader.upper()}: convert it to PNG, JPEG, WebP or TIFF")
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if pages > 1 or is_animated(data):
-        raise DecodeError("holds more than one picture")
+        raise DecodeError("has more than one page or frame: split it into single pictures")
     colors = _COLORS.get(image.interpretation, 0)
     if not colors or image.bands not in (colors, colors + 1):
-        raise DecodeError(f"is {image.interpretation.upper()} of {image.bands} channels: convert it to gray or RGB")
+        raise DecodeError(f"is {image.interpretation.upper()} with {image.bands} channels: convert it to gray or RGB")
     if image.format not in ("uchar", "ushort"):
         raise DecodeError(f"has samples of type {image.format}: convert it to 8 or 16 bits")
     return colors
@@ -195,7 +195,7 @@ def _resolution(image: Any) -> tuple[float, float]:
     resolution = float(image.xres), float(image.yres)
     if resolution != (_UNKNOWN_RESOLUTION, _UNKNOWN_RESOLUTION):
         return resolution
-    if image.get_typeof("exif-ifd0-XResolution"):  # libvips does not look there for WebP
+    if image.get_typeof("exif-ifd0-XResolution"):  # libvips ignores it for WebP
         try:
             x, y = (Fraction(image.get(f"exif-ifd0-{axis}Resolution").split()[0]) for axis in "XY")
         except (ValueError, ZeroDivisionError, IndexError):
@@ -207,6 +207,6 @@ def _resolution(image: Any) -> tuple[float, float]:
 
 
 def _reason(error: Any) -> str:
-    """The last line of what libvips says, which names the cause."""
+    """The last line of libvips's message, which names the cause."""
     lines = [line.strip() for line in str(error.detail).splitlines() if line.strip()]
     return lines[-1].removeprefix("VipsForeignLoad: ") if lines else str(error.message)

@@ -1,6 +1,6 @@
-"""Chunks of PNG files that libvips does not carry from one to the other, or not as the specification has them.
+"""PNG chunks that libvips does not copy, or does not write to the specification.
 
-libvips knows neither gamma nor colour tags, and writes XMP and all text as Latin-1.
+libvips drops gamma and colour chunks, and writes XMP and all text as Latin-1.
 """
 
 import struct
@@ -16,7 +16,7 @@ _END_OF_IHDR = len(SIGNATURE) + 25
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk of a file."""
+    """(type, content) of each chunk."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -25,7 +25,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def carried_chunks(data: bytes) -> bytes:
-    """Text, gamma, colour tags and time of a file as they stand in it, without XMP; nothing where it is no PNG."""
+    """Text, gamma, colour and time chunks of a PNG, verbatim, without XMP; empty for other files."""
     if not data.startswith(SIGNATURE):
         return b""
     found = ((name, content) for name, content in chunks(data) if name in _CARRIED)
@@ -33,7 +33,7 @@ def carried_chunks(data: bytes) -> bytes:
 
 
 def with_chunks(png: bytes, carried: bytes, xmp: bytes | None) -> bytes:
-    """A PNG file with chunks in front of its picture, and with XMP."""
+    """A PNG file with these chunks, and with XMP, inserted after IHDR."""
     packet = b"" if xmp is None else _chunk(b"iTXt", XMP_KEYWORD + bytes(5) + xmp)
     return png[:_END_OF_IHDR] + carried + packet + png[_END_OF_IHDR:]
 

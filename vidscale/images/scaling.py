@@ -1,4 +1,4 @@
-"""The scalers of a pair, for the planes of pictures: plane by plane, or networks on RGB."""
+"""Applies pairs to pictures: plane by plane, or networks on RGB."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,12 +28,12 @@ _DEFAULT_SCALE = Fraction(2)
 
 
 class Scaler(Protocol):
-    """Downscales pictures and upscales them again.
+    """Downscales pictures and restores them.
 
     Attributes:
-        name: of the pair, family and scale.
+        name: of the pair: family and scale.
         sha256: content hash of its weights, "" for a pair without weights.
-        scale: source sample spacing per small sample.
+        scale: source samples per small sample.
     """
 
     @property
@@ -44,15 +44,15 @@ class Scaler(Protocol):
     def scale(self) -> Fraction: ...
 
     def downscale(self, planes: Sequence[Plane]) -> list[Plane]:
-        """Planes [ceil(H / scale), ceil(W / scale)] of the same type, from one (gray) or three (RGB) [H, W]."""
+        """One (gray) or three (RGB) planes [H, W] to [ceil(H / scale), ceil(W / scale)] of the same type."""
 
     def upscale(self, planes: Sequence[Plane], height: int, width: int) -> list[Plane]:
-        """Planes [height, width] of the same type; from small ones, of which they are to be the source."""
+        """Small planes to [height, width], the source's size, of the same type."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneScaler:
-    """A pair that takes each plane by itself: fixed filters, or a network for luma."""
+    """A pair that scales each plane by itself: fixed filters, or a luma network."""
 
     pair: Pair
 
@@ -79,7 +79,7 @@ class PlaneScaler:
 
 @dataclass(frozen=True, slots=True)
 class RgbScaler:
-    """A pair with networks that are defined in RGB. Gray pictures go through as RGB with three equal channels."""
+    """A pair of RGB networks. Gray pictures are passed as RGB with three equal channels."""
 
     pair: "NetworkPair"
 
@@ -124,18 +124,18 @@ def _gray(plane: Plane) -> YuvImage:
 
 
 def find_scaler(name: str, scale: Fraction | None, device: Device = "auto", sha256: str | None = None) -> Scaler:
-    """The scalers of a pair: of a fixed one, an installed one, or one in a folder.
+    """The scaler of a fixed pair, an installed one, or one in a folder.
 
     Args:
         name: family ("lanczos", "car"), family with scale ("car-x2"), or a pair's folder.
-        scale: the scale asked for; None takes that of the pair, or 2 where the name says none.
-        device: where it shall run; "auto" is the CPU for fixed filters, a GPU that is there for networks.
-        sha256: of the weights that it must have; None takes what is there.
+        scale: requested scale; None takes the pair's, or 2 if the name has none.
+        device: "auto" is the CPU for fixed filters, and a GPU if available for networks.
+        sha256: required content hash of the weights; None accepts any.
 
     Raises:
         UsageError: the pair is made for another scale.
-        ConfigError: the device is not there.
-        ModelError: no such pair, a damaged one, or one with other weights.
+        ConfigError: the device is not available.
+        ModelError: unknown pair, damaged pair, or other weights.
     """
     wanted = PairName.of(name)
     scale = scale or scale_named(wanted) or _DEFAULT_SCALE
@@ -152,24 +152,23 @@ def find_scaler(name: str, scale: Fraction | None, device: Device = "auto", sha2
 
 
 def downscale_picture(picture: Picture, scaler: Scaler) -> Picture:
-    """The small picture, ceil(side / scale) samples a side, with what the source holds beside its samples.
+    """The small picture, ceil(side / scale) samples a side, with the source's metadata.
 
-    Transparency is scaled by Lanczos whatever the pair, which knows colours only.
+    Alpha is always scaled with Lanczos, because pairs only handle colour.
     """
     alpha = None if picture.alpha is None else _alpha_scaler(scaler).downscale([picture.alpha])[0]
     return replace(picture, planes=tuple(scaler.downscale(picture.planes)), alpha=alpha, notes=())
 
 
 def upscale_picture(small: Picture, scaler: Scaler, height: int, width: int) -> Picture:
-    """The picture at its source's size, with what the small one holds beside its samples.
+    """The picture restored to its source size, with the small one's metadata.
 
     Raises:
-        UsageError: a small picture of a source of that size would have another size.
+        UsageError: a source of that size does not have a small picture of this size.
     """
     if (ceil(height / scaler.scale), ceil(width / scaler.scale)) != (small.height, small.width):
         raise UsageError(
-            f"{width}x{height} is no size to restore from {small.width}x{small.height} "
-            f"at scale {scale_text(scaler.scale)}"
+            f"cannot restore {small.width}x{small.height} to {width}x{height} at scale {scale_text(scaler.scale)}"
         )
     alpha = None if small.alpha is None else _alpha_scaler(scaler).upscale([small.alpha], height, width)[0]
     return replace(small, planes=tuple(scaler.upscale(small.planes, height, width)), alpha=alpha, notes=())

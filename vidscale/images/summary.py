@@ -1,4 +1,4 @@
-"""Many results in few numbers."""
+"""Summaries of picture jobs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from vidscale.images.jobs import Failed, Result, Scaled
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """The mean of a metric over pictures.
+    """Mean of a metric over pictures.
 
     Attributes:
-        value: over the pictures that have a finite one; inf when all are perfect, nan without any.
-        perfect: pictures whose PSNR is inf, which are in no mean.
+        value: over the pictures with a finite value; inf if all are perfect, nan if there are none.
+        perfect: number of pictures with infinite PSNR, which the mean leaves out.
     """
 
     value: float
@@ -22,7 +22,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Mean":
-        """The mean of values, of which some may be inf or nan."""
+        """The mean of values that may be inf or nan."""
         there = [value for value in values if not math.isnan(value)]
         finite = [value for value in there if math.isfinite(value)]
         perfect = len(there) - len(finite)
@@ -31,14 +31,14 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All pictures of a job together.
+    """Totals over the pictures of a job.
 
     Attributes:
-        pictures: number of those that were scaled.
-        failed: number of those that could not be.
+        pictures: number of pictures scaled.
+        failed: number of pictures that failed.
         source_bytes, bytes: sums over the files.
         seconds: sum of wall times.
-        psnr_y, ssim_y: means, dB and -1 to 1; None where nothing was compared.
+        psnr_y, ssim_y: means, dB and -1 to 1; None if not measured.
     """
 
     pictures: int
@@ -51,7 +51,7 @@ class Summary:
 
 
 def summarize(results: Sequence[Result]) -> Summary:
-    """The summary of a job's results."""
+    """Summarizes a job's results."""
     scaled = [result for result in results if isinstance(result, Scaled)]
     return Summary(
         pictures=len(scaled),

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 import av
 
 from vidscale.config import DecodeSettings
-from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
+from vidscale.errors import DamagedIdentityError, IdentityError, UnusableIdentityError
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
@@ -16,10 +16,9 @@ from vidscale.media.identity import Identity, carries_identity, extract, probe_i
 from vidscale.media.probe import Source, open_container, probe
 from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
-from vidscale.models.pairs import find_pair
+from vidscale.models.pairs import find_pair, identified_pair
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.upscale import upscale
-from vidscale.system.devices import Device
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 
 
@@ -74,22 +73,14 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
     source = probe(path, stream=stream, ffmpeg=ffmpeg)
     if identity is None:
         return _by_hand(path, source, settings)
-    if settings.pair is not None or settings.scale is not None:
-        pair = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction, settings.device)
-        if pair.name != identity.pair:
-            raise ConfigError(
-                f"{path} was made with {identity.pair}, not with {pair.name}; leave --pair and --scale out"
-            )
-    if pair is None or pair.sha256 != identity.sha256:
-        try:
-            pair = _identified_pair(path, identity, settings.device)
-        except ModelError as error:
-            if pair is None:
-                raise
-            raise ModelError(
-                f"{path} was made with other weights of {pair.name!r} ({identity.sha256[:12]}…) than "
-                f"{settings.pair or pair.name} has ({pair.sha256[:12]}…)"
-            ) from error
+    pair = identified_pair(
+        identity,
+        lambda name, scale, sha256: find_pair(name, scale, settings.device, sha256),
+        name=settings.pair,
+        scale=settings.scale,
+        known=pair,
+        file=str(path),
+    )
     return SmallFile(
         source=_sited(source, identity),
         identity=identity,
@@ -142,13 +133,6 @@ def find_identity(path: Path) -> tuple[Identity | None, int]:
     if unusable:
         raise unusable
     return None, 0
-
-
-def _identified_pair(path: Path, identity: Identity, device: Device) -> Pair:
-    try:
-        return find_pair(identity.pair, identity.scale_fraction, device, sha256=identity.sha256)
-    except (ConfigError, ModelError) as error:
-        raise ModelError(f"{path} needs the pair {identity.pair!r}, which is not here: {error}") from error
 
 
 def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: str = "") -> SmallFile:

@@ -1,1 +1,1 @@
-"""Pairs of scalers: a downscaler and an upscaler made for each other at one scale."""
+"""Pairs of scalers: a downscaler and the upscaler made for it, at one scale."""

@@ -1,4 +1,4 @@
-"""Upscalers of luma as a CPU runs them: their weights as a chain of convolutions for one coding strength. No torch."""
+"""Luma upscalers for the CPU: weights as a chain of convolutions for one coding strength. No torch."""
 
 from collections.abc import Callable
 from math import isqrt
@@ -12,19 +12,19 @@ from vidscale.media.encoders import STRONGEST
 from vidscale.models.weight_files import Arrays, number_of
 from vidscale.triton_kernels.chain import Chain, Convolution
 
-SLOPE = 0.1  # of the compact upscaler's rectifiers
+SLOPE = 0.1  # negative slope of the compact upscaler's leaky ReLUs
 
 
 def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
-    """The chain of any network that is one.
+    """Builds the chain of a network.
 
     Args:
-        network: what it is, in the words of cards; one of `CHAINS`.
+        network: kind of network on the card; one of `CHAINS`.
         weights: by the network's own names.
         strength: crf.
 
     Raises:
-        ModelError: missing or misshapen weights; numbers that are not finite.
+        ModelError: weights missing, misshapen or not finite.
     """
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
@@ -33,12 +33,12 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
         return CHAINS[network](weights, strength)
     except KeyError as error:
         raise ModelError(f"weights do not fit: missing {error.args[0]}") from error
-    except (ValueError, TypeError) as error:  # the latter is numpy's, where a line of numbers is none
+    except (ValueError, TypeError) as error:  # numpy raises TypeError for a scalar
         raise ModelError(f"weights do not fit: {error}") from error
 
 
 def compact_chain(weights: Arrays, strength: float) -> Chain:
-    """`CompactUpscaler` of these weights; the strength's gains and biases are worked in."""
+    """Chain of a `CompactUpscaler`, with the gains and biases of the strength folded in."""
     low, high = weights["strengths"]
     s = float(np.clip(strength, low, high)) / STRONGEST
     convolutions = []
@@ -54,7 +54,7 @@ def compact_chain(weights: Arrays, strength: float) -> Chain:
 
 
 def espcn_chain(weights: Arrays, strength: float) -> Chain:
-    """`vidscale.models.networks.espcn.ESPCN` of these weights, the same for every strength."""
+    """Chain of a `vidscale.models.networks.espcn.ESPCN`, the same for every strength."""
     count = number_of("convs", weights)
     convolutions = [_convolution(weights[f"convs.{n}.weight"], weights[f"convs.{n}.bias"]) for n in range(count)]
     large = isqrt(convolutions[-1].bias.size)
@@ -62,7 +62,7 @@ def espcn_chain(weights: Arrays, strength: float) -> Chain:
 
 
 CHAINS: dict[str, Callable[[Arrays, float], Chain]] = {"compact": compact_chain, "espcn": espcn_chain}
-"""How the weights of each kind of network become a chain, by the name that cards give it."""
+"""Functions that build the chain, by the kind of network on the card."""
 
 
 def _convolution(weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Convolution:

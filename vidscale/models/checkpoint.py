@@ -1,4 +1,4 @@
-"""Published checkpoints of CAR, read by the names of their tensors: ``kgn.pth`` (downscaler) and ``usn.pth`` (EDSR)."""
+"""Imports the published checkpoints of CAR: ``kgn.pth`` (downscaler) and ``usn.pth`` (EDSR)."""
 
 import pickle
 from collections.abc import Iterator, Mapping
@@ -14,46 +14,46 @@ from vidscale.models.networks.edsr import EDSR
 from vidscale.models.networks.layers import MeanShift
 from vidscale.models.weight_files import number_of
 
-# Of the upscaler that was published with CAR; its weights do not tell.
+# Of the upscaler published with CAR; not stored in its weights.
 _RES_SCALE = 0.1
 
 _RESAMPLER_BLOCKS = 5
-_PREFIX = "module."  # what saving a data-parallel network puts in front of every name
+_PREFIX = "module."  # added to every name by torch's DataParallel
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a file that `torch.save` wrote; nothing in the file is executed.
+    """Reads tensors by name from a `torch.save` file; no code in the file is executed.
 
     Returns:
-        tensors on the CPU, without the prefix that data-parallel training leaves.
+        tensors on the CPU, without the DataParallel prefix.
 
     Raises:
-        ModelError: not such a file, or one that holds anything else.
+        ModelError: not such a file, or it contains anything else.
     """
     if not path.is_file():
         raise ModelError(f"{path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path} holds no weights that can be read safely") from error
+        raise ModelError(f"{path} cannot be read safely as weights") from error
     if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"{path} holds no tensors by name")
+        raise ModelError(f"{path} is not a state dict")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ModelError(f"{path} holds something else than tensors by name: {name!r}")
+            raise ModelError(f"{path} is not a state dict: {name!r} is not a tensor")
     prefix = _PREFIX if all(name.startswith(_PREFIX) for name in content) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in content.items()}
 
 
 def import_resampler(path: Path, scale: int) -> ResamplerNet:
-    """The downscaler from a published ``kgn.pth``, of any width.
+    """Imports the downscaler from a published ``kgn.pth``, of any width.
 
     Args:
-        path: the file.
-        scale: what it is to be for, 2 or 4.
+        path: checkpoint file.
+        scale: expected scale, 2 or 4.
 
     Raises:
-        ModelError: tensors missing or too many, by their published names; another scale; numbers that are not finite.
+        ModelError: missing or unexpected tensors (by their published names), another scale, or values not finite.
     """
     state, shown = _renamed(read_state_dict(path), _resampler_modules())
     with _named(path):
@@ -63,19 +63,19 @@ def import_resampler(path: Path, scale: int) -> ResamplerNet:
 
 
 def import_edsr(path: Path, scale: int, *, res_scale: float = _RES_SCALE) -> EDSR:
-    """The upscaler from a published ``usn.pth``, of any size.
+    """Imports the upscaler from a published ``usn.pth``, of any size.
 
     Args:
-        path: the file.
-        scale: what it is to be for, 2, 3, 4 or 8.
-        res_scale: weight of what a block adds.
+        path: checkpoint file.
+        scale: expected scale, 2, 3, 4 or 8.
+        res_scale: residual scaling.
 
     Raises:
-        ModelError: tensors missing or too many, by their published names; another scale; numbers that are not finite.
+        ModelError: missing or unexpected tensors (by their published names), another scale, or values not finite.
     """
     published = read_state_dict(path)
     stages = (number_of("tail.0", published) + 1) // 2  # a convolution, a pixel shuffle, a convolution
-    modules = _edsr_modules(number_of("body", published) - 1, stages)  # the last one stands behind the blocks
+    modules = _edsr_modules(number_of("body", published) - 1, stages)  # the last one follows the blocks
     state, shown = _renamed(published, modules)
     with _named(path):
         network = EDSR.from_state_dict(state | {"res_scale": torch.tensor(res_scale)}, shown)
@@ -84,7 +84,7 @@ def import_edsr(path: Path, scale: int, *, res_scale: float = _RES_SCALE) -> EDS
 
 
 def _resampler_modules() -> dict[str, str]:
-    """Our names of the modules that hold weights, and the published ones."""
+    """Our module names to the published ones."""
     modules = {
         "subtract_mean": "sub_mean",
         "stem": "ds_1.1",
@@ -119,7 +119,7 @@ def _edsr_modules(blocks: int, stages: int) -> dict[str, str]:
 
 
 def _renamed(published: Mapping[str, Tensor], modules: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors under our names, as far as they have one, and how to call ours in messages."""
+    """The tensors by our names where they have one, and our tensor names to the published ones for messages."""
     shown = {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in modules.items() for kind in ("weight", "bias")}
     ours_of = {theirs: ours for ours, theirs in shown.items()}
     return {ours_of.get(name, name): tensor for name, tensor in published.items()}, shown
@@ -127,7 +127,7 @@ def _renamed(published: Mapping[str, Tensor], modules: Mapping[str, str]) -> tup
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Puts the file's name in front of messages."""
+    """Prefixes messages with the file's path."""
     try:
         yield
     except ModelError as error:
@@ -138,4 +138,4 @@ def _check_use(scale: int, wanted: int, mean: MeanShift) -> None:
     if scale != wanted:
         raise ModelError(f"weights for scale {scale}, not for {wanted}")
     if not mean.bias.is_meta and mean.bias.abs().max() > 1:
-        raise ModelError("weights for pixel values from 0 to 255, not from 0 to 1")
+        raise ModelError("weights for pixel values in [0, 255], not in [0, 1]")

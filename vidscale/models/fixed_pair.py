@@ -1,4 +1,4 @@
-"""Pairs of fixed filters, and fixed filters as the downscalers of learned pairs."""
+"""Fixed filters, as pairs and as the downscalers of learned pairs."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -16,8 +16,8 @@ from vidscale.system.threads import core_count
 from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
 from vidscale.triton_kernels.polyphase_filters import SHARPNESS, Kind, Name, Sharpened
 
-# (down, up) of each family. Box and Gaussian filters have no counterpart that interpolates; of the fixed filters
-# Lanczos restores their pictures best. "sharp" is for players that upscale by bicubic interpolation.
+# (down, up) of each family. Box and Gaussian filters do not interpolate; Lanczos is the fixed filter that restores
+# their pictures best. "sharp" is for players that upscale by bicubic interpolation.
 _FILTERS: dict[str, tuple[Kind, Name]] = {
     "lanczos": ("lanczos", "lanczos"),
     "bicubic": ("bicubic", "bicubic"),
@@ -29,17 +29,17 @@ _FILTERS: dict[str, tuple[Kind, Name]] = {
 
 @dataclass(frozen=True, slots=True)
 class FixedPair:
-    """A pair of fixed filters; each plane is scaled in its own grid, chroma siting respected.
+    """A pair of fixed filters; each plane is scaled on its own grid, respecting chroma siting.
 
     Attributes:
         family: "lanczos", "bicubic", "area", "gaussian" or "sharp".
-        scale: source sample spacing per small sample.
-        device: where it runs, "cpu" or "cuda".
-        sharpness: of the small luma, see `Sharpened`; 0 for that of the family.
-        sha256, folder: "" and None, there are no weights.
+        scale: source samples per small sample.
+        device: "cpu" or "cuda".
+        sharpness: sharpness of the small luma, see `Sharpened`; 0 for the family's.
+        sha256, folder: "" and None, because there are no weights.
 
     Raises:
-        ModelError: there is no such filter, or it cannot be sharpened by that.
+        ModelError: unknown filter, or sharpness out of range.
     """
 
     family: str
@@ -53,7 +53,7 @@ class FixedPair:
     def __post_init__(self) -> None:
         least, most = SHARPNESS
         if self.family not in _FILTERS:
-            raise ModelError(f"{self.family!r} is not a known filter; there are {', '.join(_FILTERS)}")
+            raise ModelError(f"unknown filter {self.family!r}; choose from {', '.join(_FILTERS)}")
         if not least <= self.sharpness <= most:
             raise ModelError(f"sharpness {self.sharpness} is outside {least} to {most}")
 
@@ -63,7 +63,7 @@ class FixedPair:
 
     @property
     def sizes(self) -> Sizes:
-        """For the card of a learned pair that downscales with it."""
+        """Description for the card of a learned pair that downscales with it."""
         return {"network": "filter", "family": self.family, "sharpness": self.sharpness}
 
     @property
@@ -83,7 +83,7 @@ class FixedPair:
         kind = luma.name if isinstance(luma, Sharpened) else luma
         if self.sharpness:
             luma = Sharpened(kind, self.sharpness)
-        elif self.scale == 1:  # a player shows it as it is
+        elif self.scale == 1:  # players do not upscale it
             luma = kind
         height, width = (-(-side // self.scale) for side in (image.height, image.width))
         sizes = image.format.plane_shapes(int(height), int(width))
@@ -95,7 +95,7 @@ class FixedPair:
         return self._resample(image, sizes, 1 / self.scale, [kind] * 3)
 
     def upscale_chroma(self, image: YuvImage, geometry: Geometry) -> list[Plane]:
-        """`upscale` without luma."""
+        """`upscale` for chroma only."""
         _, kind = _FILTERS[self.family]
         sizes = image.format.plane_shapes(geometry.height, geometry.width)
         return self._resample(image, sizes, 1 / self.scale, [None, kind, kind])
@@ -109,13 +109,13 @@ class FixedPair:
     def _resample(
         self, image: YuvImage, sizes: Sequence[tuple[int, int]], step: Fraction, kinds: Sequence[Kind | None]
     ) -> list[Plane]:
-        """Each plane by its filter; planes without one are left out."""
+        """Resamples each plane with its filter; planes without one are skipped."""
         sitings = image.format.siting(image.color.siting)
         work = zip(image.planes, sitings, sizes, kinds, strict=False)  # gray has one plane only
         depth = image.format.bit_depth
         return [
             plane
-            if self.scale == 1 and not isinstance(kind, Sharpened)  # nothing to do, whatever the filter
+            if self.scale == 1 and not isinstance(kind, Sharpened)  # every filter is the identity
             else _on_device(plane, self.device, step=step, siting=siting, size=size, kind=kind, depth=depth)
             for plane, siting, size, kind in work
             if kind is not None
@@ -147,14 +147,14 @@ def families() -> list[str]:
 
 
 def filter_of(card: PairCard) -> FixedPair:
-    """The fixed filter by which a learned pair downscales, from its card.
+    """The fixed filter that a learned pair downscales with.
 
     Raises:
-        ModelError: the card names an unknown filter or an impossible sharpness.
+        ModelError: the card has an unknown filter or a sharpness out of range.
     """
     written = card.downscaler.get("sharpness", 0)
     sharpness = nan if isinstance(written, str) else float(written)
     try:
         return FixedPair(str(card.downscaler.get("family")), card.scale, sharpness=sharpness)
     except ModelError as error:
-        raise ModelError(f"the pair {card.name!r}: {error}") from error
+        raise ModelError(f"pair {card.name!r}: {error}") from error

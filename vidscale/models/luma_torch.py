@@ -1,4 +1,4 @@
-"""Luma upscalers in torch, on any device, a whole picture at a time: codes in, codes out."""
+"""Luma upscalers in torch, on any device: whole planes of codes in and out."""
 
 from copy import deepcopy
 from typing import cast
@@ -12,14 +12,14 @@ from vidscale.models.networks.luma import LumaUpscaler
 
 
 class TorchLumaUpscaler:
-    """An upscaler for one strength and bit depth, on any device.
+    """An upscaler for one strength and bit depth.
 
     Args:
-        network: stays as it is.
+        network: network to run; it is copied.
         strength: crf.
-        bit_depth: of the codes.
-        device: where it runs.
-        dtype: what convolutions run in; the linear part and the sum are float32.
+        bit_depth: bit depth of the codes.
+        device: torch device.
+        dtype: dtype of the convolutions; the linear part and the sum are float32.
     """
 
     def __init__(self, network: LumaUpscaler, strength: float, bit_depth: int, device: str, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""A pair whose networks are defined in RGB, such as CAR."""
+"""Pairs with RGB networks, such as CAR."""
 
 import time
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ _TRIAL_SIDE = 96  # HR pixels
 
 @dataclass(frozen=True)
 class NetworkPair:
-    """A loaded pair on a device.
+    """A pair loaded on a device.
 
-    For a network the picture is converted to RGB with the video's own matrix, and back; chroma of the small picture is
-    subsampled as the source's is. A filter that downscales takes the planes as they are, on the CPU. Pictures of any
-    size run in tiles that fit into memory.
+    For networks the picture is converted to RGB and back with the video's own matrix; the small picture keeps the
+    source's chroma subsampling. A filter downscales the planes directly, on the CPU. Large pictures are processed in
+    tiles that fit in memory.
 
     Args:
-        card: of the pair.
-        folder: where its weights lie.
+        card: the pair's card.
+        folder: folder of its weights.
         downscaler: a network, moved to the device, or a filter.
         upscaler: a network, moved to the device.
         device: "cpu" or "cuda".
-        dtype: what networks run in.
+        dtype: dtype of the networks.
     """
 
     card: PairCard
@@ -54,19 +54,20 @@ class NetworkPair:
 
     @classmethod
     def load(cls, folder: Path, device: str, dtype: torch.dtype | None = None) -> Self:
-        """The pair in a folder.
+        """Loads a pair.
 
         Args:
-            folder: where it lies.
+            folder: folder of the pair.
             device: "cpu" or "cuda".
-            dtype: what networks run in; None is bfloat16 on a GPU, which is too coarse for 16 bits, float32 on the CPU.
+            dtype: dtype of the networks; None is bfloat16 on a GPU, too coarse for 16-bit pictures, and float32 on the
+                CPU.
 
         Raises:
-            ModelError: see `load_pair_dir`; or networks that do not belong together.
+            ModelError: see `load_pair_dir`; or the upscaler is not an RGB network.
         """
         loaded = load_pair_dir(folder)
         if not isinstance(loaded.upscaler, EDSR | ProgressiveUpscaler):
-            raise ModelError(f"{folder} holds no upscaler of RGB")
+            raise ModelError(f"the upscaler in {folder} is not an RGB network")
         dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
         return cls(loaded.card, folder, loaded.downscaler, loaded.upscaler, device, dtype)
 
@@ -111,7 +112,7 @@ class NetworkPair:
         return rgb_to_yuv(restored, image.format, image.color, matrix_height=geometry.height)
 
     def downscale_rgb(self, image: Tensor, *, out_dtype: torch.dtype | None = None, bit_depth: int = 8) -> Tensor:
-        """The small picture of a network; see `ResamplerNet.downscale`.
+        """Downscales with the network; see `ResamplerNet.downscale`.
 
         Args:
             image: [1, 3, H, W] float in [0, 1], on the pair's device.
@@ -122,10 +123,10 @@ class NetworkPair:
             [1, 3, ceil(H / scale), ceil(W / scale)].
 
         Raises:
-            ValueError: the pair downscales by a filter.
+            ValueError: the pair downscales with a filter.
         """
         if isinstance(self.downscaler, FixedPair):
-            raise ValueError(f"{self.name} downscales by a filter")  # noqa: TRY004
+            raise ValueError(f"{self.name} downscales with a filter")  # noqa: TRY004
         run = partial(self.downscaler.downscale, out_dtype=out_dtype, bit_depth=bit_depth)
         return Tiled(run, self.downscaler.tile_rule)(image)
 
@@ -145,12 +146,12 @@ class NetworkPair:
 
     @cached_property
     def _trial_seconds(self) -> tuple[float, float]:
-        """Seconds to downscale and to upscale a small picture."""
+        """Seconds to downscale and to upscale a trial picture."""
         gray = PixelFormat("gray", 8)
         small_side = ceil(_TRIAL_SIDE / self.scale)
         geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, small_side, small_side)
         trial = YuvImage((np.full((_TRIAL_SIDE, _TRIAL_SIDE), 128, np.uint8),), gray)
-        small = YuvImage(tuple(self.downscale(trial)), gray)  # also warms both up
+        small = YuvImage(tuple(self.downscale(trial)), gray)  # warm-up of both
         self.upscale(small, geometry, 0)
         start = time.perf_counter()
         self.downscale(trial)

@@ -1,4 +1,4 @@
-"""What the stages ask of a pair: the downscaler and the upscaler that belong together."""
+"""Interface of a pair: a downscaler and its upscaler."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,11 +8,11 @@ from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry
 
 Tune = Literal["psnr", "vmaf"]
-"""The metric that a learned pair is tuned for."""
+"""Metric that a learned pair is tuned for."""
 
 
 class Backend(NamedTuple):
-    """What runs a scaler.
+    """Device and implementation of a scaler.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -29,10 +29,10 @@ class Pair(Protocol):
     Attributes:
         name: family and scale, such as "lanczos-x2".
         sha256: content hash of the weights, "" for a pair without weights.
-        scale: source sample spacing per small sample.
-        folder: the folder of its weights, None for a pair without weights.
-        downscale_backend, upscale_backend: what runs its two halves.
-        parallel_frames: frames to upscale at a time, one per core; 1 where a frame uses all that there is.
+        scale: source samples per small sample.
+        folder: folder of its weights, None for a pair without weights.
+        downscale_backend, upscale_backend: backends of its two halves.
+        parallel_frames: frames to upscale in parallel, one per core; 1 if a single frame uses the whole device.
     """
 
     @property
@@ -51,19 +51,19 @@ class Pair(Protocol):
     def parallel_frames(self) -> int: ...
 
     def downscale(self, image: YuvImage) -> list[Plane]:
-        """Planes of the small picture at its true size."""
+        """Planes of the small picture, without padding."""
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
         """Planes at the source's size.
 
         Args:
-            image: the decoded small picture at its true size.
-            geometry: the source's size.
+            image: decoded small picture, without padding.
+            geometry: size of the source.
             strength: coding strength (crf) of the small picture.
         """
 
     def downscale_seconds(self, height: int, width: int) -> float | None:
-        """Estimated time to downscale a frame of the source's size, seconds; None when negligible."""
+        """Estimated time to downscale a frame [height, width], seconds; None when negligible."""
 
     def upscale_seconds(self, height: int, width: int) -> float | None:
-        """Estimated time to upscale to a frame of the source's size, seconds; None when negligible."""
+        """Estimated time to upscale to a frame [height, width], seconds; None when negligible."""

@@ -1,4 +1,4 @@
-"""Copies of pairs that are not installed, so that what they coded is restored on this machine without naming them."""
+"""Caches pairs that are not installed, so that their videos can be restored on this machine without naming the pair."""
 
 import secrets
 import shutil
@@ -10,11 +10,11 @@ from vidscale.models.cards import CARD, cached, with_hash
 from vidscale.models.pair import Pair
 from vidscale.models.weight_files import WEIGHTS, read_weights
 
-_LARGEST = 64 << 20  # bytes of weights; larger ones stay where they are
+_LARGEST = 64 << 20  # bytes of weights; larger pairs are not cached
 
 
 def remember(pair: Pair) -> None:
-    """Copies a pair into the cache, unless it is installed or there already; no matter if that cannot be written."""
+    """Copies a pair to the cache unless it is installed or cached; errors are ignored."""
     if pair.folder is None:
         return
     target, kept = cached(pair.sha256), with_hash(pair.name, pair.sha256)

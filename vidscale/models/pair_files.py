@@ -1,4 +1,4 @@
-"""A pair as a folder: ``weights.safetensors`` and ``card.json``."""
+"""Reads and writes pair folders: ``weights.safetensors`` and ``card.json``."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,7 +32,7 @@ _UPSCALERS: dict[str, type[Upscaler]] = {
 
 @dataclass(frozen=True, eq=False)
 class LoadedPair:
-    """A pair read from a folder: its card, and its networks on the CPU, ready to run."""
+    """A pair read from a folder: its card, and its networks on the CPU in eval mode."""
 
     card: PairCard
     downscaler: Downscaler
@@ -54,21 +54,21 @@ def write_pair_dir(
     """Writes a pair.
 
     Args:
-        folder: where to; made where it is missing.
+        folder: output folder; created if missing.
         name: family and scale, such as "car-x2".
-        downscaler, upscaler: networks of one scale.
+        downscaler, upscaler: networks of the same scale.
         licence, data, training, source: for the card.
-        overwrite: replace a pair that is there.
+        overwrite: replace an existing pair.
 
     Returns:
         the card as written.
 
     Raises:
-        ModelError: not a name for a pair, or networks of different scales.
-        ConfigError: the folder holds a pair already, or cannot be written.
+        ModelError: invalid name, or networks of different scales.
+        ConfigError: the folder already has a pair, or cannot be written.
     """
     if downscaler.scale != upscaler.scale:
-        raise ModelError(f"a downscaler by {downscaler.scale} and an upscaler by {upscaler.scale} are no pair")
+        raise ModelError(f"scales differ: {downscaler.scale} for the downscaler, {upscaler.scale} for the upscaler")
     halves = {"downscaler": downscaler, "upscaler": upscaler}
     networks = {half: network for half, network in halves.items() if isinstance(network, nn.Module)}
     tensors = {
@@ -92,16 +92,16 @@ def write_pair_dir(
 
 
 def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> PairCard:
-    """Copies a pair, after a look at its weights.
+    """Copies a pair after checking its weights.
 
     Args:
         source: folder of a pair.
-        folder: where to; made where it is missing.
-        overwrite: replace a pair that is there.
+        folder: output folder; created if missing.
+        overwrite: replace an existing pair.
 
     Raises:
         ModelError: see `load_pair_dir`.
-        ConfigError: the folder holds a pair already, or cannot be written.
+        ConfigError: the folder already has a pair, or cannot be written.
     """
     card, arrays = read_weights(source)
     _loaded(source, card, arrays)
@@ -110,17 +110,17 @@ def copy_pair_dir(source: Path, folder: Path, *, overwrite: bool = False) -> Pai
 
 
 def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> None:
-    """Both files under temporary names, then renamed. New weights beside an old card are noticed by their hash."""
+    """Writes both files under temporary names, then renames them. The hash reveals new weights next to an old card."""
     from safetensors import SafetensorError
     from safetensors.numpy import save
 
     if (folder / CARD).exists() and not overwrite:
-        raise ConfigError(f"{folder} holds a pair already; -y replaces it")
+        raise ConfigError(f"{folder} already has a pair; -y replaces it")
 
     weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        weights.write_bytes(save(arrays))  # save_file would make it the owner's alone to read
+        weights.write_bytes(save(arrays))  # save_file would make it readable by the owner only
         text.write_text(card.to_json(), encoding="utf-8")
         weights.replace(folder / WEIGHTS)
         text.replace(folder / CARD)
@@ -133,10 +133,10 @@ def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> 
 
 
 def load_pair_dir(folder: Path) -> LoadedPair:
-    """A pair from its folder.
+    """Loads a pair.
 
     Raises:
-        ModelError: no pair there, weights that are damaged or not those of the card, a network that is not known.
+        ModelError: no pair in the folder, weights that are damaged or do not match the card, or an unknown network.
     """
     return _loaded(folder, *read_weights(folder))
 
@@ -146,15 +146,17 @@ def _loaded(folder: Path, card: PairCard, arrays: Arrays) -> LoadedPair:
     kind = card.upscaler.get("network")
     if downscaler is None or kind not in _UPSCALERS:
         known = card.downscaler.get("network")
-        raise ModelError(f"{folder} holds networks that this program does not know: {known}, {kind}")
+        raise ModelError(f"{folder} has an unknown kind of network: {known}, {kind}; a newer vidscale may read it")
     upscaler = _UPSCALERS[str(kind)].from_state_dict(_tensors(arrays, "upscaler.")).eval()
     if not downscaler.scale == upscaler.scale == card.scale:
-        raise ModelError(f"{folder}: networks by {downscaler.scale} and {upscaler.scale}, a card for {card.scale}")
+        raise ModelError(
+            f"{folder}: the networks have scales {downscaler.scale} and {upscaler.scale}, the card {card.scale}"
+        )
     return LoadedPair(card, downscaler, upscaler)
 
 
 def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | None:
-    """The downscaler of a card, None where its kind is not known."""
+    """The downscaler, None if its kind is unknown."""
     kind = card.downscaler.get("network")
     if kind == "filter":
         return filter_of(card)

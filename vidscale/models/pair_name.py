@@ -1,4 +1,4 @@
-"""The name of a pair, taken apart in one place."""
+"""Parses the names of pairs."""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ _NAME = re.compile(r"(?P<family>.+)-x(?P<scale>[0-9]+(\.[0-9]+)?([-/][0-9]+)?)",
 
 @dataclass(frozen=True, slots=True)
 class PairName:
-    """A family of pairs, or one pair of it.
+    """Name of a pair or of a family of pairs.
 
     Attributes:
         family: such as "adaptive", "adaptive-vmaf" or "lanczos".
-        scale: None where only the family is named.
-        folder: the pair's folder, where that is what names it.
+        scale: None for a family.
+        folder: the pair's folder, if it is named by its path.
     """
 
     family: str
@@ -30,10 +30,10 @@ class PairName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From a family ("adaptive") or a family with its scale ("adaptive-x2", "adaptive-x1.5").
+        """Parses a family ("adaptive") or a family with its scale ("adaptive-x2", "adaptive-x1.5").
 
         Raises:
-            UsageError: a scale that no pair can have.
+            UsageError: invalid scale.
         """
         match = _NAME.fullmatch(text)
         if match is None:
@@ -41,15 +41,15 @@ class PairName:
         try:
             return cls(match["family"], parse_scale(match["scale"].replace("-", "/")))
         except ValueError as error:
-            raise UsageError(f"there is no pair {text!r}: {error}") from None
+            raise UsageError(f"invalid pair {text!r}: {error}") from None
 
     @classmethod
     def of(cls, named: "str | PairName") -> "PairName":
-        """From what a user may write: as `parse`, or the path of a pair's folder.
+        """Parses user input: as `parse`, or the path of a pair's folder.
 
         Raises:
-            UsageError: a scale that no pair can have.
-            ModelError: a broken card.
+            UsageError: invalid scale.
+            ModelError: broken card.
         """
         if isinstance(named, PairName):
             return named
@@ -66,9 +66,9 @@ class PairName:
         return self.family if self.scale is None else f"{self.family}-x{scale_text(self.scale)}"
 
     def with_scale(self, scale: Fraction | None) -> Self:
-        """The pair of the family at a scale, unless the name has one."""
+        """The name with this scale, unless it already has one."""
         return self if self.scale is not None else replace(self, scale=scale)
 
     def tuned(self, tune: Tune) -> Self:
-        """The variant that is tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2; psnr is the plain name."""
+        """The variant tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2 for vmaf, and is unchanged for psnr."""
         return self if tune == "psnr" else replace(self, family=f"{self.family}-{tune}")

@@ -1,9 +1,11 @@
-"""Finding a pair: from what the user named, or what a file names, to the scalers themselves."""
+"""Finds pairs by the name that the user gave, or by the identity of a file."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from vidscale.errors import ModelError, UsageError
+from vidscale.errors import ConfigError, ModelError, UsageError
 from vidscale.media.geometry import scale_text
 from vidscale.models.cards import installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
@@ -12,25 +14,40 @@ from vidscale.models.pair import Pair, Tune
 from vidscale.models.pair_name import PairName
 from vidscale.system.devices import Device, resolve
 
+if TYPE_CHECKING:
+    from vidscale.media.identity import Identity
+
 AUTO = "auto"
 
 _LEARNED, _FALLBACK = "adaptive", "lanczos"
 
 
+class _Named(Protocol):
+    """A pair, or a scaler of pictures."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+NamedT = TypeVar("NamedT", bound=_Named)
+
+
 def find_pair(name: str | PairName, scale: Fraction | None, device: Device = "auto", sha256: str | None = None) -> Pair:
-    """The pair of that name.
+    """Finds a pair by name.
 
     Args:
-        name: a family ("lanczos", "car"), a family with its scale ("lanczos-x2"), or the folder of a pair with weights.
-        scale: the scale asked for; None takes it from the name.
-        device: where it shall run; "auto" is the CPU for fixed pairs, which keep up with any encoder there, and the GPU
-            for networks, where there is one.
-        sha256: of the weights that it must have; None takes what is there.
+        name: family ("lanczos", "car"), family with scale ("lanczos-x2"), or the folder of a pair with weights.
+        scale: requested scale; None takes it from the name.
+        device: "auto" is the CPU for fixed pairs, which is fast enough for any encoder, and a GPU if available for
+            networks.
+        sha256: required content hash of the weights; None accepts any.
 
     Raises:
         UsageError: the name and the scale disagree.
-        ConfigError: the device is not there.
-        ModelError: no such pair, or with other weights.
+        ConfigError: the device is not available.
+        ModelError: unknown pair, or other weights.
     """
     wanted = PairName.of(name)
     if folder := (with_hash(str(name), sha256) if sha256 else None) or _folder(wanted, scale):
@@ -38,7 +55,7 @@ def find_pair(name: str | PairName, scale: Fraction | None, device: Device = "au
     if wanted.family not in families():
         raise _unknown(wanted, scale)
     if sha256:
-        raise ModelError(f"the pair {str(wanted)!r} has no weights, others were asked for")
+        raise ModelError(f"pair {str(wanted)!r} has no weights, but some were requested")
     if wanted.scale and scale and wanted.scale != scale:
         raise UsageError(_other_scale(str(wanted), wanted.scale, scale))
     resolved = wanted.scale or scale
@@ -47,13 +64,56 @@ def find_pair(name: str | PairName, scale: Fraction | None, device: Device = "au
     return FixedPair(wanted.family, resolved, device=resolve(device))
 
 
-def scale_named(name: str | PairName) -> Fraction | None:
-    """The scale that a name implies: that of its card, or of the name itself, or of the only pair of the family.
+def identified_pair(
+    identity: "Identity",
+    find: Callable[[str, Fraction | None, str | None], NamedT],
+    *,
+    name: str | None,
+    scale: Fraction | None,
+    known: NamedT | None = None,
+    file: str = "",
+) -> NamedT:
+    """The pair that made a small file, by its identity.
 
-    None for other families.
+    Args:
+        identity: identity of the file.
+        find: finds a pair by name, scale and hash, as `find_pair`.
+        name, scale: given by the user; None if not given. They may name the folder of a pair that is not installed, but
+            it must be the pair of the identity.
+        known: a candidate that is already loaded.
+        file: path for messages; "" if the caller adds it.
 
     Raises:
-        UsageError: a name with a scale that no pair can have.
+        ConfigError: the user named another pair.
+        ModelError: the pair is not installed, or only with other weights.
+    """
+    subject = f"{file} " if file else ""
+    if name is not None or scale is not None:
+        known = find(name or identity.pair, scale or identity.scale_fraction, None)
+        if known.name != identity.pair:
+            raise ConfigError(
+                f"{subject}was made with {identity.pair}, not with {known.name}; leave --pair and --scale out"
+            )
+    if known is not None and known.sha256 == identity.sha256:
+        return known
+    try:
+        return find(identity.pair, identity.scale_fraction, identity.sha256)
+    except (ConfigError, ModelError) as error:
+        if known is None:
+            raise ModelError(f"{subject}needs pair {identity.pair!r}, which is not installed: {error}") from error
+        raise ModelError(
+            f"{subject}was made with other weights of {known.name!r} ({identity.sha256[:12]}…) than "
+            f"{name or known.name} has ({known.sha256[:12]}…)"
+        ) from error
+
+
+def scale_named(name: str | PairName) -> Fraction | None:
+    """The scale that a name implies: from its card, the name itself, or the only installed pair of the family.
+
+    None otherwise.
+
+    Raises:
+        UsageError: the scale in the name is invalid.
         ModelError: a broken card.
     """
     wanted = PairName.of(name)
@@ -66,15 +126,15 @@ def scale_named(name: str | PairName) -> Fraction | None:
 
 
 def choose_pair(name: str | PairName, scale: Fraction, tune: Tune) -> PairName:
-    """The pair that a name stands for at a scale.
+    """Resolves "auto" and the tuned variant of a pair.
 
     Args:
-        name: of a pair, or "auto": the learned pair of that scale where there is one, else Lanczos.
-        scale: asked for.
-        tune: the metric that a variant is tuned for: adaptive-x2 becomes adaptive-vmaf-x2.
+        name: name of a pair, or "auto": the learned pair for that scale if there is one, else Lanczos.
+        scale: requested scale.
+        tune: metric to tune for: "vmaf" turns adaptive-x2 into adaptive-vmaf-x2.
 
     Raises:
-        UsageError: there is no such pair that is tuned for the metric.
+        UsageError: no pair is tuned for the metric.
     """
     wanted = PairName.of(name)
     is_auto = wanted == PairName(AUTO)
@@ -97,18 +157,18 @@ def choose_pair(name: str | PairName, scale: Fraction, tune: Tune) -> PairName:
 
 
 def _installed() -> list[tuple[PairName, Path]]:
-    """All pairs with weights, each with its folder."""
+    """All installed pairs with weights, and their folders."""
     found = []
     for name, folder in installed().items():
         try:
             found.append((PairName.parse(name), folder))
-        except UsageError:  # a folder with a name such as "mine-x99" is found by its whole name only
+        except UsageError:  # invalid scale, such as "mine-x99": found by its full name only
             found.append((PairName(name), folder))
     return found
 
 
 def _folder(name: PairName, scale: Fraction | None) -> Path | None:
-    """The folder with the weights of a pair; None where it has none."""
+    """The folder with the weights of a pair; None if there is none."""
     if name.folder is not None:
         return name.folder
     wanted = (name, name.with_scale(scale))
@@ -120,8 +180,8 @@ def _learned_pair(folder: Path, scale: Fraction | None, device: Device, sha256: 
     if scale is not None and scale != card.scale:
         raise UsageError(_other_scale(card.name, card.scale, scale))
     if sha256 is not None and card.sha256 != sha256:
-        raise ModelError(f"the pair {card.name!r} in {folder} has other weights than were asked for")
-    if card.upscaler.get("network") in CHAINS:  # they restore luma alone; others are defined in RGB
+        raise ModelError(f"pair {card.name!r} in {folder} has other weights than requested")
+    if card.upscaler.get("network") in CHAINS:  # luma networks; the others work in RGB
         from vidscale.models.plane_pair import PlanePair
 
         return PlanePair(card, folder, device)
@@ -134,7 +194,7 @@ def _unknown(name: PairName, scale: Fraction | None) -> ModelError:
     has_other_scales = any(pair.family == name.family for pair, _ in _installed())
     shown = str(name.with_scale(scale) if has_other_scales else name)
     hint = "; `vidscale models import-car` and `vidscale train car` make one" if name.family == "car" else ""
-    return ModelError(f"there is no pair {shown!r}; there are {', '.join([*families(), *installed()])}{hint}")
+    return ModelError(f"unknown pair {shown!r}; choose from {', '.join([*families(), *installed()])}{hint}")
 
 
 def _other_scale(name: str, made_for: Fraction, asked: Fraction) -> str:

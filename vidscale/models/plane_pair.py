@@ -1,4 +1,4 @@
-"""A pair that works on planes: a fixed filter downscales, a network restores luma, a fixed filter chroma."""
+"""Pairs that work on planes: a fixed filter downscales, a network upscales luma, a fixed filter upscales chroma."""
 
 import time
 from collections.abc import Callable
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 LumaUpscale = Callable[[Plane, int, int], Plane]
 
-_STRENGTHS_KEPT = 8  # segments of a movie may differ
+_STRENGTHS_KEPT = 8  # segments of a video may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
-_LARGE = 2000  # multiplications per HR sample, from which on the time is worth announcing
+_LARGE = 2000  # multiplications per HR sample; below this the time is negligible
 
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A filter down, a network for luma up. Weights are opened for upscaling only, torch is imported for a GPU only.
+    """A downscaling filter and a luma network. Weights are only read for upscaling, torch only imported for a GPU.
 
     Args:
-        card: of the pair.
-        folder: where its weights lie.
-        wanted: where the network runs; "auto" is a GPU where there is one. The filters run on the CPU, where they keep
-            up with any decoder.
+        card: the pair's card.
+        folder: folder of its weights.
+        wanted: device of the network; "auto" is a GPU if available. The filters run on the CPU, where they are faster
+            than any decoder.
     """
 
     card: PairCard
@@ -88,12 +88,12 @@ class PlanePair:
         return None
 
     def upscale_seconds(self, height: int, width: int) -> float | None:
-        """Measured on a small plane; None for small networks."""
+        """Measured on a trial plane; None for small networks."""
         if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
         trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
         upscale = self._luma_upscale(_TRIAL_STRENGTH, 8)
-        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warms up
+        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warm-up
         start = time.perf_counter()
         upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)
         return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.parallel_frames
@@ -129,8 +129,8 @@ class PlanePair:
 
     def _chain(self, strength: float) -> Chain:
         chain = chain_of(str(self.card.upscaler["network"]), self._weights, strength)
-        if chain.scale != self.scale:  # the hash is of the weights alone
-            raise ModelError(f"{self.folder}: a network by {chain.scale}, a card for {self.scale}")
+        if chain.scale != self.scale:  # the hash does not cover the card
+            raise ModelError(f"{self.folder}: the network has scale {chain.scale}, the card {self.scale}")
         return chain
 
     @cached_property

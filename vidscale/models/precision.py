@@ -1,4 +1,4 @@
-"""What a processor runs a network in: tried once, then remembered."""
+"""Chooses the fastest precision for a network on this CPU; measured once and cached."""
 
 import json
 import platform
@@ -12,14 +12,14 @@ import numpy as np
 from vidscale.system.workspace import cache_folder, replacing
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 
-_SIDE = 96  # cells, of the picture that is tried
+_SIDE = 96  # side of the trial picture in cells
 _TRIES = 5
 
 
 def quickest(chain: Chain) -> Precision:
-    """The precision in which a chain runs fastest here; found by trying, unless that was done before.
+    """The fastest precision for a chain on this CPU.
 
-    It is kept in ``precisions.json`` of the cache folder, by processor, version of numba and shape of the network.
+    Measurements are cached in ``precisions.json`` in the cache folder, by CPU, numba version and network shape.
     """
     options = chain.precisions
     if len(options) == 1:
@@ -36,7 +36,7 @@ def _seconds(chain: Chain, precision: Precision) -> float:
     run = ChainRunner(chain, 8, precision)
     plane = np.tile(np.arange(_SIDE * chain.small, dtype=np.uint8), (_SIDE * chain.small, 1))
     size = _SIDE * chain.large
-    run(plane, size, size)  # the first time compiles
+    run(plane, size, size)  # compiles
     times = []
     for _ in range(_TRIES):
         start = time.perf_counter()

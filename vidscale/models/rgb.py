@@ -1,4 +1,4 @@
-"""Planes of YUV as RGB and back, for networks that are defined in RGB. Matrix, range and siting are explicit."""
+"""Converts YUV planes to RGB and back for RGB networks, with explicit matrix, range and siting."""
 
 from fractions import Fraction
 
@@ -23,17 +23,17 @@ _HD_HEIGHT = 720
 
 
 def yuv_to_rgb(image: YuvImage, *, matrix_height: int, device: str = "cpu") -> Tensor:
-    """A picture as RGB; chroma is interpolated to the luma grid (bicubic), siting respected.
+    """Converts a picture to RGB; chroma is upsampled to the luma grid (bicubic), respecting siting.
 
     Args:
-        image: Y, or Y, U, V. What its colour description leaves open is guessed as players do: BT.709 from 720 rows on,
-            BT.2020 with its primaries, BT.601 otherwise; limited range.
-        matrix_height: rows of the picture that such a guess goes by: the source's, also when this is the small one.
-        device: of the result.
+        image: Y, or Y, U, V. Unspecified colour properties are guessed as players do: BT.709 from 720 rows, BT.2020
+            for its primaries, BT.601 otherwise; limited range.
+        matrix_height: height for guessing the matrix: always the source's, even if `image` is the small picture.
+        device: device of the result.
 
     Returns:
-        [1, 3, H, W] float32, gamma-coded RGB, [0, 1] where the codes lie in the nominal range; not clamped. Gray has
-        three channels that are alike.
+        [1, 3, H, W] float32, gamma-encoded RGB, [0, 1] for codes in the nominal range; not clamped. Gray has three
+        equal channels.
     """
     pixel_format, color, height, width = image.format, image.color, image.height, image.width
     offset, luma_span, chroma_span = _spans(pixel_format, color)
@@ -51,11 +51,11 @@ def yuv_to_rgb(image: YuvImage, *, matrix_height: int, device: str = "cpu") -> T
 
 
 def rgb_to_yuv(rgb: Tensor, pixel_format: PixelFormat, color: Color, *, matrix_height: int) -> list[Plane]:
-    """The inverse of `yuv_to_rgb`: codes, rounded half up and clamped; chroma filtered to its own grid.
+    """Inverse of `yuv_to_rgb`: codes, rounded half up and clamped; chroma filtered to its own grid.
 
     Args:
         rgb: [1, 3, H, W] float on any device.
-        pixel_format, color: of the planes.
+        pixel_format, color: format of the planes.
         matrix_height: see `yuv_to_rgb`.
 
     Returns:
@@ -79,7 +79,7 @@ def _codes(plane: Tensor, pixel_format: PixelFormat) -> Plane:
 
 
 def _spans(pixel_format: PixelFormat, color: Color) -> tuple[float, float, float]:
-    """Code of black, codes from black to white, codes of chroma from -1/2 to 1/2."""
+    """Code of black, code span of luma, code span of chroma."""
     if color.color_range == "pc":
         return 0, pixel_format.peak, pixel_format.peak
     unit = 1 << (pixel_format.bit_depth - 8)
@@ -95,7 +95,7 @@ def _weights(color: Color, height: int) -> tuple[float, float]:
 
 def _to_luma_grid(plane: Tensor, size: tuple[int, int], pixel_format: PixelFormat, color: Color) -> Tensor:
     for axis, (sub, siting) in enumerate(_chroma_axes(pixel_format, color)):
-        if sub > 1:  # output i lies at (i + 1/2) / sub - siting; the bank's rule is step * (i + s) - s
+        if sub > 1:  # output i is at (i + 1/2) / sub - siting; the bank's is at step * (i + s) - s
             step = Fraction(1, sub)
             shift = (siting - step / 2) / (1 - step)
             plane = filter_axis(plane, filter_bank("bicubic", step, shift, size[axis]), axis, size[axis])
@@ -104,7 +104,7 @@ def _to_luma_grid(plane: Tensor, size: tuple[int, int], pixel_format: PixelForma
 
 def _to_chroma_grid(plane: Tensor, pixel_format: PixelFormat, color: Color) -> Tensor:
     for axis, (sub, siting) in enumerate(_chroma_axes(pixel_format, color)):
-        if sub > 1:  # output i lies at (i + siting) * sub - 1/2
+        if sub > 1:  # output i is at (i + siting) * sub - 1/2
             shift = (sub * siting - Fraction(1, 2)) / (sub - 1)
             length = -(-plane.shape[axis] // sub)
             plane = filter_axis(plane, filter_bank("bicubic", Fraction(sub), shift, length), axis, length)
@@ -112,5 +112,5 @@ def _to_chroma_grid(plane: Tensor, pixel_format: PixelFormat, color: Color) -> T
 
 
 def _chroma_axes(pixel_format: PixelFormat, color: Color) -> list[tuple[int, Fraction]]:
-    """Per axis, (y, x): luma samples per chroma sample, and the first one's distance from the edge in its own unit."""
+    """Per axis (y, x): luma samples per chroma sample, and the siting of the first one in chroma samples."""
     return list(zip(pixel_format.subsampling, pixel_format.siting(color.siting)[1], strict=True))

@@ -1,4 +1,4 @@
-"""Weights as files: arrays with a card beside them, whose hash says whether they belong together. Needs no torch."""
+"""Weight files, checked against the hash on the pair's card. Does not need torch."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def content_hash(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of arrays in the order of their names, as lower-case hex.
+    """SHA-256 over the names, dtypes, shapes and bytes of the arrays, sorted by name, as lower-case hex.
 
-    It does not depend on the file that holds them, nor on strides.
+    Independent of the file layout and of strides.
     """
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -32,10 +32,10 @@ def content_hash(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
 
 
 def read_weights(folder: Path) -> tuple[PairCard, Arrays]:
-    """Card and weights of a pair.
+    """Reads the card and weights of a pair.
 
     Raises:
-        ModelError: no pair there, weights that are damaged or not those of the card.
+        ModelError: no pair in the folder, or weights that are damaged or do not match the card.
     """
     card = read_card(folder)
     arrays = read_arrays(folder / WEIGHTS)
@@ -45,7 +45,7 @@ def read_weights(folder: Path) -> tuple[PairCard, Arrays]:
 
 
 def read_arrays(path: Path) -> Arrays:
-    """All arrays of a safetensors file.
+    """Reads all arrays of a safetensors file.
 
     Raises:
         ModelError: it cannot be read.
@@ -55,16 +55,16 @@ def read_arrays(path: Path) -> Arrays:
 
     try:
         return load_file(path)
-    except (OSError, SafetensorError, TypeError) as error:  # the last is numpy's, which has no bfloat16
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: numpy has no bfloat16
         raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> Arrays:
-    """Those whose names begin with a prefix, without it."""
+    """The arrays whose names start with a prefix, with the prefix removed."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def number_of(prefix: str, names: Iterable[str]) -> int:
-    """How many modules ``prefix.N`` there are, at least 1: one more than the highest number."""
+    """Number of modules ``prefix.N``, at least 1: the highest N plus one."""
     found = (re.match(rf"{prefix}\.(\d+)\.", name) for name in names)
     return max((int(match[1]) for match in found if match), default=0) + 1

@@ -1,6 +1,6 @@
-"""A report as files: report.json (schema in docs/report-schema.md), frames.csv and index.html.
+"""Writes and reads reports: report.json (schema in docs/report-schema.md), frames.csv and index.html.
 
-Every file is written under a temporary name beside its target and renamed when complete.
+Each file is written under a temporary name in the same folder and renamed when complete.
 """
 
 import csv
@@ -32,15 +32,15 @@ from vidscale.system.workspace import replacing
 
 SCHEMA_VERSION = 1
 RECORD = "report.json"
-# Decimal places of numbers that are derived from others in the same file; measured numbers are written in full.
+# Decimal places of derived numbers; measured numbers are written in full.
 _DIGITS = {"pts_s": 9, "bitrate_kbps": 3, "psnr_y": 4, "psnr_u": 4, "psnr_v": 4, "psnr_yuv": 4}
 
 
 def write_report(report: Report, directory: Path) -> None:
-    """Writes report.json, frames.csv and index.html into `directory`, which is created where it is missing.
+    """Writes report.json, frames.csv and index.html to `directory`, which is created if missing.
 
     Raises:
-        VidscaleError: it cannot be written.
+        VidscaleError: a file cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,11 @@ def write_report(report: Report, directory: Path) -> None:
         write_csv(report, directory / "frames.csv")
         write_html(report, directory / "index.html")
     except OSError as exc:
-        raise VidscaleError(f"the report {directory} cannot be written: {exc.strerror or exc}") from exc
+        raise VidscaleError(f"cannot write the report {directory}: {exc.strerror or exc}") from exc
 
 
 def write_html(report: Report, path: Path) -> None:
-    """Writes the page: one file that needs no network."""
+    """Writes the self-contained page."""
     from vidscale.report.page import render_html
 
     page = render_html(report)
@@ -61,7 +61,7 @@ def write_html(report: Report, path: Path) -> None:
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """Writes a row per frame; columns as in docs/report-schema.md, inf as ``inf``, a missing number as nothing."""
+    """Writes one row per frame; columns as in docs/report-schema.md, infinity as ``inf``, missing numbers empty."""
     table = columns(report)
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -70,7 +70,7 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def write_json(report: Report, path: Path) -> None:
-    """Writes the whole report but its pictures; inf as ``"inf"``, a missing number as null."""
+    """Writes the whole report except its pictures; infinity as ``"inf"``, missing numbers as null."""
     table = columns(report)
     sums = totals(report, table)
     head = {
@@ -109,7 +109,7 @@ def write_json(report: Report, path: Path) -> None:
 
 
 def totals_record(report: Report) -> dict[str, Any]:
-    """The totals as JSON knows them, as in the report's file: inf as ``"inf"``, a missing number as None."""
+    """The totals as in report.json: infinity as ``"inf"``, missing numbers as None."""
     record: dict[str, Any] = _plain(
         {name: value for name, value in asdict(totals(report)).items() if value is not None}
     )
@@ -117,10 +117,10 @@ def totals_record(report: Report) -> dict[str, Any]:
 
 
 def read_json(path: str | Path) -> Report:
-    """Reads what `write_json` wrote; the report has no pictures.
+    """Reads a report.json; the report has no pictures.
 
     Raises:
-        VidscaleError: the file is no report, or of a schema this version does not know.
+        VidscaleError: not a report, or an unsupported schema version.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -183,7 +183,7 @@ def _shot(totals_: ShotTotals) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: inf as a string, nan as null, fractions, paths and the like as strings."""
+    """Converts a value to JSON types: infinity to a string, nan to null, fractions, paths and others to strings."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -200,7 +200,7 @@ def _number(value: float, missing: str | None) -> float | str | None:
 
 
 def _cells(name: str, column: Column, missing: str | None) -> list[Any]:
-    """The column as plain values: `missing` for nan, "inf" for inf, whole numbers for sizes."""
+    """A column as plain values: `missing` for nan, "inf" for infinity, integers for sizes."""
     if name in _DIGITS:
         column = np.round(column, _DIGITS[name])
     values: list[Any] = column.tolist()
@@ -269,7 +269,7 @@ def _report_from(data: dict[str, Any]) -> Report:
 
 
 def _pairing_from(data: Mapping[str, Any] | None, rows: int) -> Pairing:
-    """Reports that were written before there was a choice do not say."""
+    """The pairing; absent from older reports."""
     if data is None:
         return Pairing()
     pairs = None if data["every"] == 1 and data["pairs"] == rows else data["pairs"]

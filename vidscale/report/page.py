@@ -1,7 +1,7 @@
-"""The report as one page that needs no network: numbers, plots over time, the worst frames as pictures.
+"""Renders a report as a self-contained page: numbers, plots over time, and pictures of the worst frames.
 
-The page is templates/report.html.j2; here is what goes into it. Plots are plotly figures in plain JSON: traces name
-their colour (``meta.color``); the page resolves the name, so that light, dark and print each have their own.
+The template is templates/report.html.j2. Plots are plotly figures in plain JSON. Traces have a colour name
+(``meta.color``) that the page resolves, so that light, dark and print have their own colours.
 """
 
 import json
@@ -22,7 +22,7 @@ SHOTS_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """Pictures of one frame: (label, data URI, width, height) of source, restored and error."""
+    """Source, restored and error picture of a frame, each as (label, data URI, width, height)."""
 
     title: str
     facts: str
@@ -30,7 +30,7 @@ class Triple:
 
 
 def render_html(report: Report) -> str:
-    """The page as text. Every value of the report is escaped; scripts, styles and pictures are inside."""
+    """Renders the page. All values are escaped; scripts, styles and pictures are embedded."""
     table = columns(report)
     sums = totals(report, table)
     notes = remarks(report, sums) + (color_notes(report.source) if report.worst else [])
@@ -43,7 +43,7 @@ def render_html(report: Report) -> str:
         notes=notes,
         figure=figure(report, table),
         perfect=sums.psnr_y.perfect_frames > 0,
-        decimated=f"{BINS} points, each the mean of its frames in a band from their lowest to their highest value"
+        decimated=f"{BINS} points, each the mean of several frames, with a band from their lowest to highest value"
         if sums.frames > MAX_POINTS
         else "",
         triples=[_triple(frame, report) for frame in report.worst],
@@ -72,7 +72,7 @@ def _verdict(report: Report, sums: Totals) -> str:
     if sums.vmaf:
         text += f", VMAF {shown(sums.vmaf.mean, 2)}"
     if not sums.frames:
-        return "No frame of the one has a partner in the other: nothing was compared."
+        return "No frames could be paired: nothing was compared."
     return f"{text[0].upper()}{text[1:]} over {plural(sums.frames, 'frame')}."
 
 
@@ -104,7 +104,7 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
             Tile("Worst frame", shown(luma.minimum, 2), "dB", f"frame {worst.index} at {timecode(worst.pts_s)}")
         )
     missing = unpaired.count
-    pairs = f"{plural(missing, 'frame')} without partner" if missing else "every frame has its partner"
+    pairs = f"{plural(missing, 'frame')} unpaired" if missing else "all frames paired"
     tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else ""))
     return tiles
 
@@ -162,7 +162,7 @@ def _files_table(report: Report) -> Table:
         ("Picture", f"{source.width}×{source.height}", f"{coded.coded_width}×{coded.coded_height}, coded"),
         ("Codec", "–", coded.codec or "raw"),
         ("Compared as", f"{source.format.name}, {source.format.bit_depth} bit", "the same"),
-        ("Range, matrix, primaries, transfer", ", ".join(said) or "not said", "the same"),
+        ("Range, matrix, primaries, transfer", ", ".join(said) or "unspecified", "the same"),
         ("Duration", *(timecode(d) if d is not None else "–" for d in (source.duration_s, coded.duration_s))),
         ("File", *(format_bytes(n) if n is not None else "–" for n in (source.size_bytes, coded.size_bytes))),
         (
@@ -178,7 +178,7 @@ def _files_table(report: Report) -> Table:
 
 
 def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
-    """The shots in order; of many those that came out worst."""
+    """The shots in order; if there are many, those with the lowest PSNR-Y."""
     shots = shot_totals(report, table)
     worst = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
     rows = tuple(
@@ -198,13 +198,13 @@ def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
 
 
 def _unpaired(report: Report) -> list[tuple[str, str]]:
-    """(heading, times) per side that has frames of its own."""
+    """(heading, times) for each side with unpaired frames."""
     found = []
     for side, times in (("the source", report.unpaired.ref_only), ("the restored video", report.unpaired.dist_only)):
         if times:
             some = ", ".join(timecode(time) for time in times[:UNPAIRED_SHOWN])
             rest = len(times) - UNPAIRED_SHOWN
-            more = f" and {rest} more, all of them in report.json" if rest > 0 else ""
+            more = f" and {rest} more (see report.json)" if rest > 0 else ""
             found.append((f"{plural(len(times), 'frame')} only in {side}", f"{some}{more}"))
     return found
 

@@ -1,7 +1,7 @@
-"""Plots of a report over time, as a plotly figure in plain lists and numbers.
+"""Plots a report over time, as a plotly figure in plain JSON types.
 
-All plots share one time axis, in milliseconds. A trace names its colour in ``meta.color``; the page knows what that is
-in light and in dark.
+All plots share a time axis in milliseconds. Traces have a colour name, ``meta.color``, that the page resolves for light
+and dark.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class _Series:
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """One of the plots, from the top; its first series is drawn over the others."""
+    """One of the stacked plots; its first series is drawn on top of the others."""
 
     title: str
     height_px: int
@@ -73,10 +73,10 @@ _TYPES = {"I": "type_i", "P": "type_p", "B": "type_b"}
 
 
 def figure(report: Report, table: Mapping[str, Column]) -> dict[str, Any]:
-    """The figure: ``data`` and ``layout`` as plotly.js takes them, without NaN or infinity.
+    """The figure: ``data`` and ``layout`` for plotly.js, without NaN or infinity.
 
     Args:
-        report: for its worst frames.
+        report: source of the worst frames.
         table: `columns(report)`.
     """
     plots = [plot for plot in _PLOTS if any(_plottable(table, series) for series in plot.series)]
@@ -101,7 +101,7 @@ def _plottable(table: Mapping[str, Column], series: _Series) -> bool:
 
 
 def _lines(table: Mapping[str, Column], series: _Series, plot: _Plot) -> list[dict[str, Any]]:
-    """A line; for long videos the mean of each bin in a band from its lowest to its highest value."""
+    """A line; for long videos the mean per bin, with a band from its lowest to its highest value."""
     column = table[series.column]
     values = np.where(np.isfinite(column), column, np.nan)
     starts = _bin_starts(values.size)
@@ -134,7 +134,7 @@ def _lines(table: Mapping[str, Column], series: _Series, plot: _Plot) -> list[di
 
 
 def _frame_labels(table: Mapping[str, Column], starts: Column) -> list[str]:
-    """What is said of a frame, or of the frames of a bin, besides its metrics."""
+    """Hover labels of the frames or bins, without metrics."""
     if starts.size < table["index"].size:
         stops = np.append(starts[1:], table["index"].size) - 1
         return [
@@ -149,7 +149,7 @@ def _frame_labels(table: Mapping[str, Column], starts: Column) -> list[str]:
 
 
 def _sizes(table: Mapping[str, Column]) -> list[dict[str, Any]]:
-    """Frame sizes as points by coded type; for long videos the largest of each type in each bin."""
+    """Frame sizes as points by picture type; for long videos the largest of each type per bin."""
     types, sizes = table["pict_type"], np.where(table["bytes"] > 0, table["bytes"], np.nan)
     starts = _bin_starts(sizes.size)
     found = []
@@ -172,7 +172,7 @@ def _sizes(table: Mapping[str, Column]) -> list[dict[str, Any]]:
 
 
 def _perfect(table: Mapping[str, Column]) -> list[dict[str, Any]]:
-    """Marks at the top of the PSNR plot where the luma has no error, for infinity has no place on an axis."""
+    """Marks at the top of the PSNR plot for frames with infinite PSNR-Y."""
     perfect = np.isinf(table["psnr_y"])
     if not perfect.any():
         return []
@@ -247,14 +247,14 @@ def _layout(plots: list[_Plot], table: Mapping[str, Column]) -> dict[str, Any]:
 
 
 def _time_axis(seconds: FloatColumn) -> dict[str, Any]:
-    """Dates, for their ticks are round at every zoom; range in milliseconds with a hundredth of air on both sides."""
+    """A date axis, which has round ticks at every zoom; range in milliseconds with a margin of 1 % on both sides."""
     first, last = (float(seconds.min()), float(seconds.max())) if seconds.size else (0.0, 0.0)
     last = max(last, first + 0.1)
-    air = (last - first) / 100
+    margin = (last - first) / 100
     clock = "%-H:%M:%S" if last >= 3600 else "%-M:%S"
     return {
         "type": "date",
-        "range": [round(time * 1000, 3) for time in (first - air, last + air)],
+        "range": [round(time * 1000, 3) for time in (first - margin, last + margin)],
         "hoverformat": f"{clock}.%L",
         "tickformatstops": [
             {"dtickrange": [None, 999], "value": f"{clock}.%L"},

@@ -1,7 +1,7 @@
-"""How a restored video compares with its source: one row per frame, totals, and what made it so.
+"""Data of a report: how a restored video compares with its source, per frame and in total.
 
-Here is the data. `report_totals` does the arithmetic, `report_files` writes and reads JSON, CSV and the page,
-`report_html` draws the page, `report_pictures` keeps the worst frames.
+`totals` computes the totals, `files` writes and reads reports, `page` renders the page, and `worst_frames` keeps the
+pictures of the worst frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,18 @@ from vidscale.media.frames import Color, PixelFormat, Plane
 
 @dataclass(frozen=True, slots=True)
 class FrameScore:
-    """One compared frame.
+    """Scores of one frame.
 
     Attributes:
-        index: number of the pair of frames, from 0, in order of presentation.
-        pts_s: presentation time of the source's frame, seconds, exact.
-        pict_type: coded type of the frame, "I", "P", "B", "" when unknown.
+        index: number of the frame pair, from 0, in presentation order.
+        pts_s: presentation time of the source frame, seconds, exact.
+        pict_type: picture type, "I", "P", "B", or "" when unknown.
         bytes: size of the coded frame, None when unknown.
         mse: mean squared error per plane, (Y,) or (Y, U, V), code values squared.
-        ssim: per plane, -1 to 1; nan where the plane is smaller than the window.
+        ssim: per plane, -1 to 1; nan if the plane is smaller than the window.
         vmaf, vmaf_neg: 0 to 100; None when not measured.
         xpsnr_y: dB, may be inf; None when not measured.
-        span_bytes: size of the coded frame and of those behind it that were not measured; None when all were.
+        span_bytes: size of the coded frame and of the unmeasured ones after it; None if every frame was measured.
     """
 
     index: int
@@ -45,15 +45,15 @@ class FrameScore:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """The video that was compared against.
+    """The source video.
 
     Attributes:
-        name: file name, as it is shown.
+        name: file name for display.
         width, height: luma samples.
-        format: pixel format in which was compared.
+        format: pixel format of the comparison.
         color: colour description.
         duration_s: length of the compared part in seconds, exact; None when unknown.
-        size_bytes: size of the whole file; None when unknown or when only a part of it was coded.
+        size_bytes: size of the whole file; None when unknown or when only a part of it was encoded.
         video_bytes: bytes of the video packets in `duration_s`; None when unknown.
     """
 
@@ -77,7 +77,7 @@ class DistortedFacts:
     """The coded video whose restored frames were compared.
 
     Attributes:
-        name: file name, as it is shown.
+        name: file name for display.
         coded_width, coded_height: luma samples of the coded picture, before upscaling.
         codec: ffmpeg's name, such as "h264"; "" for raw video.
         duration_s: length in seconds, exact; None when unknown.
@@ -101,11 +101,11 @@ class DistortedFacts:
 
 @dataclass(frozen=True, slots=True)
 class Unpaired:
-    """Frames without a partner.
+    """Unpaired frames.
 
     Attributes:
-        ref_only: presentation times, seconds, of frames that only the source has.
-        dist_only: presentation times, seconds, of frames that only the restored video has.
+        ref_only: presentation times of frames only in the source, seconds.
+        dist_only: presentation times of frames only in the restored video, seconds.
     """
 
     ref_only: list[Fraction] = field(default_factory=list)
@@ -113,19 +113,18 @@ class Unpaired:
 
     @property
     def count(self) -> int:
-        """How many there are on both sides."""
+        """Number of unpaired frames on both sides."""
         return len(self.ref_only) + len(self.dist_only)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """How frames were brought together.
+    """How frames were paired.
 
     Attributes:
-        pairs: number of pairs; None when all of them were measured.
+        pairs: number of pairs; None if all of them were measured.
         every: every Nth pair was measured.
-        offset_s: by how much the restored video's times were later than the source's, seconds, exact; None when that
-            was not looked for.
+        offset_s: delay of the restored video relative to the source, seconds, exact; None if it was not searched for.
     """
 
     pairs: int | None = None
@@ -138,10 +137,10 @@ class Shot:
     """Frames between two cuts of the source.
 
     Attributes:
-        start_index: number of its first pair.
+        start_index: index of its first pair.
         start_s: presentation time of its first frame, seconds, exact.
-        frames: pairs, whether measured or not.
-        bytes: of its coded frames; None when unknown.
+        frames: number of pairs, measured or not.
+        bytes: size of its coded frames; None when unknown.
     """
 
     start_index: int
@@ -152,14 +151,14 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """Work of one stage.
+    """Timing of one stage.
 
     Attributes:
         name: such as "downscale".
-        seconds: time the stage was busy, without waiting for its neighbours.
-        frames: frames that went through.
+        seconds: busy time, without waiting for other stages.
+        frames: number of frames processed.
         device: such as "cpu" or "cuda:0 NVIDIA H200".
-        implementation: what ran, such as "triton", "torch" or "libx265 medium".
+        implementation: such as "triton", "torch" or "libx265 medium".
     """
 
     name: str
@@ -170,19 +169,19 @@ class StageTiming:
 
     @property
     def fps(self) -> float:
-        """Frames per busy second; inf when the clock saw no time pass."""
+        """Frames per busy second; inf if no time was measured."""
         return self.frames / self.seconds if self.seconds > 0 else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class WorstFrame:
-    """Pictures of a frame that came out badly, reduced by a whole factor to bound memory.
+    """Pictures of one of the worst frames, downscaled by an integer factor to limit memory.
 
     Attributes:
-        score: its row.
-        ref, dist: planes of source and restored video, averaged over `reduction` x `reduction` samples, in code values.
-        error: [h, w] float32, root of the mean squared luma error over the same samples, in code values.
-        reduction: 1 or more.
+        score: its scores.
+        ref, dist: planes of source and restored video, averaged over `reduction` x `reduction` samples, code values.
+        error: [h, w] float32, root mean squared luma error over the same samples, code values.
+        reduction: downscaling factor, 1 or more.
     """
 
     score: FrameScore
@@ -194,22 +193,22 @@ class WorstFrame:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that is told about one comparison.
+    """A complete report.
 
     Attributes:
         source, distorted: the two videos.
-        rows: one per compared frame, in order of presentation.
+        rows: one per compared frame, in presentation order.
         ssim_window: "gaussian11" (11x11, sigma 1.5) or "ffmpeg8x8" (ffmpeg's ssim filter).
-        unpaired: frames that only one side has.
-        stages: timings.
-        wall_s: seconds from start to end (stages run side by side); None when not taken.
-        settings: resolved settings, values as JSON knows them.
-        commands: ffmpeg command lines as one would type them.
-        versions: name of program or library to version.
-        notes: sentences; those that follow from the numbers are added by `remarks`.
-        pairing: how frames were brought together.
-        shots: in order, together all pairs.
-        worst: pictures, worst first; not part of the JSON and not compared.
+        unpaired: frames that exist on one side only.
+        stages: timing of each stage.
+        wall_s: seconds from start to end (stages run in parallel); None if not measured.
+        settings: resolved settings, JSON values.
+        commands: ffmpeg command lines, quoted for a shell.
+        versions: versions by name of program or library.
+        notes: sentences; `remarks` adds those that follow from the numbers.
+        pairing: how frames were paired.
+        shots: in order, covering all pairs.
+        worst: pictures, worst first; neither written to JSON nor compared.
     """
 
     source: SourceFacts
@@ -235,15 +234,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ShotTotals:
-    """One shot in a few numbers.
+    """Totals of one shot.
 
     Attributes:
-        shot: which.
-        psnr_y: PSNR of the mean squared error of its measured frames, dB, may be inf; nan when none was measured.
-        ssim_y: mean; nan when there is none.
+        shot: the shot.
+        psnr_y: PSNR of the mean squared error of its measured frames, dB, may be inf; nan if none was measured.
+        ssim_y: mean; nan if there is none.
         bitrate_kbps: of the coded video packets, 1000 bit/s; nan when unknown.
-        worst_index: pair with the largest luma error; None when none was measured or all are perfect.
-        worst_psnr_y: its PSNR, dB; nan when there is none.
+        worst_index: index of the pair with the largest luma error; None if none was measured or all are perfect.
+        worst_psnr_y: its PSNR, dB; nan if there is none.
     """
 
     shot: Shot
@@ -256,12 +255,12 @@ class ShotTotals:
 
 @dataclass(frozen=True, slots=True)
 class MetricTotals:
-    """One metric over all frames. Percentiles are nearest-rank: the value of a real frame.
+    """Totals of one metric. Percentiles are nearest-rank.
 
     Attributes:
-        mean: over frames that have a value; inf as soon as one of them is.
+        mean: over the frames with a value; inf if any value is.
         minimum, p1, p5: lowest value, 1st and 5th percentile.
-        missing_frames: frames without a value, left out of all the others.
+        missing_frames: number of frames without a value, excluded from the other totals.
     """
 
     mean: float
@@ -273,14 +272,14 @@ class MetricTotals:
 
 @dataclass(frozen=True, slots=True)
 class PsnrTotals:
-    """PSNR over all frames, dB. The two means differ: the second is what one gets from all frames as one picture.
+    """PSNR totals, dB. The mean of the frames' PSNR differs from the PSNR of the mean MSE.
 
     Attributes:
-        mean_of_frames: mean of the frames' PSNR; inf as soon as one frame is perfect.
-        mean_of_frames_finite: the same without perfect frames; inf when all are perfect.
-        of_mean_mse: PSNR of the mean squared error over all frames.
+        mean_of_frames: mean of the frames' PSNR; inf if any frame is perfect.
+        mean_of_frames_finite: the same without perfect frames; inf if all are perfect.
+        of_mean_mse: PSNR of the mean squared error over all frames, as if they were a single picture.
         minimum, p1, p5: lowest value, 1st and 5th percentile (nearest rank).
-        perfect_frames: number of frames without any error, whose PSNR is inf.
+        perfect_frames: number of frames without error, whose PSNR is inf.
     """
 
     mean_of_frames: float
@@ -294,17 +293,17 @@ class PsnrTotals:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The report in a few numbers.
+    """Totals of a report.
 
     Attributes:
         frames: number of compared frames.
-        psnr_y, psnr_u, psnr_v, psnr_yuv: None for planes the video does not have. `psnr_yuv` is what ffmpeg's psnr
-            filter calls average: squared errors of all samples of all planes together.
-        ssim_y, ssim_u, ssim_v: window as in `Report.ssim_window`; None for planes the video does not have.
+        psnr_y, psnr_u, psnr_v, psnr_yuv: None for planes that do not exist. `psnr_yuv` is the "average" of ffmpeg's
+            psnr filter: the squared errors of all samples of all planes pooled.
+        ssim_y, ssim_u, ssim_v: window as in `Report.ssim_window`; None for planes that do not exist.
         vmaf, vmaf_neg, xpsnr_y: None when not measured.
         bitrate_kbps: of the coded video packets, 1000 bit/s; None when unknown.
-        bpp: bits of the coded video packets per pixel of the source; None when unknown.
-        size_ratio: size of the coded file over size of the source's file; None when unknown.
+        bpp: bits of the coded video packets per source pixel; None when unknown.
+        size_ratio: size of the coded file over size of the source file; None when unknown.
     """
 
     frames: int

@@ -1,6 +1,6 @@
-"""The numbers of a report: a column per metric, totals, and the sentences that follow from them.
+"""Computes the numbers of a report: a column per metric, totals, and remarks on them.
 
-Only squared errors are measured; every PSNR is derived from them:
+PSNR is derived from the measured squared errors:
 
     psnr = 10 log10(peak**2 / mse),  peak = 2**bit_depth - 1,  inf for mse = 0
 """
@@ -23,24 +23,24 @@ FloatColumn = npt.NDArray[np.float64]
 
 
 def psnr(mse: npt.ArrayLike, peak: int) -> FloatColumn:
-    """PSNR in dB from mean squared errors (code values squared); inf where the error is 0."""
+    """PSNR in dB of mean squared errors (code values squared); inf for 0."""
     error = np.asarray(mse, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.asarray(10.0 * np.log10(peak * peak / error), dtype=np.float64)
 
 
 def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike, end_s: float | None = None) -> FloatColumn:
-    """Bitrate over one second around each frame, 1000 bit/s.
+    """Bitrate in a one-second window around each frame, 1000 bit/s.
 
     Args:
         pts_s: [N] presentation times in seconds, any order.
-        frame_bytes: [N] sizes of the coded frames, nan where unknown.
-        end_s: when the last one ends, seconds; None where it lasts as long as the median frame.
+        frame_bytes: [N] sizes of the coded frames, nan when unknown.
+        end_s: end of the last frame, seconds; None assumes the median frame duration.
 
     Returns:
-        [N]; bytes between t - 1/2 and t + 1/2 over the part of that second which the video covers. A frame's bytes
-        are spread evenly until the next frame. nan where the window touches a frame of unknown size, and for a single
-        frame, whose duration nobody knows.
+        [N]; bytes between t - 1/2 and t + 1/2 over the part of that second inside the video. A frame's bytes are
+        spread evenly until the next frame. nan if the window overlaps a frame of unknown size, and for a single frame,
+        whose duration is unknown.
     """
     times = np.asarray(pts_s, dtype=np.float64)
     sizes = np.asarray(frame_bytes, dtype=np.float64)
@@ -63,9 +63,9 @@ def sliding_bitrate_kbps(pts_s: npt.ArrayLike, frame_bytes: npt.ArrayLike, end_s
 
 
 def columns(report: Report) -> dict[str, Column]:
-    """The frames as a table, by column name in the order of the CSV; nan where a number is missing.
+    """The frames as columns by name, in the order of the CSV; nan for missing numbers.
 
-    Columns of planes that the video lacks, and of metrics that were not measured, are absent.
+    There are no columns for planes that do not exist and metrics that were not measured.
     """
     rows, peak = report.rows, report.source.format.peak
     plane_shapes = report.source.format.plane_shapes(report.source.height, report.source.width)
@@ -91,7 +91,7 @@ def columns(report: Report) -> dict[str, Column]:
 
 
 def _bitrates(report: Report, table: Mapping[str, Column]) -> FloatColumn:
-    """Sliding bitrate; of frames that were not measured the one before has the bytes."""
+    """Sliding bitrate; the bytes of unmeasured frames count towards the measured frame before them."""
     if report.pairing.every == 1:
         return sliding_bitrate_kbps(table["pts_s"], table["bytes"])
     duration, spans = report.distorted.duration_s, _floats(row.span_bytes for row in report.rows)
@@ -100,7 +100,7 @@ def _bitrates(report: Report, table: Mapping[str, Column]) -> FloatColumn:
 
 
 def shot_totals(report: Report, table: Mapping[str, Column]) -> list[ShotTotals]:
-    """A few numbers of each shot; `table` is `columns(report)`."""
+    """Totals of each shot; `table` is `columns(report)`."""
     peak, shots = report.source.format.peak, report.shots
     ends = [shot.start_s for shot in shots[1:]]
     if shots and report.distorted.duration_s is not None:
@@ -126,7 +126,7 @@ def shot_totals(report: Report, table: Mapping[str, Column]) -> list[ShotTotals]
 
 
 def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
-    """Totals of a report; `table` is `columns(report)` where the caller has it already."""
+    """Totals of a report; `table` is `columns(report)`, computed if None."""
     table = columns(report) if table is None else table
     peak = report.source.format.peak
     frames = len(report.rows)
@@ -148,15 +148,15 @@ def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
 
 
 def remarks(report: Report, sums: Totals) -> list[str]:
-    """The report's notes, and the sentences that follow from its numbers: HDR, perfect frames, no SSIM."""
+    """The report's notes, and remarks on its numbers: HDR, perfect frames, missing SSIM."""
     found = [*report.notes, *_pairing_remarks(report)]
     if report.source.color.is_hdr:
-        found.append(f"HDR ({report.source.color.transfer}): PSNR and SSIM are measured in code values, not in light.")
+        found.append(f"HDR ({report.source.color.transfer}): PSNR and SSIM are computed on code values, not on light.")
     perfect = sums.psnr_y.perfect_frames
     if perfect:
         finite = sums.psnr_y.mean_of_frames_finite
-        rest = "" if perfect == sums.frames else f", the mean of the others is {finite:.3f} dB"
-        found.append(f"{perfect} of {plural(sums.frames, 'frame')} without any error in luma: PSNR-Y is inf{rest}.")
+        rest = "" if perfect == sums.frames else f"; the mean of the others is {finite:.3f} dB"
+        found.append(f"{perfect} of {plural(sums.frames, 'frame')} without luma error: PSNR-Y is inf{rest}.")
     if sums.ssim_y.missing_frames:
         found.append(f"{plural(sums.ssim_y.missing_frames, 'frame')} without SSIM: smaller than the window.")
     return list(dict.fromkeys(found))
@@ -167,23 +167,24 @@ def _pairing_remarks(report: Report) -> list[str]:
     if pairing.offset_s is not None:
         late = float(pairing.offset_s)
         where = f"{abs(late):.6f} s {'later' if late > 0 else 'earlier'} than" if late else "the same as"
-        found.append(f"Times of {report.distorted.name} are {where} those of the source, by the pictures.")
+        found.append(f"By content, the timestamps of {report.distorted.name} are {where} the source's.")
     if pairing.every > 1:
-        measured = f"{len(report.rows)} of {plural(report.pairs, 'pair')} of frames were measured"
-        found.append(f"{measured}, one in {pairing.every}; bitrates are of all frames.")
+        measured = f"{len(report.rows)} of {plural(report.pairs, 'frame pair')} were measured"
+        found.append(f"{measured}, one in {pairing.every}; bitrates cover all frames.")
     return found
 
 
 def summary_lines(report: Report) -> list[str]:
-    """What a terminal shows at the end: a handful of aligned lines without colour or markup."""
+    """The summary for a terminal: a few aligned lines without colour or markup."""
     table = columns(report)
     sums = totals(report, table)
     ref_only, dist_only = len(report.unpaired.ref_only), len(report.unpaired.dist_only)
-    cells = [("frames", f"{sums.frames} compared, {ref_only} only in the source, {dist_only} only in the restored")]
+    only = f"{ref_only} only in the source, {dist_only} only in the restored video"
+    cells = [("frames", f"{sums.frames} compared, {only}")]
     for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
         if psnr_sums:
             perfect = f" ({psnr_sums.mean_of_frames_finite:.3f} without perfect)" if psnr_sums.perfect_frames else ""
-            means = f"{psnr_sums.of_mean_mse:.3f} dB of the mean MSE, {psnr_sums.mean_of_frames:.3f} mean of frames"
+            means = f"{psnr_sums.of_mean_mse:.3f} dB of mean MSE, {psnr_sums.mean_of_frames:.3f} mean of frames"
             cells.append((label, f"{means}{perfect}, {_low_end(psnr_sums, 2)}"))
     for label, metric, digits in (
         (f"SSIM-Y {report.ssim_window}", sums.ssim_y, 5),
@@ -216,7 +217,7 @@ def _shots_text(shots: list[ShotTotals]) -> str:
 
 
 def format_bytes(count: int) -> str:
-    """Bytes for people, in steps of 1000: ``640 B``, ``1.23 MB``."""
+    """Formats a size with decimal prefixes: ``640 B``, ``1.23 MB``."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:

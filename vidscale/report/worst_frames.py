@@ -1,7 +1,7 @@
-"""The worst frames of a video: kept while it is measured, turned into pictures for the page.
+"""Keeps the worst frames during measurement and renders them for the page.
 
-Memory does not grow with the video's length, nor much with its size: planes are kept averaged down to about the width
-at which the page shows them.
+Memory use does not depend on the video's length, and little on its size: planes are averaged down to about their width
+on the page.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vidscale.media.frames import Frame, PixelFormat, Plane
 from vidscale.report.rows import FrameScore, SourceFacts, WorstFrame
 from vidscale.triton_kernels.polyphase import polyphase_resample
-from vidscale.web.pictures import Picture, encoded_picture
+from vidscale.web.pictures import EncodedImage, encode_image
 
 if TYPE_CHECKING:
     import av
@@ -24,7 +24,7 @@ APART_S = 1
 AMPLIFICATION = 8
 WEBP_QUALITY = 92
 
-# swscale's numbers of the matrices (its SWS_CS_*) and ranges, by ffmpeg's names.
+# swscale's constants for matrices (SWS_CS_*) and ranges, by ffmpeg's names.
 _SWS_MATRIX = {
     "bt709": 1,
     "fcc": 4,
@@ -34,19 +34,18 @@ _SWS_MATRIX = {
     "bt2020nc": 9,
 }
 _SWS_RANGE = {"tv": 1, "pc": 2}
-# Colours of the error picture from no error to PEAK / AMPLIFICATION codes: dark to bright, also in gray print.
+# Colours of the error picture from no error to PEAK / AMPLIFICATION codes, dark to bright even in grayscale.
 HEAT = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 
 
 class WorstFrames:
-    """Keeps the frames with the lowest PSNR-Y, at least one second apart; a perfect frame is never kept.
+    """Keeps the frames with the lowest PSNR-Y, at least one second apart; perfect frames are never kept.
 
-    The video is cut into seconds, and of each second only the worst frame is a candidate. Any chosen frame rules out
-    at most two others (one in the second before, one in the second after), so three candidates per kept frame are
-    enough, however long the video is.
+    Only the worst frame of each second is a candidate. A chosen frame rules out at most two others (in the second
+    before and the second after), so three candidates per kept frame are enough for a video of any length.
 
     Args:
-        keep: pictures wanted, 0 or more.
+        keep: number of frames to keep, 0 or more.
     """
 
     def __init__(self, keep: int = 4) -> None:
@@ -57,10 +56,10 @@ class WorstFrames:
         self._worst_of_second: tuple[FrameScore, Frame, Frame] | None = None
 
     def offer(self, score: FrameScore, ref_frame: Frame, dist_frame: Frame) -> None:
-        """Shows the two pictures of one frame, of equal format and size, in order of time.
+        """Offers a frame pair of equal format and size, in presentation order.
 
-        The worst pictures of the current second are held as they are, and reduced only when the second is over: where
-        each frame is worse than the one before, reducing them all would cost more than measuring.
+        The worst pair of the current second is only downscaled when the second is over: if quality keeps falling,
+        downscaling every new worst frame would cost more than measuring.
         """
         ref, dist = ref_frame, dist_frame
         if ref.format != dist.format or ref.planes[0].shape != dist.planes[0].shape:
@@ -73,7 +72,7 @@ class WorstFrames:
             self._worst_of_second = (score, ref, dist)
 
     def _settle(self) -> None:
-        """Makes the worst frame of the second that is over a candidate, if it is worse than the best of them."""
+        """Ends a second: its worst frame becomes a candidate if it is worse than the best candidate."""
         held, self._worst_of_second = self._worst_of_second, None
         if held is None or self._keep == 0:
             return
@@ -85,7 +84,7 @@ class WorstFrames:
         self._by_second[_second(held[0])] = _worst_frame(*held)
 
     def frames(self) -> tuple[WorstFrame, ...]:
-        """Those to be shown, worst first."""
+        """The frames to show, worst first."""
         self._settle()
         chosen: list[WorstFrame] = []
         for candidate in sorted(self._by_second.values(), key=_error, reverse=True):
@@ -94,11 +93,11 @@ class WorstFrames:
         return tuple(chosen)
 
 
-def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, Picture]:
+def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[EncodedImage, EncodedImage, EncodedImage]:
     """Source, restored and error picture of a frame, at most `PICTURE_WIDTH` wide.
 
-    The error picture shows the root mean squared luma error, in the colours of `HEAT`, from 0 to peak / `AMPLIFICATION`
-    code values. HDR is not tone-mapped: its codes are shown as if they were SDR.
+    The error picture shows the root mean squared luma error from 0 to peak / `AMPLIFICATION` code values, in the
+    colours of `HEAT`. HDR is not tone-mapped: its codes are shown as SDR.
     """
     level = np.minimum(frame.error * (AMPLIFICATION / source.format.peak), 1.0) * (len(HEAT) - 1)
     heat = np.stack([np.interp(level, np.arange(len(HEAT)), channel) for channel in zip(*HEAT, strict=True)], axis=-1)
@@ -110,7 +109,7 @@ def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[Picture, Picture, 
 
 
 def shown_rgb(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame":
-    """Planes at their own size as rgb24, with the matrix and range by which `pictures` shows them."""
+    """Planes at full size as rgb24, with the same matrix and range as `pictures`."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
     matrix, color_range = _shown_colors(source)
@@ -126,18 +125,18 @@ def shown_rgb(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame"
 
 
 def color_notes(source: SourceFacts) -> list[str]:
-    """How the pictures were made from the video's colours, in sentences; what was assumed is named."""
+    """Sentences on the colour conversion of the pictures and its assumptions."""
     color = source.color
     matrix, color_range = _shown_colors(source)
     unsaid = [word for word, value in (("matrix", color.matrix), ("range", color.color_range)) if value is None]
     made = f"Pictures: {matrix} matrix, {color_range} range"
     if unsaid:
-        made += f" ({' and '.join(unsaid)} assumed, the source does not say)"
+        made += f" ({' and '.join(unsaid)} assumed, unspecified in the source)"
     elif color.matrix != matrix:
-        made += f" (in place of {color.matrix})"
-    notes = [f"{made}; at most {PICTURE_WIDTH} pixels wide, WebP of quality {WEBP_QUALITY}."]
+        made += f" (instead of {color.matrix})"
+    notes = [f"{made}; at most {PICTURE_WIDTH} pixels wide, WebP quality {WEBP_QUALITY}."]
     if color.is_hdr:
-        notes.append("HDR pictures are shown as coded, without tone mapping: flatter and darker than on an HDR screen.")
+        notes.append("HDR pictures are shown without tone mapping: flatter and darker than on an HDR screen.")
     return notes
 
 
@@ -165,7 +164,7 @@ def _worst_frame(score: FrameScore, ref: Frame, dist: Frame) -> WorstFrame:
 
 
 def _reduced(plane: Plane, factor: int, bit_depth: int) -> Plane:
-    """Means of factor x factor samples; sides round up, so that 4:2:0 stays 4:2:0."""
+    """Averages factor x factor samples; sides round up, so that 4:2:0 stays 4:2:0."""
     if factor == 1:
         return plane.copy()
     size, half = (-(-plane.shape[0] // factor), -(-plane.shape[1] // factor)), Fraction(1, 2)
@@ -175,7 +174,7 @@ def _reduced(plane: Plane, factor: int, bit_depth: int) -> Plane:
 
 
 def _error_map(ref: Plane, dist: Plane, factor: int) -> npt.NDArray[np.float32]:
-    """Root of the mean squared error over factor x factor samples; sides round up, the last samples repeated."""
+    """Root mean squared error over factor x factor samples; sides round up, edges are replicated."""
     difference = np.subtract(ref, dist, dtype=np.int32)
     if ref.shape[0] % factor or ref.shape[1] % factor:
         difference = np.pad(difference, [(0, -side % factor) for side in ref.shape], mode="edge")
@@ -188,7 +187,7 @@ def _error_map(ref: Plane, dist: Plane, factor: int) -> npt.NDArray[np.float32]:
 
 
 def _shown_colors(source: SourceFacts) -> tuple[str, str]:
-    """Matrix and range to show by; where the source does not say, as players guess."""
+    """Matrix and range for display; guessed as players do if the source does not specify them."""
     color = source.color
     matrix, color_range = color.matrix, color.color_range
     if matrix not in _SWS_MATRIX:
@@ -204,7 +203,7 @@ def _yuv_frame(planes: tuple[Plane, ...], source: SourceFacts) -> "av.VideoFrame
 
     name = source.format.name
     if source.format.chroma == "gray":
-        # swscale takes gray for full range whatever it is told; with empty chroma it listens.
+        # swscale always treats gray as full range; with neutral chroma it respects the range.
         neutral = np.full_like(planes[0], 1 << (source.format.bit_depth - 1))
         planes, name = (planes[0], neutral, neutral), PixelFormat("444", source.format.bit_depth).name
     height, width = planes[0].shape
@@ -221,8 +220,8 @@ def _rgb_frame(pixels: npt.NDArray[np.uint8]) -> "av.VideoFrame":
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
-def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
-    """The frame as RGB, reduced to `PICTURE_WIDTH`."""
+def _encode(frame: "av.VideoFrame", source: SourceFacts) -> EncodedImage:
+    """The frame as RGB, at most `PICTURE_WIDTH` wide."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
     matrix, color_range = _shown_colors(source)
@@ -238,4 +237,4 @@ def _encode(frame: "av.VideoFrame", source: SourceFacts) -> Picture:
         dst_color_range=_SWS_RANGE["pc"],
         interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    return encoded_picture(rgb, WEBP_QUALITY)
+    return encode_image(rgb, WEBP_QUALITY)

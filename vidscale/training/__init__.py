@@ -1,5 +1,5 @@
 """Training of pairs.
 
-What trains pairs and CAR imports with torch and numpy alone, so that it runs on a bare machine with a GPU too; making
-coded pieces (`coded_maker`, `clips`, `motion`), ESPCN and the step-by-step upscaler need more.
+Training of luma pairs and CAR needs only torch and numpy, so it also runs on a bare GPU machine. Making coded crops
+(`coded_maker`, `clips`, `motion`), ESPCN and the progressive upscaler need more.
 """

@@ -1,4 +1,4 @@
-"""Training of CAR: downscaler and upscaler together, with 8-bit codes between them and no codec."""
+"""Trains CAR: downscaler and upscaler jointly, with 8-bit rounding between them and no codec."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from vidscale.models.networks.edsr import EDSR
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.training.crops import Crops, held_out_pictures
-from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
+from vidscale.training.loop import LoopSettings, Losses, ParameterGroup, Trained, train
 from vidscale.training.offset_losses import offset_distance, offset_variation
 from vidscale.training.quantise import Quantiser, quantise
 from vidscale.training.recipes import STRICT, keep_recipe
@@ -26,9 +26,14 @@ Fidelity = Literal["l1", "l2"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownscalerSizes:
-    """Of `ResamplerNet`: channels at full size, at 1/2 and 1/4, at 1/8, behind that; blocks.
+    """Sizes of `ResamplerNet`.
 
-    `heads` None means as many as `trunk`.
+    Attributes:
+        stem: channels at full size.
+        body: channels at 1/2 and 1/4.
+        trunk: channels at 1/8.
+        heads: channels of the heads; None is the same as `trunk`.
+        blocks: residual blocks.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -42,7 +47,7 @@ class DownscalerSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpscalerSizes:
-    """Of `vidscale.models.networks.edsr.EDSR`: residual blocks, channels, weight of what a block adds."""
+    """Sizes of `vidscale.models.networks.edsr.EDSR`: residual blocks, channels, residual scaling."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
@@ -53,21 +58,21 @@ class UpscalerSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarRecipe:
-    """A training of CAR, by default the paper's.
+    """Settings for training CAR; the defaults are the paper's.
 
     Attributes:
         scale: 2 or 4.
-        down: "car" trains the downscaler with the upscaler; "bicubic" trains the upscaler alone, on pictures made small
-            by bicubic interpolation (antialiased, a = -0.5): what CAR is measured against.
-        crop: side of the HR examples, a multiple of 8.
-        quantiser: how gradients pass the rounding to codes.
-        fidelity: how the restored picture is compared with the source: "l1" is the mean difference; "l2" is the mean
-            squared one, whose gradient says more about where the small picture should change.
-        downscaler_rate: learning rate of the downscaler over that of the upscaler.
-        downscaler_delay: steps in which the upscaler learns alone, on what the downscaler starts as.
-        distance, variation: weights of the offset losses beside that.
-        downscaler, upscaler: sizes of the networks.
-        loop: how long and how fast.
+        down: "car" trains the downscaler and the upscaler jointly; "bicubic" trains only the upscaler, on pictures
+            downscaled by bicubic interpolation (antialiased, a = -0.5), as the baseline for CAR.
+        crop: side of the HR crops, a multiple of 8.
+        quantiser: gradient of the rounding to 8 bits.
+        fidelity: loss between restored picture and source: "l1" is the mean absolute error; "l2" is the mean squared
+            error, whose gradient tells the downscaler more about where to change the small picture.
+        downscaler_rate: learning rate of the downscaler relative to the upscaler's.
+        downscaler_delay: steps during which only the upscaler learns, with the downscaler at its initial weights.
+        distance, variation: weights of the offset losses relative to the fidelity loss.
+        downscaler, upscaler: network sizes.
+        loop: settings of the training loop.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -87,20 +92,21 @@ class CarRecipe:
 
     def __post_init__(self) -> None:
         if self.scale not in (2, 4):
-            raise ValueError(f"scale {self.scale}: CAR is made for 2 and 4")
+            raise ValueError(f"scale {self.scale}: CAR supports 2 and 4")
         if self.downscaler_delay < 0:
             raise ValueError(f"downscaler_delay {self.downscaler_delay} is negative")
         if self.crop % MULTIPLE or self.crop < 2 * MULTIPLE:
-            raise ValueError(f"crop {self.crop} is not a multiple of {MULTIPLE} from {2 * MULTIPLE} on")
+            raise ValueError(f"crop {self.crop} is not a multiple of {MULTIPLE}, {2 * MULTIPLE} or more")
         with torch.device("meta"):
-            self.networks()  # say what does not fit
+            self.networks()  # raises for invalid sizes
 
     def networks(self) -> tuple[EDSR, ResamplerNet | None]:
-        """The upscaler, and the downscaler where it is trained, with first weights; those of the upscaler are drawn
-        first, so that both ways to shrink start with the same.
+        """The upscaler, and the downscaler if it is trained, with initial weights.
+
+        The upscaler's are drawn first, so that it starts the same for both values of `down`.
 
         Raises:
-            ValueError: there are none of these sizes.
+            ValueError: invalid sizes.
         """
         up, down = self.upscaler, self.downscaler
         upscaler = EDSR(self.scale, blocks=up.blocks, width=up.width, res_scale=up.res_scale)
@@ -112,12 +118,12 @@ class CarRecipe:
 
 
 class CarTask:
-    """What `vidscale.training.loop.train` needs to know of CAR.
+    """CAR as a task for `vidscale.training.loop.train`.
 
     Args:
-        recipe: what is trained.
-        crops: to train on.
-        held_out: pictures to validate on, [3, H, W] float RGB in [0, 1] each.
+        recipe: settings.
+        crops: training crops.
+        held_out: validation pictures, [3, H, W] float RGB in [0, 1] each.
     """
 
     def __init__(self, recipe: CarRecipe, crops: Crops, held_out: Sequence[Tensor]) -> None:
@@ -128,13 +134,13 @@ class CarTask:
         self.network = nn.ModuleDict({"upscaler": self.upscaler})
         if self.downscaler is not None:
             self.network["downscaler"] = self.downscaler
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what oneDNN is fastest with
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
 
-    def groups(self) -> list[Group]:
-        groups = [Group([weights for weights in self.upscaler.parameters() if weights.requires_grad])]
+    def groups(self) -> list[ParameterGroup]:
+        groups = [ParameterGroup([weights for weights in self.upscaler.parameters() if weights.requires_grad])]
         if self.downscaler is not None:
             learning = [weights for weights in self.downscaler.parameters() if weights.requires_grad]
-            groups.append(Group(learning, self.recipe.downscaler_rate, self.recipe.downscaler_delay))
+            groups.append(ParameterGroup(learning, self.recipe.downscaler_rate, self.recipe.downscaler_delay))
         return groups
 
     def losses(self, examples: torch.Generator) -> Losses:
@@ -171,11 +177,11 @@ class CarTask:
 
 
 def bicubic_codes(hr: Tensor, scale: int) -> Tensor:
-    """The picture made small by antialiased bicubic interpolation (a = -0.5), rounded to 8 bits.
+    """Downscales by antialiased bicubic interpolation (a = -0.5) and rounds to 8 bits.
 
     Args:
         hr: [N, 3, H, W] float in [0, 1].
-        scale: H and W are multiples of it.
+        scale: H and W must be multiples of it.
 
     Returns:
         [N, 3, H / scale, W / scale], codes / 255.
@@ -187,17 +193,17 @@ def bicubic_codes(hr: Tensor, scale: int) -> Tensor:
 def train_car(
     recipe: CarRecipe, crops: Path, validation: Sequence[Path], folder: Path, progress: Progress | None = None
 ) -> Trained:
-    """Trains, or goes on with a training; see `vidscale.training.loop.train`.
+    """Trains CAR, or resumes training; see `vidscale.training.loop.train`.
 
     Args:
-        recipe: what and how.
-        crops: file of `vidscale.training.crops.pack_crops`.
+        recipe: settings.
+        crops: file from `vidscale.training.crops.pack_crops`.
         validation: pictures that are not among the crops.
-        folder: of this training. Where a downscaler is trained the pair is written to ``pair`` in it.
-        progress: told about every step.
+        folder: training folder. If the downscaler is trained, the pair is written to ``pair`` in it.
+        progress: advances with every step.
 
     Raises:
-        TrainingError: something cannot be read or written, or the folder holds another training.
+        TrainingError: a file cannot be read or written, or the folder has different settings.
     """
     keep_recipe(recipe, folder)
     task = CarTask(recipe, Crops(crops), held_out_pictures(validation))
@@ -208,8 +214,8 @@ def train_car(
             f"car-x{recipe.scale}",
             task.downscaler.cpu().eval(),
             task.upscaler.cpu().eval(),
-            licence=f"that of the pictures in {crops.name}",
-            data=f"{len(Crops(crops))} crops of {crops.name}",
+            licence=f"same as the pictures in {crops.name}",
+            data=f"{len(Crops(crops))} crops from {crops.name}",
             training=f"vidscale train car, {trained.steps} steps, seed {recipe.loop.seed}",
             overwrite=True,
         )

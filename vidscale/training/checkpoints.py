@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to go on as if it had never stopped."""
+"""Checkpoints: the full state needed to resume training as if it had never stopped."""
 
 import math
 import pickle
@@ -12,7 +12,7 @@ from torch import nn
 from vidscale.errors import TrainingError
 from vidscale.training.files import replacing
 
-# What torch and the checks behind it raise for a file that is cut off, or of something else.
+# What torch and the code below raise for a truncated or unrelated file.
 _DAMAGED = (
     AttributeError,
     EOFError,
@@ -27,12 +27,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a training stands.
+    """Progress of a training run.
 
     Attributes:
-        step: updates made.
+        step: updates so far.
         seconds: wall time so far.
-        best_step, best_db: of the best validation; 0 and -inf before the first.
+        best_step, best_db: step and score of the best validation; 0 and -inf before the first.
     """
 
     step: int = 0
@@ -41,11 +41,11 @@ class Checkpoint:
     best_db: float = -math.inf
 
     def after_step(self, seconds: float) -> "Checkpoint":
-        """One more step is made."""
+        """The state after another step."""
         return replace(self, step=self.step + 1, seconds=seconds)
 
     def after_validation(self, decibels: float) -> "Checkpoint":
-        """A validation at this step gave so many dB."""
+        """The state after a validation at this step."""
         return replace(self, best_step=self.step, best_db=decibels) if decibels > self.best_db else self
 
 
@@ -56,10 +56,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     average: nn.Module | None = None,
 ) -> None:
-    """Writes a checkpoint under a temporary name, then renames it: whenever the power fails, one of the two is whole.
+    """Writes a checkpoint under a temporary name, then renames it, so that a crash leaves the old or the new one whole.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: the file cannot be written.
     """
     content: dict[str, Any] = {"state": asdict(state), "network": network.state_dict()}
     content["optimizer"] = optimizer.state_dict() if optimizer else None
@@ -67,7 +67,7 @@ def save_checkpoint(
     try:
         with replacing(path) as file:
             torch.save(content, file)
-    except RuntimeError as error:  # torch reports a full disk as that
+    except RuntimeError as error:  # how torch reports a full disk
         raise TrainingError(f"cannot write {path}: {error}") from error
 
 
@@ -77,10 +77,13 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer | None = None,
     average: nn.Module | None = None,
 ) -> Checkpoint | None:
-    """Puts a checkpoint's content into the networks and the optimiser; None where there is no checkpoint.
+    """Loads a checkpoint into the networks and the optimizer.
+
+    Returns:
+        its state; None if the file does not exist.
 
     Raises:
-        TrainingError: it cannot be read, or is that of another training.
+        TrainingError: it cannot be read, or belongs to another training.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""Real clips as training material: parts of a few frames, read where they are needed."""
+"""Real clips as training material: short cropped segments, read on demand."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -18,33 +18,33 @@ CODED_FORMAT = PixelFormat("420", 8)
 
 
 class Clips:
-    """The movies in a folder and below it that can be trained on: 8 bit 4:2:0 with a known length.
+    """The usable videos in a folder, searched recursively: 8-bit 4:2:0 with a known duration.
 
     Args:
-        folder: of the movies.
-        grid: even; sides of parts are multiples of it.
-        least: (height, width) of movies at least, multiples of it.
+        folder: folder of videos.
+        grid: sides of segments are multiples of it; even.
+        least: minimum (height, width) of the videos, multiples of `grid`.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: no usable video.
     """
 
     def __init__(self, folder: Path, grid: int, least: tuple[int, int]) -> None:
         self._grid = grid
         self._sources = [source for path in sorted(folder.rglob("*")) if (source := _usable(path, least))]
         if not self._sources:
-            raise TrainingError(f"{folder} holds no 8-bit 4:2:0 movies of {least[1]}x{least[0]} and more")
+            raise TrainingError(f"no 8-bit 4:2:0 videos of {least[1]}x{least[0]} or larger in {folder}")
 
     def __len__(self) -> int:
         return len(self._sources)
 
     def part(self, rng: np.random.Generator, frames: int, size: tuple[int, int]) -> list[Frame]:
-        """Up to so many frames from a random place of a random clip, at most (height, width) of them.
+        """A random segment of a random clip.
 
         Args:
-            rng: chooses everything.
-            frames: at most; fewer where the clip is shorter.
-            size: at most; smaller where the clip is.
+            rng: source of randomness.
+            frames: maximum number; fewer if the clip is shorter.
+            size: maximum (height, width); smaller if the clip is.
         """
         source = self._sources[int(rng.integers(len(self._sources)))]
         video = source.video

@@ -1,6 +1,6 @@
-"""Makes sets of coded pieces: shots are made small, coded by ffmpeg, decoded, and cut into pieces.
+"""Makes sets of coded crops: shots are downscaled, encoded by ffmpeg, decoded and cropped.
 
-What a chunk holds depends on the settings and its number alone, so that making a set can stop and go on at any chunk.
+A chunk depends only on the settings and its number, so making a set can stop and resume at any chunk.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
-from vidscale.training.coded_pieces import CHUNKS, CodedSettings, Coding, piece_type
+from vidscale.training.coded_crops import CHUNKS, CodedSettings, Coding, crop_type
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.files import replacing
 from vidscale.training.motion import shot
@@ -36,16 +36,13 @@ _RATE = Fraction(25)
 
 
 class Maker:
-    """Makes chunks.
+    """Makes the chunks of a set.
 
     Args:
-        settings: of the set.
+        settings: settings of the set.
         photos: folder of photographs.
-        folder: of the set.
-        clips: folder of movies, 8 bit 4:2:0; None for photographs alone.
-
-    Raises:
-        TrainingError: nothing to make shots of.
+        folder: output folder.
+        clips: folder of 8-bit 4:2:0 videos; None for photographs only.
     """
 
     def __init__(self, settings: CodedSettings, photos: Path, folder: Path, clips: Path | None = None) -> None:
@@ -57,10 +54,10 @@ class Maker:
         self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=names, filters=["setparams", "setsar"])
 
     def make(self, progress: Progress, *, jobs: int) -> None:
-        """Makes the chunks that are missing, `jobs` shots at a time.
+        """Makes the missing chunks, `jobs` shots at a time.
 
         Raises:
-            VidscaleError: a photograph cannot be read, ffmpeg fails, the folder cannot be written.
+            VidscaleError: a photograph cannot be read, ffmpeg fails, or the folder cannot be written.
         """
         settings = self.settings
         keep_recipe(settings, self.folder, CHUNKS)
@@ -75,7 +72,7 @@ class Maker:
                 np.save(file, np.concatenate(parts))
 
     def _shot(self, number: int) -> npt.NDArray[Any]:
-        """The pieces of one shot."""
+        """The crops of one shot."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, number])
         coding = _drawn(settings.codings, rng)
@@ -83,16 +80,16 @@ class Maker:
         originals = self._originals(rng)
         decoded = self._coded(originals, coding, crf)
         taken = rng.choice(len(originals), size=min(settings.taken, len(originals)), replace=False)
-        pieces = [piece for n in sorted(taken) for piece in self._pieces(originals[n], decoded[n], rng)]
-        result = np.empty(len(pieces), piece_type(settings.side, settings.ratio))
-        for record, (lr, hr, pict_type) in zip(result, pieces, strict=True):
+        crops = [crop for n in sorted(taken) for crop in self._crops(originals[n], decoded[n], rng)]
+        result = np.empty(len(crops), crop_type(settings.side, settings.ratio))
+        for record, (lr, hr, pict_type) in zip(result, crops, strict=True):
             record["lr"], record["hr"] = lr, hr
             record["strength"] = ENCODERS[coding.codec].strength(crf)
             record["codec"], record["pict_type"] = coding.codec, pict_type
         return result
 
     def _originals(self, rng: np.random.Generator) -> list[Frame]:
-        """A shot, of a clip or of photographs."""
+        """The frames of a shot, from a clip or from photographs."""
         settings = self.settings
         size = settings.height, settings.width
         if self._clips and rng.random() < settings.clip_share:
@@ -104,7 +101,7 @@ class Maker:
         ]
 
     def _coded(self, originals: Sequence[Frame], coding: Coding, crf: float) -> list[Frame]:
-        """The small pictures as a decoder gives them back."""
+        """The frames downscaled, encoded and decoded."""
         height, width = (int(n / self.settings.ratio) for n in (originals[0].height, originals[0].width))
         info = VideoInfo(width, height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
         settings = CodecSettings(codec=coding.codec, preset=coding.preset, crf=crf)
@@ -115,10 +112,10 @@ class Maker:
             like_all = replace(frame, color=_COLOR)
             yield replace(like_all, planes=tuple(self._pair.downscale(like_all)), coded_bytes=None)
 
-    def _pieces(
+    def _crops(
         self, original: Frame, decoded: Frame, rng: np.random.Generator
     ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], str]]:
-        """Luma at random places whose corners fall together in both sizes."""
+        """Random luma crops whose corners coincide in both sizes."""
         grid = self.settings.ratio.denominator
         side, large = self.settings.side, self.settings.large_side
         for _ in range(self.settings.pieces):
@@ -130,16 +127,16 @@ class Maker:
 
 
 def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings, ffmpeg: Ffmpeg) -> list[Frame]:
-    """Frames as a decoder gives them back.
+    """Encodes and decodes frames.
 
     Args:
-        frames: of the size and format that `info` tells.
-        info: of the stream.
-        settings: of the encoder.
-        ffmpeg: a binary that has it.
+        frames: frames of the size and format in `info`.
+        info: the stream.
+        settings: encoder settings.
+        ffmpeg: a binary with that encoder.
 
     Raises:
-        VidscaleError: ffmpeg fails, or the decoder gives back fewer.
+        VidscaleError: ffmpeg fails, or the decoder returns fewer frames.
     """
     with tempfile.TemporaryDirectory(prefix="vidscale-") as name:
         path = Path(name) / "small.mp4"
@@ -147,7 +144,7 @@ def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings
         encode_frames(frames, info, command=command, path=path, clock=Clock("encode"))
         decoded = list(decode_frames(probe(path), log=ReadLog(), clock=Clock("decode")))
     if len(decoded) != len(frames):
-        raise TrainingError(f"{settings.codec} gave {len(decoded)} of {len(frames)} frames back")
+        raise TrainingError(f"{settings.codec} returned {len(decoded)} of {len(frames)} frames")
     return decoded
 
 

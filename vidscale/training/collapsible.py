@@ -1,8 +1,9 @@
-"""Convolutions that are wide while they learn, and narrow afterwards.
+"""Convolutions that are overparametrised in training and collapse to narrow ones for inference.
 
-A kernel is learnt as a wider one and a 1x1 that mixes its channels, and beside them the identity where as many channels
-come out as go in. Nothing rectifies between them, so that they are one convolution, which is all that is computed; only
-the way to it is easier. Bhardwaj et al., "Collapsible Linear Blocks for Super-Efficient Super Resolution", MLSys 2022.
+Each kernel is trained as a wider kernel followed by a 1x1 that mixes its channels, plus the identity if the numbers of
+input and output channels match. There is no nonlinearity in between, so together they are one convolution, the only one
+computed; it just trains better. Bhardwaj et al., "Collapsible Linear Blocks for Super-Efficient Super Resolution",
+MLSys 2022.
 """
 
 import torch
@@ -11,16 +12,16 @@ from torch.nn.utils import parametrize
 
 from vidscale.models.chains import SLOPE
 
-_BESIDE_IDENTITY = 0.5  # of the first kernels, so that what passes does not grow from layer to layer
+_BESIDE_IDENTITY = 0.5  # scales initial kernels, so that activations do not grow from layer to layer
 
 
 class _Collapsed(nn.Module):
-    """The narrow kernel [out, in, k, k] of a wide one [wide, in, k, k].
+    """Collapses a wide kernel [wide, in, k, k] to a narrow one [out, in, k, k].
 
     Args:
         wide: channels of the wide kernel.
-        shape: of the narrow one.
-        identity: whether to add it.
+        shape: shape of the narrow one.
+        identity: add the identity.
     """
 
     def __init__(self, wide: int, shape: torch.Size, *, identity: bool) -> None:
@@ -35,10 +36,10 @@ class _Collapsed(nn.Module):
 
 @torch.no_grad()
 def widen(convolutions: nn.ModuleList, expansion: int) -> None:
-    """Lets convolutions learn with `expansion` times their channels; the last one gives nothing at first.
+    """Reparametrises convolutions with `expansion` times their channels; the last one starts at zero.
 
     Args:
-        convolutions: one behind the other, changed.
+        convolutions: consecutive layers, modified in place.
         expansion: 1 or more.
     """
     for convolution in convolutions:
@@ -55,6 +56,6 @@ def widen(convolutions: nn.ModuleList, expansion: int) -> None:
 
 
 def collapse(convolutions: nn.ModuleList) -> None:
-    """Makes ordinary convolutions of those that `widen` changed; they compute the same."""
+    """Turns convolutions from `widen` back into plain ones with the same output."""
     for convolution in convolutions:
         parametrize.remove_parametrizations(convolution, "weight", leave_parametrized=True)

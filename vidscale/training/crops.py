@@ -1,4 +1,4 @@
-"""Pieces of photographs in one file: read by mapping, so that it need not fit in memory, and easy to carry along."""
+"""Crops of photographs packed into one file, memory-mapped so that it need not fit in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Pictures in a folder and below it, sorted by name.
+    """Pictures in a folder, searched recursively, sorted by name.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: no pictures.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not found:
-        raise TrainingError(f"{folder} holds no pictures ({', '.join(PICTURES)})")
+        raise TrainingError(f"no pictures in {folder} ({', '.join(PICTURES)})")
     return found
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture, from its head alone.
+    """(height, width) of a picture, from its header only.
 
     Raises:
         TrainingError: it cannot be read.
@@ -64,24 +64,24 @@ def read_rgb(path: Path) -> Codes:
 def pack_crops(
     pictures: Sequence[Path], path: Path, *, side: int, count: int, seed: int = 0, progress: Progress | None = None
 ) -> int:
-    """Cuts pieces out of pictures and writes them into one file, ``.npy``: [count, 3, side, side] uint8.
+    """Packs random crops of pictures into one ``.npy`` file: [count, 3, side, side] uint8.
 
-    Each picture gives pieces in proportion to the root of its area, so that large ones do not drown the others; places
-    are random. Pictures smaller than a piece are left out.
+    The number of crops per picture is proportional to the square root of its area, so that large pictures do not
+    dominate. Pictures smaller than a crop are skipped.
 
     Args:
-        pictures: files.
-        path: to write.
-        side: of a piece, samples.
-        count: of pieces.
-        seed: of the places.
-        progress: told about every picture.
+        pictures: picture files.
+        path: file to write.
+        side: side of a crop, samples.
+        count: number of crops.
+        seed: random seed.
+        progress: advances with every picture.
 
     Returns:
-        how many pictures were large enough.
+        number of pictures that were large enough.
 
     Raises:
-        TrainingError: a picture cannot be read, none is large enough, the file cannot be written.
+        TrainingError: a picture cannot be read, none is large enough, or the file cannot be written.
     """
     progress = progress or Progress()
     rng = np.random.default_rng(seed)
@@ -104,10 +104,10 @@ def pack_crops(
 
 
 def mapped(path: Path) -> npt.NDArray[Any]:
-    """A file of numpy's, ``.npy``, mapped rather than read.
+    """Memory-maps a ``.npy`` file.
 
     Raises:
-        TrainingError: it is none, or cannot be read.
+        TrainingError: not such a file, or it cannot be read.
     """
     try:
         return np.lib.format.open_memmap(path, mode="r")
@@ -116,42 +116,42 @@ def mapped(path: Path) -> npt.NDArray[Any]:
 
 
 class Crops:
-    """Packed pieces, of which random parts are taken.
+    """Packed crops, from which random smaller crops are cut.
 
     Args:
-        path: written by `pack_crops`.
+        path: file from `pack_crops`.
 
     Raises:
         TrainingError: not such a file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._pieces: Codes = mapped(path)
-        if self._pieces.ndim != 4 or self._pieces.shape[1] != 3 or self._pieces.dtype != np.uint8:
-            raise TrainingError(f"{path} holds no packed crops")
+        self._packed: Codes = mapped(path)
+        if self._packed.ndim != 4 or self._packed.shape[1] != 3 or self._packed.dtype != np.uint8:
+            raise TrainingError(f"{path} is not a file of packed crops")
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._packed)
 
     @property
     def side(self) -> int:
-        """Of a piece, samples."""
-        return int(self._pieces.shape[-1])
+        """Side of a packed crop, samples."""
+        return int(self._packed.shape[-1])
 
     def batch(self, number: int, side: int, examples: torch.Generator) -> Tensor:
-        """Random parts of random pieces, mirrored and turned at random.
+        """Random crops, randomly flipped and transposed.
 
         Args:
-            number: how many.
-            side: of each, at most that of the pieces.
-            examples: makes every choice.
+            number: number of crops.
+            side: side of each, at most that of the packed crops.
+            examples: source of randomness.
 
         Returns:
             [number, 3, side, side] float32 RGB in [0, 1].
         """
         room = self.side - side + 1
         if room < 1:
-            raise TrainingError(f"crops of {side}x{side} cannot be taken from pieces of {self.side}x{self.side}")
+            raise TrainingError(f"cannot cut {side}x{side} crops from packed crops of {self.side}x{self.side}")
         index, top, left, turn = (
             torch.randint(0, limit, (number,), generator=examples).tolist() for limit in (len(self), room, room, 8)
         )
@@ -159,11 +159,11 @@ class Crops:
         return torch.from_numpy(np.stack(parts)).float() / 255
 
     def _part(self, index: int, top: int, left: int, turn: int, side: int) -> Codes:
-        return turned(self._pieces[index, :, top : top + side, left : left + side], turn)
+        return turned(self._packed[index, :, top : top + side, left : left + side], turn)
 
 
 def turned(part: npt.NDArray[SampleT], turn: int) -> npt.NDArray[SampleT]:
-    """A square part [..., side, side] mirrored and turned, in one of eight ways, 0 to 7."""
+    """A square crop [..., side, side] in one of its eight orientations, 0 to 7."""
     if turn & 1:
         part = part[..., ::-1, :]
     if turn & 2:
@@ -172,17 +172,17 @@ def turned(part: npt.NDArray[SampleT], turn: int) -> npt.NDArray[SampleT]:
 
 
 def held_out_pictures(files: Sequence[Path], *, side: int | None = None) -> list[Tensor]:
-    """Pictures to validate on.
+    """Reads the validation pictures.
 
     Args:
-        files: pictures.
-        side: only a square of this size out of the middle of each, where it is larger; None for all of it.
+        files: picture files.
+        side: crops the centre of larger pictures to this side; None keeps whole pictures.
 
     Returns:
         [3, H, W] float RGB in [0, 1] each.
 
     Raises:
-        TrainingError: one cannot be read.
+        TrainingError: a picture cannot be read.
     """
     pictures = []
     for file in files:

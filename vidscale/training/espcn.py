@@ -1,4 +1,4 @@
-"""Training of ESPCN on one's own footage: luma made small by a fixed filter, and no codec."""
+"""Trains ESPCN on your own footage: luma downscaled by a fixed filter, no codec."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,29 +20,30 @@ from vidscale.system.progress import Progress
 from vidscale.training.crops import turned
 from vidscale.training.footage import Footage, Luma, find_films, split, whole
 from vidscale.training.log import Section
-from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
+from vidscale.training.loop import LoopSettings, Losses, ParameterGroup, Trained, train
 from vidscale.training.recipes import STRICT, keep_recipe
+from vidscale.triton_kernels.metrics import psnr
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
-MIDDLE = 512  # HR samples a side of what is measured of a frame, at most
+MIDDLE = 512  # frames are measured on a centre crop of at most this side, HR samples
 
 _CENTRED = (Fraction(1, 2), Fraction(1, 2))
-_SMALLEST_ERROR = 1e-10  # of a frame, mean square: 100 dB
+_PERFECT_DB = 100.0  # stands for infinity in means
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EspcnRecipe:
-    """A training of ESPCN.
+    """Settings for training ESPCN.
 
     Attributes:
-        licence, data: for the card; where empty, what the footage is called.
+        licence, data: for the card; if empty, they name the footage.
         scale: 2, 3 or 4.
-        down: what makes small: "lanczos", or "gaussian", a blur of 0.4 LR samples and decimation.
-        crop: side of the HR examples, a multiple of the scale.
-        frames: that are read for a step; its examples are cut from these alike.
-        held_out: share of the frames of each film, its end, to validate on.
-        measured: frames of each footage that are measured, spread over it; of each the middle, 512x512 at most.
-        loop: how long and how fast. What lies between two validations is an epoch.
+        down: downscaling filter: "lanczos", or "gaussian": a blur of 0.4 LR samples, then decimation.
+        crop: side of the HR crops, a multiple of the scale.
+        frames: frames read per step; each gives the same number of crops.
+        held_out: fraction of each film, at its end, held out for validation.
+        measured: frames to measure per footage, evenly spread; a centre crop of each, at most 512x512.
+        loop: settings of the training loop. An epoch is the steps between two validations.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -59,7 +60,7 @@ class EspcnRecipe:
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
-            raise ValueError(f"scale {self.scale}: ESPCN is made for {', '.join(map(str, SCALES))}")
+            raise ValueError(f"scale {self.scale}: ESPCN supports {', '.join(map(str, SCALES))}")
         if self.crop < self.scale or self.crop % self.scale:
             raise ValueError(f"crop {self.crop} is not a multiple of {self.scale}")
         if self.frames < 1 or self.loop.batch % self.frames:
@@ -69,19 +70,19 @@ class EspcnRecipe:
 
     @property
     def downscaler(self) -> FixedPair:
-        """What makes small."""
+        """The downscaling filter."""
         return FixedPair(self.down, Fraction(self.scale))
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """How well films come back by each way, PSNR of luma in dB, mean over frames; a perfect frame counts 100 dB.
+class FilmScore:
+    """Luma PSNR of a film by upscaler, dB, mean over frames; a perfect frame counts as 100 dB.
 
     Attributes:
         film: name; "" for all of the footage.
-        familiar: it was trained on other frames of the film.
-        frames: that were measured.
-        bilinear, bicubic: interpolations.
+        familiar: other frames of the film were trained on.
+        frames: number of frames measured.
+        bilinear, bicubic: interpolation.
         espcn: the network.
     """
 
@@ -95,24 +96,24 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class TrainedEspcn:
-    """How a training of ESPCN ended.
+    """Result of training ESPCN.
 
     Attributes:
         trained: see `vidscale.training.loop.Trained`.
-        scores: familiar films first, behind the films of each footage all of it.
+        scores: familiar films first; the films of each footage are followed by their total.
     """
 
     trained: Trained
-    scores: tuple[Score, ...]
+    scores: tuple[FilmScore, ...]
 
 
 class EspcnTask:
-    """What `vidscale.training.loop.train` needs to know of ESPCN.
+    """ESPCN as a task for `vidscale.training.loop.train`.
 
     Args:
-        recipe: what is trained.
-        footage: to train on.
-        held_out: to validate on, other frames.
+        recipe: settings.
+        footage: training frames.
+        held_out: validation frames.
     """
 
     def __init__(self, recipe: EspcnRecipe, footage: Footage, held_out: Footage) -> None:
@@ -126,8 +127,8 @@ class EspcnTask:
             self.pair(_middle(held_out[index], recipe.scale)) for index in held_out.evenly(recipe.measured)
         ]
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.network.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.network.parameters()))]
 
     def losses(self, examples: torch.Generator) -> Losses:
         recipe = self.recipe
@@ -139,32 +140,32 @@ class EspcnTask:
         return Losses(mse)
 
     def validate(self) -> float:
-        """Mean PSNR of the held-out frames, dB."""
-        scores = [psnr(self.restored(lr, hr), hr) for lr, hr in self._held_out]
+        """Mean luma PSNR of the held-out frames, dB."""
+        scores = [frame_psnr(self.restored(lr, hr), hr) for lr, hr in self._held_out]
         return sum(scores) / len(scores)
 
     def pair(self, hr: Luma) -> tuple[Luma, Luma]:
-        """A frame as small codes and as it is."""
+        """A frame downscaled, and the frame itself."""
         small = self._downscale(YuvImage((hr.codes,), PixelFormat("gray", hr.bit_depth)))[0]
         return Luma(small, hr.bit_depth), hr
 
     def restored(self, lr: Luma, hr: Luma) -> Luma:
-        """The small frame, enlarged to the size of the other as `decode` does."""
+        """The small frame upscaled to the size of `hr`, as in `vidscale decode`."""
         from vidscale.models.luma_torch import TorchLumaUpscaler
 
         upscale = TorchLumaUpscaler(self.network, 0, lr.bit_depth, self.recipe.loop.device, torch.float32)
         return Luma(upscale(lr.codes, *hr.codes.shape), lr.bit_depth)
 
     def examples(self, frame: Luma, number: int, choice: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-        """Random parts of a frame, mirrored and turned at random.
+        """Random crops of a frame, randomly flipped and transposed.
 
         Args:
-            frame: as it is.
-            number: of parts.
-            choice: makes every choice.
+            frame: frame at full size.
+            number: number of crops.
+            choice: source of randomness.
 
         Returns:
-            LR [h, h] with what the network needs around, HR [crop, crop] without; floats, code / peak.
+            pairs of LR [h, h], including the network's margin, and HR [crop, crop]; floats, code / peak.
         """
         (lr, _), (hr, bit_depth) = self.pair(frame)
         scale, side, margin = self.recipe.scale, self._small_side, self.network.margin
@@ -180,10 +181,10 @@ class EspcnTask:
         return crops
 
 
-def psnr(dist: Luma, ref: Luma) -> float:
-    """PSNR of a frame, dB, 100 at most."""
-    difference = (dist.codes.astype(np.float64) - ref.codes) / ((1 << ref.bit_depth) - 1)
-    return float(-10 * np.log10(max(np.square(difference).mean(), _SMALLEST_ERROR)))
+def frame_psnr(dist: Luma, ref: Luma) -> float:
+    """Luma PSNR of a frame, dB, at most 100."""
+    mse = np.square(dist.codes.astype(np.float64) - ref.codes).mean()
+    return min(psnr(float(mse), ref.bit_depth), _PERFECT_DB)
 
 
 def _middle(frame: Luma, scale: int) -> Luma:
@@ -201,26 +202,26 @@ def _square(plane: Plane, top: int, left: int, side: int) -> Plane:
     return plane[top : top + side, left : left + side]
 
 
-def _measured(task: EspcnTask, footage: Footage, progress: Progress, *, familiar: bool) -> list[Score]:
-    """A score for each film of which frames are measured, one for all of them."""
+def _measured(task: EspcnTask, footage: Footage, progress: Progress, *, familiar: bool) -> list[FilmScore]:
+    """A score per film measured, then one for all of them."""
     films: dict[int, list[tuple[float, float, float]]] = {}
     chosen = footage.evenly(task.recipe.measured)
     progress.start("measuring familiar footage" if familiar else "measuring unfamiliar footage", len(chosen))
     for index in chosen:
         lr, hr = task.pair(_middle(footage[index], task.recipe.scale))
         ways = (_bilinear(lr, hr), _bicubic(lr, hr, task.recipe.scale), task.restored(lr, hr))
-        bilinear, bicubic, espcn = (psnr(way, hr) for way in ways)
+        bilinear, bicubic, espcn = (frame_psnr(way, hr) for way in ways)
         films.setdefault(footage.place(index), []).append((bilinear, bicubic, espcn))
         progress.advance()
     named = [(footage.parts[place].film.name, frames) for place, frames in films.items()]
     named.append(("", [frame for _, frames in named for frame in frames]))
-    return [Score(name, familiar, len(frames), *np.mean(frames, axis=0).tolist()) for name, frames in named]
+    return [FilmScore(name, familiar, len(frames), *np.mean(frames, axis=0).tolist()) for name, frames in named]
 
 
 def _bilinear(lr: Luma, hr: Luma) -> Luma:
     codes = torch.from_numpy(lr.codes.astype(np.float32))[None, None]
-    enlarged = F.interpolate(codes, hr.codes.shape, mode="bilinear").numpy()[0, 0]
-    return Luma((enlarged + 0.5).astype(lr.codes.dtype), lr.bit_depth)
+    upscaled = F.interpolate(codes, hr.codes.shape, mode="bilinear").numpy()[0, 0]
+    return Luma((upscaled + 0.5).astype(lr.codes.dtype), lr.bit_depth)
 
 
 def _bicubic(lr: Luma, hr: Luma, scale: int) -> Luma:
@@ -238,17 +239,17 @@ def _bicubic(lr: Luma, hr: Luma, scale: int) -> Luma:
 def train_espcn(
     recipe: EspcnRecipe, footage: Path, unfamiliar: Path, folder: Path, progress: Progress | None = None
 ) -> TrainedEspcn:
-    """Trains, or goes on with a training, and measures what came of it; see `vidscale.training.loop.train`.
+    """Trains ESPCN, or resumes training, and measures the result; see `vidscale.training.loop.train`.
 
     Args:
-        recipe: what and how.
+        recipe: settings.
         footage: folder of films to train on.
-        unfamiliar: folder of other films, which are only measured.
-        folder: of this training; the pair is written to ``pair`` in it.
-        progress: told about every step.
+        unfamiliar: folder of other films, for measuring only.
+        folder: training folder; the pair is written to ``pair`` in it.
+        progress: advances with every step.
 
     Raises:
-        TrainingError: something cannot be read or written, or the folder holds another training.
+        TrainingError: a file cannot be read or written, or the folder has different settings.
     """
     progress = progress or Progress()
     learned, held_out = split(find_films(footage), recipe.held_out)
@@ -264,7 +265,7 @@ def train_espcn(
         f"espcn-x{recipe.scale}",
         recipe.downscaler,
         task.network.cpu().eval(),
-        licence=recipe.licence or f"that of the footage in {footage.name}",
+        licence=recipe.licence or f"same as the footage in {footage.name}",
         data=recipe.data or f"{len(learned)} frames of {len(learned.parts)} films in {footage.name}",
         training=f"vidscale train espcn, {trained.steps} steps, seed {recipe.loop.seed}",
         overwrite=True,
@@ -272,7 +273,7 @@ def train_espcn(
     return TrainedEspcn(trained, tuple(scores))
 
 
-def section(scores: Sequence[Score]) -> Section:
+def section(scores: Sequence[FilmScore]) -> Section:
     """The scores as a table."""
     from vidscale.web.page import Table
 
@@ -287,7 +288,7 @@ def section(scores: Sequence[Score]) -> Section:
     )
     head = ("Footage", "Frames", "Bilinear", "Bicubic", "ESPCN", "Over bicubic")
     hint = (
-        f"PSNR of luma in dB, mean over frames, of each the middle of {MIDDLE}x{MIDDLE} at most. Familiar: other "
-        "frames of the films that were trained on. Unfamiliar: films that were not."
+        f"Luma PSNR in dB, mean over frames, measured on a centre crop of at most {MIDDLE}x{MIDDLE}. Familiar: other "
+        "frames of the training films. Unfamiliar: films not used for training."
     )
     return Section("Familiar and unfamiliar footage", hint, Table(head, rows))

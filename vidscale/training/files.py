@@ -1,4 +1,4 @@
-"""Files of trainings on their way to their final name."""
+"""Atomic writing of training files."""
 
 import contextlib
 import os
@@ -12,14 +12,16 @@ from vidscale.system.workspace import partial_files
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written under a temporary name and renamed when complete: whenever the power fails or another
-    training writes the same file, what has the name is whole. What a run that was killed has left is removed first.
+    """Opens a file under a temporary name and renames it when complete.
+
+    The file at `path` is always whole, even after a crash or with two runs writing it. Leftovers of a killed run are
+    removed first.
 
     Args:
-        path: of the file; its folder is made where it is missing.
+        path: final path; its folder is created if missing.
 
     Raises:
-        TrainingError: it cannot be written; nothing is left then.
+        TrainingError: it cannot be written; no partial file is left.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

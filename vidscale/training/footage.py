@@ -1,5 +1,6 @@
-"""Footage to train on: films whose frames are read one at a time, when they are wanted, so that they need not fit in
-memory. A film is a video file, or the pictures of one folder in the order of their names.
+"""Training footage: films whose frames are read on demand, so that they need not fit in memory.
+
+A film is a video file, or the pictures of one folder sorted by name.
 """
 
 from bisect import bisect_right
@@ -25,7 +26,7 @@ VIDEOS = (
     *(".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".3gp"),
 )
 
-_KEPT_BYTES = 256 << 20  # of frames, so that small footage is decoded once
+_KEPT_BYTES = 256 << 20  # frame cache, so that small footage is decoded once
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
 
 
@@ -42,12 +43,12 @@ class Luma(NamedTuple):
 
 
 class Film(Protocol):
-    """What footage is made of.
+    """A video or picture sequence.
 
     Attributes:
-        name: for people.
-        frames: how many, at least 1; of videos that do not count them, by their length and rate.
-        shortest_side: of its first picture.
+        name: name to display.
+        frames: number of frames, at least 1; estimated from duration and rate if the container has no count.
+        shortest_side: shorter side of its first picture.
     """
 
     @property
@@ -58,7 +59,7 @@ class Film(Protocol):
     def shortest_side(self) -> int: ...
 
     def read(self, number: int, stop: int) -> Luma:
-        """The first frame from `number` on that lies before the frame `stop`.
+        """The first frame from `number` on, before `stop`.
 
         Raises:
             DecodeError: there is none, or it cannot be read.
@@ -67,17 +68,17 @@ class Film(Protocol):
 
 @dataclass(frozen=True)
 class VideoFilm:
-    """A video file, of which a frame is found by its time; frames of uneven rate by that of the mean one."""
+    """A video file; frames are found by time, at the average frame rate if the rate varies."""
 
     source: "Source"
     frames: int
 
     @classmethod
     def open(cls, path: Path) -> "VideoFilm":
-        """Looks into the file; no picture of it stays.
+        """Probes the file.
 
         Raises:
-            TrainingError: it cannot be read, or does not say how long it is.
+            TrainingError: it cannot be read, or has no duration.
         """
         from vidscale.errors import VidscaleError
         from vidscale.media.probe import probe
@@ -91,7 +92,7 @@ class VideoFilm:
         if frames is None and video.duration_s and video.frame_rate:
             frames = round(video.duration_s * video.frame_rate)
         if not frames or not video.frame_rate:
-            raise TrainingError(f"{path} does not say how long it is: copy it into another container, such as .mkv")
+            raise TrainingError(f"{path} has no duration: remux it to another container, such as .mkv")
         return cls(source, frames)
 
     @property
@@ -107,7 +108,7 @@ class VideoFilm:
         from vidscale.stages.decode import ReadLog, decode_frames
         from vidscale.system.threads import Clock
 
-        # Half a frame early: nothing depends on how timestamps were rounded.
+        # Half a frame early, so that rounded timestamps do not matter.
         part = TimeRange(start=self._time(number), end=None if stop >= self.frames else self._time(stop))
         frames = decode_frames(self.source, log=ReadLog(), clock=Clock("decode"), time_range=part)
         frame = next(frames)
@@ -120,7 +121,7 @@ class VideoFilm:
 
 @dataclass(frozen=True)
 class PictureFilm:
-    """Pictures of one folder, in RGB; luma is BT.709, limited range."""
+    """RGB pictures of one folder; luma is BT.709, limited range."""
 
     paths: tuple[Path, ...]
 
@@ -153,10 +154,10 @@ class Part(NamedTuple):
 
 
 def find_films(folder: Path) -> list[Film]:
-    """The films in a folder and below it, sorted by name; or the one video that is named.
+    """The films in a folder, searched recursively and sorted by name; or a single video file.
 
     Raises:
-        TrainingError: there is none, or one cannot be read.
+        TrainingError: no films, or one cannot be read.
     """
     if folder.is_file():
         return [VideoFilm.open(folder)]
@@ -165,39 +166,39 @@ def find_films(folder: Path) -> list[Film]:
     pictures = sorted((path for path in files if path.suffix.lower() in PICTURES), key=lambda path: path.parent)
     films += [PictureFilm(tuple(paths)) for _, paths in groupby(pictures, key=lambda path: path.parent)]
     if not films:
-        raise TrainingError(f"{folder} holds neither videos nor pictures")
+        raise TrainingError(f"no videos or pictures in {folder}")
     return films
 
 
 def split(films: Sequence[Film], share: float) -> tuple["Footage", "Footage"]:
-    """Footage to train on, and the end of each film to validate on: no frame is in both.
+    """Splits films into training footage and, from the end of each, validation footage.
 
     Args:
-        films: of the footage.
-        share: of the frames of each film that is held out.
+        films: films to split.
+        share: fraction of each film's frames to hold out.
 
     Raises:
-        TrainingError: nothing is left of one of the two.
+        TrainingError: all films have a single frame.
     """
     cuts = [film.frames - max(1, round(film.frames * share)) for film in films]
     learned = [Part(film, 0, cut) for film, cut in zip(films, cuts, strict=True) if cut]
     if not learned:
-        raise TrainingError("films of one frame each leave nothing to validate on")
+        raise TrainingError("all films have a single frame, which leaves none for validation: add a longer one")
     held_out = [Part(film, cut, film.frames) for film, cut in zip(films, cuts, strict=True) if cut]
     return Footage(learned), Footage(held_out)
 
 
 def whole(films: Sequence[Film]) -> "Footage":
-    """All frames."""
+    """All frames of the films."""
     return Footage([Part(film, 0, film.frames) for film in films])
 
 
 class Footage:
-    """Parts of films, whose frames are numbered through. Frames that were read are kept as long as there is room.
+    """Parts of films with consecutively numbered frames, and a cache of recently read frames.
 
     Args:
-        parts: at least one.
-        kept_bytes: room for frames.
+        parts: one or more.
+        kept_bytes: size of the cache.
     """
 
     def __init__(self, parts: Sequence[Part], *, kept_bytes: int = _KEPT_BYTES) -> None:
@@ -210,20 +211,20 @@ class Footage:
         return self._ends[-1]
 
     def place(self, index: int) -> int:
-        """Which of the parts a frame is of."""
+        """Index of the part that a frame belongs to."""
         return bisect_right(self._ends, index)
 
     def check_sides(self, least: int) -> None:
-        """TrainingError for a film whose pictures have shorter sides."""
+        """Raises TrainingError if a film has a side shorter than `least`."""
         for film, _, _ in self.parts:
             if film.shortest_side < least:
-                raise TrainingError(f"{film.name} has sides of {film.shortest_side}, examples need {least}")
+                raise TrainingError(f"{film.name} has a side of {film.shortest_side}, training needs {least} or more")
 
     def __getitem__(self, index: int) -> Luma:
-        """A frame; where it is not there, damaged or beyond what the file holds, one before it of the same part.
+        """A frame; if it is damaged or missing, an earlier one of the same part.
 
         Raises:
-            TrainingError: none of them can be read.
+            TrainingError: no frame of the part can be read.
         """
         if index in self._kept:
             self._kept.move_to_end(index)
@@ -239,7 +240,7 @@ class Footage:
         return luma
 
     def evenly(self, number: int) -> list[int]:
-        """Numbers of so many frames, spread over all; of all where there are no more."""
+        """Indices of `number` evenly spread frames, or of all frames if there are fewer."""
         number = min(number, len(self))
         return [(2 * place + 1) * len(self) // (2 * number) for place in range(number)]
 

@@ -1,4 +1,4 @@
-"""The log of a training: one JSON object a line, and a page with its curves."""
+"""Training log: one JSON object per line, and a page with the curves."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from vidscale.system.workspace import replacing
 if TYPE_CHECKING:
     from vidscale.web.page import Table
 
-_FEW = 40  # points that are marked
+_FEW = 40  # points; shorter curves have markers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +21,11 @@ class LogRow:
     """One line of the log.
 
     Attributes:
-        step: updates made.
-        seconds: wall time since the start, earlier parts of a resumed training included.
-        loss: of this step; None in rows of a validation.
-        parts: of the loss, by name.
-        validation_db: None in rows of a step.
+        step: updates so far.
+        seconds: wall time since the start, including the time before a resume.
+        loss: loss of this step; None in validation rows.
+        parts: components of the loss, by name.
+        validation_db: validation score, dB; None in step rows.
     """
 
     step: int
@@ -37,13 +37,13 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The steps up to a validation.
+    """The steps between two validations.
 
     Attributes:
         number: from 1.
-        step: updates made at its end.
-        loss: mean of its losses that were logged; nan where none was.
-        validation_db: at its end.
+        step: updates at its end.
+        loss: mean of its logged losses; nan if there are none.
+        validation_db: validation score at its end, dB.
     """
 
     number: int
@@ -54,12 +54,12 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of a training's page.
+    """A section of the training page with a table.
 
     Attributes:
-        title: above it.
-        hint: how to read it.
-        table: itself.
+        title: heading.
+        hint: how to read the table.
+        table: its content.
     """
 
     title: str
@@ -68,12 +68,12 @@ class Section:
 
 
 class TrainingLog:
-    """Appends rows to a file.
+    """Appends rows to a log file.
 
     Args:
-        path: the file; made where it is missing.
-        keep_until: rows of later steps are dropped: those that a run wrote after its last checkpoint, and that its
-            continuation will write again.
+        path: log file; created if missing.
+        keep_until: rows of later steps are dropped: they were logged after the last checkpoint, and the resumed run
+            logs them again.
 
     Raises:
         TrainingError: the file cannot be written.
@@ -90,7 +90,7 @@ class TrainingLog:
             raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
     def add(self, row: LogRow) -> None:
-        """Writes one row."""
+        """Appends one row."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
@@ -104,10 +104,10 @@ def _line(row: LogRow) -> str:
 
 
 def read_log(path: Path) -> list[LogRow]:
-    """The rows of a log; a last line that was cut off is left out.
+    """Reads the rows of a log; a truncated line is skipped.
 
     Raises:
-        TrainingError: it cannot be read.
+        TrainingError: the file cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -123,7 +123,7 @@ def read_log(path: Path) -> list[LogRow]:
 
 
 def epochs(rows: Sequence[LogRow]) -> list[Epoch]:
-    """A training epoch by epoch: what lies between two validations."""
+    """Groups the rows into epochs."""
     found: list[Epoch] = []
     losses: list[float] = []
     for row in rows:
@@ -137,16 +137,16 @@ def epochs(rows: Sequence[LogRow]) -> list[Epoch]:
 
 
 def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequence[Section] = ()) -> None:
-    """Writes a page with loss and validation over the steps; it needs no network.
+    """Writes a self-contained page with loss and validation curves.
 
     Args:
-        rows: of the log.
-        path: to write.
-        title: of the page.
+        rows: rows of the log.
+        path: file to write.
+        title: page title.
         sections: tables above the curves.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: the file cannot be written.
     """
     from vidscale.web.page import render_template
 
@@ -158,7 +158,7 @@ def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequen
 
 
 def _figure(rows: Sequence[LogRow]) -> dict[str, Any]:
-    """Curves as plotly takes them: losses in the upper plot, validation in the lower one."""
+    """A plotly figure: losses in the upper plot, validation in the lower one."""
     steps = [row for row in rows if row.loss is not None]
     x = [row.step for row in steps]
     curves = [_curve("loss", x, [row.loss for row in steps], "y")]
@@ -167,7 +167,7 @@ def _figure(rows: Sequence[LogRow]) -> dict[str, Any]:
     done = epochs(rows)
     x = [epoch.step for epoch in done]
     losses = [None if math.isnan(epoch.loss) else epoch.loss for epoch in done]
-    curves.append(_curve("loss, mean of an epoch", x, losses, "y"))
+    curves.append(_curve("loss, mean per epoch", x, losses, "y"))
     curves.append(_curve("validation", x, [epoch.validation_db for epoch in done], "y2"))
     layout = {
         "height": 640,

@@ -1,4 +1,4 @@
-"""The training loop, the same for every network."""
+"""The training loop shared by all networks."""
 
 import copy
 import math
@@ -26,21 +26,21 @@ _MAX_GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
-    """How long and how fast is trained.
+    """Settings of the training loop.
 
     Attributes:
-        steps: updates of the weights.
+        steps: weight updates.
         batch: examples per step.
-        learning_rate: of Adam, the highest.
-        second_beta, epsilon: of Adam: how slowly it forgets how large gradients were, and what is added to that. Where
-            some gradients are tiny for long (taps and offsets of CAR), 0.99 and 1e-5 keep a sudden one from a leap.
-        warmup_steps: over which the learning rate rises from 0; then it falls to 1 % along a cosine.
-        ema: how much of the averaged weights stays each step, 0 to below 1; 0 keeps no average. The average is what is
-            validated and kept.
-        validate_every, log_every, checkpoint_every: steps.
-        patience: validations without a gain after which training stops early; 0 never does.
-        seed: of the first weights and of the choice of examples.
-        precision: what convolutions run in; sums and weights are float32.
+        learning_rate: peak learning rate of Adam.
+        second_beta, epsilon: Adam's beta2 and epsilon. If some gradients stay tiny for long (taps and offsets of CAR),
+            0.99 and 1e-5 prevent a sudden large one from causing a huge update.
+        warmup_steps: steps of linear warm-up from 0; then the rate decays to 1 % along a cosine.
+        ema: decay of the exponential moving average of the weights, 0 to below 1; 0 disables it. The average is what
+            is validated and saved.
+        validate_every, log_every, checkpoint_every: intervals in steps.
+        patience: stop early after this many validations without improvement; 0 never stops early.
+        seed: seed of the initial weights and the examples.
+        precision: of the convolutions; sums and weights are float32.
         device: "cpu" or "cuda".
     """
 
@@ -75,11 +75,11 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What one step is judged by.
+    """Losses of one step.
 
     Attributes:
-        total: what is minimised, a scalar with a graph.
-        parts: what the log shows, by name.
+        total: the loss to minimise, a scalar with a graph.
+        parts: components for the log, by name.
     """
 
     total: Tensor
@@ -87,14 +87,14 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Weights that learn at one rate.
+class ParameterGroup:
+    """Parameters with a learning rate of their own.
 
     Attributes:
         weights: parameters.
-        rate: their learning rate over that of the settings.
-        delay: steps before they learn; then their rate rises from 0 over the warm-up.
-        weight_decay: share of the weights that goes each step, over the learning rate (AdamW); 0 is plain Adam.
+        rate: learning rate relative to the one in the settings.
+        delay: steps before they start to learn; then they have a warm-up of their own.
+        weight_decay: of AdamW; 0 is plain Adam.
     """
 
     weights: list[nn.Parameter]
@@ -104,33 +104,33 @@ class Group:
 
 
 class Task(Protocol):
-    """What is trained, and on what.
+    """A network and its training data.
 
     Attributes:
-        network: everything whose weights change.
+        network: all weights that are trained.
     """
 
     @property
     def network(self) -> nn.Module: ...
 
-    def groups(self) -> list[Group]:
-        """What learns, and how fast."""
+    def groups(self) -> list[ParameterGroup]:
+        """Parameter groups for the optimizer."""
 
     def losses(self, examples: torch.Generator) -> Losses:
-        """The losses of one step, on examples chosen with this generator and nothing else."""
+        """The losses of one step; `examples` is the only source of randomness."""
 
     def validate(self) -> float:
-        """How good the networks are on held-out material, dB; higher is better. They are in eval mode."""
+        """Score on held-out data, dB; higher is better. Called in eval mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How a training ended. The task's networks have their best weights then.
+    """Result of training; the task's network has its best weights.
 
     Attributes:
-        steps: that were made, those before a resumption included.
-        best_step, best_db: when the validation was best, and how good.
-        seconds: wall time, of all parts of a resumed training together.
+        steps: updates in total, including those before a resume.
+        best_step, best_db: step and score of the best validation.
+        seconds: total wall time, including the time before a resume.
     """
 
     steps: int
@@ -140,16 +140,16 @@ class Trained:
 
 
 def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress | None = None) -> Trained:
-    """Trains until the steps are made or nothing is gained any more; goes on where an earlier run of the folder ended.
+    """Trains for the given steps or until validation stops improving; resumes from the folder's last checkpoint.
 
-    A run that was interrupted at any step and resumed ends with the same bits as one that was not, on the CPU: the
-    examples of a step depend on the seed and on the step's number alone, and everything else is in the checkpoint.
+    On the CPU an interrupted and resumed run gives bit-identical weights: the examples of a step depend only on the
+    seed and the step number, and everything else is in the checkpoint.
 
     Args:
-        task: what is trained.
-        settings: how.
-        folder: for ``last.pt``, ``best.pt`` and ``log.jsonl``; made where it is missing.
-        progress: told about every step; when it raises to end the run, a checkpoint is written first.
+        task: network and data.
+        settings: settings of the loop.
+        folder: for ``last.pt``, ``best.pt`` and ``log.jsonl``; created if missing.
+        progress: advances with every step; if it raises to stop the run, a checkpoint is written first.
 
     Raises:
         TrainingError: the loss is not finite; the folder cannot be written, or belongs to another training.
@@ -181,7 +181,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
         losses.total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
         if not torch.isfinite(norm):
-            raise TrainingError(f"the loss is not finite any more at step {state.step}: a lower learning rate may help")
+            raise TrainingError(f"the loss is no longer finite at step {state.step}: try a lower learning_rate")
         optimizer.step()
         _follow(average, network, settings.ema)
         state = state.after_step(time.perf_counter() - started)
@@ -199,7 +199,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
             save_checkpoint(folder / LAST, state, network, optimizer, average)
         try:
             progress.advance()
-        except BaseException:  # the run is to end, here between two steps
+        except BaseException:  # interrupted: save the state between two steps
             save_checkpoint(folder / LAST, state, network, optimizer, average)
             raise
     load_checkpoint(folder / BEST, network)
@@ -208,7 +208,7 @@ def train(task: Task, settings: LoopSettings, folder: Path, progress: Progress |
 
 
 def learning_rate(step: int, settings: LoopSettings) -> float:
-    """Rises linearly over the warm-up, then falls to 1 % along half a cosine."""
+    """Linear warm-up, then cosine decay to 1 %."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
@@ -216,12 +216,12 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
 
 
 def _risen(step: int, delay: int, settings: LoopSettings) -> float:
-    """How much of its rate a group that starts late has, 0 to 1."""
+    """Warm-up factor of a group with a delay, 0 to 1."""
     return min(max(step - delay, 0) / max(settings.warmup_steps, 1), 1.0) if delay else 1.0
 
 
 def _examples(seed: int, step: int) -> torch.Generator:
-    """Chooses the examples of one step; numbers that are near each other must not give choices that are alike."""
+    """Random generator of one step; scrambles the seed, because nearby seeds can give correlated numbers."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 0x9E3779B97F4A7C15 % 2**63)
 
 
@@ -241,7 +241,7 @@ def _follow(average: nn.Module | None, network: nn.Module, ema: float) -> None:
 
 @torch.no_grad()
 def _validated(task: Task, average: nn.Module | None) -> float:
-    """The task's own validation, with the averaged weights where there are some."""
+    """Validates, with the averaged weights if there are any."""
     network = task.network
     network.eval()
     if average is None:

@@ -1,4 +1,4 @@
-"""Shots made of photographs: a camera pans, zooms and rolls over them, never by whole pixels; things pass in front."""
+"""Synthesises shots from photographs: a camera pans, zooms and rolls by subpixel steps; objects pass in front."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.training.coded_pieces import Motion
+from vidscale.training.coded_crops import Motion
 
 Codes = npt.NDArray[np.uint8]
 Image32 = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
-_PHASE_BITS = 8  # the filter tells 256 places between two pixels apart
+_PHASE_BITS = 8  # 256 filter phases per pixel
 _PHASES = 1 << _PHASE_BITS
 _MARGIN = 4
 _KR, _KB = 0.2126, 0.0722  # BT.709
@@ -24,12 +24,12 @@ def shot(
     """Frames of one shot, yuv420p, BT.709, limited range, chroma sited left.
 
     Args:
-        photo: [H, W, 3] uint8 RGB, what is filmed; enlarged where it is too small.
-        other: a second one, of which a piece may pass in front.
+        photo: [H, W, 3] uint8 RGB, the scene; upscaled if it is too small.
+        other: a second photograph, a patch of which may pass in front.
         size: (height, width), even.
-        frames: number of them.
-        rng: chooses everything.
-        motion: how wild.
+        frames: number of frames.
+        rng: source of randomness.
+        motion: limits of the motion.
 
     Yields:
         Y [h, w], U and V [h / 2, w / 2], uint8.
@@ -61,7 +61,7 @@ def _happens(rng: np.random.Generator, share: float) -> bool:
 
 
 def _camera(size: tuple[int, int], frames: int, rng: np.random.Generator, motion: Motion) -> Matrix:
-    """Per frame a matrix [2, 3] that takes a pixel (x, y, 1) to a place in the scene."""
+    """A matrix [2, 3] per frame that maps a pixel (x, y, 1) to scene coordinates."""
     still = rng.random() < 0.15  # a tripod
     speed = 0.0 if still else rng.uniform(0, motion.pan)
     heading = rng.uniform(0, 2 * np.pi)
@@ -71,7 +71,7 @@ def _camera(size: tuple[int, int], frames: int, rng: np.random.Generator, motion
     step, angle = np.exp(zoom * t), turn * t + rng.uniform(-0.05, 0.05)
     along, across = step * np.cos(angle), step * np.sin(angle)
     turned = np.stack([np.stack([along, -across], -1), np.stack([across, along], -1)], 1)
-    swing = rng.uniform(0, 1.5, (2, 1)) * np.sin(0.3 * t + rng.uniform(0, 6, (2, 1)))  # a hand is not a rail
+    swing = rng.uniform(0, 1.5, (2, 1)) * np.sin(0.3 * t + rng.uniform(0, 6, (2, 1)))  # handheld sway
     centre = np.stack([speed * np.cos(heading) * t, speed * np.sin(heading) * t], 0) + (0 if still else swing)
     middle = np.array([[(size[1] - 1) / 2], [(size[0] - 1) / 2]])
     shift = centre.T[:, :, None] - turned @ middle
@@ -84,7 +84,7 @@ def _corners(size: tuple[int, int]) -> Matrix:
 
 
 def _reduced(photo: Codes, needed: npt.NDArray[np.int64], rng: np.random.Generator, most: float) -> Image32:
-    """The photograph as RGB floats, reduced at random as far as it stays large enough, at a random place."""
+    """A random crop [needed] of the photograph as RGB floats, randomly downscaled as far as its size allows."""
     from PIL import Image
 
     height, width = photo.shape[:2]
@@ -97,14 +97,14 @@ def _reduced(photo: Codes, needed: npt.NDArray[np.int64], rng: np.random.Generat
 
 
 def to_yuv(rgb: Image32) -> Image32:
-    """RGB [H, W, 3] in [0, 1] as BT.709 codes [3, H, W] of limited range, not rounded."""
+    """RGB [H, W, 3] in [0, 1] to BT.709 limited-range codes [3, H, W], not rounded."""
     luma = rgb @ np.array([_KR, 1 - _KR - _KB, _KB], np.float32)
     blue, red = (rgb[..., 2] - luma) / (2 - 2 * _KB), (rgb[..., 0] - luma) / (2 - 2 * _KR)
     return np.stack([16 + 219 * luma, 128 + 224 * blue, 128 + 224 * red]).astype(np.float32)
 
 
 def _passing_path(size: tuple[int, int], frames: int, rng: np.random.Generator) -> Matrix:
-    """Per frame (y, x) of the middle of what passes, then its half axes (y, x), constant."""
+    """Per frame the centre (y, x) of the passing object, then its constant semi-axes (y, x)."""
     height, width = size
     axes = rng.uniform(0.1, 0.35, 2) * (height, width)
     start, speed = rng.uniform(0, 1, 2) * (height, width), rng.uniform(-8, 8, 2)
@@ -113,7 +113,7 @@ def _passing_path(size: tuple[int, int], frames: int, rng: np.random.Generator) 
 
 
 def _paste(view: Image32, front: Image32, path: Matrix, number: int) -> None:
-    """Lays an elliptic piece of another scene over the view; its texture moves with it, by whole pixels."""
+    """Pastes an elliptic patch of another scene over the view; its texture moves with it in whole pixels."""
     y, x, half_height, half_width = path[number]
     moved_y, moved_x = (round(a) for a in path[number, :2] - path[0, :2])
     rows, columns = np.arange(view.shape[1]), np.arange(view.shape[2])
@@ -124,7 +124,7 @@ def _paste(view: Image32, front: Image32, path: Matrix, number: int) -> None:
 
 
 def _subsampled(plane: Image32) -> Image32:
-    """Half size, sited left: 1 2 1 along rows, 1 1 along columns."""
+    """Halves both sides, sited left: taps 1 2 1 along rows, 1 1 along columns."""
     padded = np.pad(plane, ((0, 0), (1, 1)), mode="edge")
     rows = (padded[:, :-2:2] + 2 * padded[:, 1:-1:2] + padded[:, 2::2]) / np.float32(4)
     return np.asarray((rows[::2] + rows[1::2]) / np.float32(2), np.float32)
@@ -137,7 +137,7 @@ def codes(plane: Image32) -> Codes:
 
 
 def _catmull_rom() -> Image32:
-    """Weights [_PHASES, 4] of the four samples around a place that lies 0 to 1 behind the second."""
+    """Weights [_PHASES, 4] of the four samples around a position 0 to 1 after the second."""
     u = np.arange(_PHASES) / _PHASES
     columns = [2 * u**2 - u - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2]
     return np.stack(columns, axis=1).astype(np.float32) * np.float32(0.5)
@@ -148,11 +148,11 @@ _WEIGHTS = _catmull_rom()
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def sample(source: Image32, pose: Matrix, out: Image32) -> None:
-    """Reads a plane at ``pose @ (x, y, 1)`` for every place of `out`, to 1/256 of a pixel, by Catmull-Rom splines.
+    """Samples a plane at ``pose @ (x, y, 1)`` for every pixel of `out`, to 1/256 pixel, by Catmull-Rom splines.
 
     Args:
-        source: [H, W]; reaches two samples beyond all that is read.
-        pose: [2, 3], from places of `out` to those of `source`.
+        source: [H, W]; extends two samples beyond the sampled area.
+        pose: [2, 3], from coordinates of `out` to those of `source`.
         out: [h, w].
     """
     height, width = out.shape

@@ -1,7 +1,7 @@
-"""What keeps the offsets of content-adaptive resampling in order.
+"""Losses that regularise the offsets of content-adaptive resampling.
 
-Both are those of Sun and Chen, "Learned Image Downscaling for Upscaling Using Content Adaptive Resampler", IEEE TIP
-2020: without them taps wander and the small picture gets noisy.
+Both are from Sun and Chen, "Learned Image Downscaling for Upscaling Using Content Adaptive Resampler", IEEE TIP 2020.
+Without them offsets drift and the small picture gets noisy.
 """
 
 from math import isqrt
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from vidscale.models.networks.car import Sampling
 
-_TINY = 1e-12  # under the root, whose derivative has no value at 0
+_TINY = 1e-12  # keeps the derivative of the square root finite at 0
 
 
 def offset_distance(sampling: Sampling) -> Tensor:
-    """How far taps are moved, the outer ones counting more, so that they stay where they can be told apart.
+    """Penalises offsets, those of outer taps more, so that taps do not overlap.
 
-    For each tap the length of (tanh_x, tanh_y) times its distance from the centre over the support; summed over taps,
-    mean over pixels.
+    For each tap, the length of (tanh_x, tanh_y) times the tap's distance from the centre relative to the support;
+    summed over taps, averaged over pixels.
 
     Returns:
         scalar, 0 or more.
@@ -31,10 +31,10 @@ def offset_distance(sampling: Sampling) -> Tensor:
 
 
 def offset_variation(sampling: Sampling) -> Tensor:
-    """How much offsets change from pixel to pixel, where their taps weigh.
+    """Total variation of the offsets between neighbouring pixels, weighted by the taps.
 
     |horizontal difference of the vertical offsets| and |vertical difference of the horizontal offsets|, each times the
-    tap of the pixel that the difference starts at; summed over taps, mean over pixels.
+    tap of the first pixel of the difference; summed over taps, averaged over pixels.
 
     Returns:
         scalar, 0 or more.

@@ -1,4 +1,4 @@
-"""Training of a pair through the real codec: a filter makes pictures small, a network learns to restore them."""
+"""Trains a pair through the real codec: a filter downscales, a network learns to restore."""
 
 import logging
 import platform
@@ -15,7 +15,7 @@ from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.system.threads import core_count
-from vidscale.training.coded_pieces import CHUNKS, CodedPieces, CodedSettings
+from vidscale.training.coded_crops import CHUNKS, CodedCrops, CodedSettings
 from vidscale.training.loop import LoopSettings, Trained, train
 from vidscale.training.recipes import STRICT, keep_recipe
 from vidscale.training.upscaler import VALIDATED, CompactSizes, UpscalerTask
@@ -27,15 +27,15 @@ _CODED, _HELD_OUT = "coded", "held-out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairRecipe:
-    """A training of a pair.
+    """Settings for training a pair.
 
     Attributes:
-        name: of the pair, family and scale.
+        name: of the pair: family and scale.
         licence, data: for the card.
-        held_out_chunks: of the set that is validated on.
-        coded: the set of coded pieces, and with it the downscaler.
+        held_out_chunks: chunks in the validation set.
+        coded: the set of coded crops, which includes the downscaler.
         network: sizes of the upscaler.
-        loop: how long and how fast.
+        loop: settings of the training loop.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -55,30 +55,30 @@ class PairRecipe:
         except ModelError as error:
             raise ValueError(str(error)) from None
         if self.held_out_chunks < 1:
-            raise ValueError(f"held_out_chunks {self.held_out_chunks}: 1 or more")
+            raise ValueError(f"held_out_chunks {self.held_out_chunks} must be 1 or more")
         network = self.network.network()
         if network.scale != self.coded.ratio:
-            raise ValueError(f"pieces are of scale {self.coded.ratio}, the network is for {network.scale}")
-        around = 2 * network.margin * network.cell.small  # what is restored
-        least = ceil(around / (1 - VALIDATED))  # for that to hold what is measured
+            raise ValueError(f"the crops have scale {self.coded.ratio}, the network has {network.scale}")
+        around = 2 * network.margin * network.cell.small  # lost at the edges
+        least = ceil(around / (1 - VALIDATED))  # the rest must contain the validated centre
         if self.coded.side < least:
-            raise ValueError(f"side {self.coded.side}: pieces for this network have sides of {least} or more")
+            raise ValueError(f"side {self.coded.side}: this network needs crops of {least} or more")
 
     @property
     def held_out(self) -> CodedSettings:
-        """The set that is validated on: made alike, of other pictures, by other dice."""
+        """The validation set: same settings, other pictures, other seed."""
         return replace(self.coded, chunks=self.held_out_chunks, seed=self.coded.seed + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a pair is trained on.
+    """Training material for a pair.
 
     Attributes:
-        photos: folder of photographs; None where the sets are made already.
+        photos: folder of photographs; None if the sets are complete.
         validation: folder of other photographs; None likewise.
-        clips: folder of movies to train on as well.
-        coded: folder for the sets, which trainings of other networks can share.
+        clips: folder of videos to train on too.
+        coded: folder of the sets, which can be shared between trainings.
     """
 
     photos: Path | None
@@ -88,22 +88,22 @@ class Material:
 
 
 def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: Progress | None = None) -> Trained:
-    """Makes the sets that are missing, trains, and writes the pair to ``pair`` in the folder; goes on where it stopped.
+    """Completes the sets, trains, and writes the pair to ``pair`` in the folder; resumes an interrupted run.
 
     Args:
-        recipe: what and how.
-        material: to train on.
-        folder: of this training.
-        progress: told about every shot and every step.
+        recipe: settings.
+        material: training material.
+        folder: training folder.
+        progress: advances with every shot and step.
 
     Raises:
-        VidscaleError: something cannot be read, coded or written; the folder holds another training.
+        VidscaleError: a file cannot be read, encoded or written, or the folder has different settings.
     """
     progress = progress or Progress()
     keep_recipe(recipe, folder)
     make_sets(recipe, material, progress)
-    pieces, held_out = CodedPieces(material.coded / _CODED), CodedPieces(material.coded / _HELD_OUT)
-    task = UpscalerTask(recipe.network, recipe.loop, pieces, held_out)
+    crops, held_out = CodedCrops(material.coded / _CODED), CodedCrops(material.coded / _HELD_OUT)
+    task = UpscalerTask(recipe.network, recipe.loop, crops, held_out)
     trained = train(task, recipe.loop, folder, progress)
     gain = trained.best_db - task.validate_lanczos()
     coded = recipe.coded
@@ -121,10 +121,11 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
 
 
 def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> None:
-    """Makes the chunks of both sets that are missing.
+    """Makes the missing chunks of both sets.
 
     Raises:
-        VidscaleError: a picture or movie cannot be read, ffmpeg fails, a folder cannot be written or holds other sets.
+        VidscaleError: a picture or video cannot be read, ffmpeg fails, or a folder cannot be written or has different
+            settings.
     """
     wanted = (
         (recipe.coded, material.photos, "--photos", material.clips, _CODED),
@@ -136,11 +137,11 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
         keep_recipe(settings, folder, CHUNKS)
         if not settings.missing(folder):
             if clips:
-                logger.warning("%s is complete: clips are not read", folder)
+                logger.warning("%s is complete: the clips are not used", folder)
             continue
         if photos is None:
-            raise TrainingError(f"{folder} is not complete; photographs are needed to make the rest ({option})")
-        from vidscale.training.coded_maker import Maker  # needs PyAV and ffmpeg, which a machine that only trains lacks
+            raise TrainingError(f"{folder} is incomplete; name the photographs to make the rest with {option}")
+        from vidscale.training.coded_maker import Maker  # needs PyAV and ffmpeg, which a training machine may lack
 
         makers.append(Maker(settings, photos, folder, clips))
     for maker in makers:
@@ -148,9 +149,9 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
 
 
 def _told(recipe: PairRecipe, trained: Trained, gain: float) -> str:
-    """How it was trained, for the card."""
+    """Training details for the card."""
     return (
-        f"vidscale train pair, seed {recipe.loop.seed}: {trained.steps} steps of {recipe.loop.batch} coded pieces in "
+        f"vidscale train pair, seed {recipe.loop.seed}: {trained.steps} steps of {recipe.loop.batch} coded crops in "
         f"{trained.seconds / 60:.0f} min on {recipe.loop.device} ({platform.machine()}), torch {torch.__version__}; "
-        f"held-out pieces {gain:+.2f} dB over Lanczos interpolation"
+        f"held-out crops {gain:+.2f} dB over Lanczos interpolation"
     )

@@ -1,4 +1,4 @@
-"""Training of the step-by-step upscaler: each stage by itself, then the chain of them end to end."""
+"""Trains the progressive upscaler: each stage separately, then the chain end to end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from vidscale.models.networks.progressive import OriginalStage, ProgressiveUpsca
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.training.crops import Crops, held_out_pictures
-from vidscale.training.loop import Group, LoopSettings, Losses, Trained, train
+from vidscale.training.loop import LoopSettings, Losses, ParameterGroup, Trained, train
 from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT, keep_recipe
 
@@ -31,19 +31,19 @@ _GRAY = PixelFormat("gray", 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressiveRecipe:
-    """A training of the step-by-step upscaler.
+    """Settings for training the progressive upscaler.
 
     Attributes:
-        licence, data: for the card; where empty, what the crops are called.
-        stages: scale of each, in order; one alone is trained in one go.
+        licence, data: for the card; if empty, they name the crops.
+        stages: scale of each stage, in order; a single stage skips the end-to-end training.
         kind: "residual", or "original": batch normalisation, no interpolation, always by 2.
-        width, blocks: of residual stages.
-        crop: side of the HR examples of the chain, a multiple of its scale.
-        stage_crop: side of the LR examples of a stage, as far as `crop` goes.
-        measured: of each held-out picture the middle is measured, of this side.
+        width, blocks: size of residual stages.
+        crop: side of the chain's HR crops, a multiple of its scale.
+        stage_crop: side of a stage's LR crops, limited by `crop`.
+        measured: held-out pictures are measured on a centre crop of this side.
         weight_decay: of AdamW.
-        stage_loop: how long and how fast each stage is trained.
-        chain_loop: the same of the chain.
+        stage_loop: training loop of each stage.
+        chain_loop: training loop of the chain.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -63,9 +63,9 @@ class ProgressiveRecipe:
 
     def __post_init__(self) -> None:
         if not self.stages or min(self.stages) < 2 or self.scale > 8:
-            raise ValueError(f"stages {self.stages}: each enlarges by 2 or more, all together by 8 at most")
+            raise ValueError(f"stages {self.stages}: each must upscale by 2 or more, all together by at most 8")
         if self.kind == "original" and set(self.stages) != {2}:
-            raise ValueError(f"stages {self.stages}: original ones enlarge by 2")
+            raise ValueError(f"stages {self.stages}: original stages upscale by 2")
         multiple = self.scale * (4 if self.kind == "original" else 1)
         if self.crop < multiple or self.crop % multiple:
             raise ValueError(f"crop {self.crop} is not a multiple of {multiple}")
@@ -76,24 +76,24 @@ class ProgressiveRecipe:
 
     @property
     def scale(self) -> int:
-        """Of the chain."""
+        """Scale of the chain."""
         return prod(self.stages)
 
     def stage(self, index: int) -> ProgressiveUpscaler:
-        """One stage with its first weights."""
+        """A stage with initial weights."""
         if self.kind == "original":
             return ProgressiveUpscaler([OriginalStage()])
         return ProgressiveUpscaler([ResidualStage(self.stages[index], width=self.width, blocks=self.blocks)])
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What is reached from the small picture, by the whole scale: mean luma PSNR of the held-out pictures, dB.
+class ProgressiveScores:
+    """Mean luma PSNR of the held-out pictures at the full scale, dB.
 
     Attributes:
-        bilinear_db, bicubic_db: by interpolation.
-        chained_db: by the stages one behind the other.
-        fine_tuned_db: by the chain trained end to end; None where there is one stage.
+        bilinear_db, bicubic_db: interpolation.
+        chained_db: the separately trained stages, chained.
+        fine_tuned_db: the chain trained end to end; None for a single stage.
     """
 
     bilinear_db: float
@@ -104,28 +104,28 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class TrainedProgressive:
-    """How a training of the step-by-step upscaler ended.
+    """Result of training the progressive upscaler.
 
     Attributes:
-        parts: ``stage-1`` and so on, each measured on ground truth of its own scale, and ``chain``.
-        figures: of the whole.
+        parts: ``stage-1`` and so on, each measured on ground truth at its own scale, and ``chain``.
+        scores: scores at the full scale.
     """
 
     parts: dict[str, Trained]
-    figures: Figures
+    scores: ProgressiveScores
 
 
 class ProgressiveTask:
-    """What `vidscale.training.loop.train` needs to know of a stage, or of the chain.
+    """A stage, or the chain, as a task for `vidscale.training.loop.train`.
 
     Args:
-        network: what is trained.
-        behind: what later stages enlarge by; ground truth is made small by that.
-        crop: side of its HR examples, before that.
-        loop: how long and how fast.
+        network: network to train.
+        behind: scale of the later stages, by which the ground truth is downscaled.
+        crop: side of the crops before that.
+        loop: settings of the loop.
         weight_decay: of AdamW.
-        crops: to train on.
-        held_out: pictures to validate on, [3, H, W] float RGB in [0, 1] each, sides multiples of the scales.
+        crops: training crops.
+        held_out: validation pictures, [3, H, W] float RGB in [0, 1] each, sides multiples of the scale.
     """
 
     def __init__(
@@ -143,8 +143,8 @@ class ProgressiveTask:
         self._crops = crops
         self._held_out = [self._example(picture[None]) for picture in held_out]
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.network.parameters()), weight_decay=self._weight_decay)]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.network.parameters()), weight_decay=self._weight_decay)]
 
     def losses(self, examples: torch.Generator) -> Losses:
         lr, hr = self._example(self._crops.batch(self._loop.batch, self._crop, examples))
@@ -163,11 +163,11 @@ class ProgressiveTask:
 
 
 def downscaled(images: Tensor, scale: int) -> Tensor:
-    """Pictures downscaled by Lanczos, channel by channel, as codes of 8 bits: what the pair will do.
+    """Downscales pictures by Lanczos, channel by channel, to 8-bit codes, as the pair does.
 
     Args:
         images: [N, 3, H, W] float in [0, 1] on the CPU.
-        scale: H and W are multiples of it.
+        scale: H and W must be multiples of it.
 
     Returns:
         [N, 3, H / scale, W / scale], codes / 255.
@@ -180,13 +180,13 @@ def downscaled(images: Tensor, scale: int) -> Tensor:
 
 
 def _mean_psnr(pairs: Sequence[tuple[Tensor, Tensor]], scale: int) -> float:
-    """Of restored and true pictures [1, 3, H, W], as 8-bit codes."""
+    """Mean luma PSNR of (restored, source) pictures [1, 3, H, W], rounded to 8 bits."""
     scores = [luma_psnr(quantise(sr, "straight")[0], hr[0], shave=scale) for sr, hr in pairs]
     return sum(scores) / len(scores)
 
 
 def _interpolated_psnr(pictures: Sequence[Tensor], scale: int, mode: str) -> float:
-    """What an interpolation reaches, antialiased, that is with a = -0.5 where it is cubic."""
+    """Mean luma PSNR of antialiased interpolation, which has a = -0.5 for cubic."""
     pairs = [(downscaled(picture[None], scale), picture[None]) for picture in pictures]
     return _mean_psnr(
         [(F.interpolate(lr, scale_factor=float(scale), mode=mode, antialias=True), hr) for lr, hr in pairs], scale
@@ -196,17 +196,17 @@ def _interpolated_psnr(pictures: Sequence[Tensor], scale: int, mode: str) -> flo
 def train_progressive(
     recipe: ProgressiveRecipe, crops: Path, validation: Sequence[Path], folder: Path, progress: Progress | None = None
 ) -> TrainedProgressive:
-    """Trains, or goes on with a training; see `vidscale.training.loop.train`.
+    """Trains the progressive upscaler, or resumes training; see `vidscale.training.loop.train`.
 
     Args:
-        recipe: what and how.
-        crops: file of `vidscale.training.crops.pack_crops`.
+        recipe: settings.
+        crops: file from `vidscale.training.crops.pack_crops`.
         validation: pictures that are not among the crops.
-        folder: of this training: ``stage-1`` and so on, ``chain``, and the pair in ``pair``.
-        progress: told about every step.
+        folder: training folder, with ``stage-1`` and so on, ``chain``, and the pair in ``pair``.
+        progress: advances with every step.
 
     Raises:
-        TrainingError: something cannot be read or written, or the folder holds another training.
+        TrainingError: a file cannot be read or written, or the folder has different settings.
     """
     keep_recipe(recipe, folder)
     scale, material = recipe.scale, Crops(crops)
@@ -238,12 +238,12 @@ def train_progressive(
         f"progressive-x{scale}",
         FixedPair(_DOWN, Fraction(scale)),
         chain.cpu().eval(),
-        licence=recipe.licence or f"that of the pictures in {crops.name}",
-        data=recipe.data or f"{len(material)} crops of {crops.name}",
+        licence=recipe.licence or f"same as the pictures in {crops.name}",
+        data=recipe.data or f"{len(material)} crops from {crops.name}",
         training=f"vidscale train progressive, {steps} steps, seed {recipe.stage_loop.seed}",
         overwrite=True,
     )
-    return TrainedProgressive(parts, Figures(bilinear, bicubic, chained, tuned))
+    return TrainedProgressive(parts, ProgressiveScores(bilinear, bicubic, chained, tuned))
 
 
 def _whole_multiple(picture: Tensor, scale: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rounding to codes that lets gradients through."""
+"""Differentiable rounding to 8-bit codes."""
 
 import math
 from typing import Any, Literal
@@ -13,12 +13,12 @@ _SOFTNESS = 0.5
 
 
 def quantise(image: Tensor, kind: Quantiser) -> Tensor:
-    """What is left of an image that is written with 8 bits and read again.
+    """Clamps and rounds an image to 8 bits.
 
     Args:
-        image: float, [0, 1] meant; what lies outside is clamped.
-        kind: what the gradient is: "straight" lets it through as it is; "soft" multiplies it with the derivative of
-            the soft rounding ``x - a sin(2 pi x) / (2 pi)``, a = 0.5, x in codes: small near a code, large between two
+        image: float, nominally [0, 1].
+        kind: gradient: "straight" passes it through unchanged; "soft" multiplies it by the derivative of the soft
+            rounding ``x - a sin(2 pi x) / (2 pi)``, a = 0.5, x in codes: small near a code, large between two codes
             (Sun and Chen, "Learned Image Downscaling for Upscaling Using Content Adaptive Resampler", 2020).
 
     Returns:

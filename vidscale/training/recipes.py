@@ -1,4 +1,4 @@
-"""Training recipes: TOML files whose tables are the settings of a training."""
+"""Training recipes: TOML files with the settings of a training."""
 
 import json
 import tomllib
@@ -10,22 +10,22 @@ from vidscale.errors import ConfigError, TrainingError
 from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
-_TOLD = ("name", "licence", "data")  # on the card alone: may be corrected while a training runs or after it
-STRICT = {"extra": "forbid"}  # for dataclasses: pydantic reads it from their ``__pydantic_config__``
+_TOLD = ("name", "licence", "data")  # only affect the card, so they may change during or after training
+STRICT = {"extra": "forbid"}  # for dataclasses: the value of their ``__pydantic_config__``
 
 RecipeT = TypeVar("RecipeT")
 
 
 def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, Any] | None = None) -> RecipeT:
-    """A recipe from a file, or the defaults.
+    """Reads a recipe file.
 
     Args:
-        kind: the dataclass that the file describes; tables are fields that are dataclasses.
-        path: the file; None for the defaults.
-        assignments: over what the file says; ``loop.steps`` names a setting of a table.
+        kind: dataclass of the recipe; tables are its dataclass fields.
+        path: recipe file; None for the defaults.
+        assignments: override the file; ``loop.steps`` is a setting in a table.
 
     Raises:
-        ConfigError: the file cannot be read, or says something unknown or wrong.
+        ConfigError: the file cannot be read, or has an unknown or invalid setting.
     """
     said: dict[str, Any] = {}
     if path is not None:
@@ -59,15 +59,15 @@ def _checked(kind: type[RecipeT], said: dict[str, Any], where: str) -> RecipeT:
 
 
 def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:
-    """Writes down what a folder is made by, or makes sure that it is the same as before but for what a card tells.
+    """Stores a folder's settings, or checks that they match the stored ones, except for those of the card.
 
     Args:
-        recipe: the settings, a dataclass.
-        folder: that is made.
-        made: names of what takes long to make; until there is some, other settings replace those of before.
+        recipe: settings, a dataclass.
+        folder: output folder.
+        made: pattern of the expensive outputs; as long as there are none, new settings replace the stored ones.
 
     Raises:
-        TrainingError: the folder was made by other settings, or cannot be written.
+        TrainingError: the folder has different settings, or cannot be written.
     """
     path, text = folder / RECIPE, json.dumps(asdict(recipe), indent=2) + "\n"
     try:
@@ -76,7 +76,7 @@ def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:
         if before == text:
             return
         if before is not None and any(folder.rglob(made)) and (other := _difference(before, text)):
-            raise TrainingError(f"{folder} was made by other settings ({other}); choose another folder")
+            raise TrainingError(f"{folder} was made with other settings ({other}); choose another folder")
         with replacing(path) as file:
             file.write(text)
     except ValueError as error:
@@ -86,14 +86,14 @@ def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:
 
 
 def _difference(before: str, now: str) -> str:
-    """The first setting that decides what a folder holds and is another now, with its former value; "" for none."""
+    """The first setting that differs, other than those of the card, with its stored value; "" if there is none."""
     former, present = _flat(json.loads(before)), _flat(json.loads(now))
     names = [name for name in former | present if name not in _TOLD and former.get(name) != present.get(name)]
     return f"{names[0]} = {former.get(names[0], 'not known')}" if names else ""
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Tables within tables as ``loop.steps``."""
+    """Nested tables flattened to names such as ``loop.steps``."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Training of a compact upscaler on really coded pieces: what a decoder gives back, and what it should have been."""
+"""Trains a compact upscaler on coded crops: decoded luma in, source luma as the target."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,31 +12,31 @@ from vidscale.errors import TrainingError
 from vidscale.media.encoders import STRONGEST
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
-from vidscale.training.coded_pieces import CodedPieces
+from vidscale.training.coded_crops import CodedCrops
 from vidscale.training.collapsible import collapse, widen
-from vidscale.training.loop import Group, LoopSettings, Losses
+from vidscale.training.loop import LoopSettings, Losses, ParameterGroup
 from vidscale.training.quantise import quantise
 from vidscale.training.recipes import STRICT
 
-VALIDATED = Fraction(1, 3)  # of a piece's sides, its middle, so that networks of other margins see the same
+VALIDATED = Fraction(1, 3)  # centre of a crop that is validated, so that networks with other margins are comparable
 
 _VALIDATION_BATCH = 64
-_SMALLEST_ERROR = 1e-7  # of a piece, mean square: 70 dB
-_LANCZOS_LOBES = 3  # LR samples to either side that interpolation takes
+_SMALLEST_ERROR = 1e-7  # mean squared error of a crop: 70 dB
+_LANCZOS_LOBES = 3  # LR samples to either side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactSizes:
-    """Of `vidscale.models.networks.compact.CompactUpscaler`.
+    """Sizes of `vidscale.models.networks.compact.CompactUpscaler`.
 
     Attributes:
-        small, large: the cell, LR and HR samples.
+        small, large: side of a cell in LR and HR samples.
         width: channels.
         depth: convolutions.
         first: support of the first convolution in cells.
         reach: support of the linear part in cells.
-        expansion: how many times as wide convolutions are while they learn (`vidscale.training.collapsible`); 0 lets
-            them learn as they are.
+        expansion: factor by which convolutions are widened in training (`vidscale.training.collapsible`); 0 trains
+            them as they are.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -53,21 +53,21 @@ class CompactSizes:
         if self.expansion < 0:
             raise ValueError(f"expansion {self.expansion} is negative")
         with torch.device("meta"):
-            self.network()  # says what does not fit
+            self.network()  # raises for invalid sizes
 
     @property
     def cell(self) -> Cell:
-        """What the network works on."""
+        """The blocks that the network works on."""
         return Cell(self.small, self.large)
 
     def network(self, strengths: tuple[float, float] = (0.0, STRONGEST)) -> CompactUpscaler:
-        """The network as it starts.
+        """The network with initial weights.
 
         Args:
             strengths: lowest and highest crf that it is trained for.
 
         Raises:
-            ValueError: there is none of these sizes.
+            ValueError: invalid sizes.
         """
         return CompactUpscaler(
             self.cell, width=self.width, depth=self.depth, first=self.first, reach=self.reach, strengths=strengths
@@ -75,51 +75,51 @@ class CompactSizes:
 
 
 class UpscalerTask:
-    """What `vidscale.training.loop.train` needs to know of a compact upscaler.
+    """A compact upscaler as a task for `vidscale.training.loop.train`.
 
     Args:
-        sizes: of the network.
+        sizes: sizes of the network.
         loop: batch, seed and device.
-        pieces: to train on.
-        held_out: to validate on, made of other pictures: as many as there are, drawn with repetition.
+        crops: training crops.
+        held_out: validation crops, of other pictures; as many as there are, drawn with replacement.
 
     Raises:
-        TrainingError: pieces of another scale than the network's.
+        TrainingError: the crops' scale differs from the network's.
     """
 
-    def __init__(self, sizes: CompactSizes, loop: LoopSettings, pieces: CodedPieces, held_out: CodedPieces) -> None:
-        self._loop, self._pieces = loop, pieces
+    def __init__(self, sizes: CompactSizes, loop: LoopSettings, crops: CodedCrops, held_out: CodedCrops) -> None:
+        self._loop, self._crops = loop, crops
         torch.manual_seed(loop.seed)
-        self.network = sizes.network(pieces.strengths)
+        self.network = sizes.network(crops.strengths)
         self._expansion = sizes.expansion
         if sizes.expansion:
             widen(self.network.convs, sizes.expansion)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what oneDNN is fastest with
-        for name, scale in (("training", pieces.scale), ("validation", held_out.scale)):
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
+        for name, scale in (("training", crops.scale), ("validation", held_out.scale)):
             if scale != self.network.scale:
-                raise TrainingError(f"{name} pieces are of scale {scale}, the network is for {self.network.scale}")
+                raise TrainingError(f"the {name} crops have scale {scale}, the network has {self.network.scale}")
         sample = torch.Generator().manual_seed(0)  # the same for every network
         self._held_out = [
             held_out.batch(min(_VALIDATION_BATCH, len(held_out) - start), sample)
             for start in range(0, len(held_out), _VALIDATION_BATCH)
         ]
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.network.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.network.parameters()))]
 
     def losses(self, examples: torch.Generator) -> Losses:
-        lr, hr, strength = (part.to(self._loop.device) for part in self._pieces.batch(self._loop.batch, examples))
+        lr, hr, strength = (part.to(self._loop.device) for part in self._crops.batch(self._loop.batch, examples))
         restored = self.network(lr, strength)
         l1 = F.l1_loss(restored, _middle(hr, restored.shape[-1]))
         return Losses(l1, {"l1": l1.detach()})
 
     def validate(self) -> float:
-        """Mean PSNR of the pieces' middles, dB."""
+        """Mean PSNR of the crops' centres, dB."""
         return self._score(self.network)
 
     @torch.no_grad()
     def validate_lanczos(self) -> float:
-        """The same of Lanczos interpolation with all its taps."""
+        """The same for Lanczos interpolation with its full support."""
         small = self.network.cell.small
         depth = -(-_LANCZOS_LOBES // small)
         interpolation = CompactUpscaler(self.network.cell, width=1, depth=max(depth, 2), reach=2 * depth + 1)
@@ -137,7 +137,7 @@ class UpscalerTask:
 
     @torch.no_grad()
     def finish(self) -> CompactUpscaler:
-        """The network as it is used, on the CPU; it knows what numbers ordinary pictures make within it, for int8."""
+        """The network for inference, on the CPU, with activation ranges observed for int8."""
         if self._expansion:
             collapse(self.network.convs)
         for lr, _, strength in self._held_out:

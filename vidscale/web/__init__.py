@@ -1,1 +1,1 @@
-"""What all HTML pages share."""
+"""Shared parts of the HTML pages."""

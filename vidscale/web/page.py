@@ -1,7 +1,7 @@
-"""What all pages share: templates that escape, scripts inside, tables, and numbers and times as text.
+"""Renders HTML pages from templates, and formats numbers and times for them.
 
-A page is one file that needs no network. Its template extends templates/page.html.j2; assets (styles and scripts
-without values in them) lie beside it.
+Each page is one self-contained file. Its template extends templates/page.html.j2; static styles and scripts are in the
+same folder.
 """
 
 import math
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number at the head of a page.
+    """A headline number of a page.
 
     Attributes:
-        label: what it is.
-        value, unit: the number as text.
-        detail: a line below it.
-        tone: "warning", "saves" (good), "costs" (bad) or "".
+        label: name of the number.
+        value, unit: the number and its unit, as text.
+        detail: line below the number.
+        tone: colour: "warning", "saves" (good), "costs" (bad) or "" (neutral).
     """
 
     label: str
@@ -34,18 +34,18 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as text; the first column names the row."""
+    """A table of text cells; the first column labels the row."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def render_template(name: str, **values: Any) -> str:
-    """A page as text; every value is escaped.
+    """Renders a template; every value is escaped.
 
     Args:
-        name: template, such as "report.html.j2".
-        values: what the template names; one that is missing is an error.
+        name: template file, such as "report.html.j2".
+        values: variables of the template; a missing one is an error.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,14 +62,14 @@ def render_template(name: str, **values: Any) -> str:
 
 
 def shown(value: float, digits: int) -> str:
-    """A number for people: "34.62", "∞", "–" where there is none (nan)."""
+    """Formats a number: "34.62", "∞", or "–" for nan."""
     if math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
 def timecode(seconds: Fraction) -> str:
-    """Presentation time for people, such as ``0:04.170`` or ``1:02:03.000``."""
+    """Formats a presentation time, such as ``0:04.170`` or ``1:02:03.000``."""
     sign, thousandths = "-" if seconds < 0 else "", round(abs(seconds) * 1000)
     minutes, thousandths = divmod(thousandths, 60_000)
     hours, minutes = divmod(minutes, 60)
@@ -78,12 +78,12 @@ def timecode(seconds: Fraction) -> str:
 
 
 def _bound(text: str) -> str:
-    """The text with no line break between a number and its unit."""
+    """Keeps numbers and their units on one line."""
     return re.sub(r"(?<=\d) (?=(?:dB|%|[kM]b/s|k?bit|[kMGT]?B)\b|%)", "\N{NO-BREAK SPACE}", text)
 
 
 def _asset(name: str) -> "Markup":
-    """A style or a script of ours, as it is."""
+    """A style sheet or script of the package, verbatim."""
     from importlib.resources import files
 
     from markupsafe import Markup

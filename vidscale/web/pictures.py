@@ -1,4 +1,4 @@
-"""Pictures inside a page."""
+"""Pictures embedded in pages."""
 
 import base64
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An encoded picture.
+class EncodedImage:
+    """An encoded image.
 
     Attributes:
-        data: the file's bytes.
+        data: content of the file.
         media_type: "image/webp" or "image/png".
         width, height: pixels.
     """
@@ -26,16 +26,16 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """The picture as an address."""
+        """The image as a data URI."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
-def encoded_picture(frame: "av.VideoFrame", quality: int | None) -> Picture:
-    """A frame as WebP, or as PNG where PyAV was built without libwebp.
+def encode_image(frame: "av.VideoFrame", quality: int | None) -> EncodedImage:
+    """Encodes a frame as WebP, or as PNG if PyAV was built without libwebp.
 
     Args:
-        frame: in any format that swscale takes to RGB; make it bgra or rgb24 before, where matrix and range matter.
-        quality: 0 to 100 of WebP; None for lossless.
+        frame: in any format that swscale converts to RGB; convert it to bgra or rgb24 first if matrix and range matter.
+        quality: WebP quality, 0 to 100; None for lossless.
     """
     import av
 
@@ -45,8 +45,8 @@ def encoded_picture(frame: "av.VideoFrame", quality: int | None) -> Picture:
     encoder.width, encoder.height, encoder.pix_fmt = rgb.width, rgb.height, rgb.format.name
     encoder.time_base = Fraction(1, 25)
     if webp:
-        # Level 0 is six times as quick as the default and makes files larger by a seventh.
+        # Level 0 is six times as fast as the default, and files are a seventh larger.
         lossless = {"lossless": "1", "compression_level": "0"}
         encoder.options = lossless if quality is None else {"quality": str(quality)}
     data = b"".join(bytes(packet) for packet in [*encoder.encode(rgb), *encoder.encode(None)])
-    return Picture(data, "image/webp" if webp else "image/png", rgb.width, rgb.height)
+    return EncodedImage(data, "image/webp" if webp else "image/png", rgb.width, rgb.height)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vidscale.compare.points import Still
 from vidscale.media.regions import detail, region_of_largest_sum
-from vidscale.web.pictures import Picture, encoded_picture
+from vidscale.web.pictures import EncodedImage, encode_image
 
 if TYPE_CHECKING:
     import av
@@ -58,7 +58,7 @@ class ShownFrame:
     movie: str
     pts_s: Fraction
     stills: tuple[Still, ...]
-    pictures: tuple[Picture, ...]
+    pictures: tuple[EncodedImage, ...]
     lossless: bool
 
 
@@ -102,12 +102,12 @@ def _shown_frame(stills: Sequence[Still], budget: int) -> ShownFrame | None:
     return None
 
 
-def _within(crops: Sequence[RGB], quality: int | None, budget: int) -> tuple[Picture, ...] | None:
+def _within(crops: Sequence[RGB], quality: int | None, budget: int) -> tuple[EncodedImage, ...] | None:
     """The compressed crops; None as soon as they are expected to exceed the budget."""
-    pictures: list[Picture] = []
+    pictures: list[EncodedImage] = []
     spent = 0
     for pixels in crops:
-        pictures.append(encoded_picture(_frame(pixels), quality))
+        pictures.append(encode_image(_frame(pixels), quality))
         spent += len(pictures[-1].data)
         rest = len(crops) - len(pictures)
         if (spent + rest * _SOURCE_SHARE * len(pictures[0].data) > budget and rest) or spent > budget:

@@ -1,4 +1,4 @@
-"""The downscaler of CAR: a network that finds taps and offsets for each small pixel, with which it is resampled."""
+"""The downscaler of CAR: a network that predicts resampling taps and offsets for each LR pixel."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -17,16 +17,16 @@ from vidscale.models.weight_files import number_of
 from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads
 
 MULTIPLE = 8  # the network's coarsest grid, in HR pixels
-MINIMUM = 16  # two pixels of that grid: with one there is nothing to mirror
+MINIMUM = 16  # two pixels of that grid: reflection padding needs more than one
 
 _SLOPE = 0.2
 _SMALLEST_TAP = 1e-6
-_TAP_MARGIN = 0.1  # how far beyond its bounds a tap may be pushed in training
+_TAP_MARGIN = 0.1  # how far training may push a tap beyond its bounds
 _TRUNK_CONVS = 3
 
 
 class Heads(NamedTuple):
-    """What the network puts out, before any activation; K = 3 * scale + 1.
+    """Output of the network before activation; K = 3 * scale + 1.
 
     Attributes:
         taps, offset_x, offset_y: [N, K*K, h, w] float, channel ky * K + kx.
@@ -37,18 +37,18 @@ class Heads(NamedTuple):
     offset_y: Tensor
 
     def activate(self) -> "Sampling":
-        """Taps and offsets as the losses and the resampling of training want them, float32 whatever the heads are."""
+        """Normalised taps and tanh offsets for the losses and the resampling in training, always float32."""
         taps: Tensor = _Clamp.apply(self.taps.float())  # type: ignore[no-untyped-call]
         taps = taps / taps.sum(1, keepdim=True)
         return Sampling(taps, self.offset_x.float().tanh(), self.offset_y.float().tanh())
 
 
 class _Clamp(torch.autograd.Function):
-    """Clamps taps; gradients pass as if it did not, but for those that push a tap further out than a margin.
+    """Clamps taps with a straight-through gradient, except for gradients that push a tap beyond a margin.
 
-    With the gradient of a plain clamp a tap that was once pushed below its bound is lost for good, and training ends
-    at taps that pick a single sample. If only what brings a clamped tap back passed, noise would be rectified: of a
-    bias that all pixels share, only the pixels that want more would be heard, and all taps would rise into a blur.
+    With the gradient of a plain clamp, a tap pushed below its bound never recovers, and training ends with taps that
+    pick a single sample. Passing only gradients that bring a clamped tap back would rectify noise: for a bias shared by
+    all pixels, only increases would count, and all taps would grow into a blur.
     """
 
     @staticmethod
@@ -64,7 +64,7 @@ class _Clamp(torch.autograd.Function):
 
 
 class Sampling(NamedTuple):
-    """How each LR pixel is made.
+    """Taps and offsets of each LR pixel.
 
     Attributes:
         taps: [N, K*K, h, w] float32, positive, sum 1 over K*K.
@@ -76,11 +76,11 @@ class Sampling(NamedTuple):
     tanh_y: Tensor
 
     def resample(self, image: Tensor, scale: int) -> Tensor:
-        """The small image, with gradients for the image, the taps and the offsets.
+        """Resamples an image, with gradients for the image, the taps and the offsets.
 
         Args:
-            image: [N, C, H, W] float, what the network has seen or any image of that size.
-            scale: of the network.
+            image: [N, C, H, W] float, of the size that the network was given.
+            scale: scale of the network.
 
         Returns:
             [N, C, H / scale, W / scale], in the image's range.
@@ -92,8 +92,8 @@ def _conv(into: int, out: int, support: int) -> nn.Conv2d:
     return nn.Conv2d(into, out, support, padding=support // 2, padding_mode="reflect" if support > 1 else "zeros")
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(leaky_relu(conv(x)))."""
+class LeakyBlock(nn.Module):
+    """Residual block: x + conv(leaky_relu(conv(x)))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Three convolutions at 1/8, then up to the LR's size by a pixel shuffle."""
+    """Three convolutions at 1/8, then a pixel shuffle to LR size."""
 
     def __init__(self, width: int, out: int, factor: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """K*K numbers per LR pixel."""
+    """K*K values per LR pixel."""
 
     def __init__(self, width: int, taps: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class ResamplerNet(nn.Module):
         self.stem = _conv(3, stem, 5)
         self.to_half = _conv(4 * stem, body, 1)
         self.to_quarter = _conv(4 * body, body, 1)
-        self.blocks = nn.Sequential(*(ResidualBlock(body) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(LeakyBlock(body) for _ in range(blocks)))
         self.to_eighth = _conv(4 * body, trunk, 1)
         self.taps_trunk = Trunk(trunk, heads, MULTIPLE // scale)
         self.taps_head = Head(heads, support * support)
@@ -193,10 +193,10 @@ class ResamplerNet(nn.Module):
 
     @torch.no_grad()
     def _start(self, support: int) -> None:
-        """First weights: a Gaussian for a downscaler, and convolutions (He et al. 2015) through which content passes.
+        """Initial weights: a Gaussian downscaler, and convolutions that preserve the variance (He et al. 2015).
 
-        With torch's own first weights each rectified layer halves what it gets, and behind ten of them taps would be
-        the same everywhere; training does not get away from there.
+        With torch's default initialisation each ReLU layer halves its input, so that after ten of them taps would be
+        the same everywhere, and training does not recover from that.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
@@ -208,20 +208,20 @@ class ResamplerNet(nn.Module):
             head.last.weight.zero_()
         distance = torch.arange(support) - support // 2
         line = torch.exp(-0.5 * (distance / (self.scale / 4)) ** 2)
-        if self.taps_head.last.bias is not None:  # in the middle of what is not clamped
+        if self.taps_head.last.bias is not None:  # in the middle of the unclamped range
             self.taps_head.last.bias.copy_(torch.outer(line, line).flatten() / 2)
 
     def forward(self, image: Tensor) -> Heads:
-        """Finds taps and offsets, not yet activated.
+        """Predicts taps and offsets, not yet activated.
 
         Args:
             image: [N, 3, H, W] float, RGB in [0, 1]; H and W multiples of 8, at least 16.
 
         Returns:
-            heads at [H / scale, W / scale], in the type that the convolutions run in.
+            heads at [H / scale, W / scale], in the dtype of the convolutions.
 
         Raises:
-            ValueError: not such an image.
+            ValueError: invalid image shape.
         """
         height, width = image.shape[-2:]
         if (
@@ -232,7 +232,7 @@ class ResamplerNet(nn.Module):
             or min(height, width) < MINIMUM
         ):
             raise ValueError(
-                f"no RGB images with sides that are multiples of {MULTIPLE} from {MINIMUM}: {image.shape = }"
+                f"sides of RGB images must be multiples of {MULTIPLE}, at least {MINIMUM}: {image.shape = }"
             )
         x = self.stem(self.subtract_mean(image).to(self.stem.weight.dtype))
         x = F.leaky_relu(x, _SLOPE, inplace=True)
@@ -246,11 +246,11 @@ class ResamplerNet(nn.Module):
 
     @torch.no_grad()
     def downscale(self, image: Tensor, *, out_dtype: torch.dtype | None = None, bit_depth: int = 8) -> Tensor:
-        """The small image, without gradients, in one piece. `vidscale.models.networks.tiling` for large ones.
+        """Downscales an image without gradients and without tiling; see `vidscale.models.networks.tiling`.
 
         Args:
             image: [N, 3, H, W] float, RGB in [0, 1], any size.
-            out_dtype: uint8 or uint16 for codes, rounded; None for the image's own.
+            out_dtype: uint8 or uint16 for rounded codes; None for the image's own dtype.
             bit_depth: bits per code: 8 with uint8, 9 to 16 with uint16.
 
         Returns:
@@ -265,34 +265,33 @@ class ResamplerNet(nn.Module):
 
     @property
     def tile_rule(self) -> TileRule:
-        """How it may be run in tiles.
+        """Tiling limits.
 
-        The margin is the whole receptive field, with five blocks 74 HR pixels at x2 and 82 at x4 (80 and 88 in whole
-        multiples): then tiles differ from the whole by the rounding of floats alone.
+        The margin is the full receptive field: with five blocks 74 HR pixels at x2 and 82 at x4 (80 and 88 rounded up
+        to multiples). Tiled and whole results then differ only by float rounding.
         """
-        eighths = ceil(3 * self.scale / MULTIPLE)  # three convolutions at the LR's size
-        eighths += _TRUNK_CONVS + len(self.blocks)  # a block has two at 1/4
-        margin = MULTIPLE * eighths + 2  # of the 5x5
+        eighths = ceil(3 * self.scale / MULTIPLE)  # three convolutions at LR size
+        eighths += _TRUNK_CONVS + len(self.blocks)  # each block has two at 1/4
+        margin = MULTIPLE * eighths + 2  # the 5x5 stem
         return TileRule(factor=Fraction(1, self.scale), margin=margin, multiple=MULTIPLE, minimum=MINIMUM, tile=1536)
 
     @property
     def sizes(self) -> Sizes:
-        """For the card."""
+        """Kind and sizes for the card."""
         widths: Sizes = {"stem": self.stem.out_channels, "body": self.to_half.out_channels}
         widths |= {"trunk": self.to_eighth.out_channels, "heads": self.taps_head.last.in_channels}
         return widths | {"network": "resampler", "scale": self.scale, "blocks": len(self.blocks)}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Self:
-        """The network that these weights are of, whatever its size.
+        """Builds the network from its weights; its size is read from their shapes.
 
         Args:
-            state: by this class's names.
-            shown: tensors that belong to it, whether there or not, and what to call them in messages; None where
-                these weights say it all.
+            state: tensors by this class's names.
+            shown: expected tensors and their names for messages; None if `state` is complete and uses these names.
 
         Raises:
-            ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
+            ModelError: missing, unexpected or misshapen tensors, or values not finite.
         """
         taps, heads, *_ = shape_of("taps_head.last.weight", state, shown)
         stem = shape_of("stem.weight", state, shown)[0]
@@ -300,7 +299,7 @@ class ResamplerNet(nn.Module):
         trunk = shape_of("to_eighth.weight", state, shown)[0]
         scale = {49: 2, 169: 4}.get(taps)
         if scale is None:
-            raise ModelError(f"weights do not fit: {taps} taps, where 7x7 belong to scale 2 and 13x13 to scale 4")
+            raise ModelError(f"weights do not fit: {taps} taps, not 7x7 (scale 2) or 13x13 (scale 4)")
         with torch.device("meta"):
             network = cls(
                 scale,

@@ -1,4 +1,4 @@
-"""A small upscaler for decoded luma: a learned linear filter, and a few convolutions that know how hard was coded."""
+"""A small upscaler for decoded luma: a learned linear filter and a few convolutions conditioned on the crf."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -21,16 +21,16 @@ from vidscale.triton_kernels.polyphase_filters import filter_bank
 
 
 class CompactUpscaler(nn.Module):
-    """Enlarges (or, at scale 1, restores) decoded luma.
+    """Upscales (or, at scale 1, restores) decoded luma.
 
         luma ─ cells ─┬─ linear ────────────────────── + ─ cells ─ luma
          hw           └─ conv ─ … ─ conv ─ conv ───────┘            HW
                           └── gain and bias by strength ──┘
 
     Convolutions run on cells, LR blocks of `cell.small` x `cell.small` samples as channels, as in real-time
-    super-resolution (Ignatov et al., AIM 2022); so a scale of 3/2 is whole cells, 2x2 to 3x3. The linear part begins as
-    Lanczos interpolation. The strength (crf) changes gain and bias of each layer's channels; for one strength that is
-    worked into the weights and costs nothing.
+    super-resolution (Ignatov et al., AIM 2022); a scale of 3/2 maps 2x2 cells to 3x3. The linear part is initialised to
+    Lanczos interpolation. The strength (crf) modulates gain and bias of each layer's channels; for a fixed strength
+    that is folded into the weights at no cost.
 
     Args:
         cell: of the scale.
@@ -38,11 +38,11 @@ class CompactUpscaler(nn.Module):
         depth: convolutions, at least 2.
         first: support of the first convolution in cells, odd; that of the others is 3.
         reach: support of the linear part in cells, odd.
-        strengths: lowest and highest crf that it is trained for; others are taken for the nearer of the two.
+        strengths: lowest and highest crf that it is trained for; others are clamped to this range.
 
     Attributes:
-        margin: cells around a cell that its result depends on.
-        ranges: [depth - 1, 2, width], lowest and highest number that each channel handed on while `observe` watched.
+        margin: cells around a cell that its output depends on.
+        ranges: [depth - 1, 2, width], lowest and highest activation of each channel seen by `observe`.
     """
 
     strengths: Tensor
@@ -78,7 +78,7 @@ class CompactUpscaler(nn.Module):
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Lanczos, plus nothing yet: the last convolution starts at zero behind leaky rectifiers, which cannot die."""
+        """Lanczos plus zero: the last convolution is zero. Leaky ReLUs keep the gradients alive."""
         self.linear.weight.copy_(_lanczos_cells(self.cell, self.linear.kernel_size[0]))
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.get_parameter("weight"), a=SLOPE)
@@ -94,32 +94,32 @@ class CompactUpscaler(nn.Module):
         return Fraction(self.cell.large, self.cell.small)
 
     def forward(self, luma: Tensor, strength: Tensor) -> Tensor:
-        """Enlarges the inner part of pictures, that of which all neighbours are known.
+        """Upscales the inner part of pictures, whose neighbourhood is complete.
 
         Args:
             luma: [N, 1, h, w] float, code / peak; h and w multiples of `cell.small`, more than twice the margin.
             strength: [N] float, crf.
 
         Returns:
-            [N, 1, H, W], not clamped: without `margin` cells at each edge.
+            [N, 1, H, W] without `margin` cells at each edge; not clamped.
         """
         x = F.pixel_unshuffle(luma, self.cell.small)
         inner = self.margin - self.linear.kernel_size[0] // 2
-        with torch.autocast(luma.device.type, enabled=False):  # 8 bits of bfloat16 are too few for codes themselves
+        with torch.autocast(luma.device.type, enabled=False):  # bfloat16 is too coarse for the codes
             total = self.linear(x[..., inner : x.shape[2] - inner, inner : x.shape[3] - inner])
         *_, added = self._outputs(x, strength)
         return F.pixel_shuffle(total + added, self.cell.large)
 
     @torch.no_grad()
     def observe(self, luma: Tensor, strength: Tensor) -> None:
-        """Widens `ranges` to what these pictures, as for `forward`, make of each channel."""
+        """Extends `ranges` to the activations of these pictures; arguments as for `forward`."""
         x = F.pixel_unshuffle(luma, self.cell.small)
-        for known, y in zip(self.ranges, self._outputs(x, strength), strict=False):  # not of the last
+        for known, y in zip(self.ranges, self._outputs(x, strength), strict=False):  # skips the last
             known[0] = torch.minimum(known[0], y.amin((0, 2, 3)))
             known[1] = torch.maximum(known[1], y.amax((0, 2, 3)))
 
     def _outputs(self, x: Tensor, strength: Tensor) -> Iterator[Tensor]:
-        """What each convolution hands on."""
+        """Outputs of the convolutions in order."""
         condition = self._condition(strength)
         last = len(self.convs) - 1
         for index, (conv, linear) in enumerate(zip(self.convs, self.by_strength, strict=True)):
@@ -130,14 +130,14 @@ class CompactUpscaler(nn.Module):
             yield x
 
     def _condition(self, strength: Tensor) -> Tensor:
-        """[N, 2], what gains and biases depend on linearly."""
+        """[N, 2]: conditioning features, linear and quadratic."""
         low, high = self.strengths
         s = strength.clamp(low, high) / STRONGEST
         return torch.stack([s, s * s], dim=1)
 
     @property
     def sizes(self) -> Sizes:
-        """For the card."""
+        """Kind and sizes for the card."""
         return {
             "network": "compact",
             "small": self.cell.small,
@@ -150,10 +150,10 @@ class CompactUpscaler(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
-        """The network that these weights are of, whatever its size.
+        """Builds the network from its weights; its size is read from their shapes.
 
         Raises:
-            ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
+            ModelError: missing, unexpected or misshapen tensors, or values not finite.
         """
         large, small, reach, _ = shape_of("linear.weight", state)
         width, _, first, _ = shape_of("convs.0.weight", state)
@@ -169,12 +169,11 @@ class CompactUpscaler(nn.Module):
 def _lanczos_cells(cell: Cell, reach: int) -> Tensor:
     """Lanczos interpolation as a convolution over cells: [large^2, small^2, reach, reach].
 
-    Where `reach` cells are fewer samples than the filter has taps, the outer ones are left out and the others made to
-    sum to one again.
+    If `reach` cells have fewer samples than the filter has taps, the outer taps are dropped and the rest renormalised.
     """
     bank = filter_bank("lanczos", Fraction(cell.small, cell.large), Fraction(1, 2), cell.large)
     line = torch.zeros(cell.large, reach * cell.small, dtype=torch.float64)
-    first = reach // 2 * cell.small  # where the cell itself begins
+    first = reach // 2 * cell.small  # start of the centre cell
     for phase in range(cell.large):
         for tap, weight in enumerate(bank.taps[phase % bank.phases]):
             place = int(bank.start[phase % bank.phases]) + phase // bank.phases * bank.advance + tap + first

@@ -1,4 +1,4 @@
-"""EDSR, an upscaler of residual blocks without normalisation."""
+"""EDSR: an upscaler with residual blocks and no normalisation."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -19,7 +19,7 @@ _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 
 
 class ResidualBlock(nn.Module):
-    """x + res_scale * conv(relu(conv(x)))."""
+    """Residual block: x + res_scale * conv(relu(conv(x)))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class EDSR(RgbUpscaler):
         scale: 2, 3, 4 or 8.
         blocks: residual blocks, at least 1.
         width: channels, at least 1.
-        res_scale: weight of what a block adds. Kept beside the weights, since they do not tell it.
+        res_scale: residual scaling. Stored with the weights, because it cannot be read from their shapes.
     """
 
     res_scale: Tensor
@@ -68,14 +68,14 @@ class EDSR(RgbUpscaler):
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Enlarges images.
+        """Upscales images.
 
         Args:
             image: [N, 3, h, w] float, RGB in [0, 1], any size.
 
         Returns:
-            [N, 3, h * scale, w * scale] float32, not clamped. Under autocast, or with weights in bfloat16, the
-            convolutions run in that type; the mean is removed and added back in float32.
+            [N, 3, h * scale, w * scale] float32, not clamped. Under autocast, or with bfloat16 weights, the
+            convolutions run in that dtype; the mean is subtracted and added back in float32.
         """
         x = self.head(self.subtract_mean(image).to(self.head.weight.dtype))
         features = x
@@ -84,17 +84,17 @@ class EDSR(RgbUpscaler):
         x = x + self.body_end(features)
         for conv, factor in zip(self.enlarge, _STAGES[self.scale], strict=True):
             x = F.pixel_shuffle(conv(x), factor)
-        enlarged: Tensor = self.add_mean(self.tail(x))
-        return enlarged
+        upscaled: Tensor = self.add_mean(self.tail(x))
+        return upscaled
 
     @property
     def tile_rule(self) -> TileRule:
-        """How it may be run in tiles.
+        """Tiling limits.
 
-        The margin is the whole receptive field, 68 LR pixels with 32 blocks: then tiles differ from the whole by the
-        rounding of floats alone.
+        The margin is the full receptive field, 68 LR pixels with 32 blocks. Tiled and whole results then differ only by
+        float rounding.
         """
-        reach = 1  # of the tail, in HR pixels
+        reach = 1  # HR pixels, of the tail
         for factor in reversed(_STAGES[self.scale]):
             reach = ceil(reach / factor) + 1
         margin = reach + 2 + 2 * len(self.blocks)
@@ -102,21 +102,20 @@ class EDSR(RgbUpscaler):
 
     @property
     def sizes(self) -> Sizes:
-        """For the card."""
+        """Kind and sizes for the card."""
         sizes: Sizes = {"network": "edsr", "scale": self.scale, "blocks": len(self.blocks)}
         return sizes | {"width": self.head.out_channels, "res_scale": round(float(self.res_scale), 6)}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Self:
-        """The network that these weights are of, whatever its size.
+        """Builds the network from its weights; its size is read from their shapes.
 
         Args:
-            state: by this class's names.
-            shown: tensors that belong to it, whether there or not, and what to call them in messages; None where
-                these weights say it all.
+            state: tensors by this class's names.
+            shown: expected tensors and their names for messages; None if `state` is complete and uses these names.
 
         Raises:
-            ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
+            ModelError: missing, unexpected or misshapen tensors, or values not finite.
         """
         width = shape_of("head.weight", state, shown)[0]
         with torch.device("meta"):
@@ -127,7 +126,7 @@ class EDSR(RgbUpscaler):
 
 
 def _scale_in(state: Mapping[str, Tensor], shown: Mapping[str, str] | None) -> int:
-    """The scale that the convolutions before the pixel shuffles tell; unknown combinations fail later, by name."""
+    """The scale, from the convolutions before the pixel shuffles; invalid combinations fail later, by name."""
     out, into, *_ = shape_of("enlarge.0.weight", state, shown)
     if out == 9 * into:
         return 3

@@ -1,4 +1,4 @@
-"""ESPCN: four convolutions on LR luma, whose last channels are shuffled into HR samples."""
+"""ESPCN: four convolutions on LR luma and a pixel shuffle."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -25,8 +25,8 @@ class ESPCN(nn.Module):
     """Efficient sub-pixel convolutional network.
 
     Shi, Caballero, Huszár, Totz, Aitken, Bishop, Rueckert, Wang, "Real-Time Single Image and Video Super-Resolution
-    Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016. Rectifiers stand in place of the paper's
-    tanh: they learn faster in few epochs. With r = 2 it has 58 212 parameters.
+    Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016. ReLUs replace the paper's tanh, because they
+    learn faster in few epochs. With r = 2 it has 58 212 parameters.
 
         luma ─ 5x5, 64 ─ 3x3, 64 ─ 3x3, 32 ─ 3x3, r² ─ pixel shuffle ─ luma
          hw                                                             HW
@@ -55,19 +55,19 @@ class ESPCN(nn.Module):
 
     @property
     def margin(self) -> int:
-        """LR samples around a sample that its result depends on."""
+        """LR samples around a sample that its output depends on."""
         return sum(support // 2 for support in _SUPPORTS)
 
     def forward(self, luma: Tensor, strength: Tensor | None = None) -> Tensor:
-        """Enlarges the inner part of pictures, that of which all neighbours are known.
+        """Upscales the inner part of pictures, whose neighbourhood is complete.
 
         Args:
             luma: [N, 1, h, w] float, code / peak; sides more than twice the margin.
-            strength: makes no difference.
+            strength: ignored.
 
         Returns:
-            [N, 1, H, W] float32, not clamped: without `margin` LR samples at each edge. Under autocast the last
-            convolution runs in float32 all the same: bfloat16 does not tell codes apart.
+            [N, 1, H, W] float32, without `margin` LR samples at each edge; not clamped. The last convolution runs in
+            float32 even under autocast, because bfloat16 is too coarse for the codes.
         """
         *inner, last = self.convs
         for conv in inner:
@@ -77,15 +77,15 @@ class ESPCN(nn.Module):
 
     @property
     def sizes(self) -> Sizes:
-        """For the card."""
+        """Kind and sizes for the card."""
         return {"network": "espcn", "scale": self.cell.large}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
-        """The network that these weights are of.
+        """Builds the network from its weights.
 
         Raises:
-            ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
+            ModelError: missing, unexpected or misshapen tensors, or values not finite.
         """
         name = f"convs.{len(_WIDTHS)}.weight"
         try:

@@ -1,4 +1,4 @@
-"""What the networks share: the shift of the mean, and weights that are looked at before they are used."""
+"""Shared by the networks: the mean shift, and loading of checked weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidscale.errors import ModelError
 
-# Mean of the DIV2K photographs, R, G, B in [0, 1]: what the published networks subtract.
+# Mean of the DIV2K photographs, R, G, B in [0, 1], which the published networks subtract.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 _NAMES_SHOWN = 3
@@ -17,9 +17,9 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class MeanShift(nn.Module):
-    """Adds a constant to each channel of an RGB image: a frozen 1x1 convolution, as the published weights have it.
+    """Adds a constant to each channel of an RGB image: a frozen 1x1 convolution, as in the published weights.
 
-    Always computed in float32: an image in bfloat16 would be wrong by up to a code of 8 bits.
+    Always computed in float32: bfloat16 would be off by up to one 8-bit code.
     """
 
     def __init__(self, sign: int) -> None:
@@ -33,10 +33,10 @@ class MeanShift(nn.Module):
 
 
 def shape_of(name: str, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> tuple[int, ...]:
-    """Shape [out, in, height, width] of a convolution that says how large a network is.
+    """Shape [out, in, height, width] of a convolution's weight.
 
     Raises:
-        ModelError: the tensor is not there, or is no convolution.
+        ModelError: the tensor is missing, or is not a convolution.
     """
     said = (shown or {}).get(name, name)
     if name not in state:
@@ -48,16 +48,15 @@ def shape_of(name: str, state: Mapping[str, Tensor], shown: Mapping[str, str] | 
 
 
 def with_weights(network: Network, state: Mapping[str, Tensor], shown: Mapping[str, str] | None = None) -> Network:
-    """The network with these weights, as float32.
+    """Loads weights into a network, as float32.
 
     Args:
-        network: built on the "meta" device, so that nothing is initialised in vain.
-        state: tensors by the network's own names; taken over without a copy where they are float32 already, or
-            counters.
-        shown: what a tensor is called in messages, by the network's own name for it, where that is another.
+        network: built on the "meta" device, to skip initialisation.
+        state: tensors by the network's own names; float32 tensors and counters are not copied.
+        shown: names for messages, by the network's own name, if they differ.
 
     Raises:
-        ModelError: tensors missing or too many, of a wrong shape, or holding anything but finite numbers.
+        ModelError: tensors missing, unexpected, misshapen or not finite.
     """
     faults = _faults(network.state_dict(), state, shown or {})
     if faults:
@@ -81,7 +80,7 @@ def _faults(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], shown: 
     ]
     lists = (
         ("missing ", [said(name) for name in expected if name not in state]),
-        ("too many: ", [said(name) for name in state if name not in expected]),
+        ("unexpected ", [said(name) for name in state if name not in expected]),
         ("", wrong),
         ("not finite: ", [said(name) for name in common if not _is_finite(state[name], expected[name])]),
     )

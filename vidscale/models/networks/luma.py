@@ -1,4 +1,4 @@
-"""What a pair asks of the network that restores its luma."""
+"""Interface of luma upscalers."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,15 +14,15 @@ class Cell(NamedTuple):
 
 @runtime_checkable
 class LumaUpscaler(Protocol):
-    """A network over cells; `vidscale.models.chains` says how a CPU runs it."""
+    """A luma network over cells; `vidscale.models.chains` runs it on the CPU."""
 
     @property
     def cell(self) -> Cell:
-        """The blocks of LR and HR samples that it works on."""
+        """Its LR and HR blocks."""
 
     @property
     def margin(self) -> int:
-        """Cells around a cell that its result depends on."""
+        """Cells around a cell that its output depends on."""
 
     def __call__(self, luma: Tensor, strength: Tensor) -> Tensor:
-        """Luma [N, 1, h, w], code / peak, and crf [N], to [N, 1, H, W] without `margin` cells at each edge."""
+        """Luma [N, 1, h, w], code / peak, and crf [N] to luma [N, 1, H, W] without `margin` cells at each edge."""

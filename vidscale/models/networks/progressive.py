@@ -1,4 +1,4 @@
-"""Step by step: large scales reached by a chain of small networks, each of which enlarges RGB by a small one."""
+"""Progressive upscaling: a chain of small networks, each of which upscales RGB by a small factor."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -17,18 +17,18 @@ from vidscale.models.weight_files import number_of
 
 StageKind = Literal["residual", "original"]
 
-_CUBIC_REACH = 2  # LR samples that bicubic interpolation looks to each side
+_CUBIC_REACH = 2  # LR samples to each side used by bicubic interpolation
 _HR_TILE = 1024
 
 
 class ResidualStage(nn.Module):
-    """What bicubic interpolation leaves out, found by residual blocks at LR size; no normalisation.
+    """Bicubic interpolation plus a learned residual, from residual blocks at LR size; no normalisation.
 
         image ─┬─ 3x3 ─┬─ blocks ─ + ─ 3x3 ─ pixel shuffle ─ + ─ image
          LR    │       └───────────┘                         │    HR
                └─ bicubic (a = -0.5) ────────────────────────┘
 
-    Beyond the edges the nearest pixel is repeated. It begins as the interpolation.
+    Edges are replicated. Initially equal to the interpolation.
 
     Args:
         scale: 1 or more.
@@ -59,7 +59,7 @@ class ResidualStage(nn.Module):
 
     @property
     def reach(self) -> int:
-        """LR pixels around a pixel that its result depends on."""
+        """LR pixels around a pixel that its output depends on."""
         return max(2 + 2 * len(self.blocks), _CUBIC_REACH)
 
     @property
@@ -69,13 +69,13 @@ class ResidualStage(nn.Module):
 
 
 class OriginalStage(nn.Module):
-    """A stage as the step-by-step upscaler began: two halvings, three doublings; 716 947 parameters.
+    """The original stage design: two halvings, three doublings; 716 947 parameters.
 
         image ─ 5x5/2, 16 ─ 5x5/2, 64 ─ 5x5, 256 ─ 4x4*2, 64 ─ 4x4*2, 16 ─ 4x4*2, 3 ─ tanh ─ image
          LR        1/2         1/4         1/4       1/2           1          2               HR
 
-    Batch normalisation and a rectifier stand between the convolutions, transposed ones behind the third; inside images
-    lie in [-1, 1].
+    Batch normalisation and ReLU follow each convolution but the last; those after the third are transposed. Images are
+    in [-1, 1] internally.
     """
 
     scale = 2
@@ -104,7 +104,7 @@ class OriginalStage(nn.Module):
 
     @property
     def reach(self) -> int:
-        """LR pixels around a pixel that its result depends on: of the 5x5 2 + 4 + 8, of the 4x4 4 + 2 + 1."""
+        """LR pixels around a pixel that its output depends on: 2 + 4 + 8 for the 5x5, 4 + 2 + 1 for the 4x4."""
         return 21
 
     @property
@@ -117,16 +117,16 @@ Stage = ResidualStage | OriginalStage
 
 
 class ProgressiveUpscaler(RgbUpscaler):
-    """A chain of stages: three by 2 enlarge by 8.
+    """A chain of stages; three stages by 2 upscale by 8.
 
     Args:
-        stages: each begins where the one before it ends.
+        stages: in order.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         super().__init__()
         if not stages:
-            raise ValueError("a chain has at least one stage")
+            raise ValueError("a chain needs at least one stage")
         self.stages = nn.ModuleList(stages)
 
     @property
@@ -140,10 +140,10 @@ class ProgressiveUpscaler(RgbUpscaler):
         return prod(stage.scale for stage in self.chain)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Enlarges images.
+        """Upscales images.
 
         Args:
-            image: [N, 3, h, w] float, RGB in [0, 1]; sides as `tile_rule` wants them.
+            image: [N, 3, h, w] float, RGB in [0, 1]; sides as required by `tile_rule`.
 
         Returns:
             [N, 3, h * scale, w * scale] float32, not clamped.
@@ -154,8 +154,8 @@ class ProgressiveUpscaler(RgbUpscaler):
 
     @property
     def tile_rule(self) -> TileRule:
-        """How it may be run in tiles; the margin is the whole receptive field."""
-        reach = 0  # of the stages behind one, in its HR pixels
+        """Tiling limits; the margin is the full receptive field."""
+        reach = 0  # of the later stages, in HR pixels of this one
         for stage in reversed(self.chain):
             reach = ceil(reach / stage.scale) + stage.reach
         multiple = max(stage.multiple for stage in self.chain)
@@ -163,7 +163,7 @@ class ProgressiveUpscaler(RgbUpscaler):
 
     @property
     def sizes(self) -> Sizes:
-        """For the card."""
+        """Kind and sizes for the card."""
         sizes: Sizes = {"network": "progressive", "stages": " ".join(str(stage.scale) for stage in self.chain)}
         first = self.chain[0]
         if isinstance(first, OriginalStage):
@@ -172,10 +172,10 @@ class ProgressiveUpscaler(RgbUpscaler):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
-        """The network that these weights are of, whatever its sizes.
+        """Builds the network from its weights; its size is read from their shapes.
 
         Raises:
-            ModelError: missing, superfluous or misshapen tensors; numbers that are not finite.
+            ModelError: missing, unexpected or misshapen tensors, or values not finite.
         """
         try:
             with torch.device("meta"):
@@ -186,7 +186,7 @@ class ProgressiveUpscaler(RgbUpscaler):
 
 
 def _stage_of(prefix: str, state: Mapping[str, Tensor]) -> Stage:
-    """The stage whose tensors have names that begin so."""
+    """The stage of the tensors with this prefix."""
     if f"{prefix}.convs.0.weight" in state:
         return OriginalStage()
     outputs, width, *_ = shape_of(f"{prefix}.tail.weight", state)

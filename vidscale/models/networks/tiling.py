@@ -1,4 +1,4 @@
-"""A network run over pictures that do not fit in memory at once: in tiles that overlap."""
+"""Runs networks in overlapping tiles, for pictures that do not fit in memory at once."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,15 +21,15 @@ _SMALLEST_TILE = 32
 
 @dataclass(frozen=True, slots=True)
 class TileRule:
-    """How a network may be run in tiles.
+    """Tiling limits of a network.
 
     Attributes:
         factor: output samples per input sample: 2 for an upscaler by 2, 1/2 for its downscaler.
-        margin: input samples around a tile that its result depends on. With fewer, tiles show; with these, a result
-            differs from that of the whole picture by the rounding of floats alone.
-        multiple: sides of the input must be a multiple of this.
-        minimum: shortest side of the input.
-        tile: side of a tile, without its margin, that needs less than 8 GB.
+        margin: input samples around a tile that its output depends on. With fewer, seams are visible; with these, tiled
+            and whole results differ only by float rounding.
+        multiple: input sides must be multiples of this.
+        minimum: minimum input side.
+        tile: side of a tile without its margin, chosen to need less than 8 GB.
     """
 
     factor: Fraction
@@ -39,28 +39,28 @@ class TileRule:
     tile: int = 512
 
     def aligned(self, length: int) -> int:
-        """The shortest side that the network takes, from `length` on."""
+        """The smallest valid side of at least `length`."""
         return _round_up(max(length, self.minimum), self.multiple)
 
 
 def run_fitted(run: Run, image: Tensor, rule: TileRule) -> Tensor:
-    """Runs a network over images of any size: padded at the right and at the bottom, the result cropped.
+    """Runs a network on images of any size: pads right and bottom, and crops the result.
 
-    The padding repeats the last column and row: mirroring would need pictures larger than itself.
+    The last column and row are replicated, because reflection fails if the padding exceeds the picture.
 
     Args:
         run: from [N, C, H, W] to [N, C', H * factor, W * factor], for sizes that `rule` allows.
         image: [N, C, H, W] float, H and W at least 1.
-        rule: what `run` needs.
+        rule: limits of `run`.
 
     Returns:
         [N, C', ceil(H * factor), ceil(W * factor)].
 
     Raises:
-        ValueError: not such an image.
+        ValueError: invalid image shape.
     """
     if image.ndim != 4 or 0 in image.shape:
-        raise ValueError(f"no pictures [N, C, H, W]: {image.shape = }")
+        raise ValueError(f"images must be [N, C, H, W] and not empty: {image.shape = }")
     height, width = image.shape[2:]
     below, right = rule.aligned(height) - height, rule.aligned(width) - width
     if below or right:
@@ -69,16 +69,16 @@ def run_fitted(run: Run, image: Tensor, rule: TileRule) -> Tensor:
 
 
 class RgbUpscaler(nn.Module):
-    """A network that enlarges RGB, where `tile_rule` says how it may be run."""
+    """Base of the RGB upscalers."""
 
     @property
     def tile_rule(self) -> TileRule:
-        """How it may be run in tiles."""
+        """Tiling limits."""
         raise NotImplementedError
 
     @torch.no_grad()
     def upscale(self, image: Tensor) -> Tensor:
-        """Enlarges images in one piece, clamped to [0, 1]; without gradients. `Tiled` for large ones.
+        """Upscales images without tiling and without gradients; see `Tiled` for large ones.
 
         Args:
             image: [N, 3, h, w] float, RGB in [0, 1], any size.
@@ -90,26 +90,25 @@ class RgbUpscaler(nn.Module):
 
 
 class Tiled:
-    """A network that takes pictures of any size in bounded memory.
+    """Runs a network on pictures of any size in bounded memory.
 
-         ┌───────────┬──────        Each tile is read with `rule.margin` samples around it, as far as the
-         │ ┌───────┐ │ ┌────        picture goes, and only its own samples are kept. At the picture's edge
-         │ │ tile  │ │ │ tile       the network pads as it would for the whole.
+         ┌───────────┬──────        Each tile is read with a margin of `rule.margin` samples, clipped at the
+         │ ┌───────┐ │ ┌────        picture's edge, and only the tile itself is kept. At the edge the network
+         │ │ tile  │ │ │ tile       pads as it would for the whole picture.
          │ └───────┘ │ └────
-         │  margin   │              Work grows with (tile + 2 margin)^2 / tile^2: 1.6 with 68 around 512.
+         │  margin   │              Overhead is (tile + 2 margin)^2 / tile^2: 1.6 for a margin of 68 and a tile of 512.
 
-    When CUDA runs out of memory the tile is halved, for this picture and those to come.
+    If CUDA runs out of memory, the tile size is halved for this and all later pictures.
 
     Args:
         run: from [N, C, H, W] to [N, C', H * factor, W * factor], for sizes that `rule` allows.
-        rule: what `run` needs.
-        tile: side of a tile without its margin, in input samples, rounded up to what `rule` allows; None takes the
-            rule's.
+        rule: limits of `run`.
+        tile: side of a tile without its margin, in input samples, rounded up to a valid size; None takes the rule's.
     """
 
     def __init__(self, run: Run, rule: TileRule, *, tile: int | None = None) -> None:
         if tile is not None and tile < 1:
-            raise ValueError(f"{tile = }: a tile has at least one sample")
+            raise ValueError(f"{tile = }: a tile needs at least one sample")
         self._run = run
         self._rule = rule
         self.tile = rule.aligned(tile or rule.tile)
@@ -124,7 +123,7 @@ class Tiled:
             [N, C', ceil(H * factor), ceil(W * factor)].
 
         Raises:
-            ConfigError: CUDA has too little memory even for small tiles.
+            ConfigError: CUDA runs out of memory even with the smallest tiles.
         """
         return run_fitted(self._run_tiles_that_fit, image, self._rule)
 
@@ -134,10 +133,10 @@ class Tiled:
                 return self._run_tiles(image)
             except torch.cuda.OutOfMemoryError:
                 too_large = min(self.tile, max(image.shape[2:]))
-            # Outside the handler: the exception holds on to the tensors that filled the memory.
+            # Outside the handler, because the exception keeps the tensors alive.
             self.tile = self._smaller(too_large)
             torch.cuda.empty_cache()
-            log.info("CUDA is out of memory with tiles of %d: trying %d", too_large, self.tile)
+            log.info("CUDA is out of memory with tiles of %d; trying %d", too_large, self.tile)
 
     def _smaller(self, tile: int) -> int:
         smaller = self._rule.aligned(tile // 2)
@@ -158,24 +157,24 @@ class Tiled:
                 rows = slice(int(top * factor), int(bottom * factor))
                 result[:, :, rows, int(left * factor) : int(right * factor)] = part
         if result is None:
-            raise ValueError(f"no pictures: {image.shape = }")
+            raise ValueError(f"empty image: {image.shape = }")
         return result
 
     def _run_tile(self, image: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-        """The result for one tile, without its margin."""
+        """Output of one tile, without its margin."""
         outer_rows, inner_rows = self._with_margin(rows, image.shape[2])
         outer_columns, inner_columns = self._with_margin(columns, image.shape[3])
         return self._run(image[:, :, outer_rows, outer_columns])[:, :, inner_rows, inner_columns]
 
     def _with_margin(self, span: tuple[int, int], length: int) -> tuple[slice, slice]:
-        """What to read for a span of input samples, and which of the result's samples are the span's own."""
+        """Input span with margin, and the part of its output that belongs to the span."""
         margin = _round_up(self._rule.margin, self._rule.multiple)
         first, last = max(span[0] - margin, 0), min(span[1] + margin, length)
         own = (int((edge - first) * self._rule.factor) for edge in span)
         return slice(first, last), slice(*own)
 
     def _cuts(self, length: int) -> Iterator[tuple[int, int]]:
-        """Spans of about equal length, none longer than the tile, each starting at a multiple."""
+        """Spans of about equal length, at most a tile each, starting at multiples."""
         number = ceil(length / self.tile)
         step = _round_up(ceil(length / number), self._rule.multiple)
         for start in range(0, length, step):

@@ -1,7 +1,7 @@
-// Colours by name, as the theme has them.
+// The theme's colour of this name.
 const color = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
-// What all plots share: the layout in the theme's colours, and an axis to start from.
+// Shared by all plots: layout in the theme's colours, and axis defaults.
 function themedPlot(width, height) {
   const narrow = width < 560;
   return {
@@ -16,7 +16,7 @@ function themedPlot(width, height) {
   };
 }
 
-// Calls draw(width, stretch of the height) now, and again when the width, the theme or the paper changes.
+// Calls draw(width, height factor) now, and again when the width, the theme or the print mode changes.
 function keepDrawn(element, draw) {
   let drawn = element.clientWidth;
   draw(drawn, 1);

@@ -21,7 +21,7 @@ function themed(figure, width, stretch) {
 const plots = document.getElementById("plots");
 if (plots) {
   const figure = JSON.parse(document.getElementById("figure").textContent);
-  // Milliseconds become dates here: plotly would take small numbers for years.
+  // Convert milliseconds to dates: plotly would take small numbers for years.
   const dates = times => times.map(ms => new Date(ms).toISOString().slice(0, -1));
   for (const trace of figure.data) trace.x = dates(trace.x);
   figure.layout.xaxis.range = dates(figure.layout.xaxis.range);

@@ -1,7 +1,7 @@
-"""Really coded training material: pieces of small pictures as decoders give them back, beside the originals.
+"""Coded training material: crops of decoded small pictures, with the matching crops of the originals.
 
-A set is a folder of chunks, each one file that is mapped rather than read. `vidscale.training.coded_maker` makes them;
-reading needs numpy and torch alone, so that a bare machine can train.
+A set is a folder of chunks, memory-mapped files made by `vidscale.training.coded_maker`. Reading them needs only numpy
+and torch, so that a bare machine can train.
 """
 
 from dataclasses import dataclass, field
@@ -28,15 +28,15 @@ _FIELDS = ("lr", "hr", "strength", "codec", "pict_type")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """How wild shots are; each is drawn uniformly up to these.
+    """Limits of the synthetic motion; each shot draws uniformly up to these.
 
     Attributes:
-        pan: pixels a frame.
-        zoom: share of the size a frame.
-        roll: radians a frame.
-        grain: standard deviation of noise, codes; none in half of the shots.
-        passing: share of shots in which a piece of another photograph passes in front.
-        reduction: how much a photograph may be reduced first, where it is large enough.
+        pan: pixels per frame.
+        zoom: relative size change per frame.
+        roll: radians per frame.
+        grain: standard deviation of the noise, code values; half of the shots have none.
+        passing: fraction of shots in which a patch of another photograph passes in front.
+        reduction: maximum downscaling of a photograph beforehand, if it is large enough.
     """
 
     pan: float = 6.0
@@ -49,12 +49,12 @@ class Motion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coding:
-    """One way to code, and how often it is taken.
+    """Encoder settings to draw from.
 
     Attributes:
-        codec, preset: of the encoder.
+        codec, preset: encoder and its preset.
         crf: lowest and highest, on the encoder's own scale; drawn uniformly.
-        share: of the shots, relative to the others.
+        share: how many shots use it, relative to the other codings.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -67,31 +67,31 @@ class Coding:
     def __post_init__(self) -> None:
         encoder, (low, high) = ENCODERS[self.codec], self.crf
         if not 0 <= low <= high <= encoder.crf_max:
-            raise ValueError(f"crf {low:g} to {high:g}: {self.codec} goes from 0 to {encoder.crf_max}, the lower first")
+            raise ValueError(f"crf {low:g} to {high:g}: {self.codec} takes 0 to {encoder.crf_max}, lowest first")
         if self.preset not in encoder.presets:
             raise ValueError(f"preset {self.preset}: {self.codec} has {', '.join(encoder.presets)}")
         if not 0 < self.share < inf:
-            raise ValueError(f"share {self.share}: shares are above 0")
+            raise ValueError(f"share {self.share} is not a positive number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedSettings:
-    """What a set is made of.
+    """Settings of a set of coded crops.
 
     Attributes:
-        family: of fixed filters, what makes pictures small.
-        sharpness: of the small luma.
-        scale: source over small.
-        height, width: of the shots, multiples of `grid` from `least` on.
-        frames: of a shot.
-        taken: frames of a shot that pieces are cut from, the first among them now and then.
-        pieces: cut from each taken frame.
-        side: of a piece of the small luma, samples; a multiple of twice the denominator of the scale.
-        chunks, shots: number of chunks, and of shots in each.
-        codings: ways to code.
-        motion: of the camera.
-        clip_share: of the shots, those that are parts of real clips, where clips are given.
-        seed: of everything.
+        family: fixed filter that downscales.
+        sharpness: sharpness of the small luma.
+        scale: source size over small size.
+        height, width: size of the shots, multiples of `grid`, at least `least`.
+        frames: frames per shot.
+        taken: frames per shot that crops are cut from, chosen at random.
+        pieces: crops per chosen frame.
+        side: side of a small luma crop, samples; a multiple of twice the denominator of the scale.
+        chunks, shots: number of chunks, and of shots per chunk.
+        codings: encoder settings to draw from.
+        motion: limits of the synthetic motion.
+        clip_share: fraction of the shots taken from real clips, if clips are given.
+        seed: random seed.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
@@ -119,34 +119,33 @@ class CodedSettings:
 
     def __post_init__(self) -> None:
         if min(self.frames, self.taken, self.pieces, self.chunks, self.shots) < 1 or self.taken > self.frames:
-            raise ValueError(
-                "frames, taken, pieces, chunks and shots are 1 or more, and no more are taken than there are"
-            )
+            raise ValueError("frames, taken, pieces, chunks and shots must be 1 or more, and taken at most frames")
         if self.side < 2 or self.side % (2 * self.ratio.denominator):
             raise ValueError(f"side {self.side} is not a multiple of {2 * self.ratio.denominator}")
         if not 0 <= self.clip_share <= 1:
             raise ValueError(f"clip_share {self.clip_share} is outside 0 to 1")
         if not self.codings:
-            raise ValueError("no way to code is given")
+            raise ValueError("codings is empty: name one or more encoder settings")
         least = self.least
         if self.height % self.grid or self.width % self.grid or self.height < least[0] or self.width < least[1]:
             raise ValueError(
-                f"shots of {self.width}x{self.height}: {least[1]}x{least[0]} or more, multiples of {self.grid}"
+                f"shots of {self.width}x{self.height}: sides must be multiples of {self.grid}, "
+                f"at least {least[1]}x{least[0]}"
             )
 
     @property
     def ratio(self) -> Fraction:
-        """Source over small."""
+        """Source size over small size."""
         return parse_scale(self.scale)
 
     @property
     def grid(self) -> int:
-        """What sides of a shot are multiples of, so that those of the small picture are even."""
+        """Sides of a shot are multiples of this, so that the small sides are even."""
         return 2 * self.ratio.numerator
 
     @property
     def least(self) -> tuple[int, int]:
-        """(height, width) of a shot at least: small pictures hold a piece, and encoders take them without padding."""
+        """Minimum (height, width) of a shot: its small picture holds a crop and needs no padding for the encoders."""
         encoders = [ENCODERS[coding.codec] for coding in self.codings]
         height = max(self.side, *(encoder.min_height for encoder in encoders))
         width = max(self.side, *(encoder.min_width for encoder in encoders))
@@ -154,43 +153,43 @@ class CodedSettings:
 
     @property
     def large_side(self) -> int:
-        """Of a piece of the original luma, samples."""
+        """Side of an original luma crop, samples."""
         return int(self.side * self.ratio)
 
     def chunk(self, folder: Path, number: int) -> Path:
-        """Where a chunk of a set lies."""
+        """Path of a chunk."""
         return folder / f"chunk-{number:04}.npy"
 
     def missing(self, folder: Path) -> list[int]:
-        """Numbers of the chunks that are not made yet."""
+        """Numbers of the missing chunks."""
         return [number for number in range(self.chunks) if not self.chunk(folder, number).exists()]
 
 
-def piece_type(side: int, scale: Fraction) -> np.dtype[Any]:
-    """One piece: decoded small luma, the original's, and how it was coded."""
+def crop_type(side: int, scale: Fraction) -> np.dtype[Any]:
+    """dtype of one record: decoded small luma, original luma, and how it was coded."""
     large = int(side * scale)
     types = ((np.uint8, (side, side)), (np.uint8, (large, large)), np.float32, "S8", "S1")
     return np.dtype(list(zip(_FIELDS, types, strict=True)))
 
 
-class CodedPieces:
-    """The pieces of one or more sets, mapped rather than read.
+class CodedCrops:
+    """The crops of one or more sets, memory-mapped.
 
     Args:
-        folders: of sets that `vidscale.training.coded_maker` made, of one scale and side.
+        folders: sets made by `vidscale.training.coded_maker`, all of the same scale and side.
 
     Raises:
-        TrainingError: there are none, they cannot be read, or their sizes differ.
+        TrainingError: no crops, unreadable crops, or different sizes.
     """
 
     def __init__(self, *folders: Path) -> None:
         paths = [path for folder in folders for path in sorted(folder.glob(CHUNKS))]
         if not paths:
-            raise TrainingError(f"no coded pieces in {', '.join(map(str, folders))}")
+            raise TrainingError(f"no coded crops in {', '.join(map(str, folders))}")
         self._chunks = [mapped(path) for path in paths]
         kinds = {chunk.dtype for chunk in self._chunks}
-        if len(kinds) != 1 or not set(_FIELDS) <= set(kinds.pop().names or ()):  # sets made earlier have chroma, too
-            raise TrainingError(f"no coded pieces of one size in {', '.join(map(str, folders))}")
+        if len(kinds) != 1 or not set(_FIELDS) <= set(kinds.pop().names or ()):  # older sets also have chroma
+            raise TrainingError(f"no coded crops of a single size in {', '.join(map(str, folders))}")
         self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
 
     def __len__(self) -> int:
@@ -204,12 +203,12 @@ class CodedPieces:
 
     @property
     def strengths(self) -> tuple[float, float]:
-        """Lowest and highest."""
+        """Lowest and highest strength (crf)."""
         strengths = np.concatenate([chunk["strength"] for chunk in self._chunks])
         return float(strengths.min()), float(strengths.max())
 
     def batch(self, number: int, examples: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Random pieces, mirrored and turned at random.
+        """Random crops, randomly flipped and transposed.
 
         Returns:
             decoded luma [number, 1, h, w] and original [number, 1, H, W] in [0, 1], strength [number].
