@@ -1,4 +1,4 @@
-"""What all tests share: where kernels run, how many threads, media made by ffmpeg at run time, a last word.
+"""What all tests share: where kernels run, how many threads, media made by ffmpeg at run time, what is told at the end.
 
 Fixtures: `make_clip`, `shared_data` and `home`. How media are made and read stands in `material`.
 """
@@ -60,7 +60,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             seconds[report.nodeid.partition("[")[0]] += report.duration
         for test, taken in seconds.most_common():
             if taken > NOT_QUICK_S:
-                terminalreporter.line(f"{test} took {taken:.1f} s: mark it slow")
+                terminalreporter.line(f"{test} took {taken:.1f} s: mark it slow, unless the machine was busy")
 
 
 @pytest.fixture(scope="session")
