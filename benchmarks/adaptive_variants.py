@@ -1,9 +1,9 @@
-"""Other ways to write adaptive resampling in Triton, which `bench_kernels.py` measures the chosen one against.
+"""Alternative Triton kernels for adaptive resampling, against which `bench_kernels.py` measures the one in use.
 
-The straightforward way: the picture is padded first, each output value has a thread of its own that finds every
-coordinate for itself, absolute and in float32, and activations are separate operations. It gives no gradient for the
-picture. And the picture's gradient by gathering: each sample of the padded picture looks through all taps that can
-reach it, which needs no atomic additions, but a bound on the offsets.
+The naive kernel: the picture is padded first, each output value has its own thread that computes every coordinate as an
+absolute float32, and activations are separate operations. It has no gradient for the picture. And a gathering kernel
+for the picture's gradient: each sample of the padded picture loops over all taps that can reach it, which avoids atomic
+additions but needs bounded offsets.
 """
 
 # Triton has no types for what a kernel sees.

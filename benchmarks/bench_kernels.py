@@ -1,15 +1,16 @@
-"""Time and memory traffic of the operations, beside their references and, for adaptive resampling, other ways to do it.
+"""Time and memory bandwidth of the operations, compared with their references and alternative kernels.
 
     python benchmarks/bench_kernels.py [--only adaptive] [-o benchmarks/results/kernels.jsonl]
     python benchmarks/bench_kernels.py --smoke
 
-On a CUDA device the Triton kernels, at 1080p and 2160p, scales 2 and 4; elsewhere the CPU paths, at sizes that a CPU is
-given. ``--smoke`` runs everything once on toy sizes, Triton's kernels in its interpreter. All ways of a case must agree
-before any of them is timed. Needs torch, triton and numpy alone; numba is measured where it is installed.
+On a CUDA device it measures the Triton kernels at 1080p and 2160p, scales 2 and 4; otherwise the CPU paths at sizes
+typical of a CPU. ``--smoke`` runs everything once on toy sizes, with Triton's kernels in its interpreter. All
+implementations of a case must agree before any is timed. Needs only torch, triton and numpy; numba is measured if
+installed.
 
-A row a way: ``median_ms``, ``p20_ms``, ``p80_ms``; ``gb_s``, the bytes that must move (inputs once, results once) per
-second; ``of_copy``, its share of ``copy_gb_s``, what a copy on the same device reads and writes in the same run;
-``to_ref``, how many times as fast as the reference it is.
+One row per implementation: ``median_ms``, ``p20_ms``, ``p80_ms``; ``gb_s``, the minimum traffic (inputs once, results
+once) per second; ``of_copy``, its fraction of ``copy_gb_s``, the bandwidth of a copy on the same device in the same
+run; ``to_ref``, the speed-up over the reference.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""Time of the metrics on one core, beside the same metric elsewhere and ffmpeg's filters on the same frame, in one run.
+"""Time of the metrics on one core, compared with other implementations and ffmpeg's filters on the same frame.
 
     python benchmarks/bench_metrics.py [--rounds 15] [--device cpu] [-o benchmarks/results/metrics.jsonl]
     python benchmarks/bench_metrics.py --movie MOVIE [--rounds 3] [-o benchmarks/results/metrics.jsonl]
 
 One row for every metric, size, depth and implementation, for the luma plane: ``vidscale`` (numba, or Triton on
-``--device cuda``), ``reference`` (plain torch, float64), scikit-image, and kornia's convolutions where it is installed.
-Rows with ``planes: yuv420p`` are whole frames and processor time: ``ratio`` is vidscale's over that of ffmpeg's filters
-``psnr`` and ``ssim``, from which the time of only reading the two files is taken.
+``--device cuda``), ``reference`` (plain torch, float64), scikit-image, and kornia's convolutions if installed. Rows
+with ``planes: yuv420p`` are CPU time of whole frames: ``ratio`` is vidscale's over that of ffmpeg's filters ``psnr``
+and ``ssim``, after subtracting the time to read the two files.
 
-With ``--movie`` whole programs are timed instead: ``vidscale measure`` of the movie and of a coded copy of it, start-up
-and decoding included, against ffmpeg with both filters on the same two files, in turns. `benchmarks/synthetic.py` makes
-a movie. Beside wall time stands processor time, which other work on the machine disturbs less.
+``--movie`` times whole programs instead: ``vidscale measure`` on the video and a coded copy, including start-up and
+decoding, against ffmpeg with both filters on the same two files, in alternation. `benchmarks/synthetic.py` makes a
+video. CPU time is listed as well as wall time, because other load on the machine affects it less.
 """
 
 import argparse

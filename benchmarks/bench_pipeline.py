@@ -2,18 +2,18 @@
 
     python benchmarks/bench_pipeline.py [MOVIE] [--frames 1500] [--rounds 3] [-o benchmarks/results/pipeline.jsonl]
 
-Without MOVIE a 1080p clip with synthetic motion is made (``benchmarks/synthetic.py``). The three ways take turns, so
-that a machine that slows down slows down all of them; every time includes the start of the processes:
+Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). The three programs alternate, so
+that a drift in machine speed affects all of them; times include process start-up:
 
 * ``full``: ffmpeg decodes and encodes at full size,
 * ``scaled``: ffmpeg decodes, scales with ``scale=...:flags=lanczos``, encodes,
 * ``vidscale``: ``vidscale encode --no-report``, by 2.
 
-``--restore lanczos,adaptive-x3`` times the way back as well: ``vidscale decode`` to y4m with these pairs, against
-ffmpeg decoding the first pair's file and enlarging it by ``zscale``.
+``--restore lanczos,adaptive-x3`` also times restoring: ``vidscale decode`` to y4m with these pairs, against ffmpeg
+decoding the first pair's file and upscaling it with ``zscale``.
 
-``--memory`` also measures the peak memory (VIDSCALE itself, without its ffmpeg, and both together) on one minute and on
-ten minutes of the clip, repeated without coding it again.
+``--memory`` also measures peak memory (vidscale alone, and with its ffmpeg) on one minute and on ten minutes of the
+clip, repeated by stream copy.
 """
 
 import argparse

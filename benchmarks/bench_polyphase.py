@@ -1,10 +1,10 @@
-"""Milliseconds a picture of the fixed filters, beside torch and ffmpeg doing the same work; one thread each.
+"""Time per picture of the fixed filters, compared with torch and ffmpeg doing the same work; one thread each.
 
     python benchmarks/bench_polyphase.py [--rounds 40] [-o benchmarks/results/polyphase.jsonl]
 
-The ways of one case take turns, so that a machine that slows down slows down all of them. ffmpeg's filters are timed
-as the difference between a run with the filter and one without, over 100 pictures, at their best of three.
-``first_call`` is a new process from after ``import numba`` to the first picture, with the cache of compiled code warm.
+The implementations of a case alternate, so that a drift in machine speed affects all of them. ffmpeg's filters are timed
+as the difference between a run with and one without the filter, over 100 pictures, best of three. ``first_call`` is the
+time in a new process from after ``import numba`` to the first picture, with a warm cache of compiled code.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""An upscaler that is fitted in seconds: linear filters by the look of a place, as RAISR has them.
+"""An upscaler that can be fitted in seconds: linear filters per class of local structure, as in RAISR.
 
-Whoever changes how pictures are made small needs an upscaler that knows, or measures only that the old one does not.
-This one stands for a network that would be trained for many minutes. The look of a place is the detail around it, how
-steep it is, and along which axis: what a small network sees as well.
+A change to the downscaler can only be judged with an upscaler that was fitted to it. This one replaces a network that
+would take many minutes to train. Classes depend on local detail, gradient strength and direction, which a small network
+sees as well.
 """
 
 from collections.abc import Iterable

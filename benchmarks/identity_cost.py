@@ -1,9 +1,9 @@
-"""What the identity costs in a comparison: BD-rate of each pair against ffmpeg's scaler, with its bytes and without.
+"""Cost of the identity: BD-rate of each pair against ffmpeg's scaler, with and without the identity's bytes.
 
     python benchmarks/identity_cost.py FOLDER
 
-FOLDER is the output of `vidscale compare`, encoded files included, with ``ffmpeg-lanczos`` among the pairs; sampled
-movies are skipped. Every file of a pair has the identity in front of each keyframe, files scaled by ffmpeg have none.
+FOLDER is the output of `vidscale compare` including the encoded files, with ``ffmpeg-lanczos`` among the pairs; sampled
+videos are skipped. Files of pairs have an identity before each keyframe, files scaled by ffmpeg have none.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What `bench_kernels.py` measures: pieces of work, and the ways to do each."""
+"""Cases of `bench_kernels.py`, and the implementations of each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every row of a result says of where it came from."""
+"""Origin of results: recorded in every row."""
 
 import os
 import platform

@@ -1,18 +1,18 @@
-"""The BD-rate tables of README.md and docs/results.md: compares, stores the points, writes the tables from those alone.
+"""Makes the BD-rate tables of README.md and docs/results.md: runs the comparison, stores its points, writes the tables.
 
     python benchmarks/make_table.py MOVIE… [--photos FOLDER] [--folder vidscale-table]
     python benchmarks/make_table.py MOVIE… --pairs PAIRS --add
     python benchmarks/make_table.py --from-stored
     python benchmarks/make_table.py --from-stored --set compare_1080p --within vmaf=60:88
 
-There are two sets of points in ``benchmarks/results``: ``compare`` (six small clips) and ``compare_1080p``. Besides the
-movies two 1080p clips of synthetic motion are compared (``benchmarks/synthetic.py``), made from photographs of
-scikit-image or from the first two of a folder. The comparison itself is `vidscale compare`: an interrupted run resumes,
-and other pairs or movies add only what is new.
+There are two sets of points in ``benchmarks/results``: ``compare`` (six small clips) and ``compare_1080p``. In addition
+to the videos given, two 1080p clips with synthetic motion are compared (``benchmarks/synthetic.py``), made from
+scikit-image's photographs or the first two of a folder. The comparison is run by `vidscale compare`: an interrupted run
+resumes, and more pairs or videos only add what is new.
 
-``--from-stored`` compares nothing and rewrites both pages. ``--within`` prints the tables of one set in a range of
-quality, as of `vidscale compare`, and leaves the pages as they are. ``--add`` measures only the named pairs (and the
-full size, which must match the stored one) and keeps the stored points of the others.
+``--from-stored`` rewrites both pages without running a comparison. ``--within`` prints the tables of one set for a
+quality range, as in `vidscale compare`, and leaves the pages alone. ``--add`` measures only the named pairs (and the
+full size, which must match the stored points) and keeps the stored points of the others.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Generated text inside a page: each block lies between the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+"""Generated blocks in Markdown pages, between the lines ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
 def check(page: Path, names: Iterable[str]) -> None:
-    """Makes sure that a page has a place for each block.
+    """Checks that a page has markers for each block.
 
     Raises:
         ValueError: a marker is missing, occurs twice, or is out of order.

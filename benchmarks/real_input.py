@@ -1,8 +1,8 @@
-"""`vidscale encode` on real files: what it costs, what it gives back.
+"""Runs `vidscale encode` on real files, and measures time, size and quality.
 
     python benchmarks/real_input.py FILE_OR_FOLDER... [--scale 2] [--crf 28] [-o benchmarks/results/real_input]
 
-Writes one JSON row per file and a Markdown table. A file that cannot be coded gets a row that says why.
+Writes one JSON row per file and a Markdown table. A file that cannot be encoded gets a row with the error.
 """
 
 import argparse

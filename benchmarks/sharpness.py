@@ -1,11 +1,11 @@
-"""What sharpness of the small picture costs and gains, through the real encoder.
+"""BD-rate of sharpening or softening the small picture, through the real encoder.
 
     python benchmarks/sharpness.py --fit CLIPS --photos PHOTOS [--judge CLIPS] --down 0 0.2 -0.2
 
-Pictures are made small by Lanczos, sharpened; the first sharpness is what the others are compared with.
-Whoever restores is fitted for each of them and each rate, on parts of the clips of ``--fit`` and on moving photographs
-(see `fitted_upscaler`), or is bicubic interpolation (``--up bicubic``), as a player without vidscale has it. BD-rate is
-over all rates, of the clips of ``--judge``, without which those that were fitted to are judged. Luma only.
+Pictures are downscaled by Lanczos and sharpened; the first sharpness is the anchor. The upscaler is fitted for each
+sharpness and rate on parts of the ``--fit`` clips and on moving photographs (see `fitted_upscaler`), or it is bicubic
+interpolation (``--up bicubic``), as in a player without vidscale. BD-rate is over all rates on the ``--judge`` clips,
+by default the ``--fit`` clips. Luma only.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How fast vidscale is and how much memory it takes, as Markdown, from rows of `bench_pipeline.py`."""
+"""Speed and memory of vidscale as Markdown, from rows of `bench_pipeline.py`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from bd_tables import head, row, wrapped
 
-_LONG, _SHORT = 1500, 300  # frames: a clip of which start-up is a small part, and one of which it is not
+_LONG, _SHORT = 1500, 300  # frames: with a small and with a large share of start-up time
 _PAIR = "adaptive-x2"
 
 Row = Mapping[str, Any]

@@ -1,12 +1,12 @@
-"""A clip with motion made from one photograph: the same arguments give the same pictures.
+"""Makes a reproducible clip with motion from one photograph.
 
-A camera pans, zooms and rolls slowly over the photograph, never by whole pixels, and adds a little grain:
+A camera pans, zooms and rolls slowly over the photograph by subpixel steps, and adds a little grain:
 
     python benchmarks/synthetic.py clip.mp4 --size 1920x1080 --frames 1500 --fps 30
 
-The photograph (scikit-image's ``coffee``, CC0, unless `--photo` names another) is enlarged to the size of the scene.
-The octaves that it does not hold are filled with noise as strong as its own finest texture is at that place, so that
-the pictures have detail up to the last pixel, as those of a camera do.
+The photograph (scikit-image's ``coffee``, CC0, or `--photo`) is upscaled to the size of the scene. The missing octaves
+are filled with noise as strong as the local finest texture, so that the pictures have detail down to the pixel, like a
+camera's.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def frames(
 
 
 def camera_path(width: int, height: int, count: int, fps: Fraction, rng: np.random.Generator) -> Matrix:
-    """Where the camera looks: per picture a matrix [2, 3] that takes a pixel (x, y, 1) to a place in the scene.
+    """Camera poses: per picture a matrix [2, 3] that maps a pixel (x, y, 1) to scene coordinates.
 
     Each of pan, zoom and roll is a sum of two slow sine waves. A pixel covers 0.8 to 1 pixels of the scene.
     """
@@ -89,7 +89,7 @@ def camera_path(width: int, height: int, count: int, fps: Fraction, rng: np.rand
 
 
 def scene(photo: Image.Image, width: int, height: int, rng: np.random.Generator) -> tuple[Image32, Image32, Image32]:
-    """The photograph enlarged to fill the scene, with texture, as Y and half-size U and V in codes, not yet rounded."""
+    """The photograph upscaled to the scene, with texture, as Y and half-size U and V in codes, not rounded."""
     width, height = width + width % 2, height + height % 2
     enlarge = max(width / photo.width, height / photo.height)
     # Rounding must not take the box beyond the photograph.
@@ -107,7 +107,7 @@ def _blur(picture: Image32, sigma: float) -> Image32:
 
 
 def _texture(luma: Image32, enlarge: float, rng: np.random.Generator) -> Image32:
-    """Detail finer than an enlarged picture holds: a band of noise per missing octave."""
+    """Detail missing from an upscaled picture: a band of noise per missing octave."""
     finest = luma - _blur(luma, enlarge)
     strength = np.sqrt(_blur(finest**2, 3 * enlarge))
     strength = np.minimum(strength, 2 * np.median(strength) + 0.219)

@@ -1,10 +1,10 @@
-"""CAR's claim in small: its downscaler and upscaler trained together, against bicubic interpolation and that upscaler.
+"""CAR's claim on a small scale: joint training, against bicubic downscaling with the same upscaler.
 
     python benchmarks/train_car.py PHOTOS VALIDATION -o FOLDER [--seeds 3] [--jobs 2] [--rows car_small.jsonl]
 
-Both ways see the same examples in the same number of steps, with the recipe ``pipelines/car_small_x2.toml``; each run
-has one core. A run that was stopped goes on where it was; one that is finished is not done again. The figure is the
-luma PSNR over whole held-out photographs, with 8-bit small pictures and no codec.
+Both see the same examples in the same number of steps, with the recipe ``pipelines/car_small_x2.toml``; each run has
+one core. Interrupted runs resume; finished ones are skipped. The result is the luma PSNR on whole held-out photographs,
+with 8-bit small pictures and no codec.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _WAYS = ("car", "bicubic")
 
 
 def main() -> None:
-    """Runs what is left to do, prints the table, appends its rows to a file when asked."""
+    """Runs the remaining trainings, prints the table, and appends its rows to a file if given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("validation", type=Path)

@@ -1,11 +1,11 @@
-"""The step-by-step upscaler by 8 against interpolation and against one network of equal size straight to 8.
+"""The progressive upscaler by 8 against interpolation and against a single network by 8 of equal size.
 
     python benchmarks/train_progressive.py PHOTOS VALIDATION -o FOLDER [--rows FILE]
 
-Stages and chain are trained with the recipe ``pipelines/progressive_x8.toml``, also of the stages that the method
-began with. The one network (``one_step_x8.toml``) has as many parameters as ours together and sees as many examples.
-A run that was stopped goes on where it was; one that is finished is not done again. The figure is the mean luma PSNR
-over the middles of held-out photographs, of 8-bit small pictures made by Lanczos, no codec.
+Stages and chain are trained with the recipe ``pipelines/progressive_x8.toml``, and once more with the original stage
+design. The single network (``one_step_x8.toml``) has about as many parameters as the three stages and sees as many
+examples. Interrupted runs resume; finished ones are skipped. The result is the mean luma PSNR on centre crops of
+held-out photographs, with 8-bit small pictures downscaled by Lanczos and no codec.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _RECIPES = Path(__file__).parent.parent / "pipelines"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to enlarge by 8.
+    """A method to upscale by 8.
 
     Attributes:
         way: in words.
@@ -37,7 +37,7 @@ class Row:
 
 
 def main() -> None:
-    """Runs what is left to do, prints the table, appends its rows to a file when asked."""
+    """Runs the remaining trainings, prints the table, and appends its rows to a file if given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("validation", type=Path)
@@ -78,7 +78,7 @@ def _rows(folder: Path, crops: Path, validation: Path) -> list[Row]:
 
 
 def _records(output: str) -> dict[str, dict[str, float]]:
-    """What a training printed: its parts by the name of their folder, and ``chained``."""
+    """Output of a training: its parts by folder name, and ``chained``."""
     records = [json.loads(line) for line in output.splitlines()]
     return {Path(record["folder"]).name if "folder" in record else record["event"]: record for record in records}
 

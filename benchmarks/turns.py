@@ -1,4 +1,4 @@
-"""Programs timed in turns, so that a machine that slows down slows down all of them."""
+"""Times programs in alternation, so that a drift in machine speed affects all of them."""
 
 import resource
 import subprocess
@@ -26,7 +26,7 @@ class Runs:
 
 
 def in_turns(commands: Mapping[str, Command], rounds: int) -> dict[str, Runs]:
-    """Runs each program once in every round; what they print is thrown away.
+    """Runs each program once per round and discards its output.
 
     Raises:
         subprocess.CalledProcessError: one failed.

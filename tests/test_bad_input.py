@@ -437,7 +437,7 @@ def test_setting_that_cannot_be_is_a_usage_error(clip: Path, options: list[str],
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--pair", "phantom"], "there is no pair 'phantom'; there are lanczos"),
+        (["--pair", "phantom"], "unknown pair 'phantom'; choose from lanczos"),
         (["--pair", "lanczos-xtwo"], "there is no pair 'lanczos-xtwo'"),
         (["--pair", ""], "there is no pair ''"),
         (["--stream", "v:7"], "there is no v:7"),

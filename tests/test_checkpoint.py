@@ -180,7 +180,7 @@ def without(state: State, *names: str) -> State:
             "weights do not fit: missing res_4.4.transform.1.weight, res_4.4.transform.1.bias, "
             "res_4.4.transform.4.weight and 1 more",
         ),
-        (lambda s: s | {"module.more": torch.zeros(1)}, "weights do not fit: too many: more"),
+        (lambda s: s | {"module.more": torch.zeros(1)}, "weights do not fit: unexpected more"),
         (
             lambda s: s | {"module.kernels_trunk.9.upsample.0.bias": torch.zeros(7)},
             "weights do not fit: kernels_trunk.9.upsample.0.bias is [7], not [160]",
@@ -212,7 +212,7 @@ def test_import_resampler_errors(change: object, message: str, tmp_path: Path) -
         (lambda s: usn(2), "weights for scale 2, not for 4"),
         (
             lambda s: s | {"module.sub_mean.bias": -255 * MEAN},
-            "weights for pixel values from 0 to 255, not from 0 to 1",
+            "weights for pixel values in [0, 255], not in [0, 1]",
         ),
     ],
 )
@@ -234,16 +234,16 @@ def test_read_state_dict_errors(tmp_path: Path, capsys: pytest.CaptureFixture[st
         read_state_dict(path)
     for content in (b"", b"not a checkpoint", b"PK\x03\x04 broken"):
         path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"holds no weights that can be read safely$"):
+        with pytest.raises(ModelError, match=r"cannot be read safely as weights$"):
             read_state_dict(path)
     torch.save({"weights": Unsafe()}, path)
-    with pytest.raises(ModelError, match=r"holds no weights that can be read safely$"):
+    with pytest.raises(ModelError, match=r"cannot be read safely as weights$"):
         read_state_dict(path)
     assert "executed" not in capsys.readouterr().out
     for value, message in [
-        ([torch.zeros(1)], "holds no tensors by name"),
-        ({}, "holds no tensors by name"),
-        ({"epoch": 3}, "holds something else than tensors by name: 'epoch'"),
+        ([torch.zeros(1)], "is not a state dict"),
+        ({}, "is not a state dict"),
+        ({"epoch": 3}, "is not a state dict: 'epoch'"),
     ]:
         torch.save(value, path)
         with pytest.raises(ModelError, match=f"{message}$"):

@@ -306,7 +306,7 @@ def test_card_for_another_scale_is_refused(tmp_path):
     card.write_text(card.read_text().replace('"scale": "2"', '"scale": "3"'))
     pair = find_pair(str(folder), None, "cpu")
     layout, geometry = PixelFormat("gray", 8), Geometry(60, 60, Fraction(3), 20, 20)
-    with pytest.raises(ModelError, match=r"pair: a network by 2, a card for 3$"):
+    with pytest.raises(ModelError, match=r"pair: the network has scale 2, the card 3$"):
         pair.upscale(YuvImage((np.zeros((20, 20), np.uint8),), layout), geometry, 28.0)
 
 
@@ -348,7 +348,7 @@ def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused_until_it_is_ma
     api.decode(small, tmp_path / "back.mkv", lossless=True)
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
     shutil.rmtree(copy)
-    with pytest.raises(ModelError, match="needs the pair 'mine-x2', which is not here"):
+    with pytest.raises(ModelError, match="needs pair 'mine-x2', which is not installed"):
         api.decode(small, tmp_path / "other.mkv", lossless=True)
 
 

@@ -98,7 +98,7 @@ def test_from_state_dict_errors() -> None:
     state = EDSR(4, blocks=2, width=4).state_dict()
     with pytest.raises(ModelError, match=r"^weights do not fit: missing head.weight$"):
         EDSR.from_state_dict({})
-    with pytest.raises(ModelError, match=r"^weights do not fit: missing tail.bias; too many: other$"):
+    with pytest.raises(ModelError, match=r"^weights do not fit: missing tail.bias; unexpected other$"):
         EDSR.from_state_dict({name: state[name] for name in state if name != "tail.bias"} | {"other": torch.zeros(1)})
     with pytest.raises(ModelError, match=r"^weights do not fit: body_end.bias is \[5\], not \[4\]$"):
         EDSR.from_state_dict(state | {"body_end.bias": torch.zeros(5)})

@@ -114,19 +114,19 @@ def test_evenly_spread_frames():
 
 
 def test_footage_errors(tmp_path):
-    with pytest.raises(TrainingError, match="holds neither videos nor pictures"):
+    with pytest.raises(TrainingError, match="no videos or pictures in"):
         find_films(tmp_path)
-    with pytest.raises(TrainingError, match="none holds neither"):
+    with pytest.raises(TrainingError, match=r"no videos or pictures in .*none"):
         find_films(tmp_path / "none")
     (tmp_path / "a.mkv").write_text("not a video")
     with pytest.raises(TrainingError, match=r"a\.mkv cannot be opened as a video"):
         find_films(tmp_path)
     (tmp_path / "a.mkv").unlink()
     stream = numbered(tmp_path / "a.264", "-c:v", "libx264").rename(tmp_path / "a.mpg")
-    with pytest.raises(TrainingError, match=r"a\.mpg does not say how long it is: copy it"):
+    with pytest.raises(TrainingError, match=r"a\.mpg has no duration: remux it"):
         find_films(stream)
     Image.new("RGB", (40, 30)).save(tmp_path / "only.png")
-    with pytest.raises(TrainingError, match="films of one frame each"):
+    with pytest.raises(TrainingError, match="all films have a single frame"):
         split([PictureFilm((tmp_path / "only.png",))], 0.1)
-    with pytest.raises(TrainingError, match="has sides of 30, examples need 31"):
+    with pytest.raises(TrainingError, match="has a side of 30, training needs 31 or more"):
         whole([PictureFilm((tmp_path / "only.png",))]).check_sides(31)

@@ -180,13 +180,13 @@ def test_pair_that_made_a_picture_must_be_there(car: None, photographs: Photogra
     networks = ResamplerNet(2, stem=4, body=4, trunk=4, blocks=1), EDSR(2, blocks=1, width=4)
     write_pair_dir(user_folder() / "car-x2", "car-x2", *networks, overwrite=True)
     assert failures(run_here("images", "up", "small", "-o", "large")) == [
-        "small/a.png: needs the pair 'car-x2', which is not here: "
-        f"the pair 'car-x2' in {user_folder() / 'car-x2'} has other weights than were asked for"
+        "small/a.png: needs pair 'car-x2', which is not installed: "
+        f"pair 'car-x2' in {user_folder() / 'car-x2'} has other weights than requested"
     ]
     (user_folder() / "car-x2" / "card.json").unlink()
     assert failures(run_here("images", "up", "small", "-o", "large")) == [
-        "small/a.png: needs the pair 'car-x2', which is not here: "
-        "there is no pair 'car-x2'; there are lanczos, bicubic, area, gaussian, sharp; "
+        "small/a.png: needs pair 'car-x2', which is not installed: "
+        "unknown pair 'car-x2'; choose from lanczos, bicubic, area, gaussian, sharp; "
         "`vidscale models import-car` and `vidscale train car` make one"
     ]
     assert failures(run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")) == [
@@ -198,7 +198,9 @@ def test_pair_may_lie_anywhere(car: None, photographs: Photographs) -> None:
     photographs("a.png")
     (user_folder() / "car-x2").rename("moved")
     assert run_here("images", "down", "in", "-o", "small", "--pair", "moved").code == 0
-    assert "needs the pair 'car-x2', which is not here" in failures(run_here("images", "up", "small", "-o", "large"))[0]
+    assert (
+        "needs pair 'car-x2', which is not installed" in failures(run_here("images", "up", "small", "-o", "large"))[0]
+    )
     assert run_here("images", "up", "small", "-o", "large", "--pair", "moved").code == 0
     assert picture("large/a.png").size == (87, 61)
 
@@ -206,7 +208,7 @@ def test_pair_may_lie_anywhere(car: None, photographs: Photographs) -> None:
 def test_up_by_hand(photographs: Photographs) -> None:
     photographs("a.png")
     assert failures(run_here("images", "up", "in", "-o", "large")) == [
-        "in/a.png: does not say how it was made; name its pair and scale with --pair and --scale"
+        "in/a.png: has no identity; name its pair and scale with --pair and --scale"
     ]
     by_hand = ["images", "up", "in", "-o", "large", "--pair", "lanczos", "--scale", "2"]
     assert run_here(*by_hand).code == 0
@@ -214,7 +216,7 @@ def test_up_by_hand(photographs: Photographs) -> None:
     assert run_here(*by_hand, "--size", "173x121", "-y").code == 0
     assert picture("large/a.png").size == (173, 121)
     assert failures(run_here(*by_hand, "--size", "10x10", "-y")) == [
-        "in/a.png: 10x10 is no size to restore from 87x61 at scale 2"
+        "in/a.png: cannot restore 87x61 to 10x10 at scale 2"
     ]
 
 
@@ -224,7 +226,7 @@ def test_picture_that_was_scaled_since_is_refused(photographs: Photographs) -> N
     small = picture("small/a.jpg")
     small.resize((20, 20)).save("small/a.jpg", xmp=small.info["xmp"])
     assert failures(run_here("images", "up", "small", "-o", "large")) == [
-        "small/a.jpg: its identity is for 44x31, the picture is 20x20: scaled since?"
+        "small/a.jpg: its identity says 44x31, but the picture is 20x20: was it scaled afterwards?"
     ]
 
 
@@ -247,7 +249,7 @@ def test_names_that_clash_are_refused(photographs: Photographs) -> None:
     source = photographs("a.png", "a.jpg", "b.png", "sub/a.png", "sub/A.tif")
     run = run_here("images", "down", source, "-o", "small")
     assert failures(run) == [
-        f"{source}/{name}: its result would have the same name as that of {source}/{other}: rename one"
+        f"{source}/{name}: its output would have the same name as that of {source}/{other}: rename one"
         for name, other in [
             ("a.jpg", "a.png"),
             ("a.png", "a.jpg"),
@@ -282,8 +284,8 @@ def test_depth_and_transparency_that_a_format_cannot_hold(photographs: Photograp
     Image.fromarray(PHOTOGRAPH[..., 0].astype(np.uint16) * 257).save(tmp_path / "in" / "deep.png")
     run = run_here("images", "down", "in", "-o", "small", "--format", "jpeg")
     assert failures(run) == [
-        "in/alpha.png: JPEG holds no transparency: choose PNG, WebP or TIFF",
-        "in/deep.png: JPEG holds 8 bits, not 16: choose PNG or TIFF",
+        "in/alpha.png: JPEG does not support transparency: choose PNG, WebP or TIFF",
+        "in/deep.png: JPEG has 8 bits, not 16: choose PNG or TIFF",
     ]
 
 
@@ -301,17 +303,17 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
     (tmp_path / "file").touch()
     for args, code, words in [
         (["down", "none", "-o", "out"], 1, r"^none does not exist$"),
-        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP or TIFF in empty$"),
+        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
         (["down", "in", "-o", "file"], 1, r"^file is a file: file cannot be a folder$"),
         (
             ["down", "in", "-o", "out", "--pair", "none"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
+            r"^unknown pair 'none'; choose from lanczos, bicubic, area, gaussian, sharp$",
         ),
         (
             ["up", "in", "-o", "out", "--pair", "none"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
+            r"^unknown pair 'none'; choose from lanczos, bicubic, area, gaussian, sharp$",
         ),
         (["down", "in", "-o", "out", "--scale", "9"], 2, r"^scale 9 is outside 1 to 8$"),
         (["down", "in", "-o", "out", "--pair", "lanczos-x2", "--scale", "3"], 2, r"is made for scale 2, not for 3$"),
@@ -323,9 +325,9 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
         (
             ["bench", "in", "--pairs", "none,other"],
             1,
-            r"^there is no pair 'none'; there are lanczos, bicubic, area, gaussian, sharp$",
+            r"^unknown pair 'none'; choose from lanczos, bicubic, area, gaussian, sharp$",
         ),
-        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP or TIFF in empty$"),
+        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
     ]:
         assert re.search(words, refused(tmp_path, "images", *args, code=code)), args
 
@@ -435,7 +437,7 @@ def test_bench_of_odd_pictures(photographs: Photographs, tmp_path: Path) -> None
     Image.fromarray(PHOTOGRAPH[:15, :15]).save(tmp_path / "in" / "fits.png")
     Image.fromarray(PHOTOGRAPH[:7, :5]).save(tmp_path / "in" / "tiny.png")
     run = run_here("images", "bench", "in", "--json")
-    assert failures(run) == ["in/tiny.png: 5x7 is too small: cropped to multiples of 8"]
+    assert failures(run) == ["in/tiny.png: 5x7 is too small to crop to multiples of 8"]
     found = {record["source"]: record.get("scores") for record in map(json.loads, run.stdout.splitlines()[:-1])}
     assert found["in/alpha.png"] == found["in/rgb.png"]
     assert found["in/gray.png"] is not None

@@ -194,7 +194,7 @@ def test_palette_and_bilevel_become_rgb_and_gray() -> None:
     palette = Image.fromarray(PHOTOGRAPH).quantize(16)
     picture = decode_picture(saved(palette, format="PNG"))
     assert np.array_equal(stacked(picture), np.asarray(palette.convert("RGB")))
-    assert picture.notes == ("a palette became RGB",)
+    assert picture.notes == ("palette converted to RGB",)
     assert len(decode_picture(encode_picture(picture, "png")).notes) == 0
     bilevel = Image.fromarray(PHOTOGRAPH).convert("1")
     assert np.array_equal(stacked(decode_picture(saved(bilevel, format="PNG"))), np.asarray(bilevel.convert("L")))
@@ -205,13 +205,13 @@ def test_pictures_that_are_not_taken() -> None:
     png = saved(image, format="PNG")
     animation = {"save_all": True, "append_images": [image.rotate(90)]}
     for file, message in [
-        (saved(image.convert("CMYK"), format="JPEG"), r"^is CMYK of 4 channels: convert it to gray or RGB$"),
+        (saved(image.convert("CMYK"), format="JPEG"), r"^is CMYK with 4 channels: convert it to gray or RGB$"),
         (saved(image.convert("F"), format="TIFF"), r"^has samples of type float: convert it to 8 or 16 bits$"),
         (saved(image.convert("LAB"), format="TIFF"), r"^(is LAB|cannot be read)"),
-        (saved(image, format="TIFF", **animation), r"^holds more than one picture$"),
-        (saved(image, format="WebP", **animation), r"^holds more than one picture$"),
-        (saved(image, format="PNG", **animation), r"^holds more than one picture$"),
-        (saved(image, format="GIF"), r"^is GIF; PNG, JPEG, WebP and TIFF are read$"),
+        (saved(image, format="TIFF", **animation), r"^has more than one page or frame: split it into single pictures$"),
+        (saved(image, format="WebP", **animation), r"^has more than one page or frame: split it into single pictures$"),
+        (saved(image, format="PNG", **animation), r"^has more than one page or frame: split it into single pictures$"),
+        (saved(image, format="GIF"), r"^is GIF: convert it to PNG, JPEG, WebP or TIFF$"),
         (b"", r"^cannot be read: "),
         (b"no picture", r"^cannot be read: buffer is not in a known format$"),
         (png[: len(png) // 2], r"^cannot be read: "),
@@ -226,9 +226,9 @@ def test_pictures_that_a_format_cannot_hold() -> None:
     deep = Picture(tuple(np.zeros((3, 4, 4), np.uint16)))
     clear = Picture(tuple(np.zeros((3, 4, 4), np.uint8)), np.zeros((4, 4), np.uint8))
     for picture, name, message in [
-        (deep, "jpeg", r"^JPEG holds 8 bits, not 16: choose PNG or TIFF$"),
-        (deep, "webp", r"^WEBP holds 8 bits"),
-        (clear, "jpeg", r"^JPEG holds no transparency: choose PNG, WebP or TIFF$"),
+        (deep, "jpeg", r"^JPEG has 8 bits, not 16: choose PNG or TIFF$"),
+        (deep, "webp", r"^WEBP has 8 bits"),
+        (clear, "jpeg", r"^JPEG does not support transparency: choose PNG, WebP or TIFF$"),
         (Picture((np.zeros((1, 16500), np.uint8),)), "webp", r"^cannot be written as WEBP: "),
     ]:
         with pytest.raises(EncodeError, match=message):
@@ -282,7 +282,9 @@ def test_identity_errors() -> None:
     later = with_identity(None, IDENTITY).replace(b'"vidscale":1', b'"vidscale":2')
     with pytest.raises(IdentityError, match="schema version 2"):
         find_identity(re.sub(rb',"crc32":"\w+"', b"", later))
-    with pytest.raises(IdentityError, match=r"^its identity is for 44x31, the picture is 40x31: scaled since\?$"):
+    with pytest.raises(
+        IdentityError, match=r"^its identity says 44x31, but the picture is 40x31: was it scaled afterwards\?$"
+    ):
         check_size(IDENTITY, 31, 40)
     check_size(IDENTITY, 31, 44)
 

@@ -313,7 +313,7 @@ def test_every_third_frame_has_the_same_scores(pair: tuple[Path, Path], tmp_path
     ours, theirs = totals(third), totals(whole)
     assert (ours.frames, ours.bitrate_kbps, ours.bpp) == (5, theirs.bitrate_kbps, theirs.bpp)
     assert third.distorted.duration_s == whole.distorted.duration_s
-    assert "5 of 15 pairs of frames were measured, one in 3; bitrates are of all frames." in remarks(third, ours)
+    assert "5 of 15 frame pairs were measured, one in 3; bitrates cover all frames." in remarks(third, ours)
     write_json(third, tmp_path / "report.json")
     assert read_json(tmp_path / "report.json") == replace(third, rows=tuple(third.rows))
 

@@ -54,7 +54,7 @@ def test_find_pair_by_family_name_and_folder(pairs):
     assert find_pair("car-x2", None, "cpu").scale == 2
     with pytest.raises(UsageError, match="made for scale 2, not for 3"):
         find_pair("car-x2", Fraction(3))
-    with pytest.raises(ModelError, match=r"no pair 'car-x3'; there are .*car-x2"):
+    with pytest.raises(ModelError, match=r"unknown pair 'car-x3'; choose from .*car-x2"):
         find_pair("car", Fraction(3))
     with pytest.raises(ModelError, match="other weights"):
         find_pair("car-x2", Fraction(2), sha256="0" * 64)
@@ -106,7 +106,7 @@ def test_decode_without_the_pair_or_with_other_weights(pairs, tmp_path, make_cli
     small = tmp_path / "small.mp4"
     api.encode(make_clip(frames=2, size="64x48"), small, pair="car", scale=2, report=False)
     shutil.move(pairs / "car-x2", tmp_path / "away")
-    with pytest.raises(ModelError, match="needs the pair 'car-x2', which is not here"):
+    with pytest.raises(ModelError, match="needs pair 'car-x2', which is not installed"):
         api.decode(small, tmp_path / "a.mp4")
     write_pair(pairs / "car-x2", seed=1)
     with pytest.raises(ModelError, match="other weights"):

@@ -81,14 +81,14 @@ def test_pair_comes_back_as_written(networks: tuple[ResamplerNet, EDSR], tmp_pat
 
 def test_pair_is_not_replaced_unasked(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
     write_pair_dir(tmp_path / "pair", "car-x2", *networks)
-    with pytest.raises(ConfigError, match=r"pair holds a pair already; -y replaces it$"):
+    with pytest.raises(ConfigError, match=r"pair already has a pair; -y replaces it$"):
         write_pair_dir(tmp_path / "pair", "car-x2", *networks)
 
 
 def test_write_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"^a downscaler by 2 and an upscaler by 4 are no pair$"):
+    with pytest.raises(ModelError, match=r"^scales differ: 2 for the downscaler, 4 for the upscaler$"):
         write_pair_dir(tmp_path / "pair", "car-x2", networks[0], EDSR(4, blocks=1, width=2))
-    with pytest.raises(ModelError, match=r"^'a name' is no name for a pair: letters, digits and"):
+    with pytest.raises(ModelError, match=r"^invalid pair name 'a name': use at most 64 letters, digits"):
         write_pair_dir(tmp_path / "pair", "a name", *networks)
     assert not (tmp_path / "pair").exists()
     (tmp_path / "file").write_text("")
@@ -98,7 +98,7 @@ def test_write_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pa
 
 def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
     folder = tmp_path / "pair"
-    with pytest.raises(ModelError, match=r"pair holds no pair: card.json: No such file or directory$"):
+    with pytest.raises(ModelError, match=r"no pair in .*pair: card.json: No such file or directory$"):
         load_pair_dir(folder)
     write_pair_dir(folder, "car-x2", *networks)
     weights, card = folder / "weights.safetensors", folder / "card.json"
@@ -118,17 +118,17 @@ def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pat
     weights.write_bytes(good_weights)
 
     for change, message in [
-        ({"scale": "4"}, r"pair: networks by 2 and 2, a card for 4$"),
-        ({"upscaler": {"network": "other"}}, r"does not know: resampler, other$"),
-        ({"scale": "two"}, r"card.json: a broken card$"),
-        ({"parameters": "12"}, r"card.json: a broken card: parameters is '12'$"),
-        ({"vidscale_pair": 2}, r"card.json: a card of format 2; this program reads 1$"),
-        ({"name": "../.."}, r"card.json: '../..' is no name for a pair"),
-        ({"sha256": "../../mine"}, r"card.json: '../../mine' is no SHA-256$"),
-        ({"sha256": good_card["sha256"].upper()}, r"is no SHA-256$"),
-        *(({"scale": scale}, r"card.json: a broken card$") for scale in ("0", "-2", "1/2", "9", "1e999999999")),
-        ({"upscaler": {"network": ["edsr"]}}, r"card.json: a broken card: upscaler is {'network': \['edsr'\]}$"),
-        ({"downscaler": {"network": None}}, r"card.json: a broken card: downscaler is {'network': None}$"),
+        ({"scale": "4"}, r"pair: the networks have scales 2 and 2, the card 4$"),
+        ({"upscaler": {"network": "other"}}, r"unknown kind of network: resampler, other; "),
+        ({"scale": "two"}, r"card.json: broken card$"),
+        ({"parameters": "12"}, r"card.json: broken card: parameters is '12'$"),
+        ({"vidscale_pair": 2}, r"card.json: card format 2, this vidscale reads 1$"),
+        ({"name": "../.."}, r"card.json: invalid pair name '../..'"),
+        ({"sha256": "../../mine"}, r"card.json: invalid SHA-256 '../../mine'$"),
+        ({"sha256": good_card["sha256"].upper()}, r"invalid SHA-256 '\S+'$"),
+        *(({"scale": scale}, r"card.json: broken card$") for scale in ("0", "-2", "1/2", "9", "1e999999999")),
+        ({"upscaler": {"network": ["edsr"]}}, r"card.json: broken card: upscaler is {'network': \['edsr'\]}$"),
+        ({"downscaler": {"network": None}}, r"card.json: broken card: downscaler is {'network': None}$"),
         *(
             (
                 {"downscaler": {"network": "filter", "family": "area", "sharpness": sharpness}},
@@ -142,7 +142,7 @@ def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pat
             load_pair_dir(folder)
     for text in ("", "[]", "{}", "3"):
         card.write_text(text)
-        with pytest.raises(ModelError, match=r"card.json: a broken card$"):
+        with pytest.raises(ModelError, match=r"card.json: broken card$"):
             load_pair_dir(folder)
     card.write_text(json.dumps(good_card | {"later": 1}))
     assert load_pair_dir(folder).card == PairCard.from_json(json.dumps(good_card))
@@ -150,14 +150,14 @@ def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pat
 
 def test_pairs_are_found_by_name_and_by_folder(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
     assert installed() == {}
-    with pytest.raises(ModelError, match=r"^there is no pair 'car-x2'; there are none installed$"):
+    with pytest.raises(ModelError, match=r"^unknown pair 'car-x2'; installed are none$"):
         find_pair_dir("car-x2")
     write_pair_dir(user_folder() / "car-x2", "car-x2", *networks)
     write_pair_dir(tmp_path / "elsewhere", "car-x2", *networks)
     assert installed() == {"car-x2": tmp_path / "home" / "vidscale" / "pairs" / "car-x2"}
     assert find_pair_dir("car-x2") == user_folder() / "car-x2"
     assert find_pair_dir("elsewhere") == Path("elsewhere")
-    with pytest.raises(ModelError, match=r"^there is no pair 'car-x4'; there are car-x2 installed$"):
+    with pytest.raises(ModelError, match=r"^unknown pair 'car-x4'; installed are car-x2$"):
         find_pair_dir("car-x4")
 
 
@@ -215,7 +215,7 @@ def test_models_export_makes_a_pair_that_is_the_same(networks: tuple[ResamplerNe
     )
     assert load_pair_dir(tmp_path / "there").card == card
     result = vidscale("export", "car-x2", "-o", "there")
-    assert (result.exit_code, result.stderr) == (1, "vidscale: there holds a pair already; -y replaces it\n")
+    assert (result.exit_code, result.stderr) == (1, "vidscale: there already has a pair; -y replaces it\n")
     assert vidscale("export", "car-x2", "-o", "there", "-y").exit_code == 0
     (user_folder() / "car-x2" / "weights.safetensors").write_bytes(b"")
     assert "cannot be read" in vidscale("export", "car-x2", "-o", "elsewhere").stderr
@@ -225,7 +225,7 @@ def test_models_export_makes_a_pair_that_is_the_same(networks: tuple[ResamplerNe
 def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:
     result = vidscale("show", "nothing-x2")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "vidscale: there is no pair 'nothing-x2'; there are none installed\n"
+    assert result.stderr == "vidscale: unknown pair 'nothing-x2'; installed are none\n"
 
     missing = tmp_path / "kgn.pth"
     result = vidscale("import-car", missing, missing, "--scale", 2)
@@ -237,4 +237,4 @@ def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> N
     (user_folder() / "car-x2" / "card.json").write_text("{}")
     result = vidscale("list")
     assert (result.exit_code, len(result.stdout.splitlines())) == (1, 5)
-    assert result.stderr.endswith("card.json: a broken card\n")
+    assert result.stderr.endswith("card.json: broken card\n")

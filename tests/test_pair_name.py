@@ -42,7 +42,7 @@ def test_pair_name_of_a_folder_is_its_card(tmp_path: Path) -> None:
 
 def test_pair_name_errors() -> None:
     for text in ("lanczos-x9", "lanczos-x0", "lanczos-x1/2"):
-        with pytest.raises(UsageError, match=rf"there is no pair '{text}': scale .* is outside 1 to 8"):
+        with pytest.raises(UsageError, match=rf"invalid pair '{text}': scale .* is outside 1 to 8"):
             PairName.parse(text)
 
 
@@ -50,5 +50,5 @@ def test_family_with_an_x_in_its_name_is_found_by_family_and_scale(home: Path) -
     pair_folder(home / "home" / "vidscale" / "pairs" / "mine-xl-x2", trained(), name="mine-xl-x2")
     assert find_pair("mine-xl", Fraction(2), "cpu").name == "mine-xl-x2"
     assert find_pair("mine-xl-x2", None, "cpu").scale == scale_named("mine-xl") == 2
-    with pytest.raises(ModelError, match=r"there is no pair 'mine-xl-x3'; there are .*mine-xl-x2$"):
+    with pytest.raises(ModelError, match=r"unknown pair 'mine-xl-x3'; choose from .*mine-xl-x2$"):
         find_pair("mine-xl", Fraction(3), "cpu")

@@ -148,7 +148,7 @@ def test_totals_perfect_frames_counted():
     assert sums.psnr_y.of_mean_mse == pytest.approx(10 * math.log10(255**2 / 0.5))
     assert sums.psnr_y.perfect_frames == 1
     found = remarks(report((score(0, (0.0, 1.0, 1.0)), score(1))), sums)
-    assert found == ["1 of 2 frames without any error in luma: PSNR-Y is inf, the mean of the others is 48.131 dB."]
+    assert found == ["1 of 2 frames without luma error: PSNR-Y is inf; the mean of the others is 48.131 dB."]
 
 
 def test_totals_all_perfect():
@@ -292,7 +292,7 @@ def test_gray_has_one_plane(tmp_path):
 
 def test_summary_lines(full_report):
     lines = summary_lines(full_report)
-    assert lines[0].endswith("3 compared, 2 only in the source, 1 only in the restored")
+    assert lines[0].endswith("3 compared, 2 only in the source, 1 only in the restored video")
     assert any(line.startswith("PSNR-Y ") and "inf mean of frames" in line and "mean MSE" in line for line in lines)
     assert any(line.startswith("SSIM-Y ffmpeg8x8 ") for line in lines)
     starts = {re.match(r".*?\s{2,}(?=\S)", line).end() for line in lines}

@@ -158,7 +158,7 @@ def test_crops_errors(photos, tmp_path):
         with pytest.raises(TrainingError, match="cannot be read"):
             Crops(tmp_path / "c.npy")
     np.save(tmp_path / "chunk-0000.npy", np.zeros(3))
-    with pytest.raises(TrainingError, match="no coded pieces"):
+    with pytest.raises(TrainingError, match="no coded crops"):
         CodedCrops(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_recipe_reads_toml_and_refuses_what_it_does_not_know(tmp_path):
     recipe = read_recipe(CarRecipe, path, {"loop.seed": "3"})
     assert recipe == CarRecipe(scale=4, crop=192, loop=LoopSettings(steps=9, seed=3), upscaler=UpscalerSizes(width=8))
     for wrong, message in (
-        ("scale = 3", "CAR is made for 2 and 4"),
+        ("scale = 3", "CAR supports 2 and 4"),
         ("crop = 20", "crop 20 is not a multiple of 8"),
         ("downscaler_delay = -1", "downscaler_delay -1 is negative"),
         ("[downscaler]\nblocks = 0", "no ResamplerNet"),

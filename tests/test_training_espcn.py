@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.errors import ConfigError, TrainingError
 from vidscale.models.pair_files import load_pair_dir
-from vidscale.training.espcn import EspcnRecipe, EspcnTask, FilmScore, psnr, section, train_espcn
+from vidscale.training.espcn import EspcnRecipe, EspcnTask, FilmScore, frame_psnr, section, train_espcn
 from vidscale.training.footage import Luma, find_films, split
 from vidscale.training.log import epochs, read_log
 from vidscale.training.loop import LAST, LOG, LoopSettings
@@ -109,8 +109,8 @@ def test_examples_lie_upon_each_other(footage, scale):
 
 def test_psnr_of_a_frame():
     codes = np.full((8, 8), 512, np.uint16)
-    assert psnr(Luma(codes, 10), Luma(codes, 10)) == 100
-    assert psnr(Luma(codes + 4, 10), Luma(codes, 10)) == pytest.approx(20 * np.log10(1023 / 4))
+    assert frame_psnr(Luma(codes, 10), Luma(codes, 10)) == 100
+    assert frame_psnr(Luma(codes + 4, 10), Luma(codes, 10)) == pytest.approx(20 * np.log10(1023 / 4))
 
 
 def test_section_tells_every_score():
@@ -124,7 +124,7 @@ def test_section_tells_every_score():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scale": "5"}, "scale 5: ESPCN is made for 2, 3, 4"),
+        ({"scale": "5"}, "scale 5: ESPCN supports 2, 3, 4"),
         ({"crop": "25"}, "crop 25 is not a multiple of 2"),
         ({"frames": "3"}, "loop.batch 16 is not a multiple of frames 3"),
         ({"held_out": "1"}, r"out of range: self.held_out = 1.0"),
@@ -137,7 +137,7 @@ def test_recipe_errors(settings, message):
 
 
 def test_footage_that_is_too_small_is_told_before_training(footage, unfamiliar, tmp_path):
-    with pytest.raises(TrainingError, match=r"film.mkv has sides of 96, examples need 212"):
+    with pytest.raises(TrainingError, match=r"film.mkv has a side of 96, training needs 212 or more"):
         train_espcn(replace(TINY, crop=192), footage, unfamiliar, tmp_path / "run")
 
 
@@ -165,7 +165,7 @@ def test_train_espcn_command(footage, unfamiliar, tmp_path):
         assert (wrong.exit_code, wrong.stderr.count("\n"), wrong.stdout) == (1, 1, "")
     missing = _vidscale("espcn", tmp_path / "none", "--unfamiliar", unfamiliar, "-o", tmp_path / "other")
     assert missing.exit_code == 1
-    assert missing.stderr == f"vidscale: {tmp_path / 'none'} holds neither videos nor pictures\n"
+    assert missing.stderr == f"vidscale: no videos or pictures in {tmp_path / 'none'}\n"
     assert not (tmp_path / "other").exists()
 
 

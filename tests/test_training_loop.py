@@ -165,7 +165,7 @@ def test_learning_rate_rises_and_falls():
 def test_train_errors(tmp_path):
     broken = Line()
     broken.fail_at = 3
-    with pytest.raises(TrainingError, match="not finite any more at step 2"):
+    with pytest.raises(TrainingError, match="no longer finite at step 2"):
         train(broken, SETTINGS, tmp_path / "nan")
     train(Line(), SETTINGS, tmp_path / "other")
     other = Line()

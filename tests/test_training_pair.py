@@ -1,4 +1,4 @@
-"""Training through the real codec: shots, sets of coded pieces, and a pair in the end."""
+"""Training through the real codec: shots, sets of coded crops, and a pair in the end."""
 
 import json
 from dataclasses import replace
@@ -164,9 +164,9 @@ def test_clips_are_read_in_parts(tmp_path):
         assert places
         number, top, left = places[0]
         assert np.array_equal(truth[number + 4][top : top + 96, left : left + 144], part[4].planes[0])
-    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 movies of 144x108 and more"):
+    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 videos of 144x108 or larger"):
         Clips(tmp_path, 12, (108, 144))
-    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 movies"):
+    with pytest.raises(TrainingError, match="no 8-bit 4:2:0 videos"):
         Clips(tmp_path / "nothing", 12, (96, 144))
 
 
@@ -223,28 +223,31 @@ def test_recipe_refuses_nonsense(tmp_path):
         ('[coded]\nscale = "1/0"', "is not a number"),
         ("[coded]\nside = 7", "side 7 is not a multiple of 2"),
         ("[coded]\ncodings = []", "no way to code"),
-        ("[coded]\ntaken = 30", "no more are taken"),
+        ("[coded]\ntaken = 30", "taken at most frames"),
         ("[coded]\npreset = 1", "preset: Unexpected keyword argument"),
         ("[network]\nexpansion = -1", "expansion -1 is negative"),
         ("[network]\nwidth = 0", "no CompactUpscaler"),
         ("[network]\nreach = 4", "even support"),
         ("[network]\nreach = 19", "no CompactUpscaler"),
-        ('[coded]\nscale = "1.5"', "shots of 512x384: 96x72 or more, multiples of 6"),
-        ('[coded]\nscale = "1.5"\nwidth = 480', "pieces are of scale 3/2, the network is for 2"),
-        ("[coded]\nside = 22", "sides of 24 or more"),
+        ('[coded]\nscale = "1.5"', "shots of 512x384: sides must be multiples of 6, at least 96x72"),
+        ('[coded]\nscale = "1.5"\nwidth = 480', "the crops have scale 3/2, the network has 2"),
+        ("[coded]\nside = 22", "needs crops of 24 or more"),
         ("[coded]\nheight = 382", "multiples of 4"),
-        ("[coded]\nwidth = 124", "128x96 or more"),
+        ("[coded]\nwidth = 124", "at least 128x96"),
         ("[coded]\nclip_share = 7", "clip_share 7.0 is outside 0 to 1"),
         ("[coded]\nsharpness = 9", "sharpness 9.0 is outside"),
-        ('[coded]\nfamily = "foo"', "'foo' is not a known filter"),
+        ('[coded]\nfamily = "foo"', "unknown filter 'foo'"),
         (
             '[[coded.codings]]\ncodec = "x264"\npreset = "medium"\ncrf = [40, 18]',
-            "crf 40 to 18: x264 goes from 0 to 51",
+            "crf 40 to 18: x264 takes 0 to 51",
         ),
-        ('[[coded.codings]]\ncodec = "x264"\npreset = "slow"\ncrf = [18, 40]\nshare = -1', "shares are above 0"),
+        (
+            '[[coded.codings]]\ncodec = "x264"\npreset = "slow"\ncrf = [18, 40]\nshare = -1',
+            "share -1.0 is not a positive number",
+        ),
         ('[[coded.codings]]\ncodec = "x264"\npreset = "swift"\ncrf = [18, 40]', "preset swift: x264 has"),
         ("held_out_chunks = 0", "held_out_chunks 0"),
-        ('name = "my pair"', "no name for a pair"),
+        ('name = "my pair"', "invalid pair name 'my pair'"),
     ):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match=message):
@@ -274,7 +277,7 @@ def test_train_pair_command(photos, others, tmp_path):
     assert json.loads(shared.stdout)["validation_db"] == record["validation_db"]
     alone = run_here(*command[:3], "-o", tmp_path / "alone")
     assert alone.code == 1
-    assert "photographs are needed" in alone.stderr
+    assert "is incomplete; name the photographs" in alone.stderr
     assert alone.stderr.count("\n") == 1
     other = run_here(*command, "--set", "network.width=9")
     assert "other settings (network.width = 8)" in other.stderr
@@ -286,7 +289,10 @@ def test_train_pair_command(photos, others, tmp_path):
 def test_what_is_missing_is_told_before_anything_is_coded(photos, others, tmp_path):
     recipe = PairRecipe(coded=TINY, network=CompactSizes(width=4, depth=2, reach=3), loop=LoopSettings(steps=1))
     folder = tmp_path / "run"
-    for wrong, words in ((None, r"photographs are needed .*--validation"), (tmp_path / "none", "no pictures")):
+    for wrong, words in (
+        (None, r"is incomplete; name the photographs .*--validation"),
+        (tmp_path / "none", "no pictures"),
+    ):
         material = Material(photos=photos, validation=wrong, clips=None, coded=folder / "coded")
         with pytest.raises(TrainingError, match=words):
             train_pair(recipe, material, folder)
@@ -358,5 +364,5 @@ def test_wide_convolutions_collapse_to_what_they_compute():
 
 def test_network_of_another_scale_is_refused(photos, tmp_path):
     pieces = made(replace(TINY, chunks=1), photos, tmp_path)
-    with pytest.raises(TrainingError, match="pieces are of scale 2, the network is for 3/2"):
+    with pytest.raises(TrainingError, match="crops have scale 2, the network has 3/2"):
         UpscalerTask(CompactSizes(small=2, large=3), LoopSettings(), pieces, pieces)

@@ -86,9 +86,9 @@ def test_training_resumes_with_the_same_bits(crops, photos, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stages = []", "each enlarges by 2 or more, all together by 8 at most"),
-        ("stages = [4, 4]", "each enlarges by 2 or more, all together by 8 at most"),
-        ('stages = [4]\nkind = "original"', "original ones enlarge by 2"),
+        ("stages = []", "each must upscale by 2 or more, all together by at most 8"),
+        ("stages = [4, 4]", "each must upscale by 2 or more, all together by at most 8"),
+        ('stages = [4]\nkind = "original"', "original stages upscale by 2"),
         ("crop = 100", "crop 100 is not a multiple of 8"),
         ('crop = 72\nkind = "original"', "crop 72 is not a multiple of 32"),
         ("stage_crop = 6", "out of range"),
