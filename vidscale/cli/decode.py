@@ -183,7 +183,7 @@ def _write_y4m(small: "SmallFile", sink: IO[bytes], console: Console, *, strict:
     from vidscale.jobs.planning import expected_frames
     from vidscale.jobs.restore import restored_frames
     from vidscale.media.y4m import Y4mWriter
-    from vidscale.stages.decode import ReadLog
+    from vidscale.stages.read_log import ReadLog
     from vidscale.system.threads import Clock, Prefetch, queue_depth
 
     log, info = ReadLog(), small.restored

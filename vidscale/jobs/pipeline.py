@@ -16,10 +16,11 @@ from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
 from vidscale.models.pair_cache import remember
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import encode_frames
 from vidscale.stages.mux import check_output, mux, save_covers, sign
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files

@@ -16,7 +16,8 @@ from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
 from vidscale.media.probe import Source, open_container, probe
 from vidscale.models.pairs import Pair, find_pair
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.stages.upscale import upscale
 from vidscale.system.devices import Device
 from vidscale.system.threads import Clock, Prefetch, queue_depth

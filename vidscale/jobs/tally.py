@@ -12,9 +12,9 @@ from vidscale.media.frames import Frame, PixelFormat, VideoInfo
 from vidscale.report.rows import FrameScore
 from vidscale.report.worst_frames import WorstFrames
 from vidscale.stages.align import Offset
-from vidscale.stages.decode import ReadLog
 from vidscale.stages.measure import Lonely, is_luma_of, paired, score
 from vidscale.stages.perceptual import PerceptualMeter, with_scores
+from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, core_count, in_order, queue_depth

@@ -26,61 +26,6 @@ _MAX_REORDER = 64  # packets whose size waits for its picture
 _TS_PACKET_SIZES = (188, 192, 204)  # plain, with a time stamp (M2TS), with error correction
 
 
-@dataclass(slots=True)
-class ReadLog:
-    """What happened while a source was read.
-
-    Attributes:
-        frames: pictures handed out.
-        unreadable: packets that did not decode, and pictures the container promises that never came.
-        concealed: pictures handed out in which the decoder concealed damage.
-        damaged_identities: keyframes that do not say how they were made, though another one of the file does.
-        timestamps_made: pictures that had no timestamp and got one from the frame rate.
-        origin_s: time in the source of the output's zero; not 0 with a range, and where a source starts before 0.
-        truncated_at_s: where reading broke off before the end that the container announces.
-    """
-
-    frames: int = 0
-    unreadable: int = 0
-    concealed: int = 0
-    damaged_identities: int = 0
-    timestamps_made: int = 0
-    origin_s: Fraction = Fraction(0)
-    truncated_at_s: Fraction | None = None
-
-    @property
-    def damaged(self) -> bool:
-        """Whether the source could not be read in full."""
-        return bool(self.unreadable or self.concealed or self.truncated_at_s is not None)
-
-    def notes(self, path: Path) -> tuple[str, ...]:
-        """What a person should know of it, one line each."""
-        name, lines = path.name, []
-        if self.unreadable:
-            lines.append(f"{_frames(self.unreadable)} of {name} {'was' if self.unreadable == 1 else 'were'} unreadable")
-        if self.truncated_at_s is not None:
-            lines.append(f"{name} breaks off at {float(self.truncated_at_s):.2f} s: what is there was read")
-        if self.concealed:
-            verb = "is" if self.concealed == 1 else "are"
-            lines.append(f"{_frames(self.concealed)} of {name} {verb} damaged, mended as well as the decoder could")
-        if self.damaged_identities:
-            what = (
-                "identity of 1 keyframe"
-                if self.damaged_identities == 1
-                else f"identities of {self.damaged_identities} keyframes"
-            )
-            lines.append(f"the {what} of {name} cannot be read; what else it says of itself can, and was followed")
-        if self.origin_s < 0:
-            lines.append(f"{name} starts at {float(self.origin_s):.3f} s: all streams were moved to start at 0")
-        if self.timestamps_made:
-            lines.append(f"{_frames(self.timestamps_made)} of {name} had no timestamp and got one from the frame rate")
-        return tuple(lines)
-
-
-def _frames(count: int) -> str:
-    return "1 frame" if count == 1 else f"{count} frames"
-
-
 def decode_frames(
     source: Source,
     *,

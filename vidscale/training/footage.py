@@ -104,7 +104,8 @@ class VideoFilm:
 
     def read(self, number: int, stop: int) -> Luma:
         from vidscale.config import TimeRange
-        from vidscale.stages.decode import ReadLog, decode_frames
+        from vidscale.stages.decode import decode_frames
+        from vidscale.stages.read_log import ReadLog
         from vidscale.system.threads import Clock
 
         # Half a frame early: nothing depends on how timestamps were rounded.

@@ -13,9 +13,10 @@ from vidscale.errors import MeasureError
 from vidscale.media.frames import Frame, PixelFormat
 from vidscale.media.probe import open_container
 from vidscale.report.rows import FrameScore
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.measure import Lonely, paired, score
 from vidscale.stages.perceptual import PerceptualMeter, with_scores
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 

@@ -20,7 +20,8 @@ from vidscale.jobs.planning import expected_frames
 from vidscale.media.frames import Frame, Plane
 from vidscale.report.rows import SourceFacts
 from vidscale.report.worst_frames import shown_rgb
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 CROP = (540, 960)  # rows and columns of luma that a still shows at most
