@@ -1,13 +1,10 @@
 """The decoding stage: a file's video stream as frames, in presentation order, each with its own timestamp."""
 
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 from typing import Literal, cast
 
 import av
@@ -18,11 +15,11 @@ from vidscale.media.frames import Frame
 from vidscale.media.matroska import HEAD_BYTES, segment_end
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.probe import Source, open_container
+from vidscale.stages.packets import MAX_REORDER, Decoder, decode_the_end, read_packets
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
-logger = logging.getLogger(__name__)
-
-_MAX_REORDER = 64  # packets whose size waits for its picture
+_REFERENCES_S = 10  # before a picture: in them lies a keyframe that is whole, even where the last one is damaged
 _TS_PACKET_SIZES = (188, 192, 204)  # plain, with a time stamp (M2TS), with error correction
 
 
@@ -59,7 +56,7 @@ def decode_frames(
         stream = cast("av.VideoStream", container.streams[source.stream_index])
         stream.thread_type = "AUTO"
         timeline = _Timeline(source, log)
-        pictures = _decoded(container, stream, log, clock, inspect)
+        pictures = _decoded(source, container, stream, start, log, clock, inspect)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
         for frame in to_frames(selected, source, interlaced, clock, filters):
             log.frames += 1
@@ -90,7 +87,7 @@ def open_before(source: Source, start: Fraction | None) -> av.container.InputCon
     target = int(start / source.video.time_base)
     with contextlib.suppress(av.FFmpegError):
         container.seek(target, stream=stream, backward=True)
-        for packet in islice(container.demux(stream), _MAX_REORDER):
+        for packet in islice(container.demux(stream), MAX_REORDER):
             if packet.is_keyframe and packet.pts is not None and packet.pts <= target:
                 container.seek(target, stream=stream, backward=True)
                 return container
@@ -99,31 +96,41 @@ def open_before(source: Source, start: Fraction | None) -> av.container.InputCon
 
 
 def _decoded(
+    source: Source,
     container: av.container.InputContainer,
     stream: av.VideoStream,
+    start: Fraction | None,
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
-    packets = container.demux(stream)
-    sizes: dict[int, int] = {}
     avi = _AviTimestamps() if container.format.name == "avi" else None
+    decoder = Decoder(stream, log, timed=avi is None)
+
+    def picture(frame: av.VideoFrame, size: int | None) -> Picture:
+        return Picture(frame, avi.next(frame) if avi else frame.pts, size)
+
+    packets = read_packets(container, stream, log)
     while True:
         with clock.measure(frames=0):
-            packet = _next_packet(packets, log)
+            packet = next(packets, None)
             if packet is None:
-                return
+                break
             if packet.size:
-                _remember_size(sizes, packet)
                 if avi and packet.dts is not None:
                     avi.waiting.append(packet.dts)
                 if inspect is not None and packet.is_keyframe:
                     inspect(packet)
-            frames = _frames_of(packet, log)
-        for frame in frames:
-            size = sizes.pop(frame.pts, None) if frame.pts is not None else None
-            yield Picture(frame, avi.next(frame) if avi else frame.pts, size)
+            decoded = decoder.decode(packet)
+        for frame, size in decoded:
+            yield picture(frame, size)
+    if decoder.lacks_the_end:
+        if decoder.last_pts is not None:
+            start = decoder.last_pts * source.video.time_base - _REFERENCES_S
+        with open_before(source, start) as again:
+            for frame, size in decode_the_end(again, cast("av.VideoStream", again.streams[stream.index]), decoder, log):
+                yield picture(frame, size)
 
 
 class _AviTimestamps:
@@ -148,44 +155,6 @@ class _AviTimestamps:
         while frame.dts is not None and self.waiting and in_order + self._delay < frame.dts:
             in_order = self.waiting.popleft()  # a packet that brought no picture
         return in_order + self._delay
-
-
-def _next_packet(packets: Iterator["av.Packet[av.VideoStream]"], log: ReadLog) -> "av.Packet[av.VideoStream] | None":
-    """The next packet; None at the end, and where the container is damaged so that nothing can be read behind it."""
-    try:
-        return next(packets, None)
-    except av.error.EOFError:
-        return None
-    except av.error.InvalidDataError as error:
-        logger.info("the container is damaged: %s", error)
-        log.unreadable += 1
-        return None
-    except (av.FFmpegError, OSError) as error:
-        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _frames_of(packet: "av.Packet[av.VideoStream]", log: ReadLog) -> list[av.VideoFrame]:
-    """The pictures that a packet brings out of the decoder."""
-    try:
-        return packet.decode()
-    except av.error.EOFError:
-        return []
-    except MemoryError:
-        raise
-    except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds of things
-        logger.info("unreadable packet: %s", error)
-        log.unreadable += 1
-        return []
-
-
-def _remember_size(sizes: dict[int, int], packet: "av.Packet[av.VideoStream]") -> None:
-    """Keeps a packet's size until its picture comes out of the decoder; of pictures that never come, forgets it."""
-    if packet.pts is None:
-        return
-    sizes[packet.pts] = packet.size
-    if len(sizes) > 2 * _MAX_REORDER:
-        for pts in sorted(sizes)[:_MAX_REORDER]:
-            del sizes[pts]
 
 
 def _selected(
@@ -292,7 +261,7 @@ def _ends_early(source: Source, timeline: _Timeline) -> bool:
 def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
     """Whether the container's index names packets beyond the end of the file."""
     entries = stream.index_entries
-    last = (entries[at] for at in range(max(0, len(entries) - _MAX_REORDER), len(entries)))
+    last = (entries[at] for at in range(max(0, len(entries) - MAX_REORDER), len(entries)))
     return any(entry.pos + entry.size > size_bytes for entry in last)
 
 

@@ -1,0 +1,230 @@
+"""Packets of a stream on their way through its decoder, in files that are damaged too.
+
+With frame threads an error in one of the last packets comes up while the decoder is drained. libavcodec, and with it
+ffmpeg, goes on behind the error; PyAV's ``decode`` ends there and cannot be called again. What it leaves behind is
+decoded once more from a keyframe before, by a single thread, which reports an error together with its packet.
+"""
+
+import logging
+from bisect import insort
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from math import ceil, sqrt
+from typing import cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.codec.codec import Capabilities
+
+from vidscale.errors import DecodeError
+from vidscale.stages.read_log import ReadLog
+
+logger = logging.getLogger(__name__)
+
+MAX_REORDER = 64
+"""Packets that may wait for their pictures."""
+
+_SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders say nothing of a packet that they cannot read
+_MOST_B_FRAMES = 8  # in a row, of such a codec
+_MOST_SILENT = Fraction(1, 4)  # of all packets: when more bring no picture, they are halves of pictures
+
+
+class Decoder:
+    """A stream's decoder: packets in, pictures out in presentation order.
+
+    Args:
+        stream: one that nothing was decoded of yet.
+        timed: whether the decoder's timestamps are those of the pictures, which they are not in AVI.
+        log: packets that do not decode are counted.
+
+    Attributes:
+        last_pts: timestamp of the last picture, None before the first and where they have none.
+        failed: numbers of the coded pictures that do not decode, among all that went in.
+        submitted: how many coded pictures went in.
+    """
+
+    def __init__(self, stream: av.VideoStream, log: ReadLog, *, timed: bool) -> None:
+        self.last_pts: int | None = None
+        self.failed: list[int] = []
+        self.submitted = 0
+        self._stream, self._log, self._timed = stream, log, timed
+        self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
+        self._packets = 0
+        self._pictures = 0
+        self._usual_lag: int | None = None
+        self._late: list[av.VideoFrame] = []
+        # A packet of VP9 may hold several pictures, and PyAV hides the error of one behind another.
+        self._split = BitStreamFilterContext("vp9_superframe_split", stream) if stream.name == "vp9" else None
+
+    def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
+        """What a packet brings out, an empty one all that is left: pictures and the sizes of their packets in bytes."""
+        if packet.size:
+            if not packet.is_discard:
+                self._remember(packet)
+            frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
+        else:
+            self._log.unreadable += self._silent_losses()
+            frames = self._in_order(self._drained(packet)) + self._late
+        return [(frame, self._size(frame)) for frame in frames]
+
+    def _remember(self, packet: "av.Packet[av.VideoStream]") -> None:
+        """Keeps a packet's size until its picture comes; of pictures that never come, forgets it."""
+        self._packets += 1
+        if packet.pts is None:
+            return
+        self._sizes[packet.pts] = packet.size
+        if len(self._sizes) > 2 * MAX_REORDER:
+            for pts in sorted(self._sizes)[:MAX_REORDER]:
+                del self._sizes[pts]
+
+    def _parts(self, packet: "av.Packet[av.VideoStream]") -> list["av.Packet[av.VideoStream]"]:
+        if self._split is None:
+            return [packet]
+        try:
+            parts = cast("list[av.Packet[av.VideoStream]]", self._split.filter(packet))
+        except av.FFmpegError as error:
+            self._fail(error)
+            return []
+        for part in parts:
+            part.time_base = self._stream.time_base or Fraction(1)
+        return parts
+
+    def _decoded(self, part: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+        self.submitted += 1
+        try:
+            return self._stream.decode(part)
+        except av.error.EOFError:
+            return []
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds
+            self._fail(error)
+            return []
+
+    def _fail(self, error: Exception) -> None:
+        logger.info("unreadable packet: %s", error)
+        self._log.unreadable += 1
+        self.failed.append(self.submitted)
+
+    def _drained(self, flush: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+        try:
+            return self._stream.decode(flush)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:  # of which packet, only decoding again tells
+            logger.info("unreadable packet near the end: %s", error)
+            return []
+
+    @property
+    def _lag(self) -> int:
+        """How many packets went in whose pictures have not come out."""
+        return self._packets - self._pictures - len(self.failed)
+
+    def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+        """MPEG-2's decoder skips a picture that it cannot read, and the pictures that wait for the next one come
+        behind those that follow it: where a picture was skipped, they are sorted."""
+        ready: list[av.VideoFrame] = []
+        for frame in frames:
+            self._pictures += 1
+            if self._usual_lag is None:
+                self._usual_lag = self._lag
+            lost = self._stream.name in _SILENT and (self._late or self._lag > self._usual_lag)
+            if lost and frame.pts is not None and not (self.last_pts and frame.pts < self.last_pts):
+                insort(self._late, frame, key=lambda late: late.pts or 0)
+                ready += [self._late.pop(0)] if len(self._late) > _MOST_B_FRAMES else []
+            else:
+                ready += [*self._late, frame]
+                self._late.clear()
+        return ready
+
+    def _size(self, frame: av.VideoFrame) -> int | None:
+        if self._timed:
+            self.last_pts = frame.pts
+        return None if frame.pts is None else self._sizes.pop(frame.pts, None)
+
+    def _silent_losses(self) -> int:
+        """How many packets before the end brought neither a picture nor an error, where each should."""
+        if self._stream.name not in _SILENT or self._usual_lag is None:
+            return 0
+        lost = self._lag - self._usual_lag
+        return lost if 0 < lost <= self._packets * _MOST_SILENT else 0
+
+    @property
+    def pending(self) -> int:
+        """How many of the coded pictures that went in last the decoder has not reported on before it is drained."""
+        context = self._stream.codec_context
+        if context.codec.capabilities & Capabilities.frame_threads:
+            return context.thread_count - 1
+        if context.codec.capabilities & Capabilities.auto_threads:  # dav1d, which decodes so many at a time
+            return ceil(sqrt(context.thread_count)) - 1
+        return 0
+
+    @property
+    def lacks_the_end(self) -> bool:
+        """Whether the drained decoder has left pictures behind."""
+        if not self.pending:
+            return False
+        if self._sizes and self.last_pts is not None:
+            return max(self._sizes) > self.last_pts
+        return self._lag > 0
+
+    def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """Of frames that were decoded again, those that have not come before, with the sizes of their packets."""
+        if self.last_pts is None:  # they can only be counted, and both decodings begin at the same place
+            for frame in islice(frames, self._pictures, None):
+                yield frame, self._size(frame)
+            return
+        last = self.last_pts
+        for frame in frames:
+            if frame.pts is not None and frame.pts > last and frame.pts in self._sizes:
+                yield frame, self._size(frame)
+
+
+def read_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, log: ReadLog
+) -> Iterator["av.Packet[av.VideoStream]"]:
+    """A stream's packets; an empty one at the end drains the decoder.
+
+    The end is also where the container is damaged so that nothing can be read behind.
+
+    Raises:
+        DecodeError: reading fails for another reason.
+    """
+    try:
+        yield from container.demux(stream)  # which adds the empty one by itself
+    except av.error.InvalidDataError as error:
+        logger.info("the container is damaged: %s", error)
+        log.unreadable += 1
+    except av.error.EOFError:
+        pass
+    except (av.FFmpegError, OSError) as error:
+        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+    else:
+        return
+    last = cast("av.Packet[av.VideoStream]", av.Packet())
+    last.stream, last.time_base = stream, stream.time_base or Fraction(1)
+    yield last
+
+
+def decode_the_end(
+    container: av.container.InputContainer, stream: av.VideoStream, first: Decoder, log: ReadLog
+) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    """The pictures that a drained decoder has left behind, with the sizes of their packets.
+
+    Args:
+        container: opened again, at a keyframe before the decoder's last picture; where pictures have no timestamps, at
+            the place where the first decoding began.
+        stream: of the container.
+        first: the drained decoder.
+        log: what the first decoding could not report on and does not decode is counted.
+    """
+    stream.codec_context.thread_count = 1
+    decoder = Decoder(stream, ReadLog(), timed=True)
+
+    def frames() -> Iterator[av.VideoFrame]:
+        for packet in read_packets(container, stream, ReadLog()):
+            yield from (frame for frame, _ in decoder.decode(packet))
+
+    yield from first.missing(frames())
+    log.unreadable += sum(1 for number in decoder.failed if number > decoder.submitted - first.pending)
