@@ -14,12 +14,13 @@ from vidscale.errors import DecodeError, EncodeError
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame
 from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import encode_frames
-from vidscale.stages.mux import check_output, mux, save_covers, sign
+from vidscale.stages.mux import Timing, check_output, mux, save_covers, sign
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -79,17 +80,14 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         if log.damaged and settings.strict:
             raise DecodeError(f"{plan.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
-        signed = workspace.file("signed.mp4")
-        sign(encoded.path, signed, plan.identity, video)
+        timing = Timing(encoded.pts, encoded.until, video.time_base)
+        signed = workspace.file(f"signed{_signed_suffix(plan.output, ENCODERS[settings.codec].codec)}")
+        sign(encoded.path, signed, plan.identity, video, timing)
         encoded.path.unlink()
         covers = save_covers(plan.source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
-        check_output(
-            workspace.result,
-            stream_index=plan.output.position(plan.source.stream_index),
-            pts=encoded.pts,
-            time_base=video.time_base,
-        )
+        mux(plan.mux_command(signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers))
+        position = plan.output.position(plan.source.stream_index)
+        check_output(workspace.result, stream_index=position, timing=timing)
     remember(plan.pair)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
 
@@ -116,14 +114,23 @@ def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
         if log.damaged and plan.settings.strict:
             raise DecodeError(f"{plan.small.source.path} is damaged ({notes[0]}) and --strict refuses to lose anything")
         progress.start("writing", None)
-        signed = workspace.file(f"signed{file.suffix}")
-        sign(encoded.path, signed, None, info)
+        timing = Timing(encoded.pts, encoded.until, info.time_base)
+        signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
+        sign(encoded.path, signed, None, info, timing)
         encoded.path.unlink()
         covers = save_covers(source, plan.output, workspace)
-        mux(plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers))
-        position = plan.output.position(source.stream_index)
-        check_output(workspace.result, stream_index=position, pts=encoded.pts, time_base=info.time_base)
+        mux(plan.mux_command(signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers))
+        check_output(workspace.result, stream_index=plan.output.position(source.stream_index), timing=timing)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+
+
+def _signed_suffix(output: OutputPlan, codec: str) -> str:
+    """Of the file between the encoder's and the output.
+
+    Matroska keeps how long each picture is shown. MP4 does so only where pictures are shown in the order in which they
+    are stored, as in AV1, whose aspect ratio ffmpeg would not find in Matroska.
+    """
+    return ".mkv" if output.muxer in ("matroska", "webm") and codec != "av1" else ".mp4"
 
 
 def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:

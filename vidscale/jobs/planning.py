@@ -18,7 +18,7 @@ from vidscale.media.versions import versions
 from vidscale.models.pairs import Pair, chosen, find_pair, scale_named
 from vidscale.report.files import RECORD
 from vidscale.stages.encode import encode_command, lossless_command
-from vidscale.stages.mux import mux_command
+from vidscale.stages.mux import Timing, mux_command
 from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
 
@@ -67,7 +67,13 @@ class EncodePlan:
         return encode_command(self.ffmpeg, self.settings, self.small, video)
 
     def mux_command(
-        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+        self,
+        video: Path,
+        path: Path,
+        *,
+        timing: Timing | None = None,
+        origin_s: Fraction = Fraction(0),
+        covers: dict[int, Path] | None = None,
     ) -> list[str]:
         """The command line that joins the coded video with the source's other streams; see `mux.mux_command`."""
         return mux_command(
@@ -79,6 +85,7 @@ class EncodePlan:
             path=path,
             covers=covers or {},
             time_range=self.settings.range,
+            timing=timing,
             origin_s=origin_s,
         )
 
@@ -150,7 +157,13 @@ class DecodePlan:
         return encode_command(self.ffmpeg, self.settings, info, video)
 
     def mux_command(
-        self, video: Path, path: Path, *, origin_s: Fraction = Fraction(0), covers: dict[int, Path] | None = None
+        self,
+        video: Path,
+        path: Path,
+        *,
+        timing: Timing | None = None,
+        origin_s: Fraction = Fraction(0),
+        covers: dict[int, Path] | None = None,
     ) -> list[str]:
         """The command line that joins the restored video with the small file's other streams."""
         info = self.small.restored
@@ -163,6 +176,7 @@ class DecodePlan:
             identity=None,
             path=path,
             covers=covers or {},
+            timing=timing,
             origin_s=origin_s,
             display_aspect=shown if self.codec == "ffv1" and info.sar != 1 else None,
         )

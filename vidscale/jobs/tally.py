@@ -38,6 +38,7 @@ class Tally:
         clocks: by stage.
         pairs: how many there are, measured or not.
         first_s, last_s: times of the first and the last of them.
+        shown_s: how long the last one is shown, None when unknown.
         ref_bytes: of the coded frames of the source, as far as they are known.
         span_bytes: of the coded frames from each measured one to the next.
     """
@@ -54,6 +55,7 @@ class Tally:
     pairs: int = 0
     first_s: Fraction = Fraction(0)
     last_s: Fraction = Fraction(0)
+    shown_s: Fraction | None = None
     ref_bytes: int = 0
     span_bytes: list[int | None] = field(default_factory=list)
 
@@ -67,6 +69,7 @@ class Tally:
         if self.pairs == 0:
             self.first_s = ours.time
         self.last_s = ours.time
+        self.shown_s = None if ours.duration is None else ours.duration * ours.time_base
         self.pairs += 1
         self.ref_bytes += ours.coded_bytes or 0
         if wanted:
@@ -76,7 +79,9 @@ class Tally:
         return wanted
 
     def duration_s(self, info: VideoInfo) -> Fraction | None:
-        """Length from the first pair to the end of the last, which lasts as long as the mean one."""
+        """Length from the first pair to the end of the last; where that is unknown, it lasts as long as the mean."""
+        if self.shown_s is not None:
+            return self.last_s + self.shown_s - self.first_s
         if self.pairs > 1:
             return (self.last_s - self.first_s) * self.pairs / (self.pairs - 1)
         return 1 / info.frame_rate if info.frame_rate else None

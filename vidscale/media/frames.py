@@ -187,6 +187,7 @@ class Frame:
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
         coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+        duration: how long it is shown, in units of `time_base`, None when unknown.
     """
 
     planes: tuple[Plane, ...] = field(repr=False)
@@ -197,6 +198,7 @@ class Frame:
     key_frame: bool = False
     corrupt: bool = False
     coded_bytes: int | None = None
+    duration: int | None = None
 
     @property
     def height(self) -> int:

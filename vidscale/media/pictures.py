@@ -27,11 +27,13 @@ class Picture:
         frame: as PyAV decoded it.
         pts: timestamp in units of the stream's time base, None when it has none.
         coded_bytes: size of its packet, None when unknown.
+        duration: how long it is shown, in units of the stream's time base, None when unknown.
     """
 
     frame: av.VideoFrame
     pts: int | None
     coded_bytes: int | None
+    duration: int | None = None
 
 
 def to_frames(
@@ -83,6 +85,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) ->
         key_frame=bool(picture.frame.key_frame),
         corrupt=bool(picture.frame.is_corrupt),
         coded_bytes=picture.coded_bytes,
+        duration=picture.duration,
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from typing import Literal, cast
@@ -12,15 +13,14 @@ import av
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
 from vidscale.media.frames import Frame
-from vidscale.media.matroska import HEAD_BYTES, segment_end
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.probe import Source, open_container
+from vidscale.stages.ending import Ending, find_ending
 from vidscale.stages.packets import MAX_REORDER, Decoder, decode_the_end, read_packets
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 _REFERENCES_S = 10  # before a picture: in them lies a keyframe that is whole, even where the last one is damaged
-_TS_PACKET_SIZES = (188, 192, 204)  # plain, with a time stamp (M2TS), with error correction
 
 
 def decode_frames(
@@ -55,9 +55,18 @@ def decode_frames(
     with open_before(source, start) as container:
         stream = cast("av.VideoStream", container.streams[source.stream_index])
         stream.thread_type = "AUTO"
-        timeline = _Timeline(source, log)
-        pictures = _decoded(source, container, stream, start, log, clock, inspect)
-        selected = _selected(pictures, source, timeline, start, end, interlaced)
+        timeline, decoder = _Timeline(source, log), Decoder(stream, log, timed=container.format.name != "avi")
+        found = Ending(cut_off=False, until=None)
+
+        def ending(picture: Picture, pts: int) -> int | None:
+            nonlocal found
+            until = max(pts + picture.frame.duration, decoder.end if picture.frame.pts == pts else pts)
+            came = decoder.pictures + log.unreadable
+            found = find_ending(source, container, last=pts, until=until if until > pts else None, pictures=came)
+            return found.until
+
+        pictures = _decoded(source, container, decoder, start, log, clock, inspect)
+        selected = _selected(pictures, source, timeline, start, end, interlaced, ending)
         for frame in to_frames(selected, source, interlaced, clock, filters):
             log.frames += 1
             log.concealed += frame.corrupt
@@ -66,8 +75,9 @@ def decode_frames(
             where = " in that range" if time_range else ""
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
         log.origin_s = (timeline.origin or 0) * source.video.time_base
-        if time_range is None:
-            _note_truncation(source, timeline, log, lacks_packets=_index_goes_on(stream, source.size_bytes))
+        if time_range is None and found.cut_off and timeline.last is not None:
+            log.truncated_at_s = timeline.last * source.video.time_base
+            log.unreadable = max(log.unreadable, (source.video.frame_count or 0) - log.frames)
 
 
 def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | None, Fraction | None]:
@@ -98,7 +108,7 @@ def open_before(source: Source, start: Fraction | None) -> av.container.InputCon
 def _decoded(
     source: Source,
     container: av.container.InputContainer,
-    stream: av.VideoStream,
+    decoder: Decoder,
     start: Fraction | None,
     log: ReadLog,
     clock: Clock,
@@ -106,7 +116,7 @@ def _decoded(
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     avi = _AviTimestamps() if container.format.name == "avi" else None
-    decoder = Decoder(stream, log, timed=avi is None)
+    stream = cast("av.VideoStream", container.streams[source.stream_index])
 
     def picture(frame: av.VideoFrame, size: int | None) -> Picture:
         return Picture(frame, avi.next(frame) if avi else frame.pts, size)
@@ -164,18 +174,37 @@ def _selected(
     start: Fraction | None,
     end: Fraction | None,
     interlaced: str,
+    ending: Callable[[Picture, int], int | None],
 ) -> Iterator[tuple[Picture, int]]:
-    """The pictures of the range, each with its timestamp in the output."""
+    """The pictures of the range, each with its timestamp in the output and the time until the next one, which the last
+    has from ``ending``: given it and its timestamp, when it stops being shown."""
+    unit = source.video.time_base
+    held: tuple[Picture, int] | None = None
+    until: int | None = None
     for picture in pictures:
         _check_picture(picture.frame, source, interlaced)
         pts = timeline.place(picture)
-        if pts is None or (start is not None and pts * source.video.time_base < start):
+        if pts is None or (start is not None and pts * unit < start):
             continue
-        if end is not None and pts * source.video.time_base >= end:
-            return
-        if timeline.origin is None and (start is not None or pts < 0):
+        if end is not None and pts * unit >= end:
+            until = pts
+            break
+        if held is not None:
+            yield _shown(*held, pts, timeline)
+        elif timeline.origin is None and (start is not None or pts < 0):
             timeline.origin = pts
-        yield picture, pts - (timeline.origin or 0)
+        held = picture, pts
+    else:
+        until = ending(*held) if held else None
+    if held is not None:
+        if end is not None and until is not None:
+            until = min(until, round(end / unit))
+        yield _shown(*held, until, timeline)
+
+
+def _shown(picture: Picture, pts: int, until: int | None, timeline: "_Timeline") -> tuple[Picture, int]:
+    duration = None if until is None else max(1, until - pts)
+    return replace(picture, duration=duration), pts - (timeline.origin or 0)
 
 
 def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
@@ -235,45 +264,3 @@ class _Timeline:
         if self.last is None:
             return frame.dts if frame.dts is not None else 0
         return self.last + max(1, round(1 / (rate * self._video.time_base)))
-
-
-def _note_truncation(source: Source, timeline: _Timeline, log: ReadLog, *, lacks_packets: bool) -> None:
-    """Compares what came with what the container announced."""
-    video = source.video
-    ends_early = lacks_packets or _ends_early(source, timeline)
-    if video.frame_count and video.frame_count > log.frames + log.unreadable and ends_early:
-        # Edit lists and dropped leading pictures hide a few frames of a sound file; the end tells a cut one.
-        log.unreadable = video.frame_count - log.frames
-    if (ends_early or _ends_within_packet(source) or _ends_within_segment(source)) and timeline.last is not None:
-        log.truncated_at_s = timeline.last * video.time_base
-
-
-def _ends_early(source: Source, timeline: _Timeline) -> bool:
-    video = source.video
-    if video.duration_s is None or timeline.last is None:
-        return False
-    tolerance = max(Fraction(1), video.duration_s / 50)
-    if video.frame_count and video.frame_rate:
-        tolerance = 3 / video.frame_rate
-    return timeline.last * video.time_base - source.start_s < video.duration_s - tolerance
-
-
-def _index_goes_on(stream: av.VideoStream, size_bytes: int) -> bool:
-    """Whether the container's index names packets beyond the end of the file."""
-    entries = stream.index_entries
-    last = (entries[at] for at in range(max(0, len(entries) - MAX_REORDER), len(entries)))
-    return any(entry.pos + entry.size > size_bytes for entry in last)
-
-
-def _ends_within_segment(source: Source) -> bool:
-    """Matroska (RFC 9559) says in front how many bytes follow; a live one says that it does not know."""
-    if source.container != "matroska,webm" or not source.path.is_file():
-        return False
-    with source.path.open("rb") as file:
-        announced = segment_end(file.read(HEAD_BYTES))
-    return announced is not None and announced > source.size_bytes
-
-
-def _ends_within_packet(source: Source) -> bool:
-    """MPEG-TS announces no end, but consists of packets of one size."""
-    return source.container == "mpegts" and all(source.size_bytes % size for size in _TS_PACKET_SIZES)

@@ -25,10 +25,12 @@ class Encoded:
     Attributes:
         path: an MP4 (FFV1: Matroska) file with one video stream.
         pts: timestamps of its pictures in presentation order, in the source's time base.
+        until: when the last of them stops being shown, in the same unit; None when nobody knows.
     """
 
     path: Path
     pts: "array[int]"
+    until: int | None
 
 
 def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock) -> Encoded:
@@ -44,7 +46,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
     Raises:
         EncodeError: ffmpeg ended early or with an error.
     """
-    timestamps = array("q")
+    timestamps, until = array("q"), None
     with FfmpegProcess(command, stdin=True) as process:
         try:
             with NutWriter(process.stdin.fileno(), info) as writer:
@@ -52,13 +54,14 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
                     with clock.measure():
                         writer.write(frame)
                     timestamps.append(frame.pts)
+                    until = None if frame.duration is None else frame.pts + frame.duration
         except BrokenPipeError:
             raise process.failure("encoding stopped") from None
         process.stdin.close()
         process.wait("encoding failed")
     if not timestamps:
         raise EncodeError("there was no frame to encode", cmd=command)
-    return Encoded(path=path, pts=timestamps)
+    return Encoded(path=path, pts=timestamps, until=until)
 
 
 def encode_command(

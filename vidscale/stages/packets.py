@@ -42,16 +42,19 @@ class Decoder:
         last_pts: timestamp of the last picture, None before the first and where they have none.
         failed: numbers of the coded pictures that do not decode, among all that went in.
         submitted: how many coded pictures went in.
+        pictures: how many came out.
+        end: of what the last packet shows, in units of the stream's time base; 0 before the first.
     """
 
     def __init__(self, stream: av.VideoStream, log: ReadLog, *, timed: bool) -> None:
         self.last_pts: int | None = None
         self.failed: list[int] = []
         self.submitted = 0
+        self.pictures = 0
+        self.end = 0
         self._stream, self._log, self._timed = stream, log, timed
         self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
         self._packets = 0
-        self._pictures = 0
         self._usual_lag: int | None = None
         self._late: list[av.VideoFrame] = []
         # A packet of VP9 may hold several pictures, and PyAV hides the error of one behind another.
@@ -73,6 +76,7 @@ class Decoder:
         self._packets += 1
         if packet.pts is None:
             return
+        self.end = packet.pts + (packet.duration or 0)
         self._sizes[packet.pts] = packet.size
         if len(self._sizes) > 2 * MAX_REORDER:
             for pts in sorted(self._sizes)[:MAX_REORDER]:
@@ -119,14 +123,14 @@ class Decoder:
     @property
     def _lag(self) -> int:
         """How many packets went in whose pictures have not come out."""
-        return self._packets - self._pictures - len(self.failed)
+        return self._packets - self.pictures - len(self.failed)
 
     def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """MPEG-2's decoder skips a picture that it cannot read, and the pictures that wait for the next one come
         behind those that follow it: where a picture was skipped, they are sorted."""
         ready: list[av.VideoFrame] = []
         for frame in frames:
-            self._pictures += 1
+            self.pictures += 1
             if self._usual_lag is None:
                 self._usual_lag = self._lag
             lost = self._stream.name in _SILENT and (self._late or self._lag > self._usual_lag)
@@ -172,7 +176,7 @@ class Decoder:
     def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Of frames that were decoded again, those that have not come before, with the sizes of their packets."""
         if self.last_pts is None:  # they can only be counted, and both decodings begin at the same place
-            for frame in islice(frames, self._pictures, None):
+            for frame in islice(frames, self.pictures, None):
                 yield frame, self._size(frame)
             return
         last = self.last_pts

@@ -1,0 +1,93 @@
+"""How a source's video ends: with the file, before the other streams, or where the file breaks off."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.format import Flags
+
+from vidscale.media.probe import Source, open_container
+from vidscale.media.structure import ends_in_order, lacks_bytes
+
+_INDEXED = 64  # last entries of the index that are looked at
+_TOLERANCE_FRAMES = 3  # edit lists and dropped pictures hide a few of a whole file
+# Formats without a header that could announce an end: libavformat finds one by looking at what there is.
+_ANNOUNCES_NOTHING = cast("int", (Flags.ts_discont | Flags.no_timestamps).value)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a video ends.
+
+    Attributes:
+        cut_off: the file breaks off before the end that it announces.
+        until: when the last picture stops being shown, in units of the stream's time base; None when nobody knows.
+    """
+
+    cut_off: bool
+    until: int | None
+
+
+def find_ending(
+    source: Source, container: av.container.InputContainer, *, last: int, until: int | None, pictures: int
+) -> Ending:
+    """Compares what came of a video with what its file announces.
+
+    Args:
+        source: the file.
+        container: it, opened, its video read to the end.
+        last: timestamp of the last picture, in units of the stream's time base.
+        until: the end of that picture, as far as the packets tell, after ``last``.
+        pictures: how many came, those that do not decode among them.
+    """
+    video, stream = source.video, container.streams[source.stream_index]
+    shown_s = (last if until is None else until) * video.time_base
+    if _index_goes_on(stream, source.size_bytes) or lacks_bytes(source.path, source.container):
+        return Ending(cut_off=True, until=until)
+    if video.frame_count and stream.duration:
+        own_end = (stream.start_time or 0) + stream.duration
+        tolerance_s = _TOLERANCE_FRAMES / (video.frame_rate or 1)
+        if pictures < video.frame_count and shown_s < own_end * video.time_base - tolerance_s:
+            return Ending(cut_off=True, until=until)
+        return Ending(cut_off=False, until=own_end if own_end > last else until)
+    if container.duration is None or container.format.flags & _ANNOUNCES_NOTHING:
+        return Ending(cut_off=False, until=until)
+    announced_s = Fraction(container.duration, 1_000_000)
+    least_s = announced_s - max(Fraction(1), announced_s / 50)
+    if shown_s >= least_s or _starts_late(source, stream) or _longest_s(source) >= least_s:
+        return Ending(cut_off=False, until=until)
+    if ends_in_order(source.path, source.container):  # then the last picture stands so long
+        return Ending(cut_off=False, until=round(announced_s / video.time_base))
+    return Ending(cut_off=True, until=until)
+
+
+def _index_goes_on(stream: av.stream.Stream, size_bytes: int) -> bool:
+    """Whether the container's index names packets beyond the end of the file."""
+    entries = stream.index_entries
+    last = (entries[at] for at in range(max(0, len(entries) - _INDEXED), len(entries)))
+    return any(entry.pos + entry.size > size_bytes for entry in last)
+
+
+def _starts_late(source: Source, stream: av.stream.Stream) -> bool:
+    """Whether a file is some segments of a longer MP4, whose length its header may still have."""
+    start_s = (stream.start_time or 0) * source.video.time_base
+    return source.container.startswith("mov,") and start_s > 1
+
+
+def _longest_s(source: Source) -> Fraction:
+    """The longest that any stream lasts, or its end, which a container may mean by its length; in seconds."""
+    starts: dict[int, Fraction] = {}
+    ends: dict[int, Fraction] = defaultdict(Fraction)
+    with open_container(source.path) as container:
+        try:
+            for packet in container.demux():
+                time = packet.dts if packet.pts is None else packet.pts
+                if packet.size and time is not None:
+                    index, unit = packet.stream_index, Fraction(packet.time_base)
+                    starts[index] = min(starts.get(index, time * unit), time * unit)
+                    ends[index] = max(ends[index], (time + (packet.duration or 0)) * unit)
+        except (av.FFmpegError, OSError):  # damaged: what can be read of it counts
+            pass
+    return max((end - min(starts[index], Fraction(0)) for index, end in ends.items()), default=Fraction(0))
