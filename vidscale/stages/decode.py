@@ -60,9 +60,10 @@ def decode_frames(
 
         def ending(picture: Picture, pts: int) -> int | None:
             nonlocal found
-            until = max(pts + picture.frame.duration, decoder.end if picture.frame.pts == pts else pts)
-            came = decoder.pictures + log.unreadable
-            found = find_ending(source, container, last=pts, until=until if until > pts else None, pictures=came)
+            last = pts, pts + picture.frame.duration
+            of_packets = decoder.end if picture.frame.pts == pts else 0
+            came = decoder.pictures + decoder.hidden
+            found = find_ending(source, container, last=last, of_packets=of_packets, pictures=came)
             return found.until
 
         pictures = _decoded(source, container, decoder, start, log, clock, inspect)

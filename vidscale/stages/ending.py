@@ -12,7 +12,7 @@ from vidscale.media.probe import Source, open_container
 from vidscale.media.structure import ends_in_order, lacks_bytes
 
 _INDEXED = 64  # last entries of the index that are looked at
-_TOLERANCE_FRAMES = 3  # edit lists and dropped pictures hide a few of a whole file
+_SLACK_FRAMES = 3  # edit lists and dropped pictures hide a few of a whole file
 # Formats without a header that could announce an end: libavformat finds one by looking at what there is.
 _ANNOUNCES_NOTHING = cast("int", (Flags.ts_discont | Flags.no_timestamps).value)
 
@@ -31,32 +31,43 @@ class Ending:
 
 
 def find_ending(
-    source: Source, container: av.container.InputContainer, *, last: int, until: int | None, pictures: int
+    source: Source,
+    container: av.container.InputContainer,
+    *,
+    last: tuple[int, int],
+    of_packets: int,
+    pictures: int,
 ) -> Ending:
     """Compares what came of a video with what its file announces.
+
+    Times are in units of the stream's time base.
 
     Args:
         source: the file.
         container: it, opened, its video read to the end.
-        last: timestamp of the last picture, in units of the stream's time base.
-        until: the end of that picture, as far as the packets tell, after ``last``.
-        pictures: how many came, those that do not decode among them.
+        last: timestamp and end of the last picture as its own packet tells it, equal where it does not.
+        of_packets: end of the packet that is decoded last, which may be another one; 0 when unknown.
+        pictures: how many came, with those that an edit list hides.
     """
     video, stream = source.video, container.streams[source.stream_index]
-    shown_s = (last if until is None else until) * video.time_base
+    pts, shown = last
+    until = max(shown, of_packets) if max(shown, of_packets) > pts else None
     if _index_goes_on(stream, source.size_bytes) or lacks_bytes(source.path, source.container):
         return Ending(cut_off=True, until=until)
     if video.frame_count and stream.duration:
-        own_end = (stream.start_time or 0) + stream.duration
-        tolerance_s = _TOLERANCE_FRAMES / (video.frame_rate or 1)
-        if pictures < video.frame_count and shown_s < own_end * video.time_base - tolerance_s:
+        end = (stream.start_time or 0) + stream.duration
+        missing_s = (end - shown) * video.time_base
+        if pictures < video.frame_count and missing_s > _SLACK_FRAMES / (video.frame_rate or Fraction(1)):
             return Ending(cut_off=True, until=until)
-        return Ending(cut_off=False, until=own_end if own_end > last else until)
+        return Ending(cut_off=False, until=end if end > pts else until)
     if container.duration is None or container.format.flags & _ANNOUNCES_NOTHING:
         return Ending(cut_off=False, until=until)
     announced_s = Fraction(container.duration, 1_000_000)
-    least_s = announced_s - max(Fraction(1), announced_s / 50)
-    if shown_s >= least_s or _starts_late(source, stream) or _longest_s(source) >= least_s:
+    slack_s = max(Fraction(1), announced_s / 50)
+    if source.container == "flv" and not ends_in_order(source.path, source.container):
+        slack_s = _SLACK_FRAMES / (video.frame_rate or Fraction(1))
+    least_s = announced_s - slack_s
+    if shown * video.time_base >= least_s or _starts_late(source, stream) or _longest_s(source) >= least_s:
         return Ending(cut_off=False, until=until)
     if ends_in_order(source.path, source.container):  # then the last picture stands so long
         return Ending(cut_off=False, until=round(announced_s / video.time_base))

@@ -43,6 +43,7 @@ class Decoder:
         failed: numbers of the coded pictures that do not decode, among all that went in.
         submitted: how many coded pictures went in.
         pictures: how many came out.
+        hidden: how many packets an edit list hides: no pictures come of them.
         end: of what the last packet shows, in units of the stream's time base; 0 before the first.
     """
 
@@ -51,6 +52,7 @@ class Decoder:
         self.failed: list[int] = []
         self.submitted = 0
         self.pictures = 0
+        self.hidden = 0
         self.end = 0
         self._stream, self._log, self._timed = stream, log, timed
         self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
@@ -63,7 +65,9 @@ class Decoder:
     def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
         """What a packet brings out, an empty one all that is left: pictures and the sizes of their packets in bytes."""
         if packet.size:
-            if not packet.is_discard:
+            if packet.is_discard:
+                self.hidden += 1
+            else:
                 self._remember(packet)
             frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
         else:
