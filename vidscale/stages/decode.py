@@ -142,6 +142,7 @@ def _decoded(
         with open_before(source, start) as again:
             for frame, size in decode_the_end(again, cast("av.VideoStream", again.streams[stream.index]), decoder, log):
                 yield picture(frame, size)
+    log.unreadable += decoder.unreported
 
 
 class _AviTimestamps:

@@ -26,8 +26,9 @@ MAX_REORDER = 64
 """Packets that may wait for their pictures."""
 
 _SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders say nothing of a packet that they cannot read
-_MOST_B_FRAMES = 8  # in a row, of such a codec
-_MOST_SILENT = Fraction(1, 4)  # of all packets: when more bring no picture, they are halves of pictures
+_MOST_LATE = 8  # pictures that are shown in front of one that came before them
+_HIDING = {"vp8"}  # codecs that have packets which are not shown
+_MOST_LOST = Fraction(2, 5)  # of all packets: when more bring no picture, they are halves of pictures
 
 
 class Decoder:
@@ -57,6 +58,7 @@ class Decoder:
         self._stream, self._log, self._timed = stream, log, timed
         self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
         self._packets = 0
+        self._leading = 0  # packets in front of the first picture, which lack what they refer to
         self._usual_lag: int | None = None
         self._late: list[av.VideoFrame] = []
         # A packet of VP9 may hold several pictures, and PyAV hides the error of one behind another.
@@ -71,8 +73,12 @@ class Decoder:
                 self._remember(packet)
             frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
         else:
-            self._log.unreadable += self._silent_losses()
-            frames = self._in_order(self._drained(packet)) + self._late
+            frames = self._in_order(self._drained(packet))
+            if self.lacks_the_end:  # then what is late is decoded again, too
+                self.pictures -= len(self._late)
+            else:
+                frames += self._late
+            self._late = []
         return [(frame, self._size(frame)) for frame in frames]
 
     def _remember(self, packet: "av.Packet[av.VideoStream]") -> None:
@@ -130,17 +136,21 @@ class Decoder:
         return self._packets - self.pictures - len(self.failed)
 
     def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
-        """MPEG-2's decoder skips a picture that it cannot read, and the pictures that wait for the next one come
-        behind those that follow it: where a picture was skipped, they are sorted."""
+        """Frames sorted by their timestamps, where something is missing.
+
+        A decoder that lacks a picture it could not read may give one that waits for it behind those that follow.
+        """
         ready: list[av.VideoFrame] = []
         for frame in frames:
             self.pictures += 1
             if self._usual_lag is None:
                 self._usual_lag = self._lag
-            lost = self._stream.name in _SILENT and (self._late or self._lag > self._usual_lag)
+                self._leading = sum(1 for pts in self._sizes if frame.pts is not None and pts < frame.pts)
+            is_damaged = bool(self.failed) or self._stream.name in _SILENT
+            lost = self._timed and is_damaged and (bool(self._late) or self._lag > self._usual_lag)
             if lost and frame.pts is not None and not (self.last_pts and frame.pts < self.last_pts):
                 insort(self._late, frame, key=lambda late: late.pts or 0)
-                ready += [self._late.pop(0)] if len(self._late) > _MOST_B_FRAMES else []
+                ready += [self._late.pop(0)] if len(self._late) > _MOST_LATE else []
             else:
                 ready += [*self._late, frame]
                 self._late.clear()
@@ -151,12 +161,15 @@ class Decoder:
             self.last_pts = frame.pts
         return None if frame.pts is None else self._sizes.pop(frame.pts, None)
 
-    def _silent_losses(self) -> int:
-        """How many packets before the end brought neither a picture nor an error, where each should."""
-        if self._stream.name not in _SILENT or self._usual_lag is None:
-            return 0
-        lost = self._lag - self._usual_lag
-        return lost if 0 < lost <= self._packets * _MOST_SILENT else 0
+    @property
+    def unreported(self) -> int:
+        """How many packets did not bring a picture though each should, beyond those known not to decode; after all.
+
+        Decoders leave out what refers to something damaged, and some say nothing at all.
+        """
+        lost = self._packets - self._leading - self.pictures
+        knows = self._timed and self._stream.name not in _HIDING and (self.failed or self._stream.name in _SILENT)
+        return max(0, lost - len(self.failed)) if knows and lost <= self._packets * _MOST_LOST else 0
 
     @property
     def pending(self) -> int:
@@ -180,13 +193,13 @@ class Decoder:
     def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Of frames that were decoded again, those that have not come before, with the sizes of their packets."""
         if self.last_pts is None:  # they can only be counted, and both decodings begin at the same place
-            for frame in islice(frames, self.pictures, None):
-                yield frame, self._size(frame)
-            return
-        last = self.last_pts
-        for frame in frames:
-            if frame.pts is not None and frame.pts > last and frame.pts in self._sizes:
-                yield frame, self._size(frame)
+            rest: Iterator[av.VideoFrame] = islice(frames, self.pictures, None)
+        else:
+            last, sizes = self.last_pts, self._sizes
+            rest = (frame for frame in frames if frame.pts is not None and frame.pts > last and frame.pts in sizes)
+        for frame in rest:
+            self.pictures += 1
+            yield frame, self._size(frame)
 
 
 def read_packets(
@@ -235,4 +248,6 @@ def decode_the_end(
             yield from (frame for frame, _ in decoder.decode(packet))
 
     yield from first.missing(frames())
-    log.unreadable += sum(1 for number in decoder.failed if number > decoder.submitted - first.pending)
+    failed = [number for number in decoder.failed if number > decoder.submitted - first.pending]
+    first.failed += failed
+    log.unreadable += len(failed)
