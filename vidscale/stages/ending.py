@@ -54,8 +54,10 @@ def find_ending(
     until = max(shown, of_packets) if max(shown, of_packets) > pts else None
     if _index_goes_on(stream, source.size_bytes) or lacks_bytes(source.path, source.container):
         return Ending(cut_off=True, until=until)
-    if video.frame_count and stream.duration:
-        end = (stream.start_time or 0) + stream.duration
+    # AVI counts in frames; where its index is cut off, libavformat takes the length for a shorter one.
+    duration = video.frame_count if source.container == "avi" else stream.duration
+    if video.frame_count and duration:
+        end = (stream.start_time or 0) + duration
         missing_s = (end - shown) * video.time_base
         if pictures < video.frame_count and missing_s > _SLACK_FRAMES / (video.frame_rate or Fraction(1)):
             return Ending(cut_off=True, until=until)
