@@ -25,8 +25,9 @@ from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Color, Frame, PixelFormat, VideoInfo
 from vidscale.media.probe import probe
 from vidscale.models.fixed_pair import FixedPair
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.perceptual import PerceptualMeter
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 from vidscale.training.coded_crops import Motion
 from vidscale.training.coded_maker import round_trip

@@ -31,7 +31,8 @@ from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.media.frames import Frame
 from vidscale.media.probe import probe
 from vidscale.models.fixed_pair import FixedPair
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 # Samples.

@@ -34,7 +34,7 @@ from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, IdentityError, UsageError
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media.identity import probe_identity
-from vidscale.stages.decode import ReadLog
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]

@@ -40,7 +40,8 @@ from vidscale.media.frames import YuvImage
 from vidscale.media.identity import Identity, probe_identity
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.probe import target_format
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 pytestmark = pytest.mark.slow

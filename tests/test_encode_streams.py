@@ -3,6 +3,7 @@
 import json
 import shutil
 from array import array
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +42,7 @@ from vidscale.media.identity import Identity, extract, probe_identity, tag_from_
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Unpaired
-from vidscale.stages.mux import check_output
+from vidscale.stages.mux import Timing, check_output
 
 pytestmark = pytest.mark.slow
 
@@ -315,19 +316,23 @@ def test_decode_keeps_timestamps_and_sound(vfr: Path, tmp_path: Path) -> None:
 def test_written_file_is_checked(container: str, long_gop: Path, tmp_path: Path) -> None:
     whole = make(tmp_path / f"whole.{container}", "-i", long_gop, "-map", "0:v", "-c", "copy")
     times = shown_times(whole)
-    pts, unit = array("q", [int(t * 90000) for t in times]), Fraction(1, 90000)
-    check_output(whole, stream_index=0, pts=pts, time_base=unit)
+    pts = array("q", [int(t * 90000) for t in times])
+    timing = Timing(pts, pts[-1] + 3600, Fraction(1, 90000))
+    check_output(whole, stream_index=0, timing=timing)
     with pytest.raises(EncodeError, match="51 frames were encoded, but 50 are in the output"):
-        check_output(whole, stream_index=0, pts=array("q", [*pts, pts[-1] + 3600]), time_base=unit)
+        check_output(whole, stream_index=0, timing=replace(timing, pts=array("q", [*pts, pts[-1] + 3600])))
     with pytest.raises(EncodeError, match=r"timestamps in the output are off by up to 0\.0010"):
-        check_output(whole, stream_index=0, pts=array("q", [*pts[:-1], pts[-1] + 90]), time_base=unit)
+        check_output(whole, stream_index=0, timing=replace(timing, pts=array("q", [*pts[:-1], pts[-1] + 90])))
+    if container != "ts":  # which says nothing of it
+        with pytest.raises(EncodeError, match=r"the last frame in the output ends -1\.000000 s from where it must"):
+            check_output(whole, stream_index=0, timing=replace(timing, until=pts[-1] + 3600 + 90000))
     data = bytearray(whole.read_bytes())
     last = data.rindex(packet_data(whole, 0)[-1][-20:]) if container != "ts" else len(data) - 200
     data[last - 200 : last + 20] = bytes(220)
     broken = tmp_path / f"broken.{container}"
     broken.write_bytes(data)
     with pytest.raises(EncodeError, match=r"frames were encoded, but|does not decode|cannot be read back"):
-        check_output(broken, stream_index=0, pts=pts, time_base=unit)
+        check_output(broken, stream_index=0, timing=timing)
 
 
 # A part of the source
@@ -724,7 +729,9 @@ def test_report_has_the_right_totals(vfr: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "small.mp4.report" / "report.json").read_text())
     times = shown_times(vfr)
     packets = packet_data(outcome.path, 0)
-    duration = (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    with av.open(str(vfr)) as container:
+        stream = container.streams.video[0]
+        duration = stream.duration * stream.time_base  # type: ignore[operator]
     assert report["totals"]["frames"] == len(report["frames"]) == len(times)
     assert [Fraction(frame["pts_s_exact"]) for frame in report["frames"]] == times
     assert report["unpaired"]["ref_only_pts_s"] == report["unpaired"]["dist_only_pts_s"] == []

@@ -30,7 +30,8 @@ from vidscale.config import FilesSettings, TimeRange
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.media.jumps import Joiner
 from vidscale.media.probe import probe
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 CODECS = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac"]
@@ -184,7 +185,7 @@ def test_recording_is_measured(folder: Path, tmp_path: Path) -> None:
     source = recording(folder, "a", "b")
     small = coded(source, tmp_path / "small.ts", encoder_params="qp=0")
     report = evaluate_files(source, small, FilesSettings())
-    assert (len(report.rows), report.unpaired.ref_only, report.unpaired.dist_only) == (50, (), ())
+    assert (len(report.rows), report.unpaired.ref_only, report.unpaired.dist_only) == (50, [], [])
     assert not any(row.mse[0] for row in report.rows)
     assert any("a+b.ts jump once" in note for note in report.notes)
 

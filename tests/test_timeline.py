@@ -16,7 +16,8 @@ from vidscale.config import FilesSettings, TimeRange
 from vidscale.errors import EncodeError
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.media.probe import probe
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 X264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]

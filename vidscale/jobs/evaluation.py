@@ -21,8 +21,9 @@ from vidscale.media.versions import versions
 from vidscale.models.pair import Backend, Pair
 from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming
 from vidscale.stages.align import Offset, find_offset
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.perceptual import needed_filters
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 from vidscale.triton_kernels import metrics

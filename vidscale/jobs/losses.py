@@ -6,7 +6,7 @@ from vidscale.media.containers import OutputPlan
 from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source
 from vidscale.media.side_data import lost
-from vidscale.stages.decode import ReadLog
+from vidscale.stages.read_log import ReadLog
 
 
 def loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from vidscale.media.frames import Frame, PixelFormat, VideoInfo
 from vidscale.report.rows import FrameScore, Unpaired
 from vidscale.report.worst_frames import WorstFrames
 from vidscale.stages.align import Offset
-from vidscale.stages.decode import ReadLog
 from vidscale.stages.measure import is_luma_of, paired, score
 from vidscale.stages.perceptual import PerceptualMeter, with_scores
+from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, core_count, in_order, queue_depth
@@ -39,6 +39,7 @@ class Measurement:
         clocks: by stage.
         pairs: how many there are, measured or not.
         first_s, last_s: times of the first and the last of them.
+        shown_s: how long the last one is shown, None when unknown.
         ref_bytes: of the coded frames of the source, as far as they are known.
         span_bytes: of the coded frames from each measured one to the next.
     """
@@ -56,6 +57,7 @@ class Measurement:
     pairs: int = 0
     first_s: Fraction = Fraction(0)
     last_s: Fraction = Fraction(0)
+    shown_s: Fraction | None = None
     ref_bytes: int = 0
     span_bytes: list[int | None] = field(default_factory=list)
 
@@ -142,6 +144,7 @@ class Measurement:
         if self.pairs == 0:
             self.first_s = ours.time
         self.last_s = ours.time
+        self.shown_s = None if ours.duration is None else ours.duration * ours.time_base
         self.pairs += 1
         self.ref_bytes += ours.coded_bytes or 0
         if wanted:
@@ -151,7 +154,9 @@ class Measurement:
         return wanted
 
     def duration_s(self, video: VideoInfo) -> Fraction | None:
-        """Length from the first pair to the end of the last, which lasts as long as the mean one."""
+        """Length from the first pair to the end of the last; where that is unknown, it lasts as long as the mean."""
+        if self.shown_s is not None:
+            return self.last_s + self.shown_s - self.first_s
         if self.pairs > 1:
             return (self.last_s - self.first_s) * self.pairs / (self.pairs - 1)
         return 1 / video.frame_rate if video.frame_rate else None

@@ -15,11 +15,12 @@ from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.models.pair_cache import remember
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames
 from vidscale.stages.joined import copy_joined
-from vidscale.stages.mux import check_output, mux, save_covers, sign
+from vidscale.stages.mux import Timing, check_output, mux, save_covers, sign
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import Workspace, partial_files
@@ -106,19 +107,26 @@ def _write(
 
 def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
     """The encoded video becomes the output: signed, joined with the source's other streams, checked."""
-    signed = workspace.file(f"signed{encoded.path.suffix}")
-    sign(encoded.path, signed, plan.identity, plan.written, encoded.captions)
+    timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
+    signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
+    sign(encoded.path, signed, plan.identity, plan.written, timing, encoded.captions)
     encoded.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
     joined = _joined(plan, log, workspace)
-    command = plan.mux_command(signed, workspace.result, origin_s=log.origin_s, covers=covers, joined=joined)
-    mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
-    check_output(
-        workspace.result,
-        stream_index=plan.output.position(plan.source.stream_index),
-        pts=encoded.pts,
-        time_base=plan.written.time_base,
+    command = plan.mux_command(
+        signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers, joined=joined
     )
+    mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
+    check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
+
+
+def _signed_suffix(output: OutputPlan, codec: str) -> str:
+    """Of the file between the encoder's and the output.
+
+    Matroska keeps how long each picture is shown. MP4 does so only where pictures are shown in the order in which they
+    are stored, as in AV1, whose aspect ratio ffmpeg would not find in Matroska.
+    """
+    return ".mkv" if output.muxer in ("matroska", "webm") and codec != "av1" else ".mp4"
 
 
 def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -> Path | None:

@@ -20,7 +20,7 @@ from vidscale.models.pair import Pair
 from vidscale.models.pairs import choose_pair, find_pair, scale_named
 from vidscale.report.files import RECORD
 from vidscale.stages.encode import encode_command, lossless_command
-from vidscale.stages.mux import mux_command
+from vidscale.stages.mux import Timing, mux_command
 from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
 
@@ -88,6 +88,7 @@ class EncodePlan:
         video: Path,
         path: Path,
         *,
+        timing: Timing | None = None,
         origin_s: Fraction = Fraction(0),
         covers: dict[int, Path] | None = None,
         joined: Path | None = None,
@@ -103,6 +104,7 @@ class EncodePlan:
             covers=covers or {},
             joined=joined,
             time_range=self.settings.range,
+            timing=timing,
             origin_s=origin_s,
         )
 
@@ -199,6 +201,7 @@ class DecodePlan:
         video: Path,
         path: Path,
         *,
+        timing: Timing | None = None,
         origin_s: Fraction = Fraction(0),
         covers: dict[int, Path] | None = None,
         joined: Path | None = None,
@@ -215,6 +218,7 @@ class DecodePlan:
             path=path,
             covers=covers or {},
             joined=joined,
+            timing=timing,
             origin_s=origin_s,
             display_aspect=shown if self.codec == "ffv1" and info.sar != 1 else None,
         )

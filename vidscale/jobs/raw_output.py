@@ -13,7 +13,7 @@ from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.containers import CONTAINERS
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.y4m import Y4mWriter
-from vidscale.stages.decode import ReadLog
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import check_target, partial_files

@@ -17,7 +17,8 @@ from vidscale.media.probe import Source, open_container, probe
 from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
 from vidscale.models.pairs import find_pair, identified_pair
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.stages.upscale import upscale
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 

@@ -7,8 +7,9 @@ from vidscale.config import Crop
 from vidscale.errors import ConfigError, MeasureError
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.probe import Source
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.measure import is_luma_of
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 

@@ -208,6 +208,7 @@ class Frame(YuvImage):
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
         coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
+        duration: how long it is shown, in units of `time_base`, None when unknown.
         captions: closed captions, CTA-708 constructs of three bytes; see `vidscale.media.captions`.
     """
 
@@ -217,6 +218,7 @@ class Frame(YuvImage):
     key_frame: bool = False
     corrupt: bool = False
     coded_bytes: int | None = None
+    duration: int | None = None
     captions: bytes = b""
 
     @property

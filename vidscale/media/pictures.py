@@ -27,10 +27,12 @@ class Picture:
     Attributes:
         frame: as PyAV decoded it.
         coded_bytes: size of its packet, None when unknown.
+        duration: how long it is shown, in units of the stream's time base, None when unknown.
     """
 
     frame: av.VideoFrame
     coded_bytes: int | None
+    duration: int | None = None
 
 
 def to_frames(
@@ -83,6 +85,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) ->
         key_frame=bool(picture.frame.key_frame),
         corrupt=bool(picture.frame.is_corrupt),
         coded_bytes=picture.coded_bytes,
+        duration=picture.duration,
         captions=captions(picture.frame),
     )
 

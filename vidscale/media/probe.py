@@ -1,5 +1,6 @@
 """What a file holds, found out before any work starts."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -202,6 +203,8 @@ def _first_frames(path: Path, container: av.container.InputContainer, stream: av
                 break
     except (av.FFmpegError, OSError) as error:
         problem = error
+        with contextlib.suppress(av.FFmpegError):
+            frames += stream.decode(None)  # what it holds: behind the end of the file nothing drains it
     if not frames:
         reason = f": {getattr(problem, 'strerror', None) or problem}" if problem else ""
         raise DecodeError(

@@ -26,11 +26,13 @@ class Encoded:
     Attributes:
         path: an MP4 (FFV1: Matroska) file with one video stream.
         pts: timestamps of its pictures in presentation order, in the source's time base.
+        until: when the last of them stops being shown, in the same unit; None when nobody knows.
         captions: closed captions of the pictures, which the file does not hold yet.
     """
 
     path: Path
     pts: "array[int]"
+    until: int | None
     captions: Captions
 
 
@@ -47,7 +49,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
     Raises:
         EncodeError: ffmpeg ended early or with an error.
     """
-    timestamps, captions = array("q"), Captions()
+    timestamps, until, captions = array("q"), None, Captions()
     with FfmpegProcess(command, stdin=True) as process:
         try:
             with NutWriter(process.stdin.fileno(), info) as writer:
@@ -55,6 +57,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
                     with clock.measure():
                         writer.write(frame)
                     timestamps.append(frame.pts)
+                    until = None if frame.duration is None else frame.pts + frame.duration
                     if frame.captions:
                         captions.add(frame.pts, frame.captions)
         except BrokenPipeError:
@@ -63,7 +66,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
         process.wait("encoding failed")
     if not timestamps:
         raise EncodeError("there was no frame to encode", cmd=command)
-    return Encoded(path=path, pts=timestamps, captions=captions)
+    return Encoded(path=path, pts=timestamps, until=until, captions=captions)
 
 
 def encode_command(

@@ -3,6 +3,8 @@
 import contextlib
 import re
 from array import array
+from bisect import bisect
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -24,26 +26,51 @@ from vidscale.media.probe import Source, StreamInfo, open_container
 from vidscale.media.units import Codec
 from vidscale.system.workspace import Workspace
 
+_MOVIE_TICK_S = Fraction(1, 1000)  # in which MP4 counts the length of its tracks
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
-def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo, captions: Captions) -> int:
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When pictures are shown.
+
+    Attributes:
+        pts: timestamps in presentation order, in units of ``time_base``.
+        until: when the last one stops being shown, in the same unit; None when nobody knows.
+        time_base: seconds.
+    """
+
+    pts: "array[int]"
+    until: int | None
+    time_base: Fraction
+
+    def duration_s(self, time_s: Fraction) -> Fraction | None:
+        """How long the picture is shown whose timestamp is nearest to ``time_s``; None when nobody knows."""
+        time = time_s / self.time_base
+        at = min(bisect(self.pts, time), len(self.pts) - 1)
+        if at and time - self.pts[at - 1] < self.pts[at] - time:
+            at -= 1
+        until = self.pts[at + 1] if at + 1 < len(self.pts) else self.until
+        return None if until is None else (until - self.pts[at]) * self.time_base
+
+
+def sign(
+    video: Path, signed: Path, identity: Identity | None, info: VideoInfo, timing: Timing, captions: Captions
+) -> None:
     """Copies a file with one video stream and writes what encoders and ffmpeg do not: the identity in front of every
     keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, for which AV1 has no
-    word, and the range, for which FFV1 has none.
+    word, the range, for which FFV1 has none, and how long every picture is shown, of which MP4 takes only what it can
+    say.
 
     Args:
         video: the encoder's file.
-        signed: the copy.
+        signed: the copy, MP4 or Matroska.
         identity: None for none.
         info: the video.
+        timing: of its pictures.
         captions: by timestamp in units of ``info.time_base``; FFV1 has no place for them.
-
-    Returns:
-        How many packets there are.
     """
     muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
-    count = 0
     try:
         with av.open(str(video)) as source, contextlib.ExitStack() as stack:
             stream = source.streams.video[0]
@@ -71,12 +98,14 @@ def sign(video: Path, signed: Path, identity: Identity | None, info: VideoInfo, 
                 if identity is not None and packet.is_keyframe:
                     data = insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
                     packet = _with_data(packet, data)
+                if packet.pts is not None:
+                    duration_s = timing.duration_s(packet.pts * packet.time_base)
+                    if duration_s is not None:
+                        packet.duration = round(duration_s / packet.time_base)
                 packet.stream = copy
                 target.mux(packet)
-                count += 1
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"copying the coded video failed: {getattr(error, 'strerror', None) or error}") from error
-    return count
 
 
 def _pts(packet: Any, time_base: Fraction) -> int:
@@ -102,6 +131,7 @@ def mux_command(
     covers: dict[int, Path],
     joined: Path | None = None,
     time_range: TimeRange | None = None,
+    timing: Timing | None = None,
     origin_s: Fraction = Fraction(0),
     display_aspect: Fraction | None = None,
 ) -> list[str]:
@@ -117,6 +147,7 @@ def mux_command(
         covers: cover art by stream index, as files: Matroska holds it as attachments.
         joined: file with the other streams in the output's time, see `copy_joined`; None takes them from the source.
         time_range: the part that was coded; audio and subtitles are cut at packets.
+        timing: of the coded pictures, once they are known.
         origin_s: time in the source that becomes 0.
         display_aspect: width over height as shown, where neither the coded stream nor its file can say it.
     """
@@ -148,13 +179,34 @@ def mux_command(
     cut = time_range is not None
     origin = next(i for i, at in enumerate(files) if command[at] == film and (command[at - 3] == "-ss") == cut)
     tags = _tag_options(source, plan, identity, mapped, covers, origin=origin)
+    position = [stream.index for stream in mapped].index(source.stream_index)
+    if timing is not None and timing.until is not None and plan.muxer in ("mp4", "mov"):
+        tags += [f"-bsf:{position}", _mp4_times(timing.pts, timing.until, timing.time_base)]
     if display_aspect is not None:
-        position = [stream.index for stream in mapped].index(source.stream_index)
         tags += [f"-aspect:{position}", f"{display_aspect.numerator}:{display_aspect.denominator}"]
     if time_range is not None:
         tags += ["-copypriorss", "0"]
     place = len(command) - 1 - command[::-1].index(str(path))
     return [*command[:place], *tags, *command[place:]]
+
+
+def _mp4_times(pts: "array[int]", until: int, time_base: Fraction) -> str:
+    """The bitstream filter that makes an MP4 file's media end with its last picture.
+
+    MP4 writes how far it is from one sample to the next in order of decoding, and nothing of the last picture but what
+    the sample has that is decoded last. With B-frames, that one is decoded long before it is shown where the last
+    pictures lie far apart: it is moved as near to its time as the first one is.
+    """
+    end = f"{until * time_base.numerator}/{time_base.denominator}/TB"
+    early = "(STARTPTS-STARTDTS)"
+    moved = f"max(DTS,PTS-{early})"
+    from_last_s = (pts[-1] - Fraction(1, 2)) * time_base
+    is_last = f"gte(PTS*TB,{from_last_s.numerator}/{from_last_s.denominator})"
+    is_decoded_last = f"eq(N,{len(pts) - 1})"
+    # A duration that reaches beyond the end, as with B-frames it can, would make the movie longer.
+    other = f"max(1,min({end}-PTS,if({is_decoded_last},{end}-{early}-{moved},DURATION)))"
+    times = f"pts=PTS:dts=if({is_decoded_last},{moved},DTS):duration=if({is_last},{end}-PTS,{other})"
+    return f"setts={times}".replace(",", r"\,")
 
 
 def _tag_options(
@@ -283,16 +335,17 @@ def _is_translation(key: str, value: str, tags: dict[str, str]) -> bool:
     return plain != key and tags.get(plain) == value
 
 
-def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base: Fraction) -> None:
+def check_output(path: Path, *, stream_index: int, timing: Timing) -> None:
     """Makes sure that a written file is whole before it gets its name.
 
     Args:
         path: the file.
         stream_index: of the coded video among the output's streams.
-        pts: timestamps that its pictures must have, in units of ``time_base``.
+        timing: what its pictures must have.
 
     Raises:
-        EncodeError: pictures are missing, have another timestamp, or do not decode.
+        EncodeError: pictures are missing, have another timestamp, or do not decode, or the last one is not shown as
+            long as it must be.
     """
     try:
         with av.open(str(path), metadata_errors="replace") as container:
@@ -300,20 +353,37 @@ def check_output(path: Path, *, stream_index: int, pts: "array[int]", time_base:
             last_key, found = 0, []
             for packet in container.demux(stream):
                 if packet.size and packet.pts is not None:
-                    found.append(packet.pts)
+                    found.append((packet.pts, packet.pts + (packet.duration or 0)))
                     if packet.is_keyframe:  # MPEG-TS is searched by decoding time
                         last_key = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
-            found.sort()
-            if len(found) != len(pts):
-                raise EncodeError(f"{len(pts)} frames were encoded, but {len(found)} are in the output")
-            unit = Fraction(stream.time_base or time_base)
-            tolerance = max(unit, time_base) / 2
-            worst = max(abs(a * unit - b * time_base) for a, b in zip(found, pts, strict=True))
-            if worst > tolerance:
-                raise EncodeError(f"timestamps in the output are off by up to {float(worst):.6f} s")
+            if len(found) != len(timing.pts):
+                raise EncodeError(f"{len(timing.pts)} frames were encoded, but {len(found)} are in the output")
+            unit = Fraction(stream.time_base or timing.time_base)
+            shown = sorted(found)
+            ends = {found[-1][1], shown[-1][1], (stream.start_time or 0) + (stream.duration or 0)}
+            _check_times([pts for pts, _ in shown], unit, timing)
+            if container.format.name != "mpegts":
+                _check_end(ends, unit, timing)
             container.seek(last_key, stream=stream, backward=True)
             stream.thread_type = "AUTO"
-            if max((f.pts for f in container.decode(stream) if f.pts is not None), default=None) != found[-1]:
+            if max((f.pts for f in container.decode(stream) if f.pts is not None), default=None) != shown[-1][0]:
                 raise EncodeError("the end of the output does not decode")
     except (av.FFmpegError, OSError) as error:
         raise _unreadable(error) from error
+
+
+def _check_times(found: list[int], unit: Fraction, timing: Timing) -> None:
+    tolerance = max(unit, timing.time_base) / 2
+    worst = max(abs(a * unit - b * timing.time_base) for a, b in zip(found, timing.pts, strict=True))
+    if worst > tolerance:
+        raise EncodeError(f"timestamps in the output are off by up to {float(worst):.6f} s")
+
+
+def _check_end(ends: set[int], unit: Fraction, timing: Timing) -> None:
+    """One of the ``ends`` must be right: with B-frames MP4 has a place for one of them only."""
+    if timing.until is None:
+        return
+    wanted_s = timing.until * timing.time_base
+    wrong_s = min((end * unit - wanted_s for end in ends), key=abs)
+    if abs(wrong_s) > 2 * max(unit, timing.time_base, _MOVIE_TICK_S):
+        raise EncodeError(f"the last frame in the output ends {float(wrong_s):+.6f} s from where it must")

@@ -11,7 +11,8 @@ from vidscale.config import TimeRange
 from vidscale.errors import TrainingError, VidscaleError
 from vidscale.media.frames import Frame, PixelFormat
 from vidscale.media.probe import Source, probe
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 CODED_FORMAT = PixelFormat("420", 8)

@@ -20,8 +20,9 @@ from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Color, Frame, VideoInfo
 from vidscale.media.probe import probe
 from vidscale.models.fixed_pair import FixedPair
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips

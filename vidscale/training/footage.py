@@ -105,7 +105,8 @@ class VideoFilm:
 
     def read(self, number: int, stop: int) -> Luma:
         from vidscale.config import TimeRange
-        from vidscale.stages.decode import ReadLog, decode_frames
+        from vidscale.stages.decode import decode_frames
+        from vidscale.stages.read_log import ReadLog
         from vidscale.system.threads import Clock
 
         # Half a frame early, so that rounded timestamps do not matter.

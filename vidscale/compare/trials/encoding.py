@@ -18,8 +18,9 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.probe import Source
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files

@@ -13,7 +13,8 @@ from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
 from vidscale.media.probe import open_container
 from vidscale.report.rows import FrameScore
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 

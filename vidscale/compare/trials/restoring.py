@@ -20,7 +20,8 @@ from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, run_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.nut import read_nut
 from vidscale.media.probe import Source, probe
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.stages.upscale import upscale
 from vidscale.system.devices import Device
 from vidscale.system.threads import Clock

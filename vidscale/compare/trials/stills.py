@@ -20,7 +20,8 @@ from vidscale.media.frames import Frame, Plane
 from vidscale.media.regions import detail, region_of_largest_sum
 from vidscale.report.rows import SourceFacts
 from vidscale.report.worst_frames import shown_rgb
-from vidscale.stages.decode import ReadLog, decode_frames
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 SIZE = (540, 960)  # largest height and width of a still, in luma samples

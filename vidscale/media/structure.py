@@ -1,0 +1,131 @@
+"""Whether a media file has all the bytes that its container's structure promises; nothing is decoded.
+
+Matroska and WebM are elements within elements (EBML, RFC 8794; Matroska, RFC 9559), MP4 and MOV boxes within boxes
+(ISO/IEC 14496-12), MPEG-TS packets of one size (ISO/IEC 13818-1), FLV tags with their sizes behind them.
+"""
+
+from pathlib import Path
+from typing import BinaryIO
+
+_EBML = bytes.fromhex("1a45dfa3")
+_SEGMENT = bytes.fromhex("18538067")
+_HEADER_BYTES = 12  # the longest beginning of an element: 4 bytes of name, 8 of length
+_FRAGMENT_BOXES = {b"moof", b"mdat"}
+_TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes, and where in them the sync byte is: plain, M2TS, with parity
+_TS_SYNC = 0x47
+
+
+def lacks_bytes(path: Path, container: str) -> bool:
+    """Whether something at the end of a file was cut through.
+
+    Args:
+        path: the file.
+        container: ffmpeg's names of its format.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if container == "matroska,webm":
+            segment = _segment(file)
+            return segment is not None and segment[1] > size
+        if container.startswith("mov,"):
+            return _lacks_fragments(file, size)
+        return container == "mpegts" and not _ends_with_packets(file, size)
+
+
+def ends_in_order(path: Path, container: str) -> bool:
+    """Whether a file goes on to its end as its structure asks; False where the structure does not tell."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if container == "matroska,webm":
+            return _has_whole_elements(file, size)
+        return container == "flv" and _ends_with_tag(file, size)
+
+
+def _segment(file: BinaryIO) -> tuple[int, int] | None:
+    """Where the content of a Matroska file's segment begins and ends; None where it does not say, as in live ones."""
+    header = _element(file, 0)
+    if header is None or header[0] != _EBML:
+        return None
+    segment = _element(file, header[2])
+    return segment[1:] if segment and segment[0] == _SEGMENT else None
+
+
+def _has_whole_elements(file: BinaryIO, size: int) -> bool:
+    segment = _segment(file)
+    if segment is None:
+        return False
+    at, end = segment
+    while at < min(end, size):
+        element = _element(file, at)
+        if element is None:
+            return False
+        at = element[2]
+    return at == end <= size
+
+
+def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
+    """Name of an element, where its content begins and where it ends; None for no element, or one of unknown length."""
+    file.seek(at)
+    data = file.read(_HEADER_BYTES)
+    name = _width(data[:1])
+    width = _width(data[name : name + 1])
+    if not 1 <= name <= 4 or not width or name + width > len(data):
+        return None
+    bits = 7 * width
+    length = int.from_bytes(data[name : name + width], "big") & ((1 << bits) - 1)
+    begin = at + name + width
+    return None if length == (1 << bits) - 1 else (data[:name], begin, begin + length)
+
+
+def _width(first: bytes) -> int:
+    """How many bytes a number of EBML has: one more than its first byte has leading zeros; 0 for none."""
+    return 9 - first[0].bit_length() if first and first[0] else 0
+
+
+def _lacks_fragments(file: BinaryIO, size: int) -> bool:
+    """Whether an MP4 file in fragments ends within one. Other ones have an index, which says that better."""
+    at, in_fragments = 0, False
+    while at + 8 <= size:
+        file.seek(at)
+        data = file.read(16)
+        length, name = int.from_bytes(data[:4], "big"), data[4:8]
+        if length == 1:
+            length = int.from_bytes(data[8:16], "big")
+        in_fragments |= name == b"moof"
+        if length < 8:  # 0: up to the end
+            return False
+        at += length
+        if at > size:
+            return in_fragments and name in _FRAGMENT_BOXES
+    return in_fragments and at < size
+
+
+def _ends_with_packets(file: BinaryIO, size: int) -> bool:
+    for length, sync in _TS_PACKETS:
+        if size % length == 0:
+            return True
+        ends = [size - number * length + sync for number in (1, 2, 3)]  # where the beginning was cut off
+        if min(ends) >= 0 and all(_byte(file, at) == _TS_SYNC for at in ends):
+            return True
+    return False
+
+
+def _byte(file: BinaryIO, at: int) -> int:
+    file.seek(at)
+    return file.read(1)[0]
+
+
+def _ends_with_tag(file: BinaryIO, size: int) -> bool:
+    if size < 4:
+        return False
+    file.seek(size - 4)
+    length = int.from_bytes(file.read(4), "big")
+    if not 11 <= length <= size - 4:
+        return False
+    file.seek(size - 4 - length)
+    header = file.read(4)
+    return header[0] in (8, 9, 18) and int.from_bytes(header[1:], "big") == length - 11

@@ -1,0 +1,260 @@
+"""Packets of a stream on their way through its decoder, in files that are damaged too.
+
+With frame threads an error in one of the last packets comes up while the decoder is drained. libavcodec, and with it
+ffmpeg, goes on behind the error; PyAV's ``decode`` ends there and cannot be called again. What it leaves behind is
+decoded once more from a keyframe before, by a single thread, which reports an error together with its packet.
+"""
+
+import logging
+from bisect import insort
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from math import ceil, sqrt
+from typing import cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.codec.codec import Capabilities
+
+from vidscale.errors import DecodeError
+from vidscale.media.packets import MAX_REORDER, VideoPackets
+from vidscale.stages.read_log import ReadLog
+
+logger = logging.getLogger(__name__)
+
+_SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders say nothing of a packet that they cannot read
+_MOST_LATE = 8  # pictures that are shown in front of one that came before them
+_HIDING = {"vp8"}  # codecs that have packets which are not shown
+_MOST_LOST = Fraction(2, 5)  # of all packets: when more bring no picture, they are halves of pictures
+
+
+class Decoder:
+    """A stream's decoder: packets in, pictures out in presentation order.
+
+    Args:
+        stream: one that nothing was decoded of yet.
+        timed: whether the decoder's timestamps are those of the pictures, which they are not in AVI.
+        log: packets that do not decode are counted.
+
+    Attributes:
+        last_pts: timestamp of the last picture, None before the first and where they have none.
+        failed: numbers of the coded pictures that do not decode, among all that went in.
+        submitted: how many coded pictures went in.
+        pictures: how many came out.
+        hidden: how many packets an edit list hides: no pictures come of them.
+        end: of what the last packet shows, in units of the stream's time base; 0 before the first.
+    """
+
+    def __init__(self, stream: av.VideoStream, log: ReadLog, *, timed: bool) -> None:
+        self.last_pts: int | None = None
+        self.failed: list[int] = []
+        self.submitted = 0
+        self.pictures = 0
+        self.hidden = 0
+        self.end = 0
+        self._stream, self._log, self._timed = stream, log, timed
+        self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
+        stream.codec_context.copy_opaque = True
+        self._packets = 0
+        self._all_timed = True  # every packet has a timestamp
+        self._leading = 0  # packets in front of the first picture, which lack what they refer to
+        self._usual_lag: int | None = None
+        self._late: list[av.VideoFrame] = []
+        # A packet of VP9 may hold several pictures, and PyAV hides the error of one behind another.
+        self._split = BitStreamFilterContext("vp9_superframe_split", stream) if stream.name == "vp9" else None
+
+    def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
+        """What a packet brings out, an empty one all that is left: pictures and the sizes of their packets in bytes."""
+        if packet.size:
+            if packet.is_discard:
+                self.hidden += 1
+            else:
+                self._remember(packet)
+            frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
+        else:
+            frames = self._in_order(self._drained(packet))
+            if self.lacks_the_end:  # then what is late is decoded again, too
+                self.pictures -= len(self._late)
+            else:
+                frames += self._late
+            self._late = []
+        return [(frame, self._size(frame)) for frame in frames]
+
+    def _remember(self, packet: "av.Packet[av.VideoStream]") -> None:
+        """Keeps a packet's size until its picture comes; of pictures that never come, forgets it."""
+        self._packets += 1
+        packet.opaque = (packet.size,)  # PyAV tells them apart by identity, which small numbers share
+        if packet.pts is None:
+            self._all_timed = False
+            return
+        self.end = packet.pts + (packet.duration or 0)
+        self._sizes[packet.pts] = packet.size
+        if len(self._sizes) > 2 * MAX_REORDER:
+            for pts in sorted(self._sizes)[:MAX_REORDER]:
+                del self._sizes[pts]
+
+    def _parts(self, packet: "av.Packet[av.VideoStream]") -> list["av.Packet[av.VideoStream]"]:
+        if self._split is None:
+            return [packet]
+        try:
+            parts = cast("list[av.Packet[av.VideoStream]]", self._split.filter(packet))
+        except av.FFmpegError as error:
+            self._fail(error)
+            return []
+        for part in parts:
+            part.time_base = self._stream.time_base or Fraction(1)
+        return parts
+
+    def _decoded(self, part: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+        self.submitted += 1
+        try:
+            return self._stream.decode(part)
+        except av.error.EOFError:
+            return []
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds
+            self._fail(error)
+            return []
+
+    def _fail(self, error: Exception) -> None:
+        logger.info("unreadable packet: %s", error)
+        self._log.unreadable += 1
+        self.failed.append(self.submitted)
+
+    def _drained(self, flush: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+        try:
+            return self._stream.decode(flush)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:  # of which packet, only decoding again tells
+            logger.info("unreadable packet near the end: %s", error)
+            return []
+
+    @property
+    def _lag(self) -> int:
+        """How many packets went in whose pictures have not come out."""
+        return self._packets - self.pictures - len(self.failed)
+
+    def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+        """Frames sorted by their timestamps, where something is missing.
+
+        A decoder that lacks a picture it could not read may give one that waits for it behind those that follow.
+        """
+        ready: list[av.VideoFrame] = []
+        for frame in frames:
+            self.pictures += 1
+            if self._usual_lag is None:
+                self._usual_lag = self._lag
+                self._leading = sum(1 for pts in self._sizes if frame.pts is not None and pts < frame.pts)
+            is_damaged = bool(self.failed) or self._stream.name in _SILENT
+            lost = self._timed and is_damaged and (bool(self._late) or self._lag > self._usual_lag)
+            if lost and frame.pts is not None and not (self.last_pts and frame.pts < self.last_pts):
+                insort(self._late, frame, key=lambda late: late.pts or 0)
+                ready += [self._late.pop(0)] if len(self._late) > _MOST_LATE else []
+            else:
+                ready += [*self._late, frame]
+                self._late.clear()
+        return ready
+
+    def _size(self, frame: av.VideoFrame) -> int | None:
+        if self._timed:
+            self.last_pts = frame.pts
+        by_time = None if frame.pts is None else self._sizes.pop(frame.pts, None)
+        size = cast("tuple[int] | None", frame.opaque)
+        return by_time if size is None else size[0]
+
+    @property
+    def unreported(self) -> int:
+        """How many packets did not bring a picture though each should, beyond those known not to decode; after all.
+
+        Decoders leave out what refers to something damaged, and some say nothing at all.
+        """
+        lost = self._packets - self._leading - self.pictures
+        knows = (
+            self._timed
+            and self._all_timed
+            and self._stream.name not in _HIDING
+            and (self.failed or self._stream.name in _SILENT)
+        )
+        return max(0, lost - len(self.failed)) if knows and lost <= self._packets * _MOST_LOST else 0
+
+    @property
+    def pending(self) -> int:
+        """How many of the coded pictures that went in last the decoder has not reported on before it is drained."""
+        context = self._stream.codec_context
+        if context.codec.capabilities & Capabilities.frame_threads:
+            return context.thread_count - 1
+        if context.codec.capabilities & Capabilities.auto_threads:  # dav1d, which decodes so many at a time
+            return ceil(sqrt(context.thread_count)) - 1
+        return 0
+
+    @property
+    def lacks_the_end(self) -> bool:
+        """Whether the drained decoder has left pictures behind."""
+        if not self.pending:
+            return False
+        if self._sizes and self.last_pts is not None:
+            return max(self._sizes) > self.last_pts
+        return self._lag > 0
+
+    def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """Of frames that were decoded again, those that have not come before, with the sizes of their packets."""
+        if self.last_pts is None:  # they can only be counted, and both decodings begin at the same place
+            rest: Iterator[av.VideoFrame] = islice(frames, self.pictures, None)
+        else:
+            last, sizes = self.last_pts, self._sizes
+            rest = (frame for frame in frames if frame.pts is not None and frame.pts > last and frame.pts in sizes)
+        for frame in rest:
+            self.pictures += 1
+            yield frame, self._size(frame)
+
+
+def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.VideoStream]"]:
+    """A stream's packets; an empty one at the end drains the decoder.
+
+    The end is also where the container is damaged so that nothing can be read behind.
+
+    Raises:
+        DecodeError: reading fails for another reason.
+    """
+    is_drained = False
+    try:
+        for packet in packets:  # the last one, which is empty, comes from the demuxer
+            is_drained = not packet.size
+            yield packet
+    except av.error.InvalidDataError as error:
+        logger.info("the container is damaged: %s", error)
+        log.unreadable += 1
+    except av.error.EOFError:
+        pass
+    except (av.FFmpegError, OSError) as error:
+        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+    if is_drained:
+        return
+    last = cast("av.Packet[av.VideoStream]", av.Packet())
+    last.stream, last.time_base = packets.stream, packets.time_base
+    yield last
+
+
+def decode_the_end(packets: VideoPackets, first: Decoder, log: ReadLog) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    """The pictures that a drained decoder has left behind, with the sizes of their packets.
+
+    Args:
+        packets: of the file opened again, from a keyframe before the decoder's last picture on; where pictures have no
+            timestamps, from the place where the first decoding began.
+        first: the drained decoder.
+        log: what the first decoding could not report on and does not decode is counted.
+    """
+    packets.stream.codec_context.thread_count = 1
+    decoder = Decoder(packets.stream, ReadLog(), timed=True)
+
+    def frames() -> Iterator[av.VideoFrame]:
+        for packet in read_packets(packets, ReadLog()):
+            yield from (frame for frame, _ in decoder.decode(packet))
+
+    yield from first.missing(frames())
+    failed = [number for number in decoder.failed if number > decoder.submitted - first.pending]
+    first.failed += failed
+    log.unreadable += len(failed)
