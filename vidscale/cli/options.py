@@ -39,6 +39,9 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything:
 Ssim = Annotated[str | None, typer.Option("--ssim", help="SSIM window: gaussian or ffmpeg.", show_default="gaussian")]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
 Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
+Alpha = Annotated[
+    str | None, typer.Option("--alpha", help="Pixels that are not opaque: refuse, drop.", show_default="refuse")
+]
 TrainingFolder = Annotated[
     Path, typer.Option("-o", "--output", help="Folder of the training; where one was stopped, it goes on.")
 ]

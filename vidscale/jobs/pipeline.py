@@ -57,7 +57,12 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     with partial_files(plan.output.path, source=plan.source.path, overwrite=settings.overwrite) as workspace:
         progress.start("encoding", expected_frames(plan.source, settings.range))
         decoded = decode_frames(
-            plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
+            plan.source,
+            log=log,
+            clock=clocks[0],
+            time_range=settings.range,
+            interlaced=settings.interlaced,
+            alpha=settings.alpha,
         )
         with (
             Prefetch(decoded, queue_depth(video.format.frame_bytes(video.height, video.width))) as frames,

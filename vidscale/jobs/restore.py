@@ -9,6 +9,7 @@ import av
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, DamagedIdentityError, IdentityError, ModelError, UnusableIdentityError
+from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.bitstream import Codec
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
@@ -164,6 +165,8 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
         coded_height=video.height,
     )
     size = f"{geometry.width}x{geometry.height}, with what was padded"
+    if has_alpha(source):
+        source = replace(source, lost_metadata=(*source.lost_metadata, alpha_of(source)))
     return SmallFile(
         source=source,
         identity=None,
@@ -183,7 +186,7 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
     """
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log))
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log), alpha="drop")
     with Prefetch(decoded, depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import av
-from av.sidedata.sidedata import Type as SideData
 
-from vidscale.errors import ConfigError, DecodeError
+from vidscale.errors import DecodeError
 from vidscale.media import h273
-from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay, PixelFormat, Siting, VideoInfo
+from vidscale.media.alpha import AlphaBeside
+from vidscale.media.frames import Color, ContentLight, MasteringDisplay, Siting, VideoInfo
+from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
+from vidscale.media.side_data_kinds import SideData
 from vidscale.system.processes import captured
 
+_SAYS_NOTHING = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 _PROBED_FRAMES = 4  # side data such as captions starts with the first pictures
 _LOST_SIDE_DATA = {
     SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
@@ -77,6 +80,8 @@ class Source:
         size_bytes: size of the file.
         lost_metadata: what the pictures carry that does not survive coding, in words.
         interlaced: the first pictures are flagged interlaced.
+        alpha: where transparency is kept, such as "bgra"; None where there is no place for it, or a palette.
+        is_transparent: one of the first pictures is not opaque.
     """
 
     path: Path
@@ -92,11 +97,13 @@ class Source:
     size_bytes: int
     lost_metadata: tuple[str, ...]
     interlaced: bool
+    alpha: str | None = None
+    is_transparent: bool = False
 
     @property
     def is_rgb(self) -> bool:
         """Whether the decoded pictures are RGB, which the decoding stage converts."""
-        return self.pix_fmt == "pal8" or bool(av.VideoFormat(self.pix_fmt).is_rgb)
+        return reading_of(self.pix_fmt).is_rgb
 
     @property
     def stream(self) -> StreamInfo:
@@ -150,10 +157,9 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         if stream >= len(video):
             raise DecodeError(f"{path} has {len(video)} video stream(s), there is no v:{stream}")
         index = video[stream].index
-        if video[stream].metadata.get("alpha_mode") == "1":  # VP8 and VP9 keep it beside the pictures
-            raise _alpha_error("alpha_mode 1")
         chosen = cast("av.VideoStream", container.streams[index])
-        frames = _first_frames(path, container, chosen)
+        beside = AlphaBeside.of(chosen)
+        frames = _first_frames(path, container, chosen, beside)
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
         start = container.start_time
         return Source(
@@ -168,8 +174,10 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             metadata=dict(container.metadata),
             start_s=Fraction(start or 0, 1_000_000),
             size_bytes=path.stat().st_size,
-            lost_metadata=_lost_metadata(frames),
+            lost_metadata=(*_lost_metadata(frames), *_unknown_colors(frames[0])),
             interlaced=any(frame.interlaced_frame for frame in frames),
+            alpha="alpha_mode 1" if beside is not None else _alpha(frames[0].format.name),
+            is_transparent=not all(_is_opaque(frame, beside) for frame in frames),
         )
 
 
@@ -187,13 +195,17 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
     )
 
 
-def _first_frames(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> list[av.VideoFrame]:
+def _first_frames(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, beside: AlphaBeside | None
+) -> list[av.VideoFrame]:
     if stream.codec_context is None:
         raise DecodeError(f"{path} cannot be decoded: there is no decoder for its video stream {stream.index}")
     frames: list[av.VideoFrame] = []
     problem: Exception | None = None
     try:
         for packet in container.demux(stream):
+            if beside is not None:
+                beside.feed(packet)
             try:
                 frames += packet.decode()
             except (av.error.DecoderNotFoundError, MemoryError):
@@ -210,6 +222,18 @@ def _first_frames(path: Path, container: av.container.InputContainer, stream: av
             f"{path} holds no decodable frame in video stream {stream.index} ({stream.codec_context.name}){reason}"
         ) from problem
     return frames
+
+
+def _alpha(pix_fmt: str) -> str | None:
+    return pix_fmt if reading_of(pix_fmt).has_alpha and pix_fmt != "pal8" else None  # most palettes are opaque
+
+
+def _is_opaque(frame: av.VideoFrame, beside: AlphaBeside | None) -> bool:
+    reading = reading_of(frame.format.name)
+    if not reading.has_alpha:
+        return beside is None or beside.is_opaque(frame)
+    repacked = frame.reformat(format=reading.planar) if reading.is_packed else frame
+    return are_opaque(planes_of(repacked, reading), reading)
 
 
 def _side_data(frame: av.VideoFrame) -> list[Any]:
@@ -232,7 +256,7 @@ def _video_info(
     return VideoInfo(
         width=frame.width,
         height=frame.height,
-        format=target_format(frame.format),
+        format=reading_of(frame.format.name).format,
         color=_color(frame, context, location),
         time_base=Fraction(time_base),
         frame_rate=Fraction(rate) if rate else None,
@@ -245,48 +269,16 @@ def _video_info(
     )
 
 
-def target_format(pixel_format: av.VideoFormat) -> PixelFormat:
-    """The planar format in which frames of this format are coded: the same, or the nearest that loses nothing.
-
-    Packed and semi-planar YUV is only repacked; RGB becomes 4:4:4.
-
-    Raises:
-        ConfigError: alpha, or a format that no encoder here takes.
-    """
-    name = pixel_format.name
-    if name == "pal8":
-        return PixelFormat("444", 8)
-    components = pixel_format.components
-    if any(component.is_alpha for component in components):
-        raise _alpha_error(name)
-    depth = components[0].bits
-    if pixel_format.is_rgb:
-        chroma: Chroma = "444"
-        depth = max(8, depth)
-    elif len(components) == 1:
-        chroma = "gray"
-    else:
-        # Width and height of the chroma planes of a 16x16 picture tell the subsampling.
-        ratio = (16 // pixel_format.chroma_height(16), 16 // pixel_format.chroma_width(16))
-        layouts: dict[tuple[int, int], Chroma] = {(2, 2): "420", (1, 2): "422", (1, 1): "444"}
-        if ratio not in layouts:
-            raise ConfigError(f"pixel format {name} is not supported; convert it to yuv420p, yuv422p or yuv444p first")
-        chroma = layouts[ratio]
-    if depth not in (8, 10, 12):
-        raise ConfigError(f"pixel format {name} has {depth} bits a sample; 8, 10 and 12 are supported")
-    return PixelFormat(chroma, depth)
-
-
 def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color:
     def word(table: dict[int, str], *codes: int | None) -> str | None:
         return next((table[int(code)] for code in codes if code is not None and int(code) in table), None)
 
-    if frame.format.is_rgb or frame.format.name == "pal8":
+    if reading_of(frame.format.name).is_rgb:
         # RGB carries no matrix; BT.709 limited is what players expect of untagged 4:4:4 video.
         primaries = word(h273.PRIMARIES, frame.color_primaries) or "bt709"
         transfer = word(h273.TRANSFER, frame.color_trc) or "bt709"
         return Color("tv", "bt2020nc" if primaries == "bt2020" else "bt709", primaries, transfer)
-    full = frame.format.name.startswith("yuvj")
+    full = frame.format.name.startswith(("yuvj", "mono"))
     matrix = word(h273.MATRIX, frame.colorspace, context.colorspace)
     return Color(
         color_range="pc" if full else word(h273.COLOR_RANGE, frame.color_range, context.color_range),
@@ -297,8 +289,18 @@ def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color
     )
 
 
-def _alpha_error(where: str) -> ConfigError:
-    return ConfigError(f"the source has an alpha channel ({where}), which H.264, H.265 and AV1 cannot hold here")
+def _unknown_colors(frame: av.VideoFrame) -> tuple[str, ...]:
+    """Colour codes of a picture that there is no word for, in words."""
+    said = (
+        ("primaries", h273.PRIMARIES, frame.color_primaries),
+        ("transfer", h273.TRANSFER, frame.color_trc),
+        ("matrix", h273.MATRIX, frame.colorspace),
+    )
+    return tuple(
+        f"the colour {what} {int(code)}"
+        for what, table, code in said
+        if code is not None and int(code) not in table and int(code) not in _SAYS_NOTHING
+    )
 
 
 def _display_matrix(data: bytes | None) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.media.alpha import Alpha, AlphaBeside
 from vidscale.media.frames import Frame
 from vidscale.media.matroska import HEAD_BYTES, segment_end
 from vidscale.media.pictures import Picture, to_frames
@@ -90,6 +91,7 @@ def decode_frames(
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
     filters: Sequence[tuple[str, str]] = (),
+    alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
@@ -104,19 +106,21 @@ def decode_frames(
         interlaced: what to do with pictures that are flagged interlaced.
         inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
         filters: name and arguments of ffmpeg's filters, one picture for one, of the same pixel format.
+        alpha: "refuse" takes opaque pictures only, "drop" any, without their alpha.
 
     Raises:
-        DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
-            do not rise, or nothing to decode at all.
+        DecodeError: interlaced or transparent pictures when they are refused, a size or pixel format that changes,
+            timestamps that do not rise, or nothing to decode at all.
     """
     start, end = _bounds(source, time_range)
     with open_before(source, start) as container:
         stream = cast("av.VideoStream", container.streams[source.stream_index])
         stream.thread_type = "AUTO"
         timeline = _Timeline(source, log)
-        pictures = _decoded(container, stream, log, clock, inspect)
+        beside = AlphaBeside.of(stream) if alpha == "refuse" else None
+        pictures = _decoded(container, stream, log, clock, inspect, beside)
         selected = _selected(pictures, source, timeline, start, end, interlaced)
-        for frame in to_frames(selected, source, interlaced, clock, filters):
+        for frame in to_frames(selected, source, interlaced, clock, filters, alpha):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame
@@ -159,6 +163,7 @@ def _decoded(
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
+    beside: AlphaBeside | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     packets = container.demux(stream)
@@ -175,10 +180,13 @@ def _decoded(
                     avi.waiting.append(packet.dts)
                 if inspect is not None and packet.is_keyframe:
                     inspect(packet)
+                if beside is not None:
+                    beside.feed(packet)
             frames = _frames_of(packet, log)
         for frame in frames:
             size = sizes.pop(frame.pts, None) if frame.pts is not None else None
-            yield Picture(frame, avi.next(frame) if avi else frame.pts, size)
+            is_opaque = beside is None or beside.is_opaque(frame)
+            yield Picture(frame, avi.next(frame) if avi else frame.pts, size, is_opaque)
 
 
 class _AviTimestamps:
