@@ -64,6 +64,7 @@ def compare(
         str | None,
         typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
     ] = None,
+    alpha: options.Alpha = None,
     device: options.Device = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Points made at a time.", show_default="what cores and memory bear")
@@ -83,6 +84,7 @@ def compare(
         "metrics": metrics,
         "within": within,
         "interlaced": interlaced,
+        "alpha": alpha,
         "device": device,
         "jobs": jobs,
         "ffmpeg": ffmpeg,

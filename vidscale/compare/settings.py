@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from vidscale.compare.metrics import METRICS, Metric, Within
 from vidscale.config import Interlaced, Scale, Settings
+from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.system.devices import Device
 
@@ -96,6 +97,7 @@ class CompareSettings(Settings):
         default=None, description="compare only in this range of a metric, and choose rates that span it"
     )
     interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
+    alpha: Alpha = Field(default="refuse", description="what to do with pixels that are not opaque")
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
     device: Device = Field(default="auto", description="where the scalers run")
     jobs: int | None = Field(default=None, ge=1, description="points at a time; None is what cores and memory bear")

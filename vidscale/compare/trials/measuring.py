@@ -75,7 +75,12 @@ def measure_part(
     with ExitStack() as stack:
         video = part.original.video
         source = decode_frames(
-            part.original, log=ReadLog(), clock=Clock("source"), time_range=time_range, interlaced=interlaced
+            part.original,
+            log=ReadLog(),
+            clock=Clock("source"),
+            time_range=time_range,
+            interlaced=interlaced,
+            alpha="drop",  # refused before, where it was to be
         )
         gray = PixelFormat("gray", video.format.bit_depth)
         depth = queue_depth(video.format.frame_bytes(video.height, video.width))

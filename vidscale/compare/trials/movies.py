@@ -9,6 +9,7 @@ from vidscale.compare.trials.content import content_digest
 from vidscale.compare.trials.samples import sample_ranges
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.jobs.conversion import check_alpha
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source, probe
 
@@ -48,5 +49,6 @@ def open_movie(path: Path, name: str, settings: CompareSettings, ffmpeg: Ffmpeg)
         raise DecodeError(
             f"{path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore codes it as it is"
         )
+    check_alpha(source, settings.alpha, None)
     parts = sample_ranges(source, settings.samples)
     return Movie(name, source, parts, tuple(content_digest(source, part) for part in parts))

@@ -73,14 +73,15 @@ def stills_of(workshop: Workshop, movie: Movie, curves: Sequence[Curve], folder:
     def still(at: int, frame: Frame, way: Way | None, point: Point | None) -> Still:
         path = folder / f"{name}.{curves[0].way.codec}.{at}.png"
         partial = path.with_name(f".{path.name}")
-        partial.write_bytes(_png(crop.of(frame), facts))
+        partial.write_bytes(_png(crop.of(frame), replace(facts, format=frame.format)))
         partial.replace(path)
         return Still(movie.name, Fraction(time), way, point, path)
 
     stills = [still(0, source, None, None)]
     for at, (curve, point) in enumerate(at_equal_rate(curves), start=1):
         frame = restored_frame(workshop.coded(Take(movie, index, curve.way, point.crf)), number)
-        alike = replace(frame, planes=frame.planes[: len(source.planes)], format=source.format)  # gray comes as 4:2:0
+        layout = replace(source.format, bit_depth=frame.format.bit_depth)
+        alike = replace(frame, planes=frame.planes[: len(source.planes)], format=layout)  # gray comes as 4:2:0
         stills.append(still(at, alike, curve.way, point))
     return stills
 
@@ -100,7 +101,12 @@ def _middle_frame(movie: Movie, index: int, interlaced: Interlaced) -> tuple[int
     """Number and picture of the frame in the middle of a part, of the last one where the part ends before that."""
     middle = (expected_frames(movie.source, movie.parts[index]) or 1) // 2
     frames = decode_frames(
-        movie.source, log=ReadLog(), clock=Clock("decode"), time_range=movie.parts[index], interlaced=interlaced
+        movie.source,
+        log=ReadLog(),
+        clock=Clock("decode"),
+        time_range=movie.parts[index],
+        interlaced=interlaced,
+        alpha="drop",  # refused before, where it was to be
     )
     *_, found = islice(enumerate(frames), middle + 1)
     return found

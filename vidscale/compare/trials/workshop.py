@@ -17,7 +17,10 @@ from vidscale.compare.trials.movies import Movie
 from vidscale.compare.trials.restoring import CodedPart
 from vidscale.compare.trials.warming import Warmth
 from vidscale.config import TimeRange
+from vidscale.jobs.conversion import fitted
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.probe import Source
 from vidscale.system.progress import Progress
 
 
@@ -39,6 +42,11 @@ class Take:
     def time_range(self) -> TimeRange | None:
         """Where the part lies in the movie; None for all of it."""
         return self.movie.parts[self.index]
+
+    @property
+    def source(self) -> Source:
+        """The movie, as it is read for the encoder."""
+        return fitted(self.movie.source, ENCODERS[self.way.codec])
 
     def __str__(self) -> str:
         part = f" part {self.index + 1}" if len(self.movie.parts) > 1 else ""
@@ -78,7 +86,7 @@ class Workshop:
         if known is not None and not missing:
             return known
         with self.progress.job(str(take)) as frames:
-            self.warmth.run_once(take.way, take.movie.source.video)
+            self.warmth.run_once(take.way, take.source.video)
             file = self.store.coded(of_take, lambda path: self._code(take, path, frames))
             if known is not None and known.coded_digest != file.digest:
                 known, missing = None, list(wanted)
@@ -105,7 +113,7 @@ class Workshop:
 
     def _code(self, take: Take, path: Path, frames: Progress) -> tuple[float, str]:
         coded = code_part(
-            take.movie.source,
+            take.source,
             take.time_range,
             take.way,
             take.crf,
@@ -130,7 +138,7 @@ class Workshop:
 
     def _coded_part(self, take: Take, of_take: Recipe) -> CodedPart:
         path = self.store.coded_path(of_take)
-        return CodedPart(path, take.movie.source, take.way, take.crf, self.ffmpeg, self.settings.device)
+        return CodedPart(path, take.source, take.way, take.crf, self.ffmpeg, self.settings.device)
 
 
 def point_of(crf: float, parts: Sequence[Part], metrics: Sequence[Metric]) -> Point:
