@@ -58,7 +58,7 @@ def conversion_notes(source: Source, encoder: Encoder | None = None) -> list[str
         encoder: that codes them; None where none does.
     """
     reading, read_as = reading_of(source.pix_fmt), source.video.format
-    notes = []
+    notes = [] if source.window is None else [f"the container crops the picture to {source.window}"]
     if reading.is_rgb:
         matrix = source.video.color.matrix
         notes.append(f"RGB ({source.pix_fmt}) is converted to {read_as.name}, {matrix}, limited range")

@@ -74,6 +74,11 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
     source = probe(path, stream=stream, ffmpeg=ffmpeg)
     if identity is None:
         return _by_hand(path, source, settings)
+    if source.window is not None:
+        unusable = f"{path}: the identity is for whole pictures, and the container crops them to {source.window}"
+        if settings.pair is None:
+            raise UnusableIdentityError(f"{unusable}; name its pair and scale with --pair and --scale")
+        return _by_hand(path, source, settings, unusable=unusable)
     if settings.pair is not None or settings.scale is not None:
         pair = find_pair(settings.pair or identity.pair, settings.scale or identity.scale_fraction, settings.device)
         if pair.name != identity.pair:

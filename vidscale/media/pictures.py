@@ -45,7 +45,7 @@ def to_frames(
     alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
     """Frames of decoded pictures, one for one: planar YUV as views on the decoder's memory, anything else, and what is
-    to be deinterlaced, through a filter graph first; what no encoder takes is converted here.
+    to be deinterlaced or cropped, through a filter graph first; what no encoder takes is converted here.
 
     Args:
         pictures: each with its timestamp in the output, in units of the source's time base.
@@ -117,6 +117,8 @@ def _filters(source: Source, interlaced: str, more_filters: Sequence[tuple[str, 
     reading = reading_of(source.pix_fmt)
     planar = ("format", reading.planar)
     filters = list(more_filters)
+    if (part := source.window) is not None:
+        filters.insert(0, ("crop", f"w={part.width}:h={part.height}:x={part.left}:y={part.top}:exact=1"))
     if interlaced == "bwdif":
         filters.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
     if filters:  # they would take the chance to change the format, and yuvj's range with it
@@ -125,14 +127,14 @@ def _filters(source: Source, interlaced: str, more_filters: Sequence[tuple[str, 
 
 
 def _graph(source: Source, filters: list[tuple[str, str]]) -> av.filter.Graph:
-    video = source.video
+    width, height = source.decoded_size
     graph = av.filter.Graph()
     steps = [
         graph.add_buffer(
-            width=video.width,
-            height=video.height,
+            width=width,
+            height=height,
             format=av.VideoFormat(source.pix_fmt),
-            time_base=video.time_base,
+            time_base=source.video.time_base,
         )
     ]
     steps += [graph.add(name, arguments) for name, arguments in filters]

@@ -4,7 +4,7 @@ import os
 import re
 import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,6 +14,7 @@ import av
 from vidscale.errors import DecodeError
 from vidscale.media import h273
 from vidscale.media.alpha import AlphaBeside
+from vidscale.media.container_crop import Window, container_crop, window_of
 from vidscale.media.frames import Color, ContentLight, MasteringDisplay, Siting, VideoInfo
 from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
 from vidscale.media.side_data_kinds import SideData
@@ -82,6 +83,7 @@ class Source:
         interlaced: the first pictures are flagged interlaced.
         alpha: where transparency is kept, such as "bgra"; None where there is no place for it, or a palette.
         is_transparent: one of the first pictures is not opaque.
+        window: the part of the decoded pictures that the container says is shown; None for all of them.
     """
 
     path: Path
@@ -99,11 +101,19 @@ class Source:
     interlaced: bool
     alpha: str | None = None
     is_transparent: bool = False
+    window: Window | None = None
 
     @property
     def is_rgb(self) -> bool:
         """Whether the decoded pictures are RGB, which the decoding stage converts."""
         return reading_of(self.pix_fmt).is_rgb
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """(width, height) of the pictures before the container's cropping."""
+        if self.window is not None:
+            return self.window.decoded_width, self.window.decoded_height
+        return self.video.width, self.video.height
 
     @property
     def stream(self) -> StreamInfo:
@@ -161,11 +171,13 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         beside = AlphaBeside.of(chosen)
         frames = _first_frames(path, container, chosen, beside)
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
+        margins = container_crop(path, container.format.name, track=chosen.id, number=stream)
+        window = window_of(margins, (info.height, info.width), reading_of(frames[0].format.name).subsampling)
         start = container.start_time
         return Source(
             path=path,
             container=container.format.name,
-            video=info,
+            video=info if window is None else replace(info, width=window.width, height=window.height),
             stream_index=index,
             codec=video[stream].codec,
             pix_fmt=frames[0].format.name,
@@ -178,6 +190,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             interlaced=any(frame.interlaced_frame for frame in frames),
             alpha="alpha_mode 1" if beside is not None else _alpha(frames[0].format.name),
             is_transparent=not all(_is_opaque(frame, beside) for frame in frames),
+            window=window,
         )
 
 

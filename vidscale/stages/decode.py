@@ -273,10 +273,10 @@ def _selected(
 
 
 def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
-    video = source.video
-    if (frame.width, frame.height, frame.format.name) != (video.width, video.height, source.pix_fmt):
+    width, height = source.decoded_size
+    if (frame.width, frame.height, frame.format.name) != (width, height, source.pix_fmt):
         raise DecodeError(
-            f"the picture changes at {_time_text(frame)} from {video.width}x{video.height} {source.pix_fmt} "
+            f"the picture changes at {_time_text(frame)} from {width}x{height} {source.pix_fmt} "
             f"to {frame.width}x{frame.height} {frame.format.name}; split the source there"
         )
     if interlaced == "refuse" and frame.interlaced_frame:
