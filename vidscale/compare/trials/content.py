@@ -110,6 +110,8 @@ def content_digest(source: Source, part: TimeRange | None) -> str:
     with open_before(source, start) as container:
         stream: Any = container.streams[source.stream_index]
         digest.update(stream.codec_context.extradata or b"")
+        if source.window is not None:
+            digest.update(repr(source.window).encode())
         try:
             for packet in _until(container.demux(stream), end, source.video.time_base):
                 digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())
