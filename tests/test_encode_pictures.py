@@ -39,7 +39,7 @@ from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media.frames import YuvImage
 from vidscale.media.identity import Identity, probe_identity
 from vidscale.media.pictures import Picture, to_frames
-from vidscale.media.probe import target_format
+from vidscale.media.pixel_formats import reading_of
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
@@ -300,22 +300,6 @@ def test_dolby_vision_of_a_phone_is_named(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("a.mkv", ["-pix_fmt", "yuva420p", *FFV1]),
-        ("a.mov", ["-pix_fmt", "rgba", "-c:v", "png"]),
-        ("prores.mov", ["-pix_fmt", "yuva444p10le", "-c:v", "prores_ks", "-profile:v", "4444"]),
-        ("gray.mov", ["-pix_fmt", "ya8", "-c:v", "png"]),
-        ("vp9.webm", ["-pix_fmt", "yuva420p", "-c:v", "libvpx-vp9", "-auto-alt-ref", "0"]),
-    ],
-)
-def test_alpha_is_refused(name: str, words: list[str], folder: Path) -> None:
-    source = make(folder / f"alpha_{name}", *picture(duration=0.1), *words)
-    with pytest.raises(ConfigError, match="the source has an alpha channel"):
-        plan(source)
-
-
-@pytest.mark.parametrize(
     ("name", "pix_fmt", "codec", "others"),
     [
         ("12.mkv", "yuv420p12le", "x264", "x265 can"),
@@ -330,13 +314,6 @@ def test_format_that_the_encoder_lacks_is_refused_naming_another(
     source = make(folder / f"lacks_{name}", *picture(duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
     with pytest.raises(ConfigError, match=f"{codec} cannot code {pix_fmt}; {others}"):
         plan(source, codec=codec)
-
-
-@pytest.mark.parametrize("pix_fmt", ["yuv410p", "yuv411p", "yuv420p9le", "yuv420p16le", "gbrp16le"])
-def test_format_that_nothing_takes_is_refused(pix_fmt: str, folder: Path) -> None:
-    source = make(folder / f"{pix_fmt}.mkv", *picture(duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
-    with pytest.raises(ConfigError, match=f"pixel format {pix_fmt} "):
-        plan(source)
 
 
 @pytest.mark.parametrize("chroma", ["420", "422", "444", "gray"])
@@ -379,7 +356,7 @@ def test_packed_pictures_are_only_repacked(
 
 def test_p010_pictures_are_only_repacked(folder: Path) -> None:
     source = make(folder / "ten.mkv", *picture(duration=0.2), "-pix_fmt", "yuv420p10le", *FFV1)
-    assert target_format(av.VideoFormat("p010le")).name == "yuv420p10le"
+    assert reading_of("p010le").format.name == "yuv420p10le"
     probed = replace(plan(source, codec="x265").source, pix_fmt="p010le")
     with av.open(str(source)) as opened:
         packed = [frame.reformat(format="p010le") for frame in opened.decode(video=0)]

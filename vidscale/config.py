@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from vidscale.errors import UsageError
+from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName, codec_name
 from vidscale.media.frames import Siting
 from vidscale.media.geometry import parse_scale, plain_fraction
@@ -186,7 +187,14 @@ class SourceSettings(Settings):
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
     range: Annotated[TimeRange | None, BeforeValidator(_as_range)] = Field(default=None, description="part to code")
     interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
+    alpha: Alpha = Field(default="refuse", description="what to do with pixels that are not opaque")
     strict: bool = Field(default=False, description="refuse to lose anything: streams, metadata, unreadable frames")
+
+    @model_validator(mode="after")
+    def _loses_nothing(self) -> "SourceSettings":
+        if self.strict and self.alpha == "drop":
+            raise ValueError("--alpha drop loses transparency, and --strict refuses to lose anything: leave one out")
+        return self
 
 
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):

@@ -71,6 +71,7 @@ def compare(
         str | None,
         typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
     ] = None,
+    alpha: options.Alpha = None,
     device: options.Device = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Trials in parallel.", show_default="limited by cores and memory")
@@ -90,6 +91,7 @@ def compare(
         "metrics": metrics,
         "within": within,
         "interlaced": interlaced,
+        "alpha": alpha,
         "device": device,
         "jobs": jobs,
         "ffmpeg": ffmpeg,

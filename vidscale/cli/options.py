@@ -70,6 +70,9 @@ Ssim = Annotated[
 ]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
 Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
+Alpha = Annotated[
+    str | None, typer.Option("--alpha", help="Pixels that are not opaque: refuse, drop.", show_default="refuse")
+]
 TrainingFolder = Annotated[
     Path,
     typer.Option("-o", "--output", help="Folder of the training; rerun to resume.", metavar="FOLDER"),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from vidscale.compare.metrics import METRICS, Metric, Within
 from vidscale.config import Codec, Interlaced, Scale, Settings
+from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.system.devices import Device
 
@@ -96,6 +97,7 @@ class CompareSettings(Settings):
         default=None, description="range of a metric to compare in; automatic rates span it"
     )
     interlaced: Interlaced = Field(default="refuse", description="what to do with frames flagged interlaced")
+    alpha: Alpha = Field(default="refuse", description="what to do with pixels that are not opaque")
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
     device: Device = Field(default="auto", description="where the scalers run")
     jobs: int | None = Field(default=None, ge=1, description="trials in parallel; None is limited by cores and memory")

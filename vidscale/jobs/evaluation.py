@@ -13,7 +13,7 @@ from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.planning import EncodePlan, expected_frames
 from vidscale.jobs.restore import SmallFile, find_identity, open_small, restored_frames
-from vidscale.jobs.sides import Side, check_comparable, color_notes, cropped, scaled
+from vidscale.jobs.sides import Side, at_one_depth, check_comparable, color_notes, cropped, scaled
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.probe import Source, probe
@@ -48,6 +48,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
         clock=measured.clock("decode source"),
         time_range=settings.range,
         interlaced=settings.interlaced,
+        alpha="drop",  # refused before, where it was to be
     )
     total = outcome.frames or expected_frames(plan.source, settings.range)
     measured.run(ref, _restored(small, measured), plan.source.video, settings, ffmpeg, progress or Progress(), total)
@@ -85,9 +86,11 @@ def evaluate_files(
         theirs = Side(small.source, small.restored)
     else:
         theirs = scaled(probe(dist, stream=stream, ffmpeg=binary.path), ours.shown, settings.scale_dist)
+    ours, theirs = at_one_depth(ours, theirs)
+    ours, theirs = at_one_depth(ours, theirs)
     check_comparable(ours, theirs)
     measured = Measurement(every=settings.every)
-    notes = [*ours.notes, *theirs.notes, *color_notes(ours, theirs)]
+    notes = [*ours.notes, *ours.conversions, *theirs.notes, *theirs.conversions, *color_notes(ours, theirs)]
     if settings.align:
         progress.start("aligning", None)
         measured.offset = _offset(ours, theirs, small, settings)

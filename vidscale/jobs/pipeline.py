@@ -54,7 +54,12 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     settings = plan.settings
     decoded = decode_frames(
-        plan.source, log=log, clock=clocks[0], time_range=settings.range, interlaced=settings.interlaced
+        plan.source,
+        log=log,
+        clock=clocks[0],
+        time_range=settings.range,
+        interlaced=settings.interlaced,
+        alpha=settings.alpha,
     )
     with Prefetch(decoded, _depth(plan.source.video)) as frames:
         small = downscale(frames, pair=plan.pair, geometry=plan.geometry, clock=clocks[1])

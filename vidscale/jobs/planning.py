@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings, TimeRange
 from vidscale.errors import ConfigError, DecodeError, UsageError
+from vidscale.jobs.conversion import alpha_notes, check_alpha, conversion_notes, fitted
 from vidscale.jobs.losses import loss_notes
 from vidscale.jobs.restore import SmallFile, open_small
 from vidscale.media.containers import OutputPlan, plan_output
@@ -127,8 +128,9 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     resolve(settings.device)  # a GPU that is not here is missed before an hour of work rather than after it
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)
-    source = probe(path, stream=settings.stream, ffmpeg=ffmpeg.path)
+    source = fitted(probe(path, stream=settings.stream, ffmpeg=ffmpeg.path), encoder)
     _check_interlaced(source, settings)
+    check_alpha(source, settings.alpha, settings.range)
     found = pair or find_pair(
         choose_pair(settings.pair, settings.scale, settings.tune), settings.scale, settings.device
     )
@@ -242,12 +244,22 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
+    coder = _coder(settings, target)
+    small = replace(small, source=fitted(small.source, coder, keep_depth=settings.lossless))
     plan = DecodePlan(settings, small, ffmpeg, target, ())
     losses = loss_notes(small.source, target, plan.codec, settings.strict)
-    plan = replace(plan, notes=(*small.notes, *losses, *_restoring_notes(small)))
-    if plan.codec != "ffv1":
-        _check_codable(small, ENCODERS["x264"] if settings.lossless else encoder, lossless=settings.lossless)
+    conversions = conversion_notes(small.source, coder)
+    plan = replace(plan, notes=(*small.notes, *losses, *_restoring_notes(small), *conversions))
+    if coder is not None:
+        _check_codable(small, coder, lossless=settings.lossless)
     return plan
+
+
+def _coder(settings: DecodeSettings, target: OutputPlan) -> Encoder | None:
+    """What codes a restored file; None for FFV1."""
+    if not settings.lossless:
+        return ENCODERS[settings.codec]
+    return None if target.muxer == "matroska" else ENCODERS["x264"]
 
 
 def _check_params(ffmpeg: Ffmpeg, settings: CodecSettings) -> None:
@@ -285,8 +297,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
 def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tuple[str, ...]:
     notes = list(loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
     video = source.video
-    if source.is_rgb:
-        notes.append(f"RGB ({source.pix_fmt}) is converted to {video.format.name}, {video.color.matrix}, limited range")
+    notes += [*conversion_notes(source, ENCODERS[settings.codec]), *alpha_notes(source, settings.alpha)]
     if target.time_unit and video.time_base < target.time_unit:
         notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
     return tuple(notes)

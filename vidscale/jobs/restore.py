@@ -9,6 +9,7 @@ import av
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import DamagedIdentityError, IdentityError, UnusableIdentityError
+from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
@@ -74,6 +75,11 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
     source = probe(path, stream=stream, ffmpeg=ffmpeg)
     if identity is None:
         return _by_hand(path, source, settings)
+    if source.window is not None:
+        unusable = f"{path}: the identity is for whole pictures, and the container crops them to {source.window}"
+        if settings.pair is None:
+            raise UnusableIdentityError(f"{unusable}; name its pair and scale with --pair and --scale")
+        return _by_hand(path, source, settings, unusable=unusable)
     pair = identified_pair(
         identity,
         lambda name, scale, sha256: find_pair(name, scale, settings.device, sha256),
@@ -150,6 +156,8 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
         coded_height=video.height,
     )
     size = f"{geometry.width}x{geometry.height}, with what was padded"
+    if has_alpha(source):
+        source = replace(source, side_data=(*source.side_data, alpha_of(source)))
     return SmallFile(
         source=source,
         identity=None,
@@ -169,7 +177,7 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
     """
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log))
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log), alpha="drop")
     with Prefetch(decoded, depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,

@@ -5,12 +5,17 @@ from dataclasses import dataclass, replace
 
 from vidscale.config import Crop
 from vidscale.errors import ConfigError, MeasureError
+from vidscale.jobs.conversion import alpha_of, conversion_notes, has_alpha
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.pixel_formats import reading_of
 from vidscale.media.probe import Source
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.measure import is_luma_of
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
+
+_CODED_DEPTHS = frozenset(depth for encoder in ENCODERS.values() for depth in encoder.bit_depths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,24 @@ class Side:
 
     def frames(self, log: ReadLog, clock: Clock) -> Iterator[Frame]:
         """Its frames, as they are compared."""
-        return decode_frames(self.source, log=log, clock=clock, filters=self.filters)
+        return decode_frames(self.source, log=log, clock=clock, filters=self.filters, alpha="drop")
+
+    def at_depth(self, bits: int) -> "Side":
+        """The same, read at another bit depth."""
+        at_depth = replace(self.source.video, format=replace(self.source.video.format, bit_depth=bits))
+        shown = replace(at_depth, width=self.shown.width, height=self.shown.height)
+        return replace(self, source=replace(self.source, video=at_depth), shown=shown)
+
+    @property
+    def conversions(self) -> tuple[str, ...]:
+        """As what its pictures are compared, and without what; one line each."""
+        lines = conversion_notes(self.source)
+        had, read_as = reading_of(self.source.pix_fmt).format.bit_depth, self.shown.format.bit_depth
+        if had != read_as and not self.source.is_rgb:
+            lines.append(f"{had} bits a sample ({self.source.pix_fmt}) are compared as {read_as}, like the other's")
+        if has_alpha(self.source):
+            lines.append(f"{alpha_of(self.source)} is not compared")
+        return tuple(f"{self.source.path.name}: {line}" for line in lines)
 
 
 def cropped(source: Source, crop: Crop | None) -> Side:
@@ -39,14 +61,14 @@ def cropped(source: Source, crop: Crop | None) -> Side:
     video = source.video
     if crop is None:
         return Side(source, video)
-    sub_y, sub_x = video.format.subsampling
+    sub_y, sub_x = reading_of(source.pix_fmt).subsampling
     x = (video.width - crop.width) // 2 // sub_x * sub_x if crop.x is None else crop.x
     y = (video.height - crop.height) // 2 // sub_y * sub_y if crop.y is None else crop.y
     where = f"{crop.width}x{crop.height} at {x},{y}"
     if min(x, y) < 0 or x + crop.width > video.width or y + crop.height > video.height:
         raise ConfigError(f"--crop: {where} reaches beyond {source.path}, which is {video.width}x{video.height}")
     if x % sub_x or y % sub_y:
-        raise ConfigError(f"--crop: {x},{y} is not a multiple of {sub_x},{sub_y}, as the chroma of {video.format.name}")
+        raise ConfigError(f"--crop: {x},{y} is not a multiple of {sub_x},{sub_y}, as the chroma of {source.pix_fmt}")
     return Side(
         source,
         replace(video, width=crop.width, height=crop.height),
@@ -66,6 +88,19 @@ def scaled(source: Source, wanted: VideoInfo, kernel: str | None) -> Side:
         (("scale", f"w={wanted.width}:h={wanted.height}:flags={kernel}+accurate_rnd+full_chroma_int"),),
         (f"{source.path.name} was scaled from {video.width}x{video.height} to {size} by ffmpeg's {kernel}",),
     )
+
+
+def at_one_depth(ours: Side, theirs: Side) -> tuple[Side, Side]:
+    """Both sides, one of them read at the bit depth of the other where no encoder takes its own: of two such the one
+    that has more."""
+    ours_bits, theirs_bits = ours.shown.format.bit_depth, theirs.shown.format.bit_depth
+    if ours_bits == theirs_bits:
+        return ours, theirs
+    deeper, shallower = max(ours_bits, theirs_bits), min(ours_bits, theirs_bits)
+    odd = next((bits for bits in (deeper, shallower) if bits not in _CODED_DEPTHS), None)
+    if odd == ours_bits:
+        return ours.at_depth(theirs_bits), theirs
+    return (ours, theirs.at_depth(ours_bits)) if odd == theirs_bits else (ours, theirs)
 
 
 def check_comparable(ours: Side, theirs: Side) -> None:

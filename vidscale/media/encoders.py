@@ -1,11 +1,11 @@
 """What is known of the encoders: their ffmpeg names, ranges and limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from vidscale.errors import ConfigError
-from vidscale.media.frames import Chroma, ContentLight, MasteringDisplay, PixelFormat
+from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay, PixelFormat
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
@@ -23,6 +23,7 @@ _ALIASES: dict[str, CodecName] = {
 }
 
 STRONGEST = 51.0  # highest crf of x264 and x265
+_OF_FFMPEG = frozenset({"vgamut", "vlog"})  # which no standard has
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Encoder:
         bit_depths: sample sizes that it codes.
         min_height, min_width, max_side: luma samples that a picture's sides may have.
         max_height: luma samples that a picture may be high.
+        unwritable: words for colours that it cannot put into the stream.
     """
 
     name: CodecName
@@ -57,6 +59,7 @@ class Encoder:
     min_width: int
     max_side: int = 16384
     max_height: int = 16384
+    unwritable: frozenset[str] = _OF_FFMPEG
 
     def coded_size(self, height: int, width: int, pixel_format: PixelFormat) -> tuple[int, int]:
         """Smallest (height, width) that the encoder takes for a picture of that size."""
@@ -74,6 +77,24 @@ class Encoder:
             raise ConfigError(f"{self.name} cannot code {pixel_format.name}{remedy} (--codec)")
         if width > self.max_side or height > self.max_height:
             raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
+
+    def nearest(self, pixel_format: PixelFormat) -> PixelFormat:
+        """The format that pictures are coded in: their own where any encoder here takes it; else of the depth that
+        keeps most of it."""
+        if any(encoder.takes(pixel_format) for encoder in ENCODERS.values()):
+            return pixel_format
+        enough = [depth for depth in self.bit_depths if depth >= pixel_format.bit_depth]
+        return replace(pixel_format, bit_depth=min(enough, default=max(self.bit_depths)))
+
+    def lost_colors(self, color: Color) -> tuple[str, ...]:
+        """What of a colour description does not fit into the stream, in words."""
+        said = (("primaries", color.primaries), ("transfer", color.transfer), ("matrix", color.matrix))
+        return tuple(f"the colour {what} {word}" for what, word in said if word in self.unwritable)
+
+    def written_color(self, color: Color) -> Color:
+        """The colour description without what does not fit into the stream."""
+        words = {"primaries": color.primaries, "transfer": color.transfer, "matrix": color.matrix}
+        return replace(color, **{what: None for what, word in words.items() if word in self.unwritable})
 
     def strength(self, crf: float) -> float:
         """The coding strength that upscalers are told, on the scale of x264 and x265: 0 to 51."""
@@ -109,6 +130,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         bit_depths=(8, 10),
         min_height=2,
         min_width=2,
+        unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # it leaves them out and says nothing
     ),
     "x265": Encoder(
         name="x265",
@@ -122,6 +144,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         bit_depths=(8, 10, 12),
         min_height=16,
         min_width=64,  # x265 itself takes 16, but writes beyond its memory (4.3: at 33 to 48, any height and depth)
+        unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # it does not start with them
     ),
     "svtav1": Encoder(
         name="svtav1",

@@ -1,4 +1,4 @@
-"""Code points of ITU-T H.273 (colour) in ffmpeg's words."""
+"""Code points of ITU-T H.273 (colour) in ffmpeg's words; from 256 on they are ffmpeg's own."""
 
 PRIMARIES = {
     1: "bt709",
@@ -12,6 +12,7 @@ PRIMARIES = {
     11: "smpte431",
     12: "smpte432",
     22: "ebu3213",
+    256: "vgamut",
 }
 TRANSFER = {
     1: "bt709",
@@ -30,6 +31,7 @@ TRANSFER = {
     16: "smpte2084",
     17: "smpte428",
     18: "arib-std-b67",
+    256: "vlog",
 }
 MATRIX = {
     0: "gbr",
@@ -45,5 +47,8 @@ MATRIX = {
     12: "chroma-derived-nc",
     13: "chroma-derived-c",
     14: "ictcp",
+    15: "ipt-c2",
+    16: "ycgco-re",
+    17: "ycgco-ro",
 }
 COLOR_RANGE = {1: "tv", 2: "pc"}

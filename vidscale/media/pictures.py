@@ -4,19 +4,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any, cast
+from typing import cast
 
 import av
-import numpy as np
 
-from vidscale.errors import ConfigError
-from vidscale.media.frames import Frame, PixelFormat, Plane, VideoInfo
+from vidscale.errors import ConfigError, DecodeError
+from vidscale.media.alpha import ALPHA_REMEDY, Alpha
+from vidscale.media.frames import Frame, Plane, VideoInfo
+from vidscale.media.pixel_formats import Reading, are_opaque, planes_of, reading_of
+from vidscale.media.plane_conversion import interpolated, requantized, yuv_of_gbr
 from vidscale.media.probe import Source
 from vidscale.media.side_data import captions
 from vidscale.system.threads import Clock
 
-# Parts of red and blue in luma, by matrix.
-_LUMA_WEIGHTS: dict[str | None, tuple[float, float]] = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593)}
 _PICT_TYPES = {1: "I", 2: "P", 3: "B", 4: "S", 5: "I", 6: "P", 7: "B"}
 
 
@@ -28,11 +28,13 @@ class Picture:
         frame: as PyAV decoded it.
         coded_bytes: size of its packet, None when unknown.
         duration: how long it is shown, in units of the stream's time base, None when unknown.
+        is_opaque: False where what the container keeps beside the picture makes it transparent.
     """
 
     frame: av.VideoFrame
     coded_bytes: int | None
     duration: int | None = None
+    is_opaque: bool = True
 
 
 def to_frames(
@@ -41,9 +43,10 @@ def to_frames(
     interlaced: str,
     clock: Clock,
     more_filters: Sequence[tuple[str, str]] = (),
+    alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
     """Frames of decoded pictures, one for one: planar YUV as views on the decoder's memory, anything else, and what is
-    to be deinterlaced, through a filter graph first; RGB is converted here.
+    to be deinterlaced or cropped, through a filter graph first; what no encoder takes is converted here.
 
     Args:
         pictures: each with its timestamp in the output, in units of the source's time base.
@@ -51,14 +54,16 @@ def to_frames(
         interlaced: "bwdif" deinterlaces pictures that are flagged interlaced.
         clock: counts the pictures and the time.
         more_filters: name and arguments of filters to follow, one picture for one, of the same pixel format.
+        alpha: "refuse" takes opaque pictures only, "drop" any.
+
+    Raises:
+        DecodeError: a picture that is not opaque where that is refused.
     """
-    filters = _filters(source, interlaced)
-    if more_filters:  # scale would take the chance to change the format, and yuvj's range with it
-        filters += [*more_filters, ("format", dict(filters).get("format", source.pix_fmt))]
+    filters = _filters(source, interlaced, more_filters)
     if not filters:
         for picture, pts in pictures:
             with clock.measure():
-                frame = _frame(picture, picture.frame, pts, source)
+                frame = _frame(picture, picture.frame, pts, source, alpha)
             yield frame
         return
     graph, waiting = _graph(source, filters), deque[tuple[Picture, int]]()
@@ -66,17 +71,27 @@ def to_frames(
         with clock.measure(frames=0 if entry is None else 1):
             if entry is not None:
                 waiting.append(entry)
-            graph.push(None if entry is None else entry[0].frame)
+            graph.push(None if entry is None else _untagged(entry[0].frame))
             ready = list(_pull(graph))
         for filtered in ready:
             picture, pts = waiting.popleft()  # every filter here gives one picture for one
-            yield _frame(picture, filtered, pts, source)
+            yield _frame(picture, filtered, pts, source, alpha)
 
 
-def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) -> Frame:
-    planes = _planes(pixels, source.video.format)
+def _untagged(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame without range and matrix: what repacks would take the chance to change them to its own."""
+    frame.color_range, frame.colorspace = 0, 2
+    return frame
+
+
+def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source, alpha: Alpha) -> Frame:
+    reading = reading_of(source.pix_fmt)
+    planes = planes_of(pixels, reading)
+    if alpha == "refuse" and not (picture.is_opaque and are_opaque(planes, reading)):
+        time = "an unknown time" if picture.frame.time is None else f"{picture.frame.time:.3f} s"
+        raise DecodeError(f"{source.path} is transparent at {time}, {ALPHA_REMEDY}")
     return Frame(
-        planes=_yuv_of_gbr(planes, source.video) if source.is_rgb else planes,
+        planes=_converted(planes[: len(planes) - reading.has_alpha], reading, source.video),
         format=source.video.format,
         color=source.video.color,
         pts=pts,
@@ -90,32 +105,50 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source) ->
     )
 
 
-def _filters(source: Source, interlaced: str) -> list[tuple[str, str]]:
-    filters = []
+def _converted(planes: tuple[Plane, ...], reading: Reading, video: VideoInfo) -> tuple[Plane, ...]:
+    """Planes in the format that the video is said to have."""
+    depth = reading.format.bit_depth
+    if reading.is_rgb:
+        return yuv_of_gbr(planes, depth, video.format, video.color.matrix)
+    if axes := reading.doubled_axes:
+        luma, *chroma = planes
+        shape = reading.format.plane_shapes(*luma.shape)[-1]
+        planes = luma, *(interpolated(plane, axes, shape, video.color.siting, depth) for plane in chroma)
+    return requantized(planes, depth, video.format, video.color)
+
+
+def _filters(source: Source, interlaced: str, more_filters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    reading = reading_of(source.pix_fmt)
+    planar = ("format", reading.planar)
+    filters = list(more_filters)
+    if (part := source.window) is not None:
+        filters.insert(0, ("crop", f"w={part.width}:h={part.height}:x={part.left}:y={part.top}:exact=1"))
     if interlaced == "bwdif":
-        filters.append(("bwdif", "mode=send_frame:deint=interlaced"))
-    planar = source.video.format.name.replace("yuv444p", "gbrp") if source.is_rgb else source.video.format.name
-    if source.pix_fmt.replace("yuvj", "yuv") != planar:
-        filters.append(("format", planar))  # repacks
-    return filters
+        filters.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
+    if filters:  # they would take the chance to change the format, and yuvj's range with it
+        filters.append(planar)
+    return [planar, *filters] if reading.is_packed else filters
 
 
 def _graph(source: Source, filters: list[tuple[str, str]]) -> av.filter.Graph:
-    video = source.video
+    width, height = source.decoded_size
     graph = av.filter.Graph()
     steps = [
         graph.add_buffer(
-            width=video.width,
-            height=video.height,
+            width=width,
+            height=height,
             format=av.VideoFormat(source.pix_fmt),
-            time_base=video.time_base,
+            time_base=source.video.time_base,
         )
     ]
     steps += [graph.add(name, arguments) for name, arguments in filters]
     steps.append(graph.add("buffersink"))
     for before, after in pairwise(steps):
         before.link_to(after)
-    graph.configure()
+    try:
+        graph.configure()
+    except av.FFmpegError as error:
+        raise ConfigError(f"pixel format {source.pix_fmt} cannot be read: ffmpeg does not repack it") from error
     return graph
 
 
@@ -125,32 +158,3 @@ def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
             yield cast("av.VideoFrame", graph.pull())
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-
-
-def _planes(frame: av.VideoFrame, pixel_format: PixelFormat) -> tuple[Plane, ...]:
-    """Views on the picture's own memory, [H, W] with padded rows."""
-    dtype: np.dtype[Any] = np.dtype(pixel_format.dtype)
-    planes = []
-    for plane, (height, width) in zip(frame.planes, pixel_format.plane_shapes(frame.height, frame.width), strict=True):
-        if plane.line_size < 0:
-            raise ConfigError("pictures stored bottom up are not supported; convert the source first")
-        rows = np.frombuffer(cast("Any", plane), dtype=dtype).reshape(-1, plane.line_size // dtype.itemsize)
-        planes.append(rows[:height, :width])
-    return tuple(planes)
-
-
-def _yuv_of_gbr(planes: tuple[Plane, ...], video: VideoInfo) -> tuple[Plane, ...]:
-    """Limited-range Y, U, V of full-range G, B, R (ITU-R BT.709, BT.2020: quantization), rounded half up.
-
-    Not by swscale, which takes 10 and 12 bit for 8 bit with zeros behind: white comes out 3 and 11 codes too bright.
-    """
-    kr, kb = _LUMA_WEIGHTS[video.color.matrix]
-    luma = np.array([1 - kr - kb, kb, kr])
-    blue, red = np.eye(3)[1:]
-    matrix = np.stack([219 * luma, 112 * (blue - luma) / (1 - kb), 112 * (red - luma) / (1 - kr)])
-    unit = 1 << (video.format.bit_depth - 8)
-    matrix *= unit / video.format.peak
-    offset = np.array([[16], [128], [128]]) * unit + 0.5
-    gbr = np.stack([plane.ravel() for plane in planes]).astype(np.float32)
-    codes = matrix.astype(np.float32) @ gbr + offset.astype(np.float32)
-    return tuple(codes.astype(video.format.dtype).reshape(3, *planes[0].shape))

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -13,15 +13,19 @@ from typing import Any, cast, get_args
 import av
 from av.container import Flags
 
-from vidscale.errors import ConfigError, DecodeError
+from vidscale.errors import DecodeError
 from vidscale.media import h273
-from vidscale.media.frames import Chroma, Color, PixelFormat, Siting, VideoInfo
+from vidscale.media.alpha import AlphaBeside
+from vidscale.media.container_crop import Window, container_crop, window_of
+from vidscale.media.frames import Color, Siting, VideoInfo
 from vidscale.media.jumps import may_jump
 from vidscale.media.parts import media_bytes
+from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
 _PROBED_FRAMES = 4
+_SAYS_NOTHING = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,9 @@ class Source:
         size_bytes: size of the file, or of the files that a playlist names; None when unknown.
         side_data: what the first pictures carry that raw pictures lose, in words; see `vidscale.media.side_data`.
         interlaced: the first pictures are flagged interlaced.
+        alpha: where transparency is kept, such as "bgra"; None where there is no place for it, or a palette.
+        is_transparent: one of the first pictures is not opaque.
+        window: the part of the decoded pictures that the container says is shown; None for all of them.
     """
 
     path: Path
@@ -86,11 +93,21 @@ class Source:
     size_bytes: int | None
     side_data: tuple[str, ...]
     interlaced: bool
+    alpha: str | None = None
+    is_transparent: bool = False
+    window: Window | None = None
 
     @property
     def is_rgb(self) -> bool:
         """Whether the decoded pictures are RGB, which the decoding stage converts."""
-        return self.pix_fmt == "pal8" or bool(av.VideoFormat(self.pix_fmt).is_rgb)
+        return reading_of(self.pix_fmt).is_rgb
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """(width, height) of the pictures before the container's cropping."""
+        if self.window is not None:
+            return self.window.decoded_width, self.window.decoded_height
+        return self.video.width, self.video.height
 
     @property
     def stream(self) -> StreamInfo:
@@ -147,16 +164,17 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         if stream >= len(video):
             raise DecodeError(f"{path} has {len(video)} video stream(s), there is no v:{stream}")
         index = video[stream].index
-        if video[stream].metadata.get("alpha_mode") == "1":  # VP8 and VP9 keep it beside the pictures
-            raise _alpha_error("alpha_mode 1")
         chosen = cast("av.VideoStream", container.streams[index])
-        frames = _first_frames(path, container, chosen)
+        beside = AlphaBeside.of(chosen)
+        frames = _first_frames(path, container, chosen, beside)
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
+        margins = container_crop(path, container.format.name, track=chosen.id, number=stream)
+        window = window_of(margins, (info.height, info.width), reading_of(frames[0].format.name).subsampling)
         start = container.start_time
         return Source(
             path=path,
             container=container.format.name,
-            video=info,
+            video=info if window is None else replace(info, width=window.width, height=window.height),
             stream_index=index,
             codec=video[stream].codec,
             pix_fmt=frames[0].format.name,
@@ -166,8 +184,14 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             start_s=Fraction(start or 0, 1_000_000),
             may_jump=may_jump(container),
             size_bytes=media_bytes(path, container.format.name),
-            side_data=tuple(dict.fromkeys(words for frame in frames for words in carried(frame))),
+            side_data=(
+                *dict.fromkeys(words for frame in frames for words in carried(frame)),
+                *_unknown_colors(frames[0]),
+            ),
             interlaced=any(frame.interlaced_frame for frame in frames),
+            alpha="alpha_mode 1" if beside is not None else _alpha(frames[0].format.name),
+            is_transparent=not all(_is_opaque(frame, beside) for frame in frames),
+            window=window,
         )
 
 
@@ -186,13 +210,17 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
     )
 
 
-def _first_frames(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> list[av.VideoFrame]:
+def _first_frames(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, beside: AlphaBeside | None
+) -> list[av.VideoFrame]:
     if stream.codec_context is None:
         raise DecodeError(f"{path} cannot be decoded: there is no decoder for its video stream {stream.index}")
     frames: list[av.VideoFrame] = []
     problem: Exception | None = None
     try:
         for packet in container.demux(stream):
+            if beside is not None:
+                beside.feed(packet)
             try:
                 frames += packet.decode()
             except (av.error.DecoderNotFoundError, MemoryError):
@@ -213,6 +241,18 @@ def _first_frames(path: Path, container: av.container.InputContainer, stream: av
     return frames
 
 
+def _alpha(pix_fmt: str) -> str | None:
+    return pix_fmt if reading_of(pix_fmt).has_alpha and pix_fmt != "pal8" else None  # most palettes are opaque
+
+
+def _is_opaque(frame: av.VideoFrame, beside: AlphaBeside | None) -> bool:
+    reading = reading_of(frame.format.name)
+    if not reading.has_alpha:
+        return beside is None or beside.is_opaque(frame)
+    repacked = frame.reformat(format=reading.planar) if reading.is_packed else frame
+    return are_opaque(planes_of(repacked, reading), reading)
+
+
 def _video_info(
     container: av.container.InputContainer, stream: av.VideoStream, frames: list[av.VideoFrame], location: Siting | None
 ) -> VideoInfo:
@@ -228,7 +268,7 @@ def _video_info(
     return VideoInfo(
         width=frame.width,
         height=frame.height,
-        format=target_format(frame.format),
+        format=reading_of(frame.format.name).format,
         color=_color(frame, context, location),
         time_base=_fine_enough(Fraction(time_base), rate),
         frame_rate=Fraction(rate) if rate else None,
@@ -247,48 +287,16 @@ def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
     return time_base / ceil(8 * rate * time_base) if rate and rate * time_base > 1 else time_base
 
 
-def target_format(pixel_format: av.VideoFormat) -> PixelFormat:
-    """The planar format in which frames of this format are coded: the same, or the nearest that loses nothing.
-
-    Packed and semi-planar YUV is only repacked; RGB becomes 4:4:4.
-
-    Raises:
-        ConfigError: alpha, or a format that no encoder here takes.
-    """
-    name = pixel_format.name
-    if name == "pal8":
-        return PixelFormat("444", 8)
-    components = pixel_format.components
-    if any(component.is_alpha for component in components):
-        raise _alpha_error(name)
-    depth = components[0].bits
-    if pixel_format.is_rgb:
-        chroma: Chroma = "444"
-        depth = max(8, depth)
-    elif len(components) == 1:
-        chroma = "gray"
-    else:
-        # Width and height of the chroma planes of a 16x16 picture tell the subsampling.
-        ratio = (16 // pixel_format.chroma_height(16), 16 // pixel_format.chroma_width(16))
-        layouts: dict[tuple[int, int], Chroma] = {(2, 2): "420", (1, 2): "422", (1, 1): "444"}
-        if ratio not in layouts:
-            raise ConfigError(f"pixel format {name} is not supported; convert it to yuv420p, yuv422p or yuv444p first")
-        chroma = layouts[ratio]
-    if depth not in (8, 10, 12):
-        raise ConfigError(f"pixel format {name} has {depth} bits a sample; 8, 10 and 12 are supported")
-    return PixelFormat(chroma, depth)
-
-
 def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color:
     def word(table: dict[int, str], *codes: int | None) -> str | None:
         return next((table[int(code)] for code in codes if code is not None and int(code) in table), None)
 
-    if frame.format.is_rgb or frame.format.name == "pal8":
+    if reading_of(frame.format.name).is_rgb:
         # RGB carries no matrix; BT.709 limited is what players expect of untagged 4:4:4 video.
         primaries = word(h273.PRIMARIES, frame.color_primaries) or "bt709"
         transfer = word(h273.TRANSFER, frame.color_trc) or "bt709"
         return Color("tv", "bt2020nc" if primaries == "bt2020" else "bt709", primaries, transfer)
-    full = frame.format.name.startswith("yuvj")
+    full = frame.format.name.startswith(("yuvj", "mono"))
     matrix = word(h273.MATRIX, frame.colorspace, context.colorspace)
     return Color(
         color_range="pc" if full else word(h273.COLOR_RANGE, frame.color_range, context.color_range),
@@ -299,8 +307,18 @@ def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color
     )
 
 
-def _alpha_error(where: str) -> ConfigError:
-    return ConfigError(f"the source has an alpha channel ({where}), which H.264, H.265 and AV1 cannot hold here")
+def _unknown_colors(frame: av.VideoFrame) -> tuple[str, ...]:
+    """Colour codes of a picture that there is no word for, in words."""
+    said = (
+        ("primaries", h273.PRIMARIES, frame.color_primaries),
+        ("transfer", h273.TRANSFER, frame.color_trc),
+        ("matrix", h273.MATRIX, frame.colorspace),
+    )
+    return tuple(
+        f"the colour {what} {int(code)}"
+        for what, table, code in said
+        if code is not None and int(code) not in table and int(code) not in _SAYS_NOTHING
+    )
 
 
 def _described(path: Path, ffmpeg: str) -> str:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 import av
-from av.sidedata.sidedata import Type as SideData
 
 from vidscale.media.frames import ContentLight, MasteringDisplay, VideoInfo
+from vidscale.media.side_data_kinds import SideData
 
 CAPTIONS = "closed captions (A53)"
 _LOST = {

@@ -9,6 +9,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.media.alpha import Alpha, AlphaBeside
 from vidscale.media.frames import Frame
 from vidscale.media.packets import VideoPackets, video_packets
 from vidscale.media.pictures import Picture, to_frames
@@ -32,6 +33,7 @@ def decode_frames(
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
     filters: Sequence[tuple[str, str]] = (),
+    alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
 
@@ -46,10 +48,11 @@ def decode_frames(
         interlaced: what to do with pictures that are flagged interlaced.
         inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
         filters: name and arguments of ffmpeg's filters, one picture for one, of the same pixel format.
+        alpha: "refuse" takes opaque pictures only, "drop" any, without their alpha.
 
     Raises:
-        DecodeError: interlaced pictures when they are refused, a size or pixel format that changes, timestamps that
-            do not rise, or nothing to decode at all.
+        DecodeError: interlaced or transparent pictures when they are refused, a size or pixel format that changes,
+            timestamps that do not rise, or nothing to decode at all.
     """
     start, end = _bounds(source, time_range)
     with video_packets(source, start) as packets:
@@ -63,9 +66,10 @@ def decode_frames(
             found = find_ending(source, packets, decoder, last=picture.frame, at=pts)
             return found.until
 
-        pictures = _decoded(source, packets, decoder, start, log, clock, inspect)
+        beside = AlphaBeside.of(packets.stream) if alpha == "refuse" else None
+        pictures = _decoded(source, packets, decoder, start, log, clock, inspect, beside)
         selected = _selected(pictures, source, timeline, start, end, interlaced, ending)
-        for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters):
+        for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters, alpha):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame
@@ -94,6 +98,7 @@ def _decoded(
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
+    beside: AlphaBeside | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     reading = read_packets(packets, log)
@@ -104,9 +109,11 @@ def _decoded(
                 break
             if packet.size and inspect is not None and packet.is_keyframe:
                 inspect(packet)
+            if packet.size and beside is not None:
+                beside.feed(packet)
             decoded = decoder.decode(packet)
         for frame, size in decoded:
-            yield Picture(frame, size)
+            yield Picture(frame, size, is_opaque=beside is None or beside.is_opaque(frame))
     if decoder.lacks_the_end:
         if decoder.last_pts is not None:
             start = decoder.last_pts * packets.time_base - _REFERENCES_S
@@ -176,10 +183,10 @@ def _checked(pictures: Iterator[Picture], source: Source, interlaced: str) -> It
 
 
 def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> None:
-    video = source.video
-    if (frame.width, frame.height, frame.format.name) != (video.width, video.height, source.pix_fmt):
+    width, height = source.decoded_size
+    if (frame.width, frame.height, frame.format.name) != (width, height, source.pix_fmt):
         raise DecodeError(
-            f"the picture changes at {_time_text(frame)} from {video.width}x{video.height} {source.pix_fmt} "
+            f"the picture changes at {_time_text(frame)} from {width}x{height} {source.pix_fmt} "
             f"to {frame.width}x{frame.height} {frame.format.name}; split the source there"
         )
     if interlaced == "refuse" and frame.interlaced_frame:

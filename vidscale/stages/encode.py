@@ -82,6 +82,7 @@ def encode_command(
         filters: ffmpeg's filters for the tagged pictures, "" for none.
     """
     encoder = ENCODERS[settings.codec]
+    info = replace(info, color=encoder.written_color(info.color))
     params = hdr_params(encoder, info.mastering_display, info.content_light)
     if encoder.name == "x265":
         params["log-level"] = "error"
@@ -99,7 +100,9 @@ def encode_command(
 def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
     """The command line that encodes NUT from stdin without loss: "ffv1" into Matroska, or "h264" (x264) into MP4."""
     options = {"c:v:0": "libx264", "qp": "0", "preset": "medium"}
-    if codec == "ffv1":
+    if codec == "h264":
+        info = replace(info, color=ENCODERS["x264"].written_color(info.color))
+    else:
         options = {"c:v:0": "ffv1", "level": "3", "slicecrc": "1"}
         # ffmpeg takes FFV1 for limited range only, and would convert; the container gets the true range afterwards.
         info = replace(info, color=replace(info.color, color_range="tv"))

@@ -74,7 +74,8 @@ def _usable(path: Path, least: tuple[int, int]) -> Source | None:
         return None
     video = source.video
     large = video.height >= least[0] and video.width >= least[1]
-    return source if video.format == CODED_FORMAT and large and video.duration_s else None
+    taken = video.format == CODED_FORMAT and source.alpha is None
+    return source if taken and large and video.duration_s else None
 
 
 def _cropped(frame: Frame, number: int, top: int, left: int, height: int, width: int) -> Frame:

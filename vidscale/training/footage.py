@@ -87,6 +87,8 @@ class VideoFilm:
             source = probe(path)
         except VidscaleError as error:
             raise TrainingError(str(error)) from error
+        if source.alpha is not None or source.is_transparent:
+            raise TrainingError(f"{path} has an alpha channel ({source.alpha or source.pix_fmt}): leave it out")
         video = source.video
         frames = video.frame_count
         if frames is None and video.duration_s and video.frame_rate:

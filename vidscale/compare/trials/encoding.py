@@ -102,6 +102,7 @@ def _encode_settings(
             "range": segment,
             "stream": settings.stream,
             "interlaced": settings.interlaced,
+            "alpha": settings.alpha,
             "report": False,
             "overwrite": True,
             "ffmpeg": settings.ffmpeg,
@@ -125,7 +126,12 @@ def _encode_by_ffmpeg(
     video = source.video
     ENCODERS[settings.codec].check(video.format, geometry.coded_height, geometry.coded_width)
     frames = decode_frames(
-        source, log=ReadLog(), clock=Clock("decode"), time_range=settings.range, interlaced=settings.interlaced
+        source,
+        log=ReadLog(),
+        clock=Clock("decode"),
+        time_range=settings.range,
+        interlaced=settings.interlaced,
+        alpha=settings.alpha,
     )
     with (
         partial_files(target, source=source.path, overwrite=True) as workspace,

@@ -113,6 +113,8 @@ def content_digest(source: Source, segment: TimeRange | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with video_packets(source, start) as packets:
         digest.update(packets.stream.codec_context.extradata or b"")
+        if source.window is not None:
+            digest.update(repr(source.window).encode())
         try:
             for packet in _until(packets, end, packets.time_base):
                 digest.update(f"{packet.pts} {packet.dts} {packet.size};".encode())

@@ -77,7 +77,12 @@ def measure_trial(
     measured = Measurement(luma_only=True)
     wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
     source = decode_frames(
-        trial.source, log=ReadLog(), clock=Clock("source"), time_range=segment, interlaced=interlaced
+        trial.source,
+        log=ReadLog(),
+        clock=Clock("source"),
+        time_range=segment,
+        interlaced=interlaced,
+        alpha="drop",  # checked when the movie was opened
     )
     with restored(trial, decoding, upscaling) as frames:
         measured.run(source, frames, video, wanted, trial.ffmpeg, progress)

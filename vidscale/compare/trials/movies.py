@@ -9,6 +9,7 @@ from vidscale.compare.trials.keys import content_digest
 from vidscale.compare.trials.samples import sample_ranges
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.jobs.conversion import check_alpha
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source, probe
 
@@ -48,5 +49,6 @@ def open_movie(path: Path, name: str, settings: CompareSettings, ffmpeg: Ffmpeg)
         raise DecodeError(
             f"{path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore encodes it as is"
         )
+    check_alpha(source, settings.alpha, None)
     segments = sample_ranges(source, settings.samples)
     return Movie(name, source, segments, tuple(content_digest(source, segment) for segment in segments))

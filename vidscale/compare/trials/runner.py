@@ -15,7 +15,10 @@ from vidscale.compare.trials.restoring import CodedTrial
 from vidscale.compare.trials.store import TrialResult, TrialStore
 from vidscale.compare.trials.warm_up import WarmUp
 from vidscale.config import TimeRange
+from vidscale.jobs.conversion import fitted
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.probe import Source
 from vidscale.system.progress import Progress
 
 
@@ -37,6 +40,11 @@ class Trial:
     def segment(self) -> TimeRange | None:
         """Time range of the segment; None for the whole movie."""
         return self.movie.segments[self.index]
+
+    @property
+    def source(self) -> Source:
+        """The movie as it is read for the encoder."""
+        return fitted(self.movie.source, ENCODERS[self.candidate.codec])
 
     def __str__(self) -> str:
         segment = f" segment {self.index + 1}" if len(self.movie.segments) > 1 else ""
@@ -76,7 +84,7 @@ class TrialRunner:
         if known is not None and not missing:
             return known
         with self.progress.job(str(trial)) as frames:
-            self.warm_up.run_once(trial.candidate, trial.movie.source.video)
+            self.warm_up.run_once(trial.candidate, trial.source.video)
             file = self.store.coded(key, lambda path: self._encode(trial, path, frames))
             if known is not None and known.coded_digest != file.digest:
                 known, missing = None, list(wanted)
@@ -103,7 +111,7 @@ class TrialRunner:
 
     def _encode(self, trial: Trial, path: Path, frames: Progress) -> EncodeRecord:
         return encode_segment(
-            trial.movie.source,
+            trial.source,
             trial.segment,
             trial.candidate,
             trial.crf,
@@ -127,4 +135,4 @@ class TrialRunner:
 
     def _coded(self, trial: Trial, key: TrialKey) -> CodedTrial:
         path = self.store.coded_path(key)
-        return CodedTrial(path, trial.movie.source, trial.candidate, trial.crf, self.ffmpeg, self.settings.device)
+        return CodedTrial(path, trial.source, trial.candidate, trial.crf, self.ffmpeg, self.settings.device)

@@ -54,7 +54,7 @@ def stills_of(runner: TrialRunner, movie: Movie, curves: Sequence[Curve], folder
     def still(at: int, frame: Frame, candidate: Candidate | None, point: Point | None) -> Still:
         path = folder / f"{name}.{curves[0].candidate.codec}.{at}.png"
         partial = path.with_name(f".{path.name}")
-        partial.write_bytes(_png(region.crop(frame), facts))
+        partial.write_bytes(_png(region.crop(frame), replace(facts, format=frame.format)))
         partial.replace(path)
         return Still(movie.name, Fraction(time), candidate, point, path)
 
@@ -62,7 +62,8 @@ def stills_of(runner: TrialRunner, movie: Movie, curves: Sequence[Curve], folder
     for at, (curve, point) in enumerate(at_equal_rate(curves), start=1):
         frame = restored_frame(runner.coded(Trial(movie, index, curve.candidate, point.crf)), number)
         # Gray is encoded as 4:2:0.
-        same_format = replace(frame, planes=frame.planes[: len(source.planes)], format=source.format)
+        layout = replace(source.format, bit_depth=frame.format.bit_depth)
+        same_format = replace(frame, planes=frame.planes[: len(source.planes)], format=layout)
         stills.append(still(at, same_format, curve.candidate, point))
     return stills
 
@@ -82,7 +83,12 @@ def _middle_frame(movie: Movie, index: int, interlaced: Interlaced) -> tuple[int
     """Index in the segment and frame of the middle of a segment; its last frame if the segment ends early."""
     middle = (expected_frames(movie.source, movie.segments[index]) or 1) // 2
     frames = decode_frames(
-        movie.source, log=ReadLog(), clock=Clock("decode"), time_range=movie.segments[index], interlaced=interlaced
+        movie.source,
+        log=ReadLog(),
+        clock=Clock("decode"),
+        time_range=movie.segments[index],
+        interlaced=interlaced,
+        alpha="drop",  # checked when the movie was opened
     )
     *_, found = islice(enumerate(frames), middle + 1)
     return found

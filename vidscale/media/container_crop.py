@@ -1,0 +1,245 @@
+"""Cropping that a container asks for: PixelCrop of Matroska (RFC 9559), the clean aperture of MP4 and QuickTime.
+
+Decoders know nothing of it, ffmpeg hands it on from 7.1 on, PyAV not at all: it is read from the file's header here.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from vidscale.errors import DecodeError
+
+_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
+_TRACK_TYPE, _CODEC_ID = 0x83, 0x86
+_PIXEL_CROP = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
+_VIDEO_TRACK = 1
+_HEAD_BYTES = 16  # of an element or a box at most
+_SAMPLE_ENTRY_BYTES = 78  # of a visual one (ISO/IEC 14496-12, 12.1.3), in front of the boxes in it
+_CLAP = struct.Struct(">IIIIiIiI")  # width, height, offsets from the centre, each a numerator and a denominator
+
+
+class Margins(NamedTuple):
+    """Luma samples that are cut off at each edge of a decoded picture."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of decoded pictures that is shown, in luma samples.
+
+    Attributes:
+        left, top, width, height: of the part.
+        decoded_width, decoded_height: of the pictures.
+        margins: what the container asks for; the part begins and ends on whole chroma samples.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    decoded_width: int
+    decoded_height: int
+    margins: Margins
+
+    def __str__(self) -> str:
+        left, top, right, bottom = self.margins
+        asked = f"{self.decoded_width - left - right}x{self.decoded_height - top - bottom} at {left},{top}"
+        part = f"{self.width}x{self.height} at {self.left},{self.top}"
+        rounded = "" if part == asked else f", which is {asked} in whole chroma samples"
+        return f"{part} of {self.decoded_width}x{self.decoded_height}{rounded}"
+
+
+def window_of(margins: Margins, size: tuple[int, int], subsampling: tuple[int, int]) -> Window | None:
+    """What is left between margins, on whole chroma samples as ffmpeg rounds it; None where nothing is cut off.
+
+    Args:
+        margins: what the container asks for.
+        size: (height, width) of the decoded pictures.
+        subsampling: luma samples per chroma sample, (vertical, horizontal).
+
+    Raises:
+        DecodeError: there is nothing left.
+    """
+    if not any(margins):
+        return None
+    (height, width), (sub_y, sub_x) = size, subsampling
+    part_width = (width - margins.left - margins.right) // sub_x * sub_x
+    part_height = (height - margins.top - margins.bottom) // sub_y * sub_y
+    if min(part_width, part_height) < 1:
+        left, top, right, bottom = margins
+        raise DecodeError(
+            f"the container crops {left} columns at the left, {right} at the right, {top} rows at the top and {bottom} "
+            f"at the bottom of pictures of {width}x{height}: nothing is left"
+        )
+    left, top = margins.left // sub_x * sub_x, margins.top // sub_y * sub_y
+    return Window(left, top, part_width, part_height, width, height, margins)
+
+
+def container_crop(path: Path, container: str, *, track: int, number: int) -> Margins:
+    """What a file says is to be cut off the pictures of a video stream; no margins where it says nothing.
+
+    Args:
+        path: the file.
+        container: ffmpeg's names of its format.
+        track: number of the stream's track in MP4, PyAV's ``stream.id``.
+        number: of the stream among the video streams that are not cover art, from 0.
+    """
+    if not path.is_file():
+        return Margins()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if container == "matroska,webm":
+            return _pixel_crop(file, size, number)
+        return _clean_aperture(file, size, track) if container.startswith("mov,mp4") else Margins()
+
+
+def _pixel_crop(file: IO[bytes], size: int, number: int) -> Margins:
+    for segment in _elements(file, _Part(0, 0, size)):
+        for tracks in _elements(file, segment) if segment.name == _SEGMENT else ():
+            if tracks.name == _TRACKS:
+                entries = (_track(file, entry) for entry in _elements(file, tracks) if entry.name == _TRACK_ENTRY)
+                videos = [margins for margins in entries if margins is not None]
+                return videos[number] if number < len(videos) else Margins()
+    return Margins()
+
+
+def _track(file: IO[bytes], entry: "_Part") -> Margins | None:
+    """What a track's pictures are cut by; None for one that is no video."""
+    kind, has_codec, crop = 0, False, dict[str, int]()
+    for part in _elements(file, entry):
+        if part.name == _TRACK_TYPE:
+            kind = _number(file, part)
+        elif part.name == _CODEC_ID:
+            has_codec = True
+        elif part.name == _VIDEO:
+            crop = {_PIXEL_CROP[p.name]: _number(file, p) for p in _elements(file, part) if p.name in _PIXEL_CROP}
+    return Margins(**crop) if kind == _VIDEO_TRACK and has_codec else None
+
+
+def _clean_aperture(file: IO[bytes], size: int, track: int) -> Margins:
+    for movie in _boxes(file, _Part(0, 0, size)):
+        if movie.name != _kind(b"moov"):
+            continue
+        for box in _boxes(file, movie):
+            if box.name == _kind(b"trak") and _track_id(file, box) == track:
+                return _of_sample_entry(file, box)
+        return Margins()
+    return Margins()
+
+
+def _track_id(file: IO[bytes], track: "_Part") -> int | None:
+    header = next((box for box in _boxes(file, track) if box.name == _kind(b"tkhd")), None)
+    if header is None:
+        return None
+    data = _read(file, header.start, 24)
+    at = 20 if data[:1] == b"\1" else 12  # behind two times, of 64 or 32 bits
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _of_sample_entry(file: IO[bytes], track: "_Part") -> Margins:
+    """What the first sample entry of a track says."""
+    box = track
+    for name in (b"mdia", b"minf", b"stbl", b"stsd"):
+        found = next((each for each in _boxes(file, box) if each.name == _kind(name)), None)
+        if found is None:
+            return Margins()
+        box = found
+    entry = next(_boxes(file, box._replace(start=box.start + 8)), None)
+    if entry is None:
+        return Margins()
+    fields = _read(file, entry.start, _SAMPLE_ENTRY_BYTES)
+    width, height = int.from_bytes(fields[24:26], "big"), int.from_bytes(fields[26:28], "big")
+    cut = Margins()
+    for part in _boxes(file, entry._replace(start=entry.start + _SAMPLE_ENTRY_BYTES)):
+        data = _read(file, part.start, _CLAP.size)
+        if part.name == _kind(b"clap") and len(data) == _CLAP.size:
+            margins = _aperture(_CLAP.unpack(data), width, height)
+            cut = margins if any(margins) else cut  # of several, the last that cuts anything off
+    return cut
+
+
+def _aperture(numbers: tuple[int, ...], width: int, height: int) -> Margins:
+    """Margins around an aperture of that size about the centre of the pictures, moved by the offsets; as ffmpeg does,
+    parts of a sample are left out of them, and an aperture that reaches beyond the pictures does not count."""
+    if not all(numbers[1::2]):
+        return Margins()
+    across, down, right_by, down_by = (Fraction(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True))
+    edges = []
+    for length, aperture, offset in ((width, across, right_by), (height, down, down_by)):
+        centre, half = Fraction(length - 1, 2) + offset, (aperture - 1) / 2
+        if half < 0 or centre - half < 0 or centre + half > length - 1:
+            return Margins()
+        edges += [floor(centre - half), length - 1 - floor(centre + half)]
+    left, right, top, bottom = edges
+    return Margins(left, top, right, bottom)
+
+
+class _Part(NamedTuple):
+    """An element of Matroska or a box of MP4: its name as a number, and where its content lies in the file."""
+
+    name: int
+    start: int
+    end: int
+
+
+def _elements(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
+    """The elements in an element (EBML, RFC 8794); what is broken ends them."""
+    at = whole.start
+    while at < whole.end:
+        head = _read(file, at, _HEAD_BYTES)
+        name, behind = _variable(head, 0)
+        length, content = _variable(head, behind)
+        if not name or not length:
+            return
+        bits = 7 * (content - behind)
+        length &= (1 << bits) - 1
+        end = whole.end if length == (1 << bits) - 1 else at + content + length  # all ones: unknown
+        if end > whole.end:
+            return
+        yield _Part(name, at + content, end)
+        at = end
+
+
+def _variable(data: bytes, at: int) -> tuple[int, int]:
+    """A number whose first byte's leading zeros tell how many follow, with its marker bit, and the offset behind it; 0
+    where there is none."""
+    width = 9 - data[at].bit_length() if at < len(data) and data[at] else len(data) + 1
+    return (int.from_bytes(data[at : at + width], "big") if at + width <= len(data) else 0), at + width
+
+
+def _boxes(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
+    """The boxes in a box (ISO/IEC 14496-12, 4.2); what is broken ends them."""
+    at = whole.start
+    while at + 8 <= whole.end:
+        head = _read(file, at, _HEAD_BYTES)
+        length, name, content = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big"), 8
+        if length == 1:
+            length, content = int.from_bytes(head[8:16], "big"), 16
+        end = at + length if length else whole.end
+        if not at + content <= end <= whole.end:
+            return
+        yield _Part(name, at + content, end)
+        at = end
+
+
+def _kind(name: bytes) -> int:
+    return int.from_bytes(name, "big")
+
+
+def _number(file: IO[bytes], part: _Part) -> int:
+    """The unsigned integer in an element."""
+    return int.from_bytes(_read(file, part.start, min(part.end - part.start, 8)), "big")
+
+
+def _read(file: IO[bytes], start: int, count: int) -> bytes:
+    file.seek(start)
+    return file.read(count)
