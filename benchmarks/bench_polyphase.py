@@ -2,7 +2,7 @@
 
     python benchmarks/bench_polyphase.py [--rounds 40] [-o benchmarks/results/polyphase.jsonl]
 
-The implementations of a case alternate, so that a drift in machine speed affects all of them. ffmpeg's filters are timed
+The implementations of a case alternate, so that a drift in machine speed affects all of them. ffmpeg is timed
 as the difference between a run with and one without the filter, over 100 pictures, best of three. ``first_call`` is the
 time in a new process from after ``import numba`` to the first picture, with a warm cache of compiled code.
 """
