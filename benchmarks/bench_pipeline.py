@@ -2,8 +2,8 @@
 
     python benchmarks/bench_pipeline.py [MOVIE] [--frames 1500] [--rounds 3] [-o benchmarks/results/pipeline.jsonl]
 
-Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). The three programs alternate,
-so that a drift in machine speed affects all of them; times include process start-up:
+Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). The programs alternate, so
+that a drift in machine speed affects all of them; times include process start-up:
 
 * ``full``: ffmpeg decodes and encodes at full size,
 * ``scaled``: ffmpeg decodes, scales with ``scale=...:flags=lanczos``, encodes,

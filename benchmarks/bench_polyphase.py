@@ -2,9 +2,9 @@
 
     python benchmarks/bench_polyphase.py [--rounds 40] [-o benchmarks/results/polyphase.jsonl]
 
-The implementations of a case alternate, so that a drift in machine speed affects all of them. ffmpeg's filters are
-timed as the difference between a run with and one without the filter, over 100 pictures, best of three. ``first_call``
-is the time in a new process from after ``import numba`` to the first picture, with a warm cache of compiled code.
+The implementations of a case alternate, so that a drift in machine speed affects all of them. ffmpeg is timed
+as the difference between a run with and one without the filter, over 100 pictures, best of three. ``first_call`` is the
+time in a new process from after ``import numba`` to the first picture, with a warm cache of compiled code.
 """
 
 import argparse
@@ -25,8 +25,7 @@ import torch.nn.functional as F
 from machine import origin
 
 from vidscale.media.ffmpeg import find_ffmpeg
-from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
-from vidscale.triton_kernels.polyphase_filters import Name, filter_bank
+from vidscale.triton_kernels.polyphase import Name, filter_bank, implementation, polyphase_resample
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
 Planes = list[npt.NDArray[Any]]

@@ -84,7 +84,7 @@ BAD_IDENTITIES = [
     ([named(width=128, coded_width=128)], None, "the identity is for pictures of 128x48, these are 64x48"),
     ([named()], named(pair="bicubic-x1"), "contradictory identity: pair is 'lanczos-x1' in the stream, 'bicubic-x1'"),
     ([None], b"nonsense", "broken identity: not JSON"),
-    ([None], named(pair="phantom-x1"), "needs the pair 'phantom-x1'"),
+    ([None], named(pair="phantom-x1"), "needs pair 'phantom-x1'"),
     ([named(), named(crf=30)], None, "is spliced from files made differently: it changes at 0.400 s"),
     ([named(), named(pair="bicubic-x1")], None, "is spliced from files made differently: it changes at 0.400 s"),
     ([named(), named(vidscale=2)], None, "schema version 2"),

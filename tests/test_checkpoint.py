@@ -243,7 +243,7 @@ def test_read_state_dict_errors(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for value, message in [
         ([torch.zeros(1)], "is not a state dict"),
         ({}, "is not a state dict"),
-        ({"epoch": 3}, "is not a state dict: 'epoch'"),
+        ({"epoch": 3}, "is not a state dict: 'epoch' is not a tensor"),
     ]:
         torch.save(value, path)
         with pytest.raises(ModelError, match=f"{message}$"):
