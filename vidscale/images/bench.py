@@ -150,7 +150,8 @@ def run_bench(
     Raises:
         VidscaleError: no pictures found.
     """
-    return _results(find_pictures(paths), methods, crops, progress or Progress())
+    progress = progress or Progress()
+    return _results(find_pictures(paths, progress=progress), methods, crops, progress)
 
 
 def _results(

@@ -8,6 +8,15 @@ from pathlib import Path
 
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.images.picture import FORMATS, SUFFIXES, PictureFormat
+from vidscale.system.progress import Progress
+
+_MOST_NAMED = 5
+# Pictures that the libvips of pyvips-binary does not read, or that hold several.
+_NOT_READ = {
+    *(".apng", ".avif", ".bmp", ".dds", ".dib", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jp2", ".jxl"),
+    *(".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".svg", ".tga", ".xbm"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,9 @@ class Item:
         return folder / self.name.with_suffix(SUFFIXES[picture_format])
 
 
-def find_pictures(paths: Sequence[Path], *, apart_from: Path | None = None) -> list[Item]:
+def find_pictures(
+    paths: Sequence[Path], *, apart_from: Path | None = None, progress: Progress | None = None
+) -> list[Item]:
     """Pictures in folders (recursively, by suffix, sorted by name), and single files.
 
     Hidden files and folders are skipped.
@@ -35,25 +46,38 @@ def find_pictures(paths: Sequence[Path], *, apart_from: Path | None = None) -> l
     Args:
         paths: folders, and files with any suffix.
         apart_from: folder to skip: the output folder.
+        progress: notes the pictures of other formats, which are skipped.
 
     Raises:
         DecodeError: a path does not exist.
         ConfigError: no picture found.
     """
     items: list[Item] = []
+    others: list[Item] = []
     for path in paths:
         if path.is_dir():
-            items += _in_folder(path, None if apart_from is None else apart_from.resolve())
+            found = list(_in_folder(path, None if apart_from is None else apart_from.resolve()))
+            items += [item for item in found if item.path.suffix.lower() in FORMATS]
+            others += [item for item in found if item.path.suffix.lower() in _NOT_READ]
         elif path.exists():
             items.append(Item(path, Path(path.name)))
         else:
             raise DecodeError(f"{path} does not exist")
     if not items:
-        raise ConfigError(f"no PNG, JPEG, WebP or TIFF files in {', '.join(map(str, paths)) or 'no folder'}")
+        instead = f"; not read: {_listed(others)}" if others else ""
+        raise ConfigError(f"no PNG, JPEG, WebP or TIFF files in {', '.join(map(str, paths)) or 'no folder'}{instead}")
+    if others and progress is not None:
+        progress.note(f"skipped, not PNG, JPEG, WebP or TIFF: {_listed(others)}")
     return items
 
 
+def _listed(items: Sequence[Item]) -> str:
+    more = f" and {len(items) - _MOST_NAMED} more" if len(items) > _MOST_NAMED else ""
+    return ", ".join(str(item.name) for item in items[:_MOST_NAMED]) + more
+
+
 def _in_folder(folder: Path, apart_from: Path | None) -> Iterator[Item]:
+    """All files in a folder and the folders below it."""
     for root, folders, files in os.walk(folder):
         below = Path(root)
         folders[:] = sorted(
@@ -61,7 +85,7 @@ def _in_folder(folder: Path, apart_from: Path | None) -> Iterator[Item]:
         )
         for name in sorted(files):
             path = below / name
-            if path.suffix.lower() in FORMATS and not name.startswith("."):
+            if not name.startswith("."):
                 yield Item(path, path.relative_to(folder))
 
 

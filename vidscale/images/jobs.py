@@ -172,10 +172,11 @@ def _each(
     progress: Progress | None,
 ) -> Iterator[Result]:
     """Lazy results; errors that concern the whole job are raised right away."""
-    items = find_pictures(paths, apart_from=output)
+    progress = progress or Progress()
+    items = find_pictures(paths, apart_from=output, progress=progress)
     if output is not None:
         check_folder(output)
-    return _results(items, work, task, progress or Progress())
+    return _results(items, work, task, progress)
 
 
 def _results(items: Sequence[Item], work: Callable[[Item], Scaled], task: str, progress: Progress) -> Iterator[Result]:

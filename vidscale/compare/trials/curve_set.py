@@ -78,7 +78,8 @@ class CurveSet:
     def _point(self, candidate: Candidate, crf: float, metrics: Sequence[Metric]) -> Point:
         by_segment = self._results[candidate][crf]
         results = [by_segment[index] for index in sorted(by_segment)]
-        return point_of(crf, results, metrics, bit_depth=self.movie.source.video.format.bit_depth)
+        source = Trial(self.movie, 0, candidate, crf).source  # as it is read for the encoder
+        return point_of(crf, results, metrics, bit_depth=source.video.format.bit_depth)
 
     def _qualities(self, candidate: Candidate) -> dict[float, float]:
         leading = self._settings.leading
