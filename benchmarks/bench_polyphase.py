@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from machine import origin
 
 from vidscale.media.ffmpeg import find_ffmpeg
-from vidscale.triton_kernels.polyphase import Name, filter_bank, implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase_filters import Name, filter_bank
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
 Planes = list[npt.NDArray[Any]]
