@@ -172,6 +172,13 @@ class FilesSettings(MeasureSettings):
         default=Fraction(10), ge=0, le=600, description="largest offset looked for, either way, in seconds"
     )
     every: int = Field(default=1, ge=1, description="measure each so many-th pair of frames")
+    max_unpaired: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="percentage of the frames of either video that may have no partner; None allows 10 % of both, and "
+        "any number in one",
+    )
     crop: Annotated[Crop | None, BeforeValidator(_as_crop)] = Field(
         default=None, description="part of the source that is compared"
     )
