@@ -16,7 +16,7 @@ from vidscale.media.frames import Frame, VideoInfo
 from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.downscale import downscale
-from vidscale.stages.encode import Encoded, encode_frames
+from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.mux import check_output, mux, save_covers, sign
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -88,14 +88,21 @@ def _write(
         progress.start(task, total)
         with Prefetch(frames, _depth(plan.written)) as scaled:
             file = workspace.file(f"video{plan.coded_suffix}")
+            quantisers = workspace.file("video.log")
+            command = plan.encode_command(file)
+            if isinstance(plan, EncodePlan) and plan.measures_strength:
+                command = logging_quantisers(command, quantisers)
             encoded = encode_frames(
                 _distinct(counted(scaled, progress), plan.output),
                 plan.written,
-                command=plan.encode_command(file),
+                command=command,
                 path=file,
                 clock=clocks[-1],
             )
         notes = read_notes(log, plan.source.path, strict=plan.settings.strict)
+        if isinstance(plan, EncodePlan) and plan.measures_strength:
+            plan = plan.with_quantiser(mean_quantiser(quantisers))
+            notes = (*notes, _strength_note(plan.identity.crf))
         progress.start("writing", None)
         _finish(plan, encoded, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
@@ -114,6 +121,11 @@ def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, works
         pts=encoded.pts,
         time_base=plan.written.time_base,
     )
+
+
+def _strength_note(crf: float | None) -> str:
+    told = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
+    return f"coded by --encoder-params, not by --crf: {told}, and the file tells its upscaler so"
 
 
 def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:

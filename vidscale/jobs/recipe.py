@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidscale.errors import ConfigError, EncodeError, UsageError
+from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason
 from vidscale.system import processes
 from vidscale.system.workspace import partial_files
 
@@ -67,9 +67,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(str(part) for part in detail["loc"])
-        raise ConfigError(f"recipe {path}: {where + ': ' if where else ''}{detail['msg']}") from error
+        raise ConfigError(f"recipe {path}: {plain_reason(error.errors()[0])}") from error
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The encoding stage: frames through a pipe into ffmpeg, out comes a file with one video stream."""
 
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import ffmpeg as ffmpeg_python
 
@@ -86,6 +88,21 @@ def encode_command(
     if text:
         options[encoder.params_option] = text
     return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
+
+
+def logging_quantisers(command: list[str], log: Path) -> list[str]:
+    """The command line that also writes the quantiser of each frame to a file, for `mean_quantiser`."""
+    return [*command, "-vstats_file", str(log)]
+
+
+def mean_quantiser(log: Path) -> float | None:
+    """Mean over the frames of what `logging_quantisers` wrote; None where the encoder tells none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    found = [float(value) for value in re.findall(r" q= *(\d+\.\d+)", text)]
+    return fmean(found) if found else None
 
 
 def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
