@@ -228,7 +228,10 @@ def fail(error: object, finished: str = "") -> NoReturn:
 
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
-    typer.echo(json.dumps(record, default=str))
+    from vidscale.system.names import readable
+
+    text = json.dumps(record, default=str, ensure_ascii=False)
+    typer.echo(json.dumps(json.loads(readable(text))))
 
 
 def tell_plan(

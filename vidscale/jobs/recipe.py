@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason
 from vidscale.system import processes
+from vidscale.system.names import name_from_text
 from vidscale.system.workspace import partial_files
 
 Command = Literal["encode", "decode", "pipe"]
@@ -58,7 +59,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: it cannot be read, or says something unknown.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"recipe {path} cannot be read: {reason}") from error

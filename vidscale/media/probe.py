@@ -1,6 +1,5 @@
 """What a file holds, found out before any work starts."""
 
-import os
 import re
 import struct
 import subprocess
@@ -114,8 +113,6 @@ def open_container(path: Path) -> av.container.InputContainer:
         if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
         return av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
-    except UnicodeEncodeError:
-        raise DecodeError(f"{os.fsencode(path)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except FileNotFoundError:
         raise DecodeError(f"{path} does not exist") from None
     except PermissionError:

@@ -12,7 +12,7 @@ import ffmpeg as ffmpeg_python
 from vidscale.config import CodecSettings
 from vidscale.errors import EncodeError
 from vidscale.media.encoders import ENCODERS, hdr_params
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.system.threads import Clock
@@ -137,10 +137,9 @@ def _command(
         options["video_track_timescale"] = str(info.time_base.denominator)
         if codec_options["c:v:0"] == "libx265":
             options["tag:v:0"] = "hvc1"  # Apple's players take no hev1, ffmpeg's default
-    stream = ffmpeg_python.input("pipe:0", f="nut").output(str(path), **options)
+    stream = ffmpeg_python.input("pipe:0", f="nut").output(file_word(path), **options)
     stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
-    command: list[str] = stream.compile(cmd=ffmpeg.path)
-    return command
+    return command_line(stream, ffmpeg.path)
 
 
 def pixel_tags(info: VideoInfo) -> str:

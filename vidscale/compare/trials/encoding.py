@@ -15,7 +15,7 @@ from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.pipeline import counted, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.encoders import ENCODERS
-from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.probe import Source
 from vidscale.stages.decode import ReadLog, decode_frames
@@ -140,9 +140,10 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
         seek["ss"] = _seconds_text(source.start_s + settings.range.start)
         if settings.range.end is not None:
             seek["t"] = _seconds_text(settings.range.end - settings.range.start)
-    stream = ffmpeg_python.input(str(source.path), **seek)
+    stream = ffmpeg_python.input(file_word(source.path), **seek)
     options = {"vf": scaling, "c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
-    return shlex.join(stream.output(target.name, preset=settings.resolved_preset, **options).compile(cmd="ffmpeg"))
+    output = stream.output(file_word(target.name), preset=settings.resolved_preset, **options)
+    return shlex.join(command_line(output, "ffmpeg"))
 
 
 def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) -> str:
