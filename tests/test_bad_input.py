@@ -158,14 +158,6 @@ def test_unreadable_source_is_refused(tmp_path: Path, clip: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def test_file_name_that_is_not_utf8_is_refused(tmp_path: Path, clip: Path) -> None:
-    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
-    clip.rename(source)
-    assert "is not UTF-8" in refused(tmp_path, "encode", source, *FAST)
-    clip.symlink_to(source)
-    assert "is not UTF-8" in refused(tmp_path, "encode", clip, "-o", source.with_suffix(".mkv"), *FAST)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",

@@ -108,7 +108,7 @@ def test_written_comparison_is_read_back(tmp_path: Path) -> None:
         ("{}", "is not a comparison"),
         ('{"schema_version": 1}', "is not a comparison"),
         ('{"schema_version": 1, "comparison": {"curves": [1], "stills": []}}', "is not a comparison"),
-        ('{"schema_version": 2, "comparison": {"movies": []}}', "is not a comparison: Field required"),
+        ('{"schema_version": 2, "comparison": {"movies": []}}', "is not a comparison: comparison.curves is missing"),
         (VERSION_1.replace('"codec": "x265"', '"codec": "vp9"'), "is not a"),
         (VERSION_1.replace('"schema_version": 1', '"schema_version": 2'), "is not a comparison"),
         (f'{{"schema_version": {SCHEMA_VERSION + 1}, "news": 1}}', "has version 3; this vidscale reads 1 to 2"),

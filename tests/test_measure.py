@@ -21,7 +21,7 @@ from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.files import read_json, write_json
 from vidscale.report.rows import Report, Unpaired
 from vidscale.report.totals import columns, psnr, remarks, totals
-from vidscale.stages.measure import paired
+from vidscale.stages.pairing import paired
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 SIZE = "176x144"  # libvmaf wants some pixels
@@ -397,5 +397,44 @@ def test_files_that_are_tagged_differently_are_compared_with_a_note(pair: tuple[
     report = measured(ref, dist)
     note = "the two are tagged differently (transfer smpte2084 and bt709): code values are compared"
     assert note in report.notes
-    assert any("measured in code values" in line for line in remarks(report, totals(report)))
+    assert any("computed on code values" in line for line in remarks(report, totals(report)))
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options", "code"),
+    [
+        ("all", "third", [], 0),  # an excerpt in time: all of its frames have a partner
+        ("all", "third", ["--max-unpaired", "50"], 1),
+        ("all", "third", ["--max-unpaired", "67"], 0),
+        ("odd", "third", [], 1),
+        ("odd", "third", ["--max-unpaired", "100"], 0),
+        ("all", "all", ["--max-unpaired", "0"], 0),
+    ],
+)
+def test_many_frames_alone_are_told_first_and_fail(
+    ours: str, theirs: str, options: list[str], code: int, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chosen = {"all": "1", "third": r"not(mod(n\,3))", "odd": r"mod(n\,2)"}
+    kept = {"all": set(range(15)), "third": set(range(0, 15, 3)), "odd": set(range(1, 15, 2))}
+    ref, dist = (
+        make(
+            tmp_path / f"{name}.mkv", "-i", pair[0], "-vf", f"select={chosen[which]}", "-fps_mode", "passthrough", *FFV1
+        )
+        for name, which in (("ref", ours), ("dist", theirs))
+    )
+    page = tmp_path / "report"
+    text = CliRunner().invoke(app, ["measure", str(ref), str(dist), "-o", str(page), *options])
+    record = CliRunner().invoke(app, ["measure", str(ref), str(dist), "--json", *options])
+    assert (text.exit_code, record.exit_code) == (code, code)
+    assert json.loads(record.stdout)["unpaired"] == {
+        "ref": len(kept[ours] - kept[theirs]), "dist": len(kept[theirs] - kept[ours])
+    }  # fmt: skip
+    alone = ours != theirs
+    assert (text.stdout.split()[:2] == ["WARNING", "Unpaired:"]) == alone
+    if alone:
+        whole, without = len(kept[ours]), len(kept[ours] - kept[theirs])
+        assert f"{without} of {whole} frames of ref.mkv ({100 * without / whole:.1f} %)" in text.stdout.splitlines()[0]
+    html = (page / "index.html").read_text(encoding="utf-8")
+    assert (html.index("Frames compared") < html.index("PSNR-Y</dt>")) == alone
+    assert ("have no partner, over the limit of" in text.stderr) == bool(code)

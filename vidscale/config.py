@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from vidscale.errors import UsageError
+from vidscale.errors import UsageError, plain_reason
 from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName, codec_name
 from vidscale.media.frames import Siting
@@ -97,12 +97,9 @@ class Settings(BaseModel):
 def _first_error(error: ValidationError) -> str:
     detail = error.errors()[0]
     name = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {name!r}"
-    if detail["type"] == "value_error":
-        return message
-    return f"{name} = {detail['input']!r}: {message}"
+    return plain_reason(detail)
 
 
 Codec = Annotated[CodecName, BeforeValidator(codec_name)]
@@ -129,6 +126,18 @@ class CodecSettings(Settings):
             if item.startswith("="):
                 raise ValueError(f"encoder parameter {item!r} is not key=value")
         return self
+
+    @property
+    def coded_crf(self) -> float | None:
+        """The crf that the encoder works with; None where ``encoder_params`` make it code by something else."""
+        rate = ENCODERS[self.codec].rate_params(self.encoder_params)
+        if not rate:
+            return self.crf
+        try:
+            crf = float(rate["crf"]) if set(rate) == {"crf"} else -1.0
+        except ValueError:
+            return None
+        return crf if 0 <= crf <= ENCODERS[self.codec].crf_max else None
 
     @property
     def resolved_preset(self) -> str:
@@ -173,6 +182,13 @@ class FilesSettings(MeasureSettings):
         default=Fraction(10), ge=0, le=600, description="largest offset looked for, either way, in seconds"
     )
     every: int = Field(default=1, ge=1, description="measure each so many-th pair of frames")
+    max_unpaired: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="percentage of the frames of either video that may have no partner; None allows 10 % of both, and "
+        "any number in one",
+    )
     crop: Annotated[Crop | None, BeforeValidator(_as_crop)] = Field(
         default=None, description="part of the source that is compared"
     )

@@ -16,7 +16,8 @@ A wrong argument to a function is a ``ValueError``: that is a mistake in the cal
 Every message is one line, fit to be shown to a person as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class VidscaleError(Exception):
@@ -80,3 +81,53 @@ class EncodeError(VidscaleError):
         self.cmd = list(cmd)
         self.returncode = returncode
         self.stderr_tail = list(stderr_tail)
+
+
+_SHOWN = 60  # characters of a value
+
+_PLAIN: dict[str, str] = {
+    "greater_than_equal": "below {ge}",
+    "greater_than": "not above {gt}",
+    "less_than_equal": "above {le}",
+    "less_than": "not below {lt}",
+    "finite_number": "not finite",
+    "string_pattern_mismatch": "not of the right form",
+    "literal_error": "not {expected}",
+    "too_short": "too short",
+    "string_too_short": "too short",
+}
+_KINDS: dict[str, str] = {  # what the types of errors about types begin with
+    "int": "a whole number",
+    "float": "a number",
+    "decimal": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "path": "a path",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a table",
+    "model": "a table",
+    "dataclass": "a table",
+}
+
+
+def plain_reason(detail: Mapping[str, Any]) -> str:
+    """What is wrong with a value, in words for people.
+
+    Args:
+        detail: one of those that pydantic's ``ValidationError.errors()`` lists.
+
+    Returns:
+        Such as ``width = 0: below 1``; the message itself where one of our own checks wrote it.
+    """
+    kind, name = str(detail["type"]), ".".join(map(str, detail["loc"]))
+    if kind == "value_error":
+        return str(detail["msg"]).removeprefix("Value error, ")
+    if kind in ("missing", "extra_forbidden"):
+        return f"{name} is {'missing' if kind == 'missing' else 'unknown'}"
+    words = _PLAIN.get(kind, "").format_map(detail.get("ctx", {}))
+    if not words:
+        words = f"not {_KINDS.get(kind.split('_')[0], 'valid')}"
+    shown = ascii(detail["input"])
+    shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+    return f"{name} = {shown}: {words}" if name else f"{shown}: {words}"

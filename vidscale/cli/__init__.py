@@ -5,6 +5,7 @@ import logging
 import typer
 
 from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, measure, models, run, stage, train
+from vidscale.system.names import show_any_name
 
 app = typer.Typer(
     name="vidscale",
@@ -48,4 +49,5 @@ def _options(
 def main() -> None:
     """Entry point of the program ``vidscale``."""
     lean_numba.install()
+    show_any_name()
     app()

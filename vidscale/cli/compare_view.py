@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vidscale.cli.console import PLAIN_LINE_S, Console
+from vidscale.cli.time_left import TimeLeft
 from vidscale.compare.progress import ComparisonProgress
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ class ComparisonView(ComparisonProgress):
         self._console = console
         self._lock = threading.Lock()
         self._running: list[str] = []
-        self._ran = self._done = self._total = 0
-        self._started = self._last_line = time.monotonic()
+        self._done = self._total = 0
+        self._last_line = time.monotonic()
+        self._time_left = TimeLeft()  # of the trials that are run: stored results take no time
         self._bar: RichProgress | None = None
         if console.is_terminal and not console.quiet:
             self._bar = _bar()
@@ -44,7 +46,7 @@ class ComparisonView(ComparisonProgress):
     def end(self, job: str) -> None:
         with self._lock:
             self._running.remove(job)
-            self._ran += 1
+            self._time_left.advance()
 
     def count(self, done: int, total: int) -> None:
         self._console.check()
@@ -64,20 +66,14 @@ class ComparisonView(ComparisonProgress):
         running = ", ".join(self._running[:_SHOWN])
         if len(self._running) > _SHOWN:
             running += f" and {len(self._running) - _SHOWN} more"
+        left = self._time_left.text(self._total - self._done)
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, description=running, completed=self._done, total=self._total, left=self._left())
+            self._bar.update(task, description=running, completed=self._done, total=self._total, left=left)
         elif not self._console.quiet and time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
-            status = ", ".join(filter(None, [f"{self._done}/{self._total} done", self._left()]))
+            status = ", ".join(filter(None, [f"{self._done}/{self._total} done", left]))
             typer.echo(f"{status}: {running}", err=True)
-
-    def _left(self) -> str:
-        """Estimated from the trials that were run; stored results took no time."""
-        if not self._ran:
-            return ""
-        seconds = (time.monotonic() - self._started) / self._ran * (self._total - self._done)
-        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
 def _bar() -> "RichProgress":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+from vidscale.cli.time_left import TimeLeft
 from vidscale.system.progress import Progress
 
 T = TypeVar("T")
@@ -48,23 +49,26 @@ class Console(Progress):
         self._bar_task: TaskID | None = None
         self._task, self._total, self._done, self._unit = "", None, 0, ""  # type: str, int | None, int, str
         self._started = self._last_line = time.monotonic()
+        self._time_left = TimeLeft()
 
     def start(self, task: str, total: int | None, unit: str = "frames") -> None:
         self._stop_bar()
         self.check()
         self._task, self._total, self._done, self._unit = task, total, 0, unit
         self._started = self._last_line = time.monotonic()
+        self._time_left = TimeLeft()
         if not self.quiet and self.is_terminal:
             self._start_bar()
 
     def advance(self) -> None:
         self.check()
         self._done += 1
+        self._time_left.advance()
         if self.quiet:
             return
         if self._bar is not None and self._bar_task is not None:
             elapsed = max(time.monotonic() - self._started, 1e-3)
-            self._bar.update(self._bar_task, advance=1, speed=self._speed(self._done / elapsed))
+            self._bar.update(self._bar_task, advance=1, speed=self._speed(self._done / elapsed), left=self._left())
         elif time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
             typer.echo(self._plain_line(), err=True)
@@ -92,15 +96,18 @@ class Console(Progress):
         elapsed = max(time.monotonic() - self._started, 1e-3)
         speed = self._done / elapsed
         total = f"/{self._total}" if self._total else ""
-        left = f", {(self._total - self._done) / speed:.0f} s left" if self._total and speed else ""
-        return f"{self._task}: {self._done}{total} {self._unit}, {self._speed(speed)}{left}"
+        parts = [f"{self._task}: {self._done}{total} {self._unit}", self._speed(speed), self._left()]
+        return ", ".join(filter(None, parts))
+
+    def _left(self) -> str:
+        return self._time_left.text(self._total - self._done) if self._total else ""
 
     def _speed(self, per_second: float) -> str:
         return f"{per_second:.1f} fps" if self._unit == "frames" else f"{per_second:.2f} {self._unit}/s"
 
     def _start_bar(self) -> None:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         progress = RichProgress(
@@ -109,11 +116,11 @@ class Console(Progress):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}"),
             console=RichConsole(stderr=True),
             transient=True,
         )
-        self._bar_task = progress.add_task(self._task, total=self._total, speed="")
+        self._bar_task = progress.add_task(self._task, total=self._total, speed="", left="")
         self._bar = progress
         progress.start()
 
@@ -221,7 +228,10 @@ def fail(error: object, finished: str = "") -> NoReturn:
 
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
-    typer.echo(json.dumps(record, default=str))
+    from vidscale.system.names import readable
+
+    text = json.dumps(record, default=str, ensure_ascii=False)
+    typer.echo(json.dumps(json.loads(readable(text))))
 
 
 def tell_plan(

@@ -28,6 +28,14 @@ def measure(
     every: Annotated[
         int | None, typer.Option("--every", help="Measure every Nth pair of frames.", metavar="N", show_default="1")
     ] = None,
+    max_unpaired: Annotated[
+        float | None,
+        typer.Option(
+            "--max-unpaired",
+            help="Exit with code 1 if more of either video's frames have no partner; else if more than 10 of both do.",
+            metavar="PERCENT",
+        ),
+    ] = None,
     crop: Annotated[
         str | None,
         typer.Option("--crop", help="Part of the source to compare; centred without X:Y.", metavar="W:H[:X:Y]"),
@@ -49,7 +57,7 @@ def measure(
 
     def job(console: Console) -> None:
         from vidscale.config import FilesSettings
-        from vidscale.jobs.evaluation import evaluate_files
+        from vidscale.jobs.evaluation import check_unpaired, evaluate_files
         from vidscale.report.files import RECORD, totals_record, write_report
         from vidscale.report.totals import summary_lines
         from vidscale.system.workspace import check_folder
@@ -59,6 +67,7 @@ def measure(
                 "align": given(align),
                 "align_window": align_window,
                 "every": every,
+                "max_unpaired": max_unpaired,
                 "crop": crop,
                 "scale_dist": scale_dist,
                 "ssim": ssim,
@@ -75,15 +84,21 @@ def measure(
         for note in report.notes:
             console.note(note)
         if json_output:
-            report_path = str(report_dir) if report_dir else None
-            emit({"event": "measured", "ref": str(ref), "dist": str(dist), "report": report_path}
-                 | {"totals": totals_record(report)})  # fmt: skip
-            return
-        if quiet:
-            return
-        for line in summary_lines(report):
-            typer.echo(line)
-        if report_dir is not None:
-            console.note(f"report: {show_path(report_dir / 'index.html')}")
+            emit(
+                {
+                    "event": "measured",
+                    "ref": str(ref),
+                    "dist": str(dist),
+                    "report": str(report_dir) if report_dir else None,
+                    "totals": totals_record(report),
+                    "unpaired": {"ref": len(report.unpaired.ref_only), "dist": len(report.unpaired.dist_only)},
+                }
+            )
+        elif not quiet:
+            for line in summary_lines(report):
+                typer.echo(line)
+            if report_dir is not None:
+                console.note(f"report: {show_path(report_dir / 'index.html')}")
+        check_unpaired(report, settings.max_unpaired)
 
     run_job(job, quiet=quiet)

@@ -12,6 +12,7 @@ from vidscale.images.summary import Mean
 from vidscale.media.geometry import scale_text
 from vidscale.media.versions import versions
 from vidscale.report.totals import plural
+from vidscale.system.names import READABLE
 from vidscale.system.workspace import check_folder, check_target, partial_files
 from vidscale.web.page import render_template, shown
 
@@ -48,7 +49,7 @@ def write_bench(result: BenchResult, folder: Path, source: Path, *, overwrite: b
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((MARKDOWN, markdown(result)), (CSV, csv_text(result)), (PAGE, page(result))):
         with partial_files(folder / name, source=source, overwrite=overwrite) as workspace:
-            workspace.result.write_text(text, encoding="utf-8", newline="\n")
+            workspace.result.write_text(text, encoding="utf-8", errors=READABLE, newline="\n")
 
 
 def markdown(result: BenchResult) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidscale.config import DecodeSettings, FilesSettings, MeasureSettings
+from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.planning import EncodePlan, expected_frames
@@ -20,6 +21,7 @@ from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
 from vidscale.models.pair import Backend, Pair
 from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming
+from vidscale.report.totals import MANY_UNPAIRED
 from vidscale.stages.align import Offset, find_offset
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.perceptual import needed_filters
@@ -120,6 +122,28 @@ def _start_notes(measured: Measurement, ref: Path, dist: Path) -> list[str]:
             gap = float(measured.first_s - times[0])
             notes.append(f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align")
     return notes
+
+
+def check_unpaired(report: Report, percent: float | None) -> None:
+    """Refuses a measurement that leaves too many frames without a partner.
+
+    Args:
+        report: of two files.
+        percent: of the frames of either video that may have none. None allows any number in one of them, since the
+            other may be an excerpt or have half the frame rate, and 10 % where both have such frames.
+
+    Raises:
+        MeasureError: there are more.
+    """
+    shares = report.unpaired_shares
+    share, allowed = (min(shares), MANY_UNPAIRED) if percent is None else (max(shares), percent / 100)
+    if share > allowed:
+        found = f"{100 * share:.1f} % or more of the frames of both videos"
+        if percent is not None:
+            found = (
+                f"{100 * share:.1f} % of the frames of {(report.source, report.distorted)[shares.index(share)].name}"
+            )
+        raise MeasureError(f"{found} have no partner, over the limit of {100 * allowed:g} % (--max-unpaired)")
 
 
 def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSettings) -> Offset:

@@ -12,7 +12,8 @@ from vidscale.media.frames import Frame, PixelFormat, VideoInfo
 from vidscale.report.rows import FrameScore, Unpaired
 from vidscale.report.worst_frames import WorstFrames
 from vidscale.stages.align import Offset
-from vidscale.stages.measure import is_luma_of, paired, score
+from vidscale.stages.measure import is_luma_of, score
+from vidscale.stages.pairing import paired
 from vidscale.stages.perceptual import PerceptualMeter, with_scores
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder

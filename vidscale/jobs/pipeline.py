@@ -17,7 +17,7 @@ from vidscale.media.frames import Frame, VideoInfo
 from vidscale.models.pair_cache import remember
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
-from vidscale.stages.encode import Encoded, encode_frames
+from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
 from vidscale.stages.mux import Timing, check_output, mux, save_covers, sign
 from vidscale.stages.read_log import ReadLog
@@ -96,15 +96,22 @@ def _write(
         progress.start(task, total)
         with Prefetch(frames, _depth(plan.written)) as scaled:
             file = workspace.file(f"video{plan.coded_suffix}")
+            quantisers = workspace.file("video.log")
+            command = plan.encode_command(file)
+            if isinstance(plan, EncodePlan) and plan.measures_strength:
+                command = logging_quantisers(command, quantisers)
             encoded = encode_frames(
                 _distinct(counted(scaled, progress), plan.output),
                 plan.written,
-                command=plan.encode_command(file),
+                command=command,
                 path=file,
                 clock=clocks[-1],
             )
         strict = plan.settings.strict
         notes = read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
+        if isinstance(plan, EncodePlan) and plan.measures_strength:
+            plan = plan.with_quantiser(mean_quantiser(quantisers))
+            notes = (*notes, _strength_note(plan.identity.crf))
         progress.start("writing", None)
         _finish(plan, encoded, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
@@ -142,6 +149,11 @@ def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -
     path = workspace.file(f"joined{plan.output.path.suffix}")
     is_made = copy_joined(plan.source, plan.output, path, origin_s=log.origin_s, time_range=time_range)
     return path if is_made else None
+
+
+def _strength_note(crf: float | None) -> str:
+    told = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
+    return f"coded by --encoder-params, not by --crf: {told}, and the file tells its upscaler so"
 
 
 def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:

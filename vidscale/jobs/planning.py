@@ -75,6 +75,17 @@ class EncodePlan:
         """Where the report goes."""
         return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
 
+    @property
+    def measures_strength(self) -> bool:
+        """Whether the encoder itself decides how strongly it codes, so that the identity is known only afterwards."""
+        return self.settings.coded_crf is None
+
+    def with_quantiser(self, mean: float | None) -> "EncodePlan":
+        """The plan with the crf in its identity that a mean quantiser amounts to; None where nobody knows it."""
+        encoder, depth = ENCODERS[self.settings.codec], self.small.format.bit_depth
+        crf = None if mean is None else encoder.crf_of_quantiser(mean, self.settings.resolved_preset, depth)
+        return replace(self, identity=self.identity.model_copy(update={"crf": crf}))
+
     def commands(self) -> list[list[str]]:
         """The ffmpeg command lines, with the names that the files have in the end."""
         video = self.output.path.with_suffix(f".video{self.coded_suffix}")
@@ -285,7 +296,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
         height=geometry.height,
         coded_width=geometry.coded_width,
         coded_height=geometry.coded_height,
-        crf=settings.crf,
+        crf=settings.coded_crf,
         codec=ENCODERS[settings.codec].codec,
         time_base=str(source.video.time_base),
         chroma_location=source.video.color.chroma_location,

@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidscale.errors import ConfigError, EncodeError, UsageError
+from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason
 from vidscale.system import processes
+from vidscale.system.names import name_from_text
 from vidscale.system.workspace import partial_files
 
 Command = Literal["encode", "decode", "pipe"]
@@ -58,7 +59,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: it cannot be read, or says something unknown.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"recipe {path} cannot be read: {reason}") from error
@@ -67,9 +68,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(str(part) for part in detail["loc"])
-        raise ConfigError(f"recipe {path}: {where + ': ' if where else ''}{detail['msg']}") from error
+        raise ConfigError(f"recipe {path}: {plain_reason(error.errors()[0])}") from error
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from vidscale.errors import ConfigError, EncodeError
 from vidscale.system import processes
@@ -21,6 +21,9 @@ from vidscale.system import processes
 logger = logging.getLogger(__name__)
 
 _TAIL_LINES = 20
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_STOWED = 0x100000  # from there to characters for private use, which no file name has
+_STOWED_BYTES = re.compile("[\U0010dc80-\U0010dcff]")
 _TAIL_BYTES = 1 << 16  # of a line without end
 
 
@@ -73,6 +76,17 @@ def _candidates(explicit: Path | str | None) -> Iterator[tuple[str, str]]:
         yield "imageio-ffmpeg", imageio_ffmpeg.get_ffmpeg_exe()
     if on_path := shutil.which("ffmpeg"):
         yield "PATH", on_path
+
+
+def file_word(path: Path | str) -> str:
+    """A file name for ffmpeg-python, which takes no bytes that are not text; `command_line` puts them back."""
+    return _ESCAPED.sub(lambda match: chr(ord(match[0]) + _STOWED), str(path))
+
+
+def command_line(stream: Any, ffmpeg: str) -> list[str]:
+    """The command line of an output of ffmpeg-python whose files were named by `file_word`."""
+    words: list[str] = stream.compile(cmd=ffmpeg)
+    return [_STOWED_BYTES.sub(lambda match: chr(ord(match[0]) - _STOWED), word) for word in words]
 
 
 def _named(path: Path) -> str:

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from vidscale.errors import DamagedIdentityError, DecodeError, IdentityError, UnusableIdentityError
+from vidscale.errors import (
+    DamagedIdentityError,
+    DecodeError,
+    IdentityError,
+    UnusableIdentityError,
+    plain_reason,
+)
 from vidscale.media import bitstream
 from vidscale.media.frames import Chroma, Siting
 from vidscale.media.units import Buffer, Codec
@@ -144,20 +150,21 @@ def _json_object(text: str | bytes) -> dict[str, object]:
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as exc:
-        raise DamagedIdentityError(f"broken identity: not JSON ({exc})") from exc
+        raise DamagedIdentityError("broken identity: not JSON") from exc
     if not isinstance(value, dict):
         raise DamagedIdentityError("broken identity: not a JSON object")
     return value
 
 
 def _one_line(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors(include_url=False, include_context=False):
-        where = ".".join(map(str, item["loc"]))
-        message = item["msg"].removeprefix("Value error, ")
-        # An error of the whole object names its values itself.
-        parts.append(f"{where}: {message}, not {ascii(item['input'])[:60]}" if where else message)
-    return "; ".join(parts)
+    parts: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0]) if item["loc"] else ""  # of a field that takes two types each type complains
+        reason = plain_reason({**item, "loc": item["loc"][:1]})
+        if name and item["type"] == "value_error":  # a check of ours on one field does not name it
+            reason = f"{name} = {ascii(item['input'])[:60]}: {reason}"
+        parts[name] = reason
+    return "; ".join(parts.values())
 
 
 def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:

@@ -1,7 +1,6 @@
 """What a file holds, found out before any work starts."""
 
 import contextlib
-import os
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -125,8 +124,6 @@ def open_container(path: Path) -> av.container.InputContainer:
         if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
         container = av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
-    except UnicodeEncodeError:
-        raise DecodeError(f"{os.fsencode(path)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except FileNotFoundError:
         raise DecodeError(f"{path} does not exist") from None
     except PermissionError:

@@ -126,13 +126,13 @@ def read_json(path: str | Path) -> Report:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         version = data["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise VidscaleError(f"{path} is not a vidscale report: {exc}") from exc
+        raise VidscaleError(f"{path} is not a vidscale report") from exc
     if version != SCHEMA_VERSION:
         raise VidscaleError(f"{path} has report schema {version!r}, this vidscale reads {SCHEMA_VERSION}")
     try:
         return _report_from(data)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise VidscaleError(f"{path} is a damaged report: {type(exc).__name__} {exc}") from exc
+        raise VidscaleError(f"{path} is a damaged report") from exc
 
 
 def _source_facts(facts: SourceFacts) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from typing import Any
 
 from vidscale.report.plots import BINS, MAX_POINTS, figure
 from vidscale.report.rows import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
-from vidscale.report.totals import Column, columns, format_bytes, plural, psnr, remarks, shot_totals, totals
+from vidscale.report.totals import (
+    Column,
+    columns,
+    format_bytes,
+    plural,
+    psnr,
+    remarks,
+    shot_totals,
+    totals,
+    unpaired_warning,
+)
 from vidscale.report.worst_frames import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.web.page import Table, Tile, render_template, shown, timecode
 
@@ -105,8 +115,8 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
         )
     missing = unpaired.count
     pairs = f"{plural(missing, 'frame')} unpaired" if missing else "all frames paired"
-    tiles.append(Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else ""))
-    return tiles
+    compared = Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else "")
+    return [compared, *tiles] if unpaired_warning(report) else [*tiles, compared]
 
 
 def _quality_table(report: Report, sums: Totals) -> Table:

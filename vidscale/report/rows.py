@@ -231,6 +231,13 @@ class Report:
         """Number of pairs, measured or not."""
         return len(self.rows) if self.pairing.pairs is None else self.pairing.pairs
 
+    @property
+    def unpaired_shares(self) -> tuple[float, float]:
+        """How many of the frames of the source, and of the restored video, have no partner: 0 to 1."""
+        alone = len(self.unpaired.ref_only), len(self.unpaired.dist_only)
+        ref, dist = (count / max(1, count + self.pairs) for count in alone)
+        return ref, dist
+
 
 @dataclass(frozen=True, slots=True)
 class ShotTotals:

@@ -16,6 +16,7 @@ from vidscale.report.rows import MetricTotals, PsnrTotals, Report, ShotTotals, T
 from vidscale.web.page import timecode
 
 SLIDING_WINDOW_S = 1.0
+MANY_UNPAIRED = 0.1  # of the frames of a video: what is measured may no longer speak for the whole
 PLANE_NAMES = ("y", "u", "v")
 
 Column = npt.NDArray[Any]
@@ -149,7 +150,8 @@ def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
 
 def remarks(report: Report, sums: Totals) -> list[str]:
     """The report's notes, and remarks on its numbers: HDR, perfect frames, missing SSIM."""
-    found = [*report.notes, *_pairing_remarks(report)]
+    warning = unpaired_warning(report)
+    found = [*([warning] if warning else []), *report.notes, *_pairing_remarks(report)]
     if report.source.color.is_hdr:
         found.append(f"HDR ({report.source.color.transfer}): PSNR and SSIM are computed on code values, not on light.")
     perfect = sums.psnr_y.perfect_frames
@@ -160,6 +162,21 @@ def remarks(report: Report, sums: Totals) -> list[str]:
     if sums.ssim_y.missing_frames:
         found.append(f"{plural(sums.ssim_y.missing_frames, 'frame')} without SSIM: smaller than the window.")
     return list(dict.fromkeys(found))
+
+
+def unpaired_warning(report: Report) -> str:
+    """What to say when many frames of a video have no partner; "" when few."""
+    told = [
+        f"{count:,} of {count + report.pairs:,} frames of {name} ({100 * share:.1f} %)"
+        for name, count, share in zip(
+            (report.source.name, report.distorted.name),
+            (len(report.unpaired.ref_only), len(report.unpaired.dist_only)),
+            report.unpaired_shares,
+            strict=True,
+        )
+        if share > MANY_UNPAIRED
+    ]
+    return f"Unpaired: {' and '.join(told)}; the figures are of the other frames only." if told else ""
 
 
 def _pairing_remarks(report: Report) -> list[str]:
@@ -180,7 +197,9 @@ def summary_lines(report: Report) -> list[str]:
     sums = totals(report, table)
     ref_only, dist_only = len(report.unpaired.ref_only), len(report.unpaired.dist_only)
     only = f"{ref_only} only in the source, {dist_only} only in the restored video"
-    cells = [("frames", f"{sums.frames} compared, {only}")]
+    warning = unpaired_warning(report)
+    cells = [("WARNING", warning)] if warning else []
+    cells.append(("frames", f"{sums.frames} compared, {only}"))
     for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
         if psnr_sums:
             perfect = f" ({psnr_sums.mean_of_frames_finite:.3f} without perfect)" if psnr_sums.perfect_frames else ""
@@ -204,7 +223,7 @@ def summary_lines(report: Report) -> list[str]:
         cells.append(("shots", _shots_text(shot_totals(report, table))))
     if report.stages:
         cells.append(("fps", ", ".join(f"{stage.name} {stage.fps:.1f}" for stage in report.stages)))
-    cells += [("note", sentence) for sentence in remarks(report, sums)]
+    cells += [("note", sentence) for sentence in remarks(report, sums) if sentence != warning]
     width = max(len(label) for label, _ in cells)
     return [f"{label:<{width}}  {text}" for label, text in cells]
 

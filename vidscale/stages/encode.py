@@ -1,9 +1,11 @@
 """The encoding stage: frames through a pipe into ffmpeg, out comes a file with one video stream."""
 
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import ffmpeg as ffmpeg_python
 
@@ -11,7 +13,7 @@ from vidscale.config import CodecSettings
 from vidscale.errors import EncodeError
 from vidscale.media.captions import Captions
 from vidscale.media.encoders import ENCODERS, hdr_params
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.system.threads import Clock
@@ -97,6 +99,21 @@ def encode_command(
     return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
 
 
+def logging_quantisers(command: list[str], log: Path) -> list[str]:
+    """The command line that also writes the quantiser of each frame to a file, for `mean_quantiser`."""
+    return [*command, "-vstats_file", str(log)]
+
+
+def mean_quantiser(log: Path) -> float | None:
+    """Mean over the frames of what `logging_quantisers` wrote; None where the encoder tells none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    found = [float(value) for value in re.findall(r" q= *(\d+\.\d+)", text)]
+    return fmean(found) if found else None
+
+
 def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
     """The command line that encodes NUT from stdin without loss: "ffv1" into Matroska, or "h264" (x264) into MP4."""
     options = {"c:v:0": "libx264", "qp": "0", "preset": "medium"}
@@ -131,10 +148,9 @@ def _command(
         options["video_track_timescale"] = str(info.time_base.denominator)
         if codec_options["c:v:0"] == "libx265":
             options["tag:v:0"] = "hvc1"  # Apple's players take no hev1, ffmpeg's default
-    stream = ffmpeg_python.input("pipe:0", f="nut").output(str(path), **options)
+    stream = ffmpeg_python.input("pipe:0", f="nut").output(file_word(path), **options)
     stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
-    command: list[str] = stream.compile(cmd=ffmpeg.path)
-    return command
+    return command_line(stream, ffmpeg.path)
 
 
 def pixel_tags(info: VideoInfo) -> str:

@@ -1,73 +1,15 @@
-"""The measuring stage: two streams of frames, paired by time, each pair scored."""
+"""The measuring stage: scores of a pair of frames."""
 
-from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Callable
 
 from vidscale.config import SsimKind
 from vidscale.errors import MeasureError
 from vidscale.media.frames import Frame, PixelFormat
-from vidscale.report.rows import FrameScore, Unpaired
+from vidscale.report.rows import FrameScore
 from vidscale.system.threads import Clock
 from vidscale.triton_kernels.metrics import squared_error, ssim_ffmpeg, ssim_gaussian
 
 _SSIM: dict[SsimKind, Callable[..., float]] = {"gaussian": ssim_gaussian, "ffmpeg": ssim_ffmpeg}
-
-
-def paired(
-    ref: Iterable[Frame],
-    dist: Iterable[Frame],
-    unpaired: Unpaired,
-    *,
-    offset_s: Fraction = Fraction(0),
-    slack_s: Fraction = Fraction(0),
-) -> Iterator[tuple[Frame, Frame]]:
-    """Pairs of frames with the same time: the nearest within half a tick of the coarser time base, one to one.
-
-    Both streams must be in rising order. A frame without a partner is added to ``unpaired``, never paired
-    with a neighbour.
-
-    Args:
-        ref, dist: the frames.
-        unpaired: filled in on the way, in the times of ``ref``.
-        offset_s: how much later the times of ``dist`` are.
-        slack_s: by how much partners may lie apart beyond half a tick, in seconds.
-    """
-    refs, dists = iter(ref), iter(dist)
-
-    def when(frame: Frame) -> Fraction:
-        return frame.time - offset_s
-
-    ours, theirs = next(refs, None), next(dists, None)
-    while ours is not None and theirs is not None:
-        tolerance = max(ours.time_base, theirs.time_base) / 2 + slack_s
-        distance = ours.time - when(theirs)
-        if distance < -tolerance:
-            unpaired.ref_only.append(ours.time)
-            ours = next(refs, None)
-            continue
-        if distance > tolerance:
-            unpaired.dist_only.append(when(theirs))
-            theirs = next(dists, None)
-            continue
-        following, candidate = next(refs, None), next(dists, None)
-        # With ticks finer than the distance of two frames a later frame may be nearer; then this one has no partner.
-        if candidate is not None and abs(ours.time - when(candidate)) < abs(distance):
-            unpaired.dist_only.append(when(theirs))
-            yield ours, candidate
-            ours, theirs = following, next(dists, None)
-        elif following is not None and abs(following.time - when(theirs)) < abs(distance):
-            unpaired.ref_only.append(ours.time)
-            yield following, theirs
-            ours, theirs = next(refs, None), candidate
-        else:
-            yield ours, theirs
-            ours, theirs = following, candidate
-    while ours is not None:
-        unpaired.ref_only.append(ours.time)
-        ours = next(refs, None)
-    while theirs is not None:
-        unpaired.dist_only.append(when(theirs))
-        theirs = next(dists, None)
 
 
 def is_luma_of(ref: PixelFormat, dist: PixelFormat) -> bool:

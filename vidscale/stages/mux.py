@@ -18,7 +18,7 @@ from vidscale.media import h273
 from vidscale.media.captions import Captions
 from vidscale.media.captions import insert as insert_captions
 from vidscale.media.containers import STALE_TAGS, OutputPlan
-from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word, run_ffmpeg
 from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
 from vidscale.media.mp4 import write_keys
@@ -155,8 +155,8 @@ def mux_command(
     if time_range is not None:
         before["ss"] = f"{float(time_range.start):.6f}"
     film = str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
-    coded, rest = ffmpeg_python.input(str(video)), ffmpeg_python.input(film, **before)
-    uncut = rest if time_range is None else ffmpeg_python.input(film)  # cover art lies before most ranges
+    coded, rest = ffmpeg_python.input(file_word(video)), ffmpeg_python.input(file_word(film), **before)
+    uncut = rest if time_range is None else ffmpeg_python.input(file_word(film))  # cover art lies before most ranges
     mapped = [stream for stream in plan.kept if stream.index not in covers]
     inputs = [
         coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
@@ -171,9 +171,9 @@ def mux_command(
     options = {"c": "copy", "f": plan.muxer, **_muxer_options(plan)}
     if time_range is not None and time_range.end is not None:
         options["t"] = f"{float(source.start_s + time_range.end - origin_s):.6f}"
-    output = ffmpeg_python.output(*inputs, str(path), **options)
+    output = ffmpeg_python.output(*inputs, file_word(path), **options)
     output = output.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
-    command: list[str] = output.compile(cmd=ffmpeg.path)
+    command = command_line(output, ffmpeg.path)
     # What follows depends on the order in which ffmpeg-python puts the inputs, or repeats an option, which it cannot.
     files = [at + 1 for at, word in enumerate(command) if word == "-i"]
     cut = time_range is not None

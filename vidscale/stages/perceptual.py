@@ -13,7 +13,7 @@ import numpy as np
 
 from vidscale.config import MeasureSettings
 from vidscale.errors import EncodeError, MeasureError
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.report.rows import FrameScore
@@ -151,14 +151,13 @@ def _command(
 
     if settings.vmaf:
         upper, lower = cropped(0), cropped(half)
-        log = (folder / "vmaf.json").as_posix()
+        log = file_word((folder / "vmaf.json").as_posix())
         options = {"model": _VMAF_MODELS, "log_fmt": "json", "log_path": log, "n_threads": 2, "n_subsample": every}
         outputs.append(ffmpeg_python.filter([lower, upper], "libvmaf", **options))
     if settings.xpsnr:
         upper, lower = cropped(0), cropped(half)
-        log = (folder / "xpsnr.log").as_posix()
+        log = file_word((folder / "xpsnr.log").as_posix())
         # The original first, other than for libvmaf: weights are of what the filter calls main.
         outputs.append(ffmpeg_python.filter([upper, lower], "xpsnr", stats_file=log))
     stream = ffmpeg_python.output(*outputs, "-", f="null").global_args("-hide_banner", "-v", "error", "-nostdin")
-    command: list[str] = stream.compile(cmd=ffmpeg.path)
-    return command
+    return command_line(stream, ffmpeg.path)

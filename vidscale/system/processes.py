@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from vidscale.system.names import command_bytes
+
 _live: set["subprocess.Popen[bytes]"] = set()
 _live_lock = threading.Lock()
 
@@ -23,7 +25,7 @@ def start(command: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
         OSError: it cannot be started.
     """
     with _live_lock:  # a process must not slip between `kill_all` and the list
-        process = subprocess.Popen(command, start_new_session=True, **pipes)
+        process = subprocess.Popen(command_bytes(command), start_new_session=True, **pipes)
         _live.add(process)
     return process
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TextIO
 
 from vidscale.errors import ConfigError, EncodeError
+from vidscale.system.names import READABLE
 
 fcntl: ModuleType | None
 try:
@@ -53,10 +54,7 @@ def check_target(target: Path, *, source: Path | None, overwrite: bool) -> None:
             not writable.
     """
     try:
-        os.fsencode(target).decode()  # command lines are built from text
         _check_target(target, source, overwrite)
-    except UnicodeDecodeError:
-        raise ConfigError(f"{os.fsencode(target)!r} is not UTF-8: ffmpeg takes no such file name; rename it") from None
     except OSError as error:
         raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -155,7 +153,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with temporary.open("w", encoding="utf-8", errors=READABLE, newline="\n") as file:
             yield file
         temporary.replace(path)
     finally:
@@ -223,7 +221,7 @@ def _machine() -> str:
     name = platform.node()
     with contextlib.suppress(OSError):
         name += Path("/etc/machine-id").read_text()
-    return hashlib.sha256(name.encode()).hexdigest()[:6]
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:6]
 
 
 class Workspace:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidscale.errors import TrainingError
+from vidscale.system.names import READABLE
 from vidscale.system.workspace import replacing
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequen
 
     page = render_template("training.html.j2", title=title, sections=sections, figure=_figure(rows))
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(page, encoding="utf-8", errors=READABLE)
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 

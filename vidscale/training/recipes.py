@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidscale.errors import ConfigError, TrainingError
+from vidscale.errors import ConfigError, TrainingError, plain_reason
 from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
@@ -53,8 +53,8 @@ def _checked(kind: type[RecipeT], said: dict[str, Any], where: str) -> RecipeT:
     except ValidationError as error:
         detail = error.errors()[0]
         name = ".".join(str(part) for part in detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"recipe {where}: {name + ': ' if name else ''}{message}") from None
+        at = f"{name}: " if name and detail["type"] == "value_error" else ""
+        raise ConfigError(f"recipe {where}: {at}{plain_reason(detail)}") from None
     return recipe
 
 

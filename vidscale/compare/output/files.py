@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as checked
 from pydantic_core import from_json
 
 from vidscale.compare.points import Comparison, Curve, Point
-from vidscale.errors import ConfigError, VidscaleError
+from vidscale.errors import ConfigError, VidscaleError, plain_reason
 from vidscale.media.geometry import scale_text
 from vidscale.system.workspace import replacing
 
@@ -78,7 +78,7 @@ def read_comparison(path: str | Path) -> Comparison:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{file} is not a comparison: {error.errors()[0]['msg']}") from error
+        raise ConfigError(f"{file} is not a comparison: {plain_reason(error.errors()[0])}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"{file} is not a comparison") from error
     return replace(

@@ -15,12 +15,13 @@ from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.pipeline import counted, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.encoders import ENCODERS
-from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.probe import Source
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
+from vidscale.system.names import readable
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files
@@ -147,9 +148,10 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
         seek["ss"] = _seconds_text(source.start_s + settings.range.start)
         if settings.range.end is not None:
             seek["t"] = _seconds_text(settings.range.end - settings.range.start)
-    stream = ffmpeg_python.input(str(source.path), **seek)
+    stream = ffmpeg_python.input(file_word(source.path), **seek)
     options = {"vf": scaling, "c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
-    return shlex.join(stream.output(target.name, preset=settings.resolved_preset, **options).compile(cmd="ffmpeg"))
+    output = stream.output(file_word(target.name), preset=settings.resolved_preset, **options)
+    return readable(shlex.join(command_line(output, "ffmpeg")))
 
 
 def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) -> str:
@@ -159,7 +161,7 @@ def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) ->
     if settings.range is not None:
         end = "" if settings.range.end is None else str(settings.range.end)
         words += ["--range", f"{settings.range.start}:{end}"]
-    return shlex.join([*words, "--no-report"])
+    return readable(shlex.join([*words, "--no-report"]))
 
 
 def _seconds_text(seconds: Fraction) -> str:

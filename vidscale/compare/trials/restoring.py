@@ -16,7 +16,7 @@ from vidscale.compare.trials.candidates import FFMPEG_FLAGS, is_folder, pair_of
 from vidscale.compare.trials.encoding import geometry_of
 from vidscale.config import DecodeSettings
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, run_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word, run_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.nut import read_nut
 from vidscale.media.probe import Source, probe
@@ -84,10 +84,11 @@ class CodedTrial:
         """Command line that restores it by ffmpeg: raw NUT to stdout; without a pixel format, frames are discarded."""
         options = {"map": "0:v:0", "vf": self._scaling(), "fps_mode:v:0": "passthrough", "enc_time_base:v:0": "demux"}
         options |= {"f": "null"} if pix_fmt is None else {"f": "nut", "c:v": "rawvideo", "pix_fmt": pix_fmt}
-        stream = ffmpeg_python.input(str(self.path.absolute())).output("-" if pix_fmt is None else "pipe:1", **options)
+        stream = ffmpeg_python.input(file_word(self.path.absolute())).output(
+            "-" if pix_fmt is None else "pipe:1", **options
+        )
         stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts")
-        command: list[str] = stream.compile(cmd=self.ffmpeg.path)
-        return command
+        return command_line(stream, self.ffmpeg.path)
 
 
 @contextmanager
