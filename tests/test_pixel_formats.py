@@ -449,3 +449,36 @@ def test_other_chroma_is_coded_with_a_note(
     frames = len(pixels(small, becomes, (H, W)))
     truth = np.frombuffer(data, dtype).reshape(frames, -1)
     np.testing.assert_array_equal(pixels(small, becomes, (H, W))[:, : H * W], truth[:, : H * W])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "pix_fmt"),
+    [
+        ("4444.mov", ["-pix_fmt", "yuva444p10le", "-c:v", "prores_ks", "-profile:v", "4444"], "yuva444p12le"),
+        ("gbrp12.mkv", ["-pix_fmt", "gbrp12le", *FFV1], "gbrp12le"),
+        ("yuva12.mkv", ["-pix_fmt", "yuva422p12le", *FFV1], "yuva422p12le"),
+    ],
+)
+def test_pictures_that_are_converted_anyway_are_coded_by_every_encoder_of_their_chroma(
+    name: str, words: list[str], pix_fmt: str, folder: Path, tmp_path: Path
+) -> None:
+    source = make(folder / name, *picture(f"{W}x{H}", duration=0.2), *words)
+    decided = plan(source, tmp_path / "small.mkv", **LOSSLESS["x264"])
+    assert decided.source.pix_fmt == pix_fmt
+    assert f"12 bits a sample ({pix_fmt}) are coded as 10, the most that x264 takes" in decided.notes
+    report = evaluate_encode(decided, encode(decided))
+    assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
+    report = evaluate_files(source, decided.output.path, FilesSettings())
+    assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
+    deep = plan(source, tmp_path / "deep.mkv", **LOSSLESS["x265"])
+    assert deep.source.video.format.bit_depth == 12
+    assert not any("bits a sample" in note for note in deep.notes)
+
+
+def test_rgb_is_measured_at_the_depth_of_what_was_made_of_it(folder: Path) -> None:
+    source = make(folder / "eight.mkv", *picture(f"{W}x{H}", duration=0.2), "-pix_fmt", "gbrp", *FFV1)
+    matrix = "scale=in_range=pc:out_range=tv:out_color_matrix=bt709:sws_dither=none,format=yuv444p10le"
+    ten = make(folder / "ten444.mkv", "-i", source, "-vf", matrix, *FFV1)
+    report = evaluate_files(source, ten, FilesSettings())
+    assert report.source.format.name == "yuv444p10le"
+    assert max(max(row.mse) for row in report.rows) < 16  # swscale takes 10 bits for 8 with zeros behind

@@ -5,14 +5,21 @@ from dataclasses import replace
 from vidscale.config import TimeRange
 from vidscale.errors import ConfigError
 from vidscale.media.alpha import ALPHA_REMEDY, Alpha
-from vidscale.media.encoders import Encoder
+from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.pixel_formats import reading_of
 from vidscale.media.probe import Source
 
 
+def is_converted(source: Source) -> bool:
+    """Whether no encoder takes the pictures as they are."""
+    reading = reading_of(source.pix_fmt)
+    is_planar_yuv = not (reading.is_rgb or reading.has_alpha or reading.doubled_axes)
+    return not is_planar_yuv or not any(encoder.takes(reading.format) for encoder in ENCODERS.values())
+
+
 def fitted(source: Source, encoder: Encoder | None, *, keep_depth: bool = False) -> Source:
-    """The source as it is read for an encoder: at the bit depth that it is coded at, where no encoder takes its own.
-    What the stream cannot say of its colours is lost metadata.
+    """The source as it is read for an encoder: pictures that are converted, at a bit depth that it takes. What the
+    stream cannot say of its colours is lost metadata.
 
     Args:
         source: what the probe found.
@@ -21,6 +28,7 @@ def fitted(source: Source, encoder: Encoder | None, *, keep_depth: bool = False)
     """
     if encoder is None:
         return source
+    keep_depth = keep_depth or not is_converted(source)
     video = source.video
     lost = (*source.side_data, *encoder.lost_colors(video.color))
     pixel_format = video.format if keep_depth else encoder.nearest(video.format)

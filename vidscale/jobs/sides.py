@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from vidscale.config import Crop
 from vidscale.errors import ConfigError, MeasureError
-from vidscale.jobs.conversion import alpha_of, conversion_notes, has_alpha
-from vidscale.media.encoders import ENCODERS
+from vidscale.jobs.conversion import alpha_of, conversion_notes, has_alpha, is_converted
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.pixel_formats import reading_of
 from vidscale.media.probe import Source
@@ -14,8 +13,6 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.measure import is_luma_of
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
-
-_CODED_DEPTHS = frozenset(depth for encoder in ENCODERS.values() for depth in encoder.bit_depths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +88,15 @@ def scaled(source: Source, wanted: VideoInfo, kernel: str | None) -> Side:
 
 
 def at_one_depth(ours: Side, theirs: Side) -> tuple[Side, Side]:
-    """Both sides, one of them read at the bit depth of the other where no encoder takes its own: of two such the one
-    that has more."""
-    ours_bits, theirs_bits = ours.shown.format.bit_depth, theirs.shown.format.bit_depth
-    if ours_bits == theirs_bits:
-        return ours, theirs
-    deeper, shallower = max(ours_bits, theirs_bits), min(ours_bits, theirs_bits)
-    odd = next((bits for bits in (deeper, shallower) if bits not in _CODED_DEPTHS), None)
-    if odd == ours_bits:
-        return ours.at_depth(theirs_bits), theirs
-    return (ours, theirs.at_depth(ours_bits)) if odd == theirs_bits else (ours, theirs)
+    """Both sides, one of them read at the bit depth of the other where its pictures are converted anyway: of two such
+    the one that has more."""
+    bits, their_bits = ours.shown.format.bit_depth, theirs.shown.format.bit_depth
+    converted, theirs_converted = is_converted(ours.source), is_converted(theirs.source)
+    if bits != their_bits and converted and (bits > their_bits or not theirs_converted):
+        return ours.at_depth(their_bits), theirs
+    if bits != their_bits and theirs_converted:
+        return ours, theirs.at_depth(bits)
+    return ours, theirs
 
 
 def check_comparable(ours: Side, theirs: Side) -> None:

@@ -107,10 +107,7 @@ class Encoder:
             raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
 
     def nearest(self, pixel_format: PixelFormat) -> PixelFormat:
-        """The format that pictures are coded in: their own where any encoder here takes it; else of the depth that
-        keeps most of it."""
-        if any(encoder.takes(pixel_format) for encoder in ENCODERS.values()):
-            return pixel_format
+        """The format in which pictures lose least: their own, or one of the depth that keeps most of it."""
         enough = [depth for depth in self.bit_depths if depth >= pixel_format.bit_depth]
         return replace(pixel_format, bit_depth=min(enough, default=max(self.bit_depths)))
 
