@@ -1,5 +1,6 @@
 """Stills: one frame of a movie as each candidate restores it, at about equal bitrate, and as it is in the source."""
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def stills_of(runner: TrialRunner, movie: Movie, curves: Sequence[Curve], folder
     region = region_of_largest_sum(detail(source.planes[0]), *SIZE, step=_GRID)
     video = movie.source.video
     facts = SourceFacts(movie.name, video.width, video.height, source.format, video.color)
-    name = re.sub(r"[^\w.-]", "_", movie.name)
+    name = _file_stem(movie.name)
     time = source.time + (segment.start if segment is not None else 0)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -77,6 +78,12 @@ def at_equal_rate(curves: Sequence[Curve]) -> list[tuple[Curve, Point]]:
         return []
     middle = (max(lows) + min(highs)) / 2
     return [(curve, min(curve.points, key=lambda p: abs(math.log(p.bitrate_kbps) - middle))) for curve in usable]
+
+
+def _file_stem(name: str) -> str:
+    """ASCII and short, for any locale and file system; different for different names."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100]
+    return stem if stem == name else f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _middle_frame(movie: Movie, index: int, interlaced: Interlaced) -> tuple[int, Frame]:
