@@ -83,7 +83,7 @@ def test_source_that_becomes_transparent_is_refused_there(kind: str, folder: Pat
     late = source(folder, kind, opaque_s=0.6)
     said = refused(tmp_path, "encode", late, "-o", tmp_path / "small.mkv", *FAST, "--codec", "x265")
     assert "is transparent at 0.6" in said
-    assert "--alpha drop codes the colours alone" in said
+    assert "--alpha drop encodes the colours only" in said
 
 
 @pytest.mark.parametrize("kind", KINDS)

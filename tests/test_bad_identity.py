@@ -134,7 +134,7 @@ DAMAGED = SOUND.replace(b"lanczos", b"lanczas")
         ([DAMAGED, SOUND], None, "the identity of 1 keyframe of small.mkv cannot be read"),
         ([b"{"] * 4 + [SOUND], None, "the identities of 4 keyframes of small.mkv cannot be read"),
         ([DAMAGED], SOUND, "the identities of 5 keyframes of small.mkv cannot be read"),
-        ([SOUND], DAMAGED, "tag VIDSCALE left aside: broken identity: its checksum does not fit"),
+        ([SOUND], DAMAGED, "tag VIDSCALE ignored: broken identity: checksum mismatch"),
     ],
 )
 def test_damaged_identity_beside_a_sound_one_is_noted(
@@ -153,11 +153,11 @@ def test_sound_identity_behind_the_first_packets_is_found(tmp_path: Path, make_c
 
 
 UNUSABLE = [
-    ([DAMAGED], None, "its checksum does not fit"),
+    ([DAMAGED], None, "broken identity: checksum mismatch"),
     ([b"{"], DAMAGED, "broken identity"),
     ([None], b"nonsense", "broken identity: not JSON"),
     ([named(vidscale=2)], None, "schema version 2"),
-    ([named(width=128, coded_width=128)], None, "coded again since?"),
+    ([named(width=128, coded_width=128)], None, "re-encoded since?"),
 ]
 
 

@@ -33,9 +33,7 @@ def test_other_formats_are_named(command: list[str]) -> None:
 def test_many_are_counted() -> None:
     pictures = folder("a.png", *(f"{letter}.bmp" for letter in "abcdefg"))
     run = run_here("images", "down", pictures, "-o", "out")
-    assert (
-        "skipped, not PNG, JPEG, WebP or TIFF: a.bmp, b.bmp, c.bmp, d.bmp, e.bmp and 2 more\n" in run.stderr
-    )
+    assert "skipped, not PNG, JPEG, WebP or TIFF: a.bmp, b.bmp, c.bmp, d.bmp, e.bmp and 2 more\n" in run.stderr
     assert "notes" not in run.stderr
 
 

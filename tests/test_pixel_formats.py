@@ -249,7 +249,7 @@ def test_sixteen_bits_through_av1(folder: Path, tmp_path: Path) -> None:
 
 def test_twelve_bits_are_still_refused_where_another_encoder_keeps_them(folder: Path) -> None:
     source = make(folder / "twelve.mkv", *picture(duration=0.1), "-pix_fmt", "yuv420p12le", *FFV1)
-    with pytest.raises(ConfigError, match="x264 cannot code yuv420p12le; x265 can"):
+    with pytest.raises(ConfigError, match="x264 cannot encode yuv420p12le; x265 can"):
         plan(source, codec="x264")
 
 
@@ -402,7 +402,7 @@ def test_ntsc_dv_without_a_choice_is_refused_for_its_fields(dv: Path) -> None:
 
 
 def test_ntsc_dv_through_av1_is_refused_naming_others(dv: Path) -> None:
-    with pytest.raises(ConfigError, match="svtav1 cannot code yuv422p; x264 and x265 can"):
+    with pytest.raises(ConfigError, match="svtav1 cannot encode yuv422p; x264 and x265 can"):
         plan(dv, codec="svtav1", interlaced="ignore")
 
 

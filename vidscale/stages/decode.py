@@ -9,7 +9,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
-from vidscale.media.alpha import Alpha, AlphaBeside
+from vidscale.media.alpha import Alpha, BlockAlpha
 from vidscale.media.frames import Frame
 from vidscale.media.packets import VideoPackets, video_packets
 from vidscale.media.pictures import Picture, to_frames
@@ -66,8 +66,8 @@ def decode_frames(
             found = find_ending(source, packets, decoder, last=picture.frame, at=pts)
             return found.until
 
-        beside = AlphaBeside.of(packets.stream) if alpha == "refuse" else None
-        pictures = _decoded(source, packets, decoder, start, log, clock, inspect, beside)
+        block_alpha = BlockAlpha.of(packets.stream) if alpha == "refuse" else None
+        pictures = _decoded(source, packets, decoder, start, log, clock, inspect, block_alpha)
         selected = _selected(pictures, source, timeline, start, end, interlaced, ending)
         for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters, alpha):
             log.frames += 1
@@ -76,7 +76,7 @@ def decode_frames(
         if log.frames == 0:
             where = " in that range" if time_range else ""
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
-        log.joints, log.late_streams = packets.joints, packets.passed_over > 0
+        log.joints, log.late_streams = packets.joints, packets.skipped > 0
         log.origin_s = (timeline.origin or 0) * source.video.time_base
         if time_range is None and found.cut_off and timeline.last is not None:
             log.truncated_at_s = timeline.last * source.video.time_base
@@ -98,7 +98,7 @@ def _decoded(
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
-    beside: AlphaBeside | None,
+    block_alpha: BlockAlpha | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     reading = read_packets(packets, log)
@@ -109,11 +109,11 @@ def _decoded(
                 break
             if packet.size and inspect is not None and packet.is_keyframe:
                 inspect(packet)
-            if packet.size and beside is not None:
-                beside.feed(packet)
+            if packet.size and block_alpha is not None:
+                block_alpha.feed(packet)
             decoded = decoder.decode(packet)
         for frame, size in decoded:
-            yield Picture(frame, size, is_opaque=beside is None or beside.is_opaque(frame))
+            yield Picture(frame, size, is_opaque=block_alpha is None or block_alpha.is_opaque(frame))
     if decoder.lacks_the_end:
         if decoder.last_pts is not None:
             start = decoder.last_pts * packets.time_base - _REFERENCES_S
