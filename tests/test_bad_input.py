@@ -353,7 +353,7 @@ def test_timestamps_that_do_not_rise_are_put_in_order_and_told(
     run = run_here("encode", source, "-o", tmp_path / "small.mkv", "--strict", *FAST)
     assert run.code == 0, run.stderr
     (told,) = [line for line in run.stderr.splitlines() if "odd" in line]
-    assert f"of odd{suffix} repeat or are out of order: they were put in order" in told
+    assert f"of odd{suffix} are duplicate or out of order: they were corrected" in told
     with av.open(str(tmp_path / "small.mkv")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([time / 25 for time in wanted], abs=1e-3)

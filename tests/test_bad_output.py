@@ -330,7 +330,7 @@ def test_ffmpeg_without_the_encoder_is_refused(tmp_path: Path, clip: Path) -> No
         ("kill -9 $$", "ffmpeg was killed by SIGKILL"),
         ("echo 'x264 [error]: no' >&2; exit 1", "ffmpeg x264 [error]: no"),
         ("exit 77", "ffmpeg exit status 77"),
-        ("cat >/dev/null; exit 0", "copying the coded video failed"),  # claims to have done it, and wrote nothing
+        ("cat >/dev/null; exit 0", "copying the encoded video failed"),  # claims to have done it, and wrote nothing
         # A script that dies leaves the real program, which holds on to its pipes.
         ("sleep 1000 & head -c 5000 >/dev/null; kill -9 $$", "ffmpeg was killed by SIGKILL"),
     ],

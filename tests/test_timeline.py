@@ -222,7 +222,7 @@ def test_decoding_times_alone_give_the_order(way: str, reordered: Path, tmp_path
     assert found[:sure] == pytest.approx(truth[:sure], abs=1e-6)
     assert sure >= len(truth) - 2  # the last ones come when there is no packet left whose time they could have
     (note,) = notes(source)
-    assert "frames of dts.mp4 repeat or are out of order: they were put in order" in note
+    assert "frames of dts.mp4 are duplicate or out of order: they were corrected" in note
     assert_parts_are_those_of_the_whole(source)
     small = coded(source, tmp_path / "small.mp4")
     assert [float(time) for time in shown_times(small)] == pytest.approx(found, abs=1e-6)
@@ -276,7 +276,7 @@ def test_equal_timestamps_are_put_between_their_neighbours(case: str, plain: Pat
     moved = 25 - len(set(ffmpeg_times(source)))
     what = "1 frame" if moved == 1 else f"{moved} frames"
     assert notes(source) == (
-        f"the timestamps of {what} of equal.mp4 repeat or are out of order: they were put in order",
+        f"the timestamps of {what} of equal.mp4 are duplicate or out of order: they were corrected",
     )
     for suffix in (".mp4", ".mkv"):
         small = coded(source, tmp_path / f"small{suffix}")

@@ -1,4 +1,4 @@
-"""The measuring stage: two streams of frames, paired by time, each pair scored."""
+"""The measuring stage: pairs two streams of frames by time and scores each pair."""
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -23,39 +23,39 @@ def paired(
 ) -> Iterator[tuple[Frame, Frame]]:
     """Pairs of frames with the same time: the nearest within half a tick of the coarser time base, one to one.
 
-    Both streams must be in rising order. A frame without a partner is added to ``unpaired``, never paired
+    Both streams must be in increasing order. A frame without a partner is added to ``unpaired``, never paired
     with a neighbour.
 
     Args:
         ref, dist: the frames.
-        unpaired: filled in on the way, in the times of ``ref``.
-        offset_s: how much later the times of ``dist`` are.
-        slack_s: by how much partners may lie apart beyond half a tick, in seconds.
+        unpaired: filled in while pairing, in the times of ``ref``.
+        offset_s: delay of ``dist``, seconds.
+        slack_s: tolerance beyond half a tick, seconds.
     """
     refs, dists = iter(ref), iter(dist)
 
-    def when(frame: Frame) -> Fraction:
+    def ref_time(frame: Frame) -> Fraction:
         return frame.time - offset_s
 
     ours, theirs = next(refs, None), next(dists, None)
     while ours is not None and theirs is not None:
         tolerance = max(ours.time_base, theirs.time_base) / 2 + slack_s
-        distance = ours.time - when(theirs)
+        distance = ours.time - ref_time(theirs)
         if distance < -tolerance:
             unpaired.ref_only.append(ours.time)
             ours = next(refs, None)
             continue
         if distance > tolerance:
-            unpaired.dist_only.append(when(theirs))
+            unpaired.dist_only.append(ref_time(theirs))
             theirs = next(dists, None)
             continue
         following, candidate = next(refs, None), next(dists, None)
-        # With ticks finer than the distance of two frames a later frame may be nearer; then this one has no partner.
-        if candidate is not None and abs(ours.time - when(candidate)) < abs(distance):
-            unpaired.dist_only.append(when(theirs))
+        # A later frame may be nearer when the tolerance exceeds the frame interval; then this one has no partner.
+        if candidate is not None and abs(ours.time - ref_time(candidate)) < abs(distance):
+            unpaired.dist_only.append(ref_time(theirs))
             yield ours, candidate
             ours, theirs = following, next(dists, None)
-        elif following is not None and abs(following.time - when(theirs)) < abs(distance):
+        elif following is not None and abs(following.time - ref_time(theirs)) < abs(distance):
             unpaired.ref_only.append(ours.time)
             yield following, theirs
             ours, theirs = next(refs, None), candidate
@@ -66,12 +66,12 @@ def paired(
         unpaired.ref_only.append(ours.time)
         ours = next(refs, None)
     while theirs is not None:
-        unpaired.dist_only.append(when(theirs))
+        unpaired.dist_only.append(ref_time(theirs))
         theirs = next(dists, None)
 
 
 def is_luma_of(ref: PixelFormat, dist: PixelFormat) -> bool:
-    """Whether a video is compared by its luma alone: with a gray source, since gray H.264 is decoded as 4:2:0."""
+    """Whether only luma is compared: for a gray source, since gray H.264 is decoded as 4:2:0."""
     return ref.chroma == "gray" and ref.bit_depth == dist.bit_depth
 
 
@@ -80,8 +80,8 @@ def score(index: int, ref: Frame, dist: Frame, ssim: SsimKind, clock: Clock) -> 
 
     Args:
         index: number of the pair, from 0.
-        ref, dist: frames of one size and format.
-        ssim: which window.
+        ref, dist: frames of the same size and format.
+        ssim: the window.
         clock: counts pictures and time.
 
     Raises:
