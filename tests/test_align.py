@@ -104,7 +104,7 @@ def test_pictures_that_never_change_are_taken_in_time(tmp_path: Path) -> None:
     ref, dist = (make(tmp_path / f"{name}.mp4", *still, *X264) for name in ("ref", "dist"))
     report = measured(ref, dist)
     assert report.pairing.offset_s == 0
-    assert any(note.endswith("fit as well as none: times were taken as they are") for note in report.notes)
+    assert any(note.endswith("fit as well as zero: no offset was applied") for note in report.notes)
 
 
 def test_what_cannot_be_told_is_refused(source: Path, tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ BAD_IDENTITIES = [
     ([named()], named(pair="bicubic-x1"), "contradictory identity: pair is 'lanczos-x1' in the stream, 'bicubic-x1'"),
     ([None], b"nonsense", "broken identity: not JSON"),
     ([None], named(pair="phantom-x1"), "needs pair 'phantom-x1'"),
-    ([named(), named(crf=30)], None, "is spliced from files made differently: it changes at 0.400 s"),
-    ([named(), named(pair="bicubic-x1")], None, "is spliced from files made differently: it changes at 0.400 s"),
+    ([named(), named(crf=30)], None, "is spliced from different files: its identity changes at 0.400 s"),
+    ([named(), named(pair="bicubic-x1")], None, "is spliced from different files: its identity changes at 0.400 s"),
     ([named(), named(vidscale=2)], None, "schema version 2"),
-    ([None], None, "does not say how it was made; name its pair and scale"),
+    ([None], None, "has no vidscale identity; name its pair and scale"),
 ]
 
 
@@ -112,7 +112,7 @@ def test_identity_that_does_not_fit_is_refused(
 
 def test_identity_that_does_not_fit_is_refused_by_measure(tmp_path: Path, clip: Path) -> None:
     small = signed(clip, tmp_path / "small.mkv", named(), named(pair="bicubic-x1"))
-    assert "spliced from files made differently" in refused(tmp_path, "measure", clip, small)
+    assert "spliced from different files" in refused(tmp_path, "measure", clip, small)
     small = signed(clip, tmp_path / "other.mkv", b"{")
     assert "broken identity" in refused(tmp_path, "measure", clip, small)
 

@@ -291,7 +291,7 @@ def test_cut_off_nut_is_an_error(folder: Path) -> None:
         (["down", "--pair", "nearest"], None, 1, "there is no pair 'nearest'"),
         (["down", "--scale", "9"], None, 2, "scale 9 is outside 1 to 8"),
         (["up", "--size", "0x10"], None, 2, "size '0x10' is not WIDTHxHEIGHT"),
-        (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 is more than 64x48 restores"),
+        (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 needs an input larger than 64x48"),
         (["down", "--format", "avi"], None, 2, "format = 'avi'"),
     ],
 )
