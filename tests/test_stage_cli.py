@@ -262,7 +262,7 @@ def test_varying_frame_rate_warns_in_y4m(caplog: pytest.LogCaptureFixture, y4m: 
     for rate in (b"F1000:1", b"F0:0"):
         caplog.clear()
         assert stage("down", "--scale", "2", data=data.replace(b"F25:1", rate, 1)).exit_code == 0
-        assert any("if its source varies, use NUT" in message for message in caplog.messages)
+        assert any("if it is variable, use NUT" in message for message in caplog.messages)
     caplog.clear()
     nut = stage("down", "--scale", "2", "--format", "nut", data=data)
     assert stage("up", "--format", "y4m", data=nut.stdout).exit_code == 0
