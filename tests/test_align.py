@@ -104,14 +104,14 @@ def test_pictures_that_never_change_are_taken_in_time(tmp_path: Path) -> None:
     ref, dist = (make(tmp_path / f"{name}.mp4", *still, *X264) for name in ("ref", "dist"))
     report = measured(ref, dist)
     assert report.pairing.offset_s == 0
-    assert any(note.endswith("fit as well as none: times were taken as they are") for note in report.notes)
+    assert any(note.endswith("fit as well as zero: no offset was applied") for note in report.notes)
 
 
 def test_what_cannot_be_told_is_refused(source: Path, tmp_path: Path) -> None:
     other = make(tmp_path / "other.mp4", *picture("160x96", duration=7, then="hflip,negate,hue=h=90"), *X264)
     said = message(run_here("measure", source, other, "--align", "--align-window", "2"))
-    assert said == "--align: within 2 s there is no offset at which the pictures are alike"
-    with pytest.raises(MeasureError, match=r"offsets from -\d\.\d+ to \d\.\d+ s fit alike"):
+    assert said == "--align: the pictures match at no offset within 2 s"
+    with pytest.raises(MeasureError, match=r"offsets from -\d\.\d+ to \d\.\d+ s fit equally well"):
         find_offset(blinking(0), blinking(5), window_s=Fraction(3), ref_size=SIZE, dist_size=SIZE)
     with pytest.raises(MeasureError, match="too few frames"):
         find_offset(blinking(0), iter([]), window_s=Fraction(3), ref_size=SIZE, dist_size=SIZE)

@@ -65,7 +65,7 @@ def test_opaque_alpha_is_left_out_with_one_note(kind: str, folder: Path, tmp_pat
     where = "alpha_mode 1" if kind.startswith("vp") else KINDS[kind][3]
     assert decided.source.pix_fmt == KINDS[kind][3]
     notes = [note for note in decided.notes if "alpha" in note]
-    assert notes == [f"the alpha channel ({where}) is left out, as long as every pixel is opaque"]
+    assert notes == [f"the alpha channel ({where}) is dropped, provided that every pixel is opaque"]
     report = evaluate_encode(decided, encode(decided))
     assert len(report.rows) == 10
     assert {row.mse[0] for row in report.rows} == {0.0}
@@ -83,14 +83,14 @@ def test_source_that_becomes_transparent_is_refused_there(kind: str, folder: Pat
     late = source(folder, kind, opaque_s=0.6)
     said = refused(tmp_path, "encode", late, "-o", tmp_path / "small.mkv", *FAST, "--codec", "x265")
     assert "is transparent at 0.6" in said
-    assert "--alpha drop codes the colours alone" in said
+    assert "--alpha drop encodes the colours only" in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_alpha_is_dropped_when_asked(kind: str, folder: Path, tmp_path: Path) -> None:
     late = source(folder, kind, opaque_s=0.6)
     decided = plan(late, tmp_path / "small.mkv", alpha="drop", **LOSSLESS)
-    assert any(note.startswith("the alpha channel (") and note.endswith(") is left out") for note in decided.notes)
+    assert any(note.startswith("the alpha channel (") and note.endswith(") is dropped") for note in decided.notes)
     report = evaluate_encode(decided, encode(decided))
     assert {row.mse[0] for row in report.rows} == {0.0}
 

@@ -85,10 +85,10 @@ BAD_IDENTITIES = [
     ([named()], named(pair="bicubic-x1"), "contradictory identity: pair is 'lanczos-x1' in the stream, 'bicubic-x1'"),
     ([None], b"nonsense", "broken identity: not JSON"),
     ([None], named(pair="phantom-x1"), "needs pair 'phantom-x1'"),
-    ([named(), named(crf=30)], None, "is spliced from files made differently: it changes at 0.400 s"),
-    ([named(), named(pair="bicubic-x1")], None, "is spliced from files made differently: it changes at 0.400 s"),
+    ([named(), named(crf=30)], None, "is spliced from different files: its identity changes at 0.400 s"),
+    ([named(), named(pair="bicubic-x1")], None, "is spliced from different files: its identity changes at 0.400 s"),
     ([named(), named(vidscale=2)], None, "schema version 2"),
-    ([None], None, "does not say how it was made; name its pair and scale"),
+    ([None], None, "has no vidscale identity; name its pair and scale"),
 ]
 
 
@@ -112,7 +112,7 @@ def test_identity_that_does_not_fit_is_refused(
 
 def test_identity_that_does_not_fit_is_refused_by_measure(tmp_path: Path, clip: Path) -> None:
     small = signed(clip, tmp_path / "small.mkv", named(), named(pair="bicubic-x1"))
-    assert "spliced from files made differently" in refused(tmp_path, "measure", clip, small)
+    assert "spliced from different files" in refused(tmp_path, "measure", clip, small)
     small = signed(clip, tmp_path / "other.mkv", b"{")
     assert "broken identity" in refused(tmp_path, "measure", clip, small)
 
@@ -134,7 +134,7 @@ DAMAGED = SOUND.replace(b"lanczos", b"lanczas")
         ([DAMAGED, SOUND], None, "the identity of 1 keyframe of small.mkv cannot be read"),
         ([b"{"] * 4 + [SOUND], None, "the identities of 4 keyframes of small.mkv cannot be read"),
         ([DAMAGED], SOUND, "the identities of 5 keyframes of small.mkv cannot be read"),
-        ([SOUND], DAMAGED, "tag VIDSCALE left aside: broken identity: its checksum does not fit"),
+        ([SOUND], DAMAGED, "tag VIDSCALE ignored: broken identity: checksum mismatch"),
     ],
 )
 def test_damaged_identity_beside_a_sound_one_is_noted(
@@ -153,11 +153,11 @@ def test_sound_identity_behind_the_first_packets_is_found(tmp_path: Path, make_c
 
 
 UNUSABLE = [
-    ([DAMAGED], None, "its checksum does not fit"),
+    ([DAMAGED], None, "broken identity: checksum mismatch"),
     ([b"{"], DAMAGED, "broken identity"),
     ([None], b"nonsense", "broken identity: not JSON"),
     ([named(vidscale=2)], None, "schema version 2"),
-    ([named(width=128, coded_width=128)], None, "coded again since?"),
+    ([named(width=128, coded_width=128)], None, "re-encoded since?"),
 ]
 
 

@@ -345,7 +345,7 @@ def test_timestamps_that_do_not_rise_are_put_in_order_and_told(
     run = run_here("encode", source, "-o", tmp_path / "small.mkv", "--strict", *FAST)
     assert run.code == 0, run.stderr
     (told,) = [line for line in run.stderr.splitlines() if "odd" in line]
-    assert f"of odd{suffix} repeat or are out of order: they were put in order" in told
+    assert f"of odd{suffix} are duplicate or out of order: they were corrected" in told
     with av.open(str(tmp_path / "small.mkv")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([time / 25 for time in wanted], abs=1e-3)
@@ -402,7 +402,7 @@ def test_crf_outside_the_codecs_range_is_a_usage_error(clip: Path, codec: str, c
         (["--scale", "0.5"], "scale 0.5 is outside 1 to 8"),
         (["--scale", "8.1"], "scale 8.1 is outside 1 to 8"),
         (["--scale", "1e999999999"], "is not a number"),
-        (["--scale", "1.1234567"], "a denominator may be 10000 at most"),
+        (["--scale", "1.1234567"], "the denominator may be at most 10000"),
         (["--range", "5:2"], "ends before it starts"),
         (["--range", "1e999999999:"], "is not START:END"),
         (["--stream", "v:x"], "stream = 'x'"),
@@ -411,14 +411,14 @@ def test_crf_outside_the_codecs_range_is_a_usage_error(clip: Path, codec: str, c
         (["--interlaced", "maybe"], "interlaced = 'maybe'"),
         (["--ssim", "fast"], "ssim = 'fast'"),
         (["--encoder-params", "=3"], "encoder parameter '=3' is not key=value"),
-        (["--encoder-params", "keyint=30:foo=1"], "x264 does not take that (Error parsing option 'foo = 1'.)"),
-        (["--encoder-params", "keyint=often"], "x264 does not take that (Error parsing option 'keyint = often'.)"),
-        (["--encoder-params", "keyint=30:foo"], "x264 does not take that (Error setting option x264-params"),
-        (["--codec", "x265", "--encoder-params", "foo=1"], "x265 does not take that (Unknown option: foo.)"),
+        (["--encoder-params", "keyint=30:foo=1"], "rejected by x264 (Error parsing option 'foo = 1'.)"),
+        (["--encoder-params", "keyint=often"], "rejected by x264 (Error parsing option 'keyint = often'.)"),
+        (["--encoder-params", "keyint=30:foo"], "rejected by x264 (Error setting option x264-params"),
+        (["--codec", "x265", "--encoder-params", "foo=1"], "rejected by x265 (Unknown option: foo.)"),
         (["--codec", "x265", "--encoder-params", "keyint=often"], "(Invalid value for keyint: often.)"),
         (
             ["--codec", "svtav1", "--encoder-params", "foo=1"],
-            "svtav1 does not take that (Error parsing option foo",
+            "rejected by svtav1 (Error parsing option foo",
         ),
     ],
 )
@@ -432,7 +432,7 @@ def test_setting_that_cannot_be_is_a_usage_error(clip: Path, options: list[str],
         (["--pair", "phantom"], "unknown pair 'phantom'; choose from lanczos"),
         (["--pair", "lanczos-xtwo"], "there is no pair 'lanczos-xtwo'"),
         (["--pair", ""], "there is no pair ''"),
-        (["--stream", "v:7"], "there is no v:7"),
+        (["--stream", "v:7"], "video stream(s) and no v:7"),
         (["--range", "100:", *FAST], "holds no decodable frame in that range"),
     ],
 )

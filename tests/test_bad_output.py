@@ -143,7 +143,7 @@ def test_page_of_something_else_is_not_replaced(tmp_path: Path, clip: Path, smal
         ["measure", clip, small, "-o", page.parent],
         ["compare", clip, "-o", page.parent],
     ):
-        assert "has an index.html of something else" in refused(tmp_path, *words)
+        assert "has an index.html that vidscale did not write" in refused(tmp_path, *words)
     run = run_here("encode", clip, "-o", tmp_path / "new.mkv", "--report-dir", tmp_path / "report", *FAST[:4])
     again = run_here("encode", clip, "-o", tmp_path / "new.mkv", "-y", "--report-dir", tmp_path / "report", *FAST[:4])
     assert (run.code, again.code) == (0, 0), again.stderr
@@ -178,7 +178,8 @@ def test_file_that_appears_meanwhile_is_kept_and_so_is_the_result(
             target.write_text("precious")
 
     for number in (2, 3):
-        with pytest.raises(EncodeError, match=f"written by something else meanwhile: this result is small-{number}"):
+        message = f"created by another program in the meantime: the result is in small-{number}"
+        with pytest.raises(EncodeError, match=message):
             writing(f"result {number}")
         if number == 2:
             target.unlink()
@@ -330,7 +331,7 @@ def test_ffmpeg_without_the_encoder_is_refused(tmp_path: Path, clip: Path) -> No
         ("kill -9 $$", "ffmpeg was killed by SIGKILL"),
         ("echo 'x264 [error]: no' >&2; exit 1", "ffmpeg x264 [error]: no"),
         ("exit 77", "ffmpeg exit status 77"),
-        ("cat >/dev/null; exit 0", "copying the coded video failed"),  # claims to have done it, and wrote nothing
+        ("cat >/dev/null; exit 0", "copying the encoded video failed"),  # claims to have done it, and wrote nothing
         # A script that dies leaves the real program, which holds on to its pipes.
         ("sleep 1000 & head -c 5000 >/dev/null; kill -9 $$", "ffmpeg was killed by SIGKILL"),
     ],

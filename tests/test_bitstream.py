@@ -79,7 +79,7 @@ def test_insert_length_sizes():
     assert tagged == prefixed(2, b"\x67sps", sei_nal("h264", b"{}"), IDR["h264"])
     assert find(tagged, codec="h264", extradata=AVCC_2) == b"{}"
     one_byte = bytes([1, 100, 0, 10, 0xFC, 0xE1, 0])
-    with pytest.raises(IdentityError, match="does not fit length fields of 1 byte"):
+    with pytest.raises(IdentityError, match="does not fit a length field of 1 byte"):
         insert(prefixed(1, IDR["h264"]), codec="h264", extradata=one_byte, payload=b"a" * 250)
 
 

@@ -385,7 +385,7 @@ def test_movie_that_one_encoder_cannot_code(tmp_path: Path, make_clip: Clip) -> 
     words = [*WORDS, "--pairs", "ffmpeg-lanczos", "--codec", "x264,x265"]
     run = run_here("compare", clip, "-o", tmp_path / "out", *words)
     assert run.code == 1
-    assert "vidscale: clip.mkv: x264: x264 cannot code yuv420p12le; x265 can (--codec)" in run.stderr
+    assert "vidscale: clip.mkv: x264: x264 cannot encode yuv420p12le; x265 can (--codec)" in run.stderr
     comparison = read_comparison(tmp_path / "out")
     assert {curve.candidate.codec for curve in comparison.curves} == {"x265"}
     assert len(comparison.failures) == 1

@@ -34,7 +34,7 @@ def test_transparent_movies_fail_or_are_compared_without_alpha(home: Path) -> No
     movie = make(home / "hole.mkv", *picture(f"{W}x{H}", duration=0.4, then=hole), "-c:v", "ffv1")
     found = api.compare(movie, output=home / "refused", **QUICK)
     ((_, reason),) = found.failures
-    assert "--alpha drop codes the colours alone" in reason
+    assert "--alpha drop encodes the colours only" in reason
     found = api.compare(movie, output=home / "dropped", alpha="drop", **QUICK)
     assert not found.failures
     assert len(found.curves) == 2

@@ -93,6 +93,6 @@ def test_what_is_kept_is_what_ffmpeg_copies(container: str, many: Path, tmp_path
 def test_ffmpeg_that_does_not_get_as_far_is_told(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow network drive is no reason to leave a stream out."""
     text = f'#!/bin/sh\ncase "$*" in *map*) sleep 60;; *) exec "{FFMPEG}" "$@";; esac\n'
-    monkeypatch.setattr(containers, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(containers, "_OPEN_TIMEOUT_S", 0.3)
     with pytest.raises(DecodeError, match=r"ffmpeg took more than 0\.3 s to open .*film\.mkv"):
         plan(film, tmp_path / "small.mkv", ffmpeg=script(tmp_path / "ffmpeg", text))

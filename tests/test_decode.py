@@ -103,7 +103,7 @@ def test_lossless_is_exact(chroma: str, depth: int, folder: Path, tmp_path: Path
     assert kinds(path) == ["video ffv1"]
     np.testing.assert_array_equal(pixels(path, pix_fmt, (48, 64)), expected)
     if depth == 12:
-        with pytest.raises(ConfigError, match=f"lossless H.264 cannot hold {pix_fmt}; write Matroska"):
+        with pytest.raises(ConfigError, match=f"lossless H.264 does not support {pix_fmt}; write Matroska"):
             restored(small, tmp_path / "restored.mp4", lossless=True)
     else:
         path = restored(small, tmp_path / "restored.mp4", lossless=True)
@@ -143,11 +143,11 @@ def test_odd_sizes_are_exact_or_refused(width: int, height: int, folder: Path, t
         result = run("decode", small, "-o", tmp_path / "out.mkv", *words)
         assert result.exit_code == 1
         assert complaint(result) == (
-            f"vidscale: {width}x{height} yuv420p cannot be coded exactly; use --lossless or --y4m"
+            f"vidscale: {width}x{height} yuv420p cannot be encoded at this exact size; use --lossless or --y4m"
         )
     result = run("decode", small, "-o", tmp_path / "out.mp4", "--lossless")
     assert result.exit_code == 1
-    assert "cannot be coded exactly; write Matroska" in complaint(result)
+    assert "cannot be encoded at this exact size; write Matroska" in complaint(result)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.y4m", "small.mkv", "small.restored.mkv"]
 
 
@@ -248,7 +248,7 @@ def test_json_and_dry_run(movie: Path, tmp_path: Path) -> None:
 def test_file_without_identity_needs_a_pair_and_a_scale(movie: Path, tmp_path: Path) -> None:
     result = run("decode", movie, "-o", tmp_path / "out.mkv")
     assert result.exit_code == 1
-    assert "does not say how it was made; name its pair and scale with --pair and --scale" in complaint(result)
+    assert "has no vidscale identity; name its pair and scale with --pair and --scale" in complaint(result)
     with pytest.raises(UsageError, match="needs a scale"):
         restored(movie, tmp_path / "out.mkv", pair="lanczos")
     for words in ({"pair": "bicubic", "scale": "1.5"}, {"pair": "bicubic-x1.5"}):
@@ -291,7 +291,7 @@ def test_spliced_file_is_refused_where_it_changes(movie: Path, tmp_path: Path) -
     assert len(expected_codes(alike)) == 50
     listing.write_text("".join(f"file '{part}'\n" for part in parts[:2]))
     mixed = make(tmp_path / "mixed.mp4", "-f", "concat", "-safe", 0, "-i", listing, "-c", "copy")
-    with pytest.raises(IdentityError, match=r"spliced from files made differently: it changes at 1\.0\d\d s"):
+    with pytest.raises(IdentityError, match=r"spliced from different files: its identity changes at 1\.0\d\d s"):
         restored(mixed)
     assert not (tmp_path / "mixed.restored.mp4").exists()
     assert ffmpeg("-i", mixed, "-f", "null", "-") == b""

@@ -312,7 +312,7 @@ def test_format_that_the_encoder_lacks_is_refused_naming_another(
     name: str, pix_fmt: str, codec: str, others: str, folder: Path
 ) -> None:
     source = make(folder / f"lacks_{name}", *picture(duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
-    with pytest.raises(ConfigError, match=f"{codec} cannot code {pix_fmt}; {others}"):
+    with pytest.raises(ConfigError, match=f"{codec} cannot encode {pix_fmt}; {others}"):
         plan(source, codec=codec)
 
 

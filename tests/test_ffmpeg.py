@@ -121,7 +121,7 @@ def test_ffmpeg_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: py
         processes, "captured", lambda command, *, data=b"", timeout_s: real(command, data=data, timeout_s=0.3)
     )
     hanging = script(tmp_path / "ffmpeg", f"tail -f {tmp_path}/*")  # the shell waits: both must go
-    with pytest.raises(ConfigError, match="does not answer"):
+    with pytest.raises(ConfigError, match="does not respond"):
         find_ffmpeg(hanging)
 
 

@@ -355,7 +355,7 @@ def test_probe_stream_wins_over_tag(coded, tmp_path, caplog):
     write(coded["h264"], small, IDENTITY.to_json().encode(), "{")
     with caplog.at_level(logging.WARNING):
         assert probe_identity(small) == IDENTITY
-    assert "tag VIDSCALE left aside: broken identity" in caplog.text
+    assert "tag VIDSCALE ignored: broken identity" in caplog.text
 
 
 def test_probe_errors(coded, tmp_path):

@@ -107,7 +107,7 @@ def test_recordings_put_one_behind_the_other(container: str, folder: Path, tmp_p
     outcome = coding(source, tmp_path / f"small.{container}")
     moves = assert_joined(outcome.path, [part(folder, "a"), part(folder, "b")])
     assert moves == [0, 1]
-    told = "the timestamps of a+b.ts jump once: the parts were joined, picture and sound alike"
+    told = "the timestamps of a+b.ts jump once: the parts were joined, video and audio alike"
     assert [note for note in outcome.notes if "jump" in note] == [told]
     truth = shown_times(make(tmp_path / "truth.mkv", "-i", source, "-c:v", "libx264", "-preset", "ultrafast"))
     ours = shown_times(outcome.path)
@@ -263,10 +263,10 @@ def test_streams_that_begin_later_are_left_out_and_named(folder: Path, tmp_path:
     assert len(ffmpeg_times(source)) == 50
     outcome = coding(source, tmp_path / "small.mkv")
     assert_joined(outcome.path, [part(folder, "a"), part(folder, "b")])
-    assert any("three.ts has streams that begin later on: these were left out" in note for note in outcome.notes)
+    assert any("three.ts has streams that begin later: they were dropped" in note for note in outcome.notes)
     (tmp_path / "two.ts").write_bytes(part(folder, "a").read_bytes() + other.read_bytes())
     said = refused(tmp_path, "encode", tmp_path / "two.ts", "--strict", "-o", tmp_path / "strict.mkv", *FAST)
-    assert "has streams that begin later on and --strict refuses to lose them" in said
+    assert "has streams that begin later and --strict refuses to drop them" in said
 
 
 # What the joiner decides, on packets made by hand

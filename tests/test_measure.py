@@ -183,7 +183,7 @@ def test_videos_that_differ_in_size_or_format_are_refused(
 ) -> None:
     other = make(tmp_path / "other.mkv", "-i", pair[0], "-frames:v", 2, *words, *FFV1)
     with pytest.raises(
-        MeasureError, match=f"other.mkv is {told}, .*ref.mkv is 176x144 yuv420p: only videos of one size"
+        MeasureError, match=f"other.mkv is {told}, .*ref.mkv is 176x144 yuv420p: only videos of the same size"
     ):
         measured(pair[0], other)
     result = CliRunner().invoke(app, ["measure", str(pair[0]), str(other)])

@@ -94,9 +94,9 @@ def test_movie_there_and_back(pairs, tmp_path, make_clip):
     assert len(result.report.rows) == 4
     stages = {stage.name: stage for stage in result.report.stages}
     assert stages["downscale"].implementation == stages["upscale"].implementation == "torch float32"
-    assert any(re.search(r"car-x2 on cpu: about .* a frame to downscale and .* to restore it", note)
+    assert any(re.search(r"car-x2 on cpu: about .* per frame to downscale and .* to restore it", note)
                for note in result.notes)  # fmt: skip
-    assert any("in all" in note for note in result.notes)
+    assert any("in total" in note for note in result.notes)
     api.decode(tmp_path / "small.mp4", tmp_path / "back.mkv", lossless=True)
     report = api.measure(movie, tmp_path / "back.mkv")
     assert [row.mse for row in report.rows] == [row.mse for row in result.report.rows]
@@ -147,4 +147,4 @@ def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
 def test_estimate_is_told_before_the_work(pairs, tmp_path, make_clip):
     command = [sys.executable, "-m", "vidscale", "encode", str(make_clip(frames=2, size="64x48")), "--pair", "car-x2"]
     done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
-    assert "a frame to downscale" in done.stderr
+    assert "per frame to downscale" in done.stderr

@@ -218,7 +218,7 @@ def test_nut_pixel_format_errors(pix_fmt):
 def test_nut_stream_errors():
     sources = ["-f", "lavfi", "-i", "testsrc=d=0.2:s=32x32", "-f", "lavfi", "-i", "sine=d=0.2"]
     both = ffmpeg(*sources, "-pix_fmt", "yuv420p", "-c:v", "rawvideo", "-f", "nut", "-").stdout
-    with pytest.raises(DecodeError, match="a video stream and a audio stream: one video stream alone"):
+    with pytest.raises(DecodeError, match="a video stream and a audio stream: a single video stream"):
         read_nut(io.BytesIO(both))
     coded = ffmpeg(*sources[:4], "-c:v", "mpeg4", "-f", "nut", "-").stdout
     with pytest.raises(DecodeError, match="holds mpeg4 video: raw video was expected"):

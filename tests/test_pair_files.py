@@ -231,7 +231,7 @@ def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> N
     result = vidscale("import-car", missing, missing, "--scale", 2)
     assert (result.exit_code, result.stderr) == (1, f"vidscale: {missing} does not exist\n")
     result = vidscale("import-car", missing, missing, "--scale", 3)
-    assert (result.exit_code, result.stderr) == (2, "vidscale: --scale 3: CAR is made for 2 and 4\n")
+    assert (result.exit_code, result.stderr) == (2, "vidscale: --scale 3: CAR exists for 2 and 4 only\n")
 
     write_pair_dir(user_folder() / "car-x2", "car-x2", *networks)
     (user_folder() / "car-x2" / "card.json").write_text("{}")

@@ -231,9 +231,9 @@ def test_depth_that_no_encoder_takes_is_coded_at_the_nearest(
 ) -> None:
     source = make(folder / f"{pix_fmt}.mkv", *picture(f"{W}x{H}", duration=0.1), "-pix_fmt", pix_fmt, *FFV1)
     had, gets = (reading_of(name).format.bit_depth for name in (pix_fmt, becomes))
-    notes = [note for note in plan(source, **LOSSLESS[codec]).notes if "bits a sample" in note]
-    reason = f"the most that {codec} takes" if had > gets else "which loses nothing"
-    assert notes == [f"{had} bits a sample ({pix_fmt}) are coded as {gets}, {reason}"]
+    notes = [note for note in plan(source, **LOSSLESS[codec]).notes if "bits per sample" in note]
+    reason = f"the maximum of {codec}" if had > gets else "without loss"
+    assert notes == [f"{had} bits per sample ({pix_fmt}) are encoded as {gets}, {reason}"]
     small = coded(source, tmp_path / "small.mkv", **LOSSLESS[codec])
     data = np.frombuffer(ffmpeg("-i", source, "-f", "rawvideo", "-pix_fmt", pix_fmt, "-"), "<u2")
     found = pixels(small, becomes, (H, W))
@@ -249,7 +249,7 @@ def test_sixteen_bits_through_av1(folder: Path, tmp_path: Path) -> None:
 
 def test_twelve_bits_are_still_refused_where_another_encoder_keeps_them(folder: Path) -> None:
     source = make(folder / "twelve.mkv", *picture(duration=0.1), "-pix_fmt", "yuv420p12le", *FFV1)
-    with pytest.raises(ConfigError, match="x264 cannot code yuv420p12le; x265 can"):
+    with pytest.raises(ConfigError, match="x264 cannot encode yuv420p12le; x265 can"):
         plan(source, codec="x264")
 
 
@@ -300,22 +300,22 @@ def test_sixteen_bits_are_measured_at_the_depth_of_what_was_coded(folder: Path, 
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}  # of what twelve bits hold, nothing is lost
     report = evaluate_files(source, decided.output.path, FilesSettings())
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
-    assert "measured.mkv: 16 bits a sample (yuv420p16le) are compared as 12, like the other's" in report.notes
-    assert not any("bits a sample" in note for note in evaluate_files(source, source, FilesSettings()).notes)
+    assert "measured.mkv: 16 bits per sample (yuv420p16le) are compared as 12, like the other's" in report.notes
+    assert not any("bits per sample" in note for note in evaluate_files(source, source, FilesSettings()).notes)
 
 
 def test_sixteen_bits_are_measured_as_the_second_too(folder: Path) -> None:
     deep = make(folder / "deep.mkv", *picture(f"{W}x{H}", duration=0.2), "-pix_fmt", "yuv420p16le", *FFV1)
     ten = make(folder / "ten.mkv", "-i", deep, "-pix_fmt", "yuv420p10le", "-sws_dither", "none", *FFV1)
     report = evaluate_files(ten, deep, FilesSettings())
-    assert "deep.mkv: 16 bits a sample (yuv420p16le) are compared as 10, like the other's" in report.notes
+    assert "deep.mkv: 16 bits per sample (yuv420p16le) are compared as 10, like the other's" in report.notes
     assert max(max(row.mse) for row in report.rows) <= 1  # ffmpeg rounds otherwise
 
 
 def test_depths_that_encoders_take_are_not_mixed(folder: Path) -> None:
     eight = make(folder / "eight.mkv", *picture(f"{W}x{H}", duration=0.1), "-pix_fmt", "yuv420p", *FFV1)
     ten = make(folder / "mixed.mkv", *picture(f"{W}x{H}", duration=0.1), "-pix_fmt", "yuv420p10le", *FFV1)
-    with pytest.raises(MeasureError, match="only videos of one size and pixel format"):
+    with pytest.raises(MeasureError, match="only videos of the same size and pixel format"):
         evaluate_files(ten, eight, FilesSettings())
 
 
@@ -402,7 +402,7 @@ def test_ntsc_dv_without_a_choice_is_refused_for_its_fields(dv: Path) -> None:
 
 
 def test_ntsc_dv_through_av1_is_refused_naming_others(dv: Path) -> None:
-    with pytest.raises(ConfigError, match="svtav1 cannot code yuv422p; x264 and x265 can"):
+    with pytest.raises(ConfigError, match="svtav1 cannot encode yuv422p; x264 and x265 can"):
         plan(dv, codec="svtav1", interlaced="ignore")
 
 

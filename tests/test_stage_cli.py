@@ -262,7 +262,7 @@ def test_varying_frame_rate_warns_in_y4m(caplog: pytest.LogCaptureFixture, y4m: 
     for rate in (b"F1000:1", b"F0:0"):
         caplog.clear()
         assert stage("down", "--scale", "2", data=data.replace(b"F25:1", rate, 1)).exit_code == 0
-        assert any("if its source varies, use NUT" in message for message in caplog.messages)
+        assert any("if it is variable, use NUT" in message for message in caplog.messages)
     caplog.clear()
     nut = stage("down", "--scale", "2", "--format", "nut", data=data)
     assert stage("up", "--format", "y4m", data=nut.stdout).exit_code == 0
@@ -291,7 +291,7 @@ def test_cut_off_nut_is_an_error(folder: Path) -> None:
         (["down", "--pair", "nearest"], None, 1, "there is no pair 'nearest'"),
         (["down", "--scale", "9"], None, 2, "scale 9 is outside 1 to 8"),
         (["up", "--size", "0x10"], None, 2, "size '0x10' is not WIDTHxHEIGHT"),
-        (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 is more than 64x48 restores"),
+        (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 needs an input larger than 64x48"),
         (["down", "--format", "avi"], None, 2, "format = 'avi'"),
     ],
 )

@@ -142,7 +142,7 @@ def test_avi_is_measured_against_what_it_was_made_from(tmp_path: Path) -> None:
     report = evaluate_files(movie, copy, FilesSettings(align=True))
     assert len(report.rows) == 75
     assert not any(row.mse[0] for row in report.rows)
-    told = f"copy.avi starts {delay:.3f} s after movie.mp4; if both show the same, use --align"
+    told = f"copy.avi starts {delay:.3f} s after movie.mp4; if the content is the same, use --align"
     assert told in evaluate_files(movie, copy, FilesSettings()).notes
 
 
@@ -222,7 +222,7 @@ def test_decoding_times_alone_give_the_order(way: str, reordered: Path, tmp_path
     assert found[:sure] == pytest.approx(truth[:sure], abs=1e-6)
     assert sure >= len(truth) - 2  # the last ones come when there is no packet left whose time they could have
     (note,) = notes(source)
-    assert "frames of dts.mp4 repeat or are out of order: they were put in order" in note
+    assert "frames of dts.mp4 are duplicate or out of order: they were corrected" in note
     assert_parts_are_those_of_the_whole(source)
     small = coded(source, tmp_path / "small.mp4")
     assert [float(time) for time in shown_times(small)] == pytest.approx(found, abs=1e-6)
@@ -276,7 +276,7 @@ def test_equal_timestamps_are_put_between_their_neighbours(case: str, plain: Pat
     moved = 25 - len(set(ffmpeg_times(source)))
     what = "1 frame" if moved == 1 else f"{moved} frames"
     assert notes(source) == (
-        f"the timestamps of {what} of equal.mp4 repeat or are out of order: they were put in order",
+        f"the timestamps of {what} of equal.mp4 are duplicate or out of order: they were corrected",
     )
     for suffix in (".mp4", ".mkv"):
         small = coded(source, tmp_path / f"small{suffix}")
@@ -331,5 +331,5 @@ def test_more_than_a_thousand_pictures_a_second_in_matroska(b_frames: int, tmp_p
     assert [float(time) for time in shown_times(small)] == pytest.approx(found, abs=1e-6)
     report = evaluate_files(source, small, FilesSettings())
     assert (len(report.rows), report.unpaired.ref_only) == (120, [])
-    with pytest.raises(EncodeError, match=r"\.mkv cannot tell them apart; write \.mp4"):
+    with pytest.raises(EncodeError, match=r"would get the same timestamp in \.mkv; write \.mp4"):
         coded(source, tmp_path / "small.mkv")

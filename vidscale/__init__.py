@@ -1,1 +1,1 @@
-"""vidscale codes a video at fewer pixels and gives the picture back. The Python API is `vidscale.api`."""
+"""vidscale encodes video at reduced resolution and restores it on playback. The Python API is `vidscale.api`."""

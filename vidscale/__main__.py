@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends it also while it is still being loaded."""
+    """Runs the command line; Ctrl-C also works while it is still being imported."""
     try:
         from vidscale.cli import main as run
 
@@ -12,9 +12,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:  # what commands do not meet themselves: help that cannot be printed
+    except OSError as error:  # outside of commands: help that cannot be printed
         print(f"vidscale: {error.strerror or error}", file=sys.stderr)
-        sys.stdout = None  # it would be tried once more at the end
+        sys.stdout = None  # or the interpreter would flush it again at exit
         sys.exit(1)
 
 

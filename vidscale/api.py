@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, as functions of the same names.
+"""The Python API: the commands as functions of the same names.
 
     from vidscale import api
 
@@ -56,7 +56,7 @@ class Encoded:
 
     Attributes:
         path: the small file.
-        notes: what a person should know: what the output does not hold, damaged frames.
+        notes: messages for the user: losses, damaged frames.
         report: the comparison with the source; None with ``report=False``.
         report_dir: where the report was written; None with ``report=False``.
     """
@@ -70,16 +70,16 @@ class Encoded:
 def encode(
     source: str | Path, output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
 ) -> Encoded:
-    """Codes a video at fewer pixels; restores and measures it too unless ``report=False``.
+    """Encodes a video at reduced resolution; also restores and measures it unless ``report=False``.
 
     Args:
         source: the video.
-        output: the small file; None for ``NAME.vsS.EXT`` beside the source.
-        progress: told about every frame.
+        output: the small file; None for ``NAME.vsS.EXT`` in the source's folder.
+        progress: receives the progress, in frames.
         settings: fields of `vidscale.config.EncodeSettings`.
 
     Raises:
-        VidscaleError: it cannot be done; nothing is left at the output then.
+        VidscaleError: the job failed; no output file is left.
     """
     started = time.perf_counter()
     plan = plan_encode(Path(source), _path(output), EncodeSettings.resolve(settings))
@@ -95,16 +95,16 @@ def encode(
 def decode(
     source: str | Path, output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
 ) -> Path:
-    """Restores a small file; returns the path of what it wrote.
+    """Restores a small file; returns the path of the restored file.
 
     Args:
         source: the small file.
-        output: the restored file; None for ``NAME.restored.EXT`` beside the source.
-        progress: told about every frame.
+        output: the restored file; None for ``NAME.restored.EXT`` in the source's folder.
+        progress: receives the progress, in frames.
         settings: fields of `vidscale.config.DecodeSettings`.
 
     Raises:
-        VidscaleError: it cannot be done; nothing is left at the output then.
+        VidscaleError: the job failed; no output file is left.
     """
     plan = plan_decode(Path(source), _path(output), DecodeSettings.resolve(settings))
     return pipeline.decode(plan, progress).path
@@ -113,17 +113,17 @@ def decode(
 def decode_y4m(
     source: str | Path, output: str | Path | IO[bytes], *, progress: Progress | None = None, **settings: Any
 ) -> int:
-    """Restores a small file to raw video (y4m), picture only; returns the number of frames.
+    """Restores a small file to raw video (y4m), without audio; returns the number of frames.
 
     Args:
         source: the small file.
         output: a file to write, or a stream.
-        progress: told about every frame.
-        settings: fields of `vidscale.config.DecodeSettings`; those of encoders do not matter.
+        progress: receives the progress, in frames.
+        settings: fields of `vidscale.config.DecodeSettings`; encoder settings are ignored.
 
     Raises:
-        VidscaleError: it cannot be done; nothing is left at the output file then.
-        BrokenPipeError: the reader of the stream went away.
+        VidscaleError: the job failed; no output file is left.
+        BrokenPipeError: the reader has closed the pipe.
     """
     resolved = DecodeSettings.resolve(settings)
     target = Path(output) if isinstance(output, str | Path) else None
@@ -142,12 +142,12 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
 
     Args:
         ref: the source.
-        dist: what was made of it.
-        progress: told about every frame.
+        dist: the video to score.
+        progress: receives the progress, in frames.
         settings: fields of `vidscale.config.FilesSettings`.
 
     Raises:
-        VidscaleError: one cannot be read, or they cannot be compared.
+        VidscaleError: one of them cannot be read, or they cannot be compared.
     """
     return evaluate_files(Path(ref), Path(dist), FilesSettings.resolve(settings), progress=progress)
 
@@ -155,20 +155,20 @@ def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = No
 def compare(
     *movies: str | Path, output: str | Path, progress: ComparisonProgress | None = None, **settings: Any
 ) -> Comparison:
-    """Encodes movies at full size and through pairs of scalers, and compares rate and quality.
+    """Encodes movies at full size and with pairs of scalers, and compares rate and quality.
 
     Args:
         movies: the videos.
-        output: folder for encoded segments, their results, comparison.json, points.csv and the page; results that it
-            already holds are reused.
-        progress: told about every job.
+        output: folder for encoded segments, their results, comparison.json, points.csv and the page; existing results
+            are reused.
+        progress: receives the progress, in jobs.
         settings: fields of `vidscale.compare.settings.CompareSettings`.
 
     Returns:
-        Everything that was measured; movies that failed are named in ``failures``.
+        All measurements; movies that failed are listed in ``failures``.
 
     Raises:
-        VidscaleError: nothing can be compared at all.
+        VidscaleError: no movie can be compared.
     """
     comparison = run_comparison(
         [Path(movie) for movie in movies], Path(output), CompareSettings.resolve(settings), progress
@@ -183,11 +183,11 @@ def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: 
     Args:
         direction: "down" or "up".
         source: buffered reader.
-        sink: where the result goes.
+        sink: stream for the result.
         settings: fields of `vidscale.config.StageSettings`.
 
     Raises:
-        VidscaleError: the input is not raw video, or damaged.
+        VidscaleError: the input is not raw video, or is damaged.
     """
     return pipe_stage.run_stage(direction, source, sink, StageSettings.resolve(settings))
 
@@ -195,16 +195,16 @@ def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: 
 def images_down(
     paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
-    """Makes pictures small: one result for each; one that fails does not stop the others.
+    """Downscales pictures: one result for each; a failure does not stop the others.
 
     Args:
         paths: folders and files.
         output: folder to write.
-        progress: told about every picture.
+        progress: receives the progress, in pictures.
         settings: fields of `vidscale.config.ImageSettings`.
 
     Raises:
-        VidscaleError: none of them could be scaled: no pair, no pictures, no place to write to.
+        VidscaleError: no pair, no pictures, or no writable output folder.
     """
     return list(jobs.downscale_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
 
@@ -212,27 +212,27 @@ def images_down(
 def images_up(
     paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
-    """Restores small pictures to the size of their sources; arguments and errors as of `images_down`."""
+    """Restores small pictures to the size of their sources; arguments and errors as in `images_down`."""
     return list(jobs.upscale_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
 
 
 def images_roundtrip(
     paths: Sequence[str | Path], output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
-    """Makes pictures small, restores and measures them; as `images_down`, but nothing is written without an output."""
+    """Downscales, restores and measures pictures; as `images_down`, but without an output nothing is written."""
     return list(jobs.round_trip_folder(_paths(paths), _path(output), ImageSettings.resolve(settings), progress))
 
 
 def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = None, **settings: Any) -> BenchResult:
-    """Compares ways to make pictures small and large again; `vidscale.images.bench_files` turns it into files.
+    """Compares methods of downscaling and restoring pictures; `vidscale.images.bench_files` writes the result to files.
 
     Args:
         paths: folders and files.
-        progress: told about every picture.
+        progress: receives the progress, in pictures.
         settings: fields of `vidscale.config.BenchSettings`.
 
     Raises:
-        VidscaleError: no pictures, or a pair that was named is not there.
+        VidscaleError: no pictures, or a pair in the settings is not installed.
     """
     methods = find_methods(BenchSettings.resolve(settings), progress)
     return BenchResult.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))

@@ -1,6 +1,6 @@
-"""Settings: frozen, validated, each default written once.
+"""Settings: frozen, validated, each default defined once.
 
-Precedence is defaults, then a recipe file, then the command line. The resolved settings go into the report.
+The command line overrides a recipe file, which overrides the defaults. The resolved settings go into the report.
 """
 
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ class Settings(BaseModel):
 
     @classmethod
     def resolve(cls, *layers: Mapping[str, Any]) -> Self:
-        """Settings from layers, a later one over an earlier one; None means "not said".
+        """Settings from layers, later ones overriding earlier ones; None means unset.
 
         Raises:
             UsageError: naming the setting and its value.
@@ -109,11 +109,11 @@ class CodecSettings(Settings):
     """How ffmpeg encodes."""
 
     codec: Codec = Field(
-        default="x264", description="encoder; also by the names of its library (libx265) or its format (hevc)"
+        default="x264", description="encoder; also by the name of its library (libx265) or its format (hevc)"
     )
     crf: float = Field(default=23.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
-    preset: str | None = Field(default=None, description="encoder preset; None takes medium (svtav1: 8)")
-    encoder_params: str = Field(default="", description="settings of the encoder itself, key=value:key=value")
+    preset: str | None = Field(default=None, description="encoder preset; None is medium (svtav1: 8)")
+    encoder_params: str = Field(default="", description="the encoder's own settings, key=value:key=value")
 
     @model_validator(mode="after")
     def _in_range(self) -> "CodecSettings":
@@ -145,11 +145,11 @@ class CodecSettings(Settings):
 
 
 class MeasureSettings(Settings):
-    """What is measured."""
+    """Metrics to measure."""
 
     ssim: SsimKind = Field(default="gaussian", description="window: Gaussian 11x11 sigma 1.5, or ffmpeg's 8x8 blocks")
-    vmaf: bool = Field(default=False, description="VMAF and VMAF NEG through ffmpeg's libvmaf")
-    xpsnr: bool = Field(default=False, description="XPSNR through ffmpeg's xpsnr filter")
+    vmaf: bool = Field(default=False, description="VMAF and VMAF NEG by ffmpeg's libvmaf")
+    xpsnr: bool = Field(default=False, description="XPSNR by ffmpeg's xpsnr filter")
 
 
 class Crop(BaseModel):
@@ -163,7 +163,7 @@ class Crop(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> "Crop":
-        """From ``W:H:X:Y`` or ``W:H``, as ffmpeg's crop filter takes it."""
+        """From ``W:H:X:Y`` or ``W:H``, as in ffmpeg's crop filter."""
         numbers = text.strip().split(":")
         if len(numbers) not in (2, 4) or not all(number.isascii() and number.isdigit() for number in numbers):
             raise ValueError(f"crop {text!r} is not W:H:X:Y or W:H")
@@ -177,20 +177,20 @@ def _as_crop(value: object) -> object:
 class FilesSettings(MeasureSettings):
     """How two files are compared."""
 
-    align: bool = Field(default=False, description="look for a constant offset in time by the pictures")
+    align: bool = Field(default=False, description="find a constant time offset by the pictures")
     align_window: Annotated[Fraction, PlainSerializer(float)] = Field(
-        default=Fraction(10), ge=0, le=600, description="largest offset looked for, either way, in seconds"
+        default=Fraction(10), ge=0, le=600, description="largest offset to try in either direction, seconds"
     )
-    every: int = Field(default=1, ge=1, description="measure each so many-th pair of frames")
+    every: int = Field(default=1, ge=1, description="measure every Nth pair of frames")
     max_unpaired: float | None = Field(
         default=None,
         ge=0,
         le=100,
-        description="percentage of the frames of either video that may have no partner; None allows 10 % of both, and "
+        description="percentage of the frames of either video that may be unpaired; None allows 10 % of both, and "
         "any number in one",
     )
     crop: Annotated[Crop | None, BeforeValidator(_as_crop)] = Field(
-        default=None, description="part of the source that is compared"
+        default=None, description="part of the source to compare"
     )
     scale_dist: Literal["bilinear", "bicubic", "lanczos"] | None = Field(
         default=None, description="ffmpeg's filter that scales the second video to the size of the source"
@@ -198,58 +198,56 @@ class FilesSettings(MeasureSettings):
 
 
 class SourceSettings(Settings):
-    """Which part of a source is read, and how."""
+    """The part of a source to read, and how to read it."""
 
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
-    range: Annotated[TimeRange | None, BeforeValidator(_as_range)] = Field(default=None, description="part to code")
-    interlaced: Interlaced = Field(default="refuse", description="what to do with frames that are flagged interlaced")
-    alpha: Alpha = Field(default="refuse", description="what to do with pixels that are not opaque")
+    range: Annotated[TimeRange | None, BeforeValidator(_as_range)] = Field(default=None, description="part to encode")
+    interlaced: Interlaced = Field(default="refuse", description="how to handle frames that are flagged interlaced")
+    alpha: Alpha = Field(default="refuse", description="how to handle pixels that are not opaque")
     strict: bool = Field(default=False, description="refuse to lose anything: streams, metadata, unreadable frames")
 
     @model_validator(mode="after")
     def _loses_nothing(self) -> "SourceSettings":
         if self.strict and self.alpha == "drop":
-            raise ValueError("--alpha drop loses transparency, and --strict refuses to lose anything: leave one out")
+            raise ValueError("--alpha drop loses transparency, and --strict refuses to lose anything: use one of them")
         return self
 
 
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
-    """Everything that decides what `encode` writes."""
+    """Settings of `encode`."""
 
     crf: float = Field(default=28.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
     scale: Scale = Field(
         default=Fraction(2),
-        description="source size over coded size, a rational from 1 to 8; the pair's where it is made for one",
+        description="source size over coded size, a rational from 1 to 8; default: the scale of the pair",
     )
     pair: str = Field(
         default="auto",
-        description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned one of the "
-        "scale where there is one, else lanczos",
+        description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned pair of the "
+        "scale if there is one, else lanczos",
     )
-    tune: Literal["psnr", "vmaf"] = Field(
-        default="psnr", description="what a learned pair is good at: fidelity, or what VMAF sees"
-    )
+    tune: Literal["psnr", "vmaf"] = Field(default="psnr", description="metric that the learned pair is tuned for")
     device: Device = Field(default="auto", description="where the scalers run")
     report: bool = Field(default=True, description="restore and measure after encoding")
-    report_dir: Path | None = Field(default=None, description="where the report goes; None is OUT.report")
+    report_dir: Path | None = Field(default=None, description="folder of the report; None is OUT.report")
     overwrite: bool = Field(default=False, description="replace an existing output")
-    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first suitable one")
 
 
 class DecodeSettings(CodecSettings):
-    """Everything that decides what `decode` writes."""
+    """Settings of `decode`."""
 
     crf: float = Field(default=16.0, description="constant rate factor of the restored file")
-    lossless: bool = Field(default=False, description="FFV1, or lossless x264 where the container has no FFV1")
-    pair: str | None = Field(default=None, description="pair to restore with; None is what the file names")
+    lossless: bool = Field(default=False, description="FFV1, or lossless x264 when the container has no FFV1")
+    pair: str | None = Field(default=None, description="pair to restore with; None is the one in the file's identity")
     scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
         default=None, description="scale, for a file without identity"
     )
-    strength: float = Field(default=28.0, ge=0, le=63, description="coding strength (crf) for a file without identity")
+    strength: float = Field(default=28.0, ge=0, le=63, description="crf of a file without identity")
     device: Device = Field(default="auto", description="where the scalers run")
     strict: bool = Field(default=False, description="refuse to lose anything")
     overwrite: bool = Field(default=False, description="replace an existing output")
-    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that can do the job")
+    ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first suitable one")
 
 
 def _as_size(value: object) -> object:
@@ -263,32 +261,31 @@ def _as_size(value: object) -> object:
 
 
 class StageSettings(Settings):
-    """What one stage between two pipes does."""
+    """Settings of one stage between two pipes."""
 
     pair: str = Field(default="lanczos", description="pair of scalers, a family or a full name")
     scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
-        default=None, description="scale; None is the pair's where it is made for one, else 2"
+        default=None, description="scale; None is the pair's if it has one, else 2"
     )
     size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
         default=None, description="(height, width) to restore; None is the incoming size times the scale"
     )
-    strength: float = Field(
-        default=28.0, ge=0, le=63, description="coding strength (crf) that the pictures went through"
-    )
-    format: Literal["y4m", "nut"] | None = Field(default=None, description="raw format to write; None is the incoming")
-    color_range: Literal["tv", "pc"] | None = Field(default=None, description="over what the stream says")
-    chroma_location: Siting | None = Field(default=None, description="over what the stream says")
+    strength: float = Field(default=28.0, ge=0, le=63, description="crf that the pictures were encoded with")
+    format: Literal["y4m", "nut"] | None = Field(default=None, description="raw format to write; None is the input's")
+    color_range: Literal["tv", "pc"] | None = Field(default=None, description="overrides that of the stream")
+    chroma_location: Siting | None = Field(default=None, description="overrides that of the stream")
     device: Device = Field(default="auto", description="where the scaler runs")
 
 
 class ImageSettings(Settings):
-    """How pictures are scaled and written."""
+    """Settings for scaling and writing pictures."""
 
     pair: str | None = Field(
-        default=None, description="pair of scalers, a family or a full name; None is lanczos, or what a picture names"
+        default=None,
+        description="pair of scalers, a family or a full name; None is lanczos, or the one in the picture",
     )
     scale: Annotated[Fraction | None, BeforeValidator(lambda v: v if v is None else parse_scale(v))] = Field(
-        default=None, description="scale; None takes it from the pair's name or the picture, else 2"
+        default=None, description="scale; None is that of the pair's name or the picture, else 2"
     )
     format: Literal["png", "jpeg", "webp", "tiff"] = Field(default="png", description="format to write")
     quality: int | None = Field(
@@ -296,7 +293,7 @@ class ImageSettings(Settings):
     )
     size: Annotated[tuple[int, int] | None, BeforeValidator(_as_size)] = Field(
         default=None,
-        description="(height, width) to restore; None is what the picture says, or its size times the scale",
+        description="(height, width) to restore; None is the size recorded in the picture, or its size times the scale",
     )
     device: Device = Field(default="auto", description="where the scalers run")
     overwrite: bool = Field(default=False, description="replace existing outputs")
@@ -316,11 +313,11 @@ def _as_names(value: object) -> object:
 
 
 class BenchSettings(Settings):
-    """Which methods are compared on pictures."""
+    """Settings of the comparison of methods on pictures."""
 
     scale: Scale = Field(default=Fraction(2), description="source size over small size, a rational from 1 to 8")
     pairs: Annotated[tuple[str, ...] | None, BeforeValidator(_as_names)] = Field(
-        default=None, description="pairs to compare beside the fixed filters; None for every installed one of the scale"
+        default=None, description="pairs to compare with the fixed filters; None for all installed ones of the scale"
     )
     device: Device = Field(default="auto", description="where networks run")
     overwrite: bool = Field(default=False, description="replace existing outputs")

@@ -2,18 +2,18 @@
 
     VidscaleError
     ├── ConfigError      a setting, or a combination of settings and material, that cannot work
-    │   └── UsageError   a setting that is wrong whatever the material
-    ├── DecodeError      a source that cannot be read, or not in full
+    │   └── UsageError   a setting that is wrong for any material
+    ├── DecodeError      a source that cannot be read, or not completely
     ├── EncodeError      ffmpeg or an encoder failed; carries the command and the end of its log
     ├── IdentityError    a small file whose identity is missing or contradictory
-    │   └── UnusableIdentityError    there is one, and it cannot be used: of a newer schema, or of other pictures
-    │       └── DamagedIdentityError    it cannot be read
+    │   └── UnusableIdentityError    an identity of a newer schema, or of other pictures
+    │       └── DamagedIdentityError    an identity that cannot be read
     ├── ModelError       a pair or its weights that are missing or damaged
     ├── MeasureError     two videos that cannot be compared
-    └── TrainingError    a training that cannot go on
+    └── TrainingError    a training that cannot continue
 
-A wrong argument to a function is a ``ValueError``: that is a mistake in the calling program.
-Every message is one line, fit to be shown to a person as it is.
+A wrong argument to a function is a ``ValueError``: a bug in the calling program.
+Every message is one line that can be shown to the user unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,11 @@ class ConfigError(VidscaleError):
 
 
 class UsageError(ConfigError):
-    """A setting that is wrong whatever the material."""
+    """A setting that is wrong for any material."""
 
 
 class DecodeError(VidscaleError):
-    """A source that cannot be read, or not in full."""
+    """A source that cannot be read, or not completely."""
 
 
 class IdentityError(VidscaleError):
@@ -41,11 +41,11 @@ class IdentityError(VidscaleError):
 
 
 class UnusableIdentityError(IdentityError):
-    """An identity that does not say how these pictures are restored: of a newer schema, of other pictures."""
+    """An identity that cannot be used to restore these pictures: of a newer schema, or of other pictures."""
 
 
 class DamagedIdentityError(UnusableIdentityError):
-    """An identity that cannot be read; another one of the same file may."""
+    """An identity that cannot be read; another one in the same file may be valid."""
 
 
 class ModelError(VidscaleError):
@@ -57,7 +57,7 @@ class MeasureError(VidscaleError):
 
 
 class TrainingError(VidscaleError):
-    """A training that cannot go on: its material, its folder, or numbers that are not finite any more."""
+    """A training that cannot continue: its material, its folder, or non-finite values."""
 
 
 class EncodeError(VidscaleError):
@@ -65,8 +65,8 @@ class EncodeError(VidscaleError):
 
     Attributes:
         cmd: the command line as a list, empty when no process was started.
-        returncode: exit status of the process, None when it never ran or did not end by itself.
-        stderr_tail: the last lines that the process wrote to stderr.
+        returncode: exit status of the process, None when it never ran or was stopped.
+        stderr_tail: the last lines of its stderr.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: rich's takes as long to import as all else
+    rich_markup_mode=None,  # plain help: importing rich takes as long as everything else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("encode")(encode.encode)

@@ -1,4 +1,4 @@
-"""What all commands share: progress on stderr, errors as one line, interruption, JSON on stdout."""
+"""Shared by all commands: progress on stderr, errors as one line, interruption, JSON on stdout."""
 
 import json
 import logging
@@ -27,24 +27,24 @@ PLAIN_LINE_S = 10.0
 
 
 class Interrupted(BaseException):
-    """Raised inside a job that is to end."""
+    """Raised inside an interrupted job."""
 
 
 class Console(Progress):
-    """Draws progress as a bar on a terminal, as a line now and then elsewhere, not at all when quiet.
+    """Draws progress as a bar on a terminal, otherwise as a line every `PLAIN_LINE_S` seconds; nothing when quiet.
 
     Attributes:
-        quiet: draws nothing.
-        interrupted: makes the job end at the next frame.
-        is_terminal: stderr is one.
-        finished: what is complete and stays when the job is interrupted or fails now, in words.
+        quiet: draw nothing.
+        interrupted: end the job at the next frame.
+        is_terminal: stderr is a terminal.
+        finished: the outputs that are already complete if the job is interrupted or fails now, in words.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.interrupted = False
         self.finished = ""
-        self.is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None where it is closed
+        self.is_terminal = bool(sys.stderr and sys.stderr.isatty())  # None when it is closed
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
         self._task, self._total, self._done, self._unit = "", None, 0, ""  # type: str, int | None, int, str
@@ -78,17 +78,17 @@ class Console(Progress):
             typer.echo(text, err=True)
 
     def show(self, bar: "RichProgress") -> None:
-        """Shows a bar of the command's own until `close`."""
+        """Shows the command's own bar until `close`."""
         self._stop_bar()
         self._bar = bar
         bar.start()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self._stop_bar()
 
     def check(self) -> None:
-        """Raises `Interrupted` when the job is to end."""
+        """Raises `Interrupted` when the job was interrupted."""
         if self.interrupted:
             raise Interrupted
 
@@ -131,16 +131,16 @@ class Console(Progress):
 
 
 class _Echo(logging.Handler):
-    """Log lines as notes, which the progress bar makes way for."""
+    """Prints log lines above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         typer.echo(self.format(record), err=True)
 
 
 def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
-    """Runs a command's work: errors become one line and exit code 1, Ctrl-C and SIGTERM end it at once.
+    """Runs a command's job: errors become one line and exit code 1, Ctrl-C and SIGTERM end it immediately.
 
-    ``job`` runs in a thread; when it is interrupted every process it started is killed and its temporary files go.
+    ``job`` runs in a thread; on interruption its child processes are killed and its temporary files are removed.
     """
     from vidscale.errors import VidscaleError
     from vidscale.system.threads import Unfinished, run_interruptible
@@ -149,24 +149,24 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING, handlers=[_Echo()])
     if not quiet:
         logging.getLogger("vidscale.compiling").setLevel(logging.INFO)
-    for library in ("libav", "pyvips"):  # what they say of broken files, ours says in one line
+    for library in ("libav", "pyvips"):  # vidscale reports broken files itself, in one line
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with _ending_by_signals(console):
         try:
             return run_interruptible(lambda: job(console), on_interrupt=lambda: _stop(console))
         except (KeyboardInterrupt, Interrupted):
-            _say_interrupted(console)
+            _print_interrupted(console)
             raise typer.Exit(130) from None
         except Unfinished:
-            _say_interrupted(console)
-            os._exit(130)  # an orderly end would wait for what the job's thread holds
+            _print_interrupted(console)
+            os._exit(130)  # a regular exit would wait for the job's thread
         except VidscaleError as error:
             console.close()
             fail(error, console.finished)
         except MemoryError:
             console.close()
             fail("out of memory")
-        except (typer.Exit, typer.Abort, BrokenPipeError):  # who reads our output and has seen enough ends it quietly
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # a closed pipe on stdout ends the command quietly
             raise
         except OSError as error:
             console.close()
@@ -182,7 +182,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
 
 @contextmanager
 def _ending_by_signals(console: Console) -> Iterator[None]:
-    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program as Ctrl-C does."""
+    """SIGTERM, and SIGHUP unless it is ignored (nohup), end the program like Ctrl-C."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -194,22 +194,22 @@ def _ending_by_signals(console: Console) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in () if console.interrupted else before.items():  # else the program is about to end
+        for number, handler in () if console.interrupted else before.items():  # else the program is exiting
             signal.signal(number, handler)
 
 
 def _stop(console: Console) -> None:
-    """Makes the job end: it is told so at the next frame, and the processes that it waits for end now."""
+    """Ends the job: it stops at the next frame, and its child processes are killed now."""
     from vidscale.system.processes import kill_all
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a second Ctrl-C must not disturb the tidying up
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a second Ctrl-C must not interrupt the cleanup
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     console.interrupted = True
     kill_all()
 
 
-def _say_interrupted(console: Console) -> None:
+def _print_interrupted(console: Console) -> None:
     from vidscale.system.workspace import discard_all
 
     discard_all()
@@ -219,7 +219,7 @@ def _say_interrupted(console: Console) -> None:
 
 
 def fail(error: object, finished: str = "") -> NoReturn:
-    """Prints one line, with what is complete all the same, and ends with exit code 1 (2 for a usage error)."""
+    """Prints one line, with the outputs that are complete, and exits with code 1 (2 for a usage error)."""
     from vidscale.errors import UsageError
 
     typer.echo(f"vidscale: {' '.join(str(error).split())}{'; ' if finished else ''}{finished}", err=True)
@@ -234,7 +234,7 @@ def emit(record: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(json.loads(readable(text))))
 
 
-def tell_plan(
+def print_plan(
     output: Path | str,
     settings: dict[str, Any],
     commands: Iterable[Sequence[str]] = (),
@@ -242,7 +242,7 @@ def tell_plan(
     pair: str | None = None,
     json_output: bool,
 ) -> None:
-    """What ``--dry-run`` prints: where the output goes, the pair, the resolved settings, the command lines."""
+    """Prints the plan for ``--dry-run``: output, pair, resolved settings, command lines."""
     import shlex
 
     lines = [shlex.join(command) for command in commands]
@@ -255,7 +255,7 @@ def tell_plan(
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines whose columns are as wide as their widest cell, all but the first flush right."""
+    """Rows as lines with aligned columns, all but the first right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -265,12 +265,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def raw_stdin() -> BinaryIO:
-    """Standard input as bytes; ConfigError where it is closed."""
+    """Standard input as bytes; ConfigError when it is closed."""
     return _raw(sys.stdin, "input")
 
 
 def raw_stdout() -> BinaryIO:
-    """Standard output as bytes; ConfigError where it is closed."""
+    """Standard output as bytes; ConfigError when it is closed."""
     return _raw(sys.stdout, "output")
 
 
@@ -283,7 +283,7 @@ def _raw(stream: TextIO | None, name: str) -> BinaryIO:
 
 
 def show_path(path: Path) -> str:
-    """A path as people type it: relative to the current folder when it lies below it."""
+    """A path for display: relative to the current folder when it is inside it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, fail, raw_stdout, run_job, show_path, tell_plan
+from vidscale.cli.console import Console, emit, fail, print_plan, raw_stdout, run_job, show_path
 from vidscale.cli.options import given
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _PLAYERS = {
     "mpv": ["mpv", "--no-terminal", "-"],
     "ffplay": ["ffplay", "-v", "error", "-autoexit", "-f", "yuv4mpegpipe", "-"],
 }
-_OF_RAW_VIDEO = {"scale", "strength", "device", "ffmpeg", "strict", "overwrite"}  # settings that matter to it
+_OF_RAW_VIDEO = {"scale", "strength", "device", "ffmpeg", "strict", "overwrite"}  # settings that apply to it
 Strength = Annotated[
     float | None,
-    typer.Option("--strength", help="Coding strength of a file without identity.", metavar="CRF", show_default="28"),
+    typer.Option("--strength", help="crf of a file without identity.", metavar="CRF", show_default="28"),
 ]
 
 
@@ -95,7 +95,7 @@ def decode_movie(
     dry_run: bool = False,
     json_output: bool = False,
 ) -> None:
-    """Plans, restores and tells; shared with recipes."""
+    """Plans, restores and prints the result; shared with recipes."""
     from vidscale.jobs.pipeline import decode as run_decode
     from vidscale.jobs.planning import plan_decode
 
@@ -105,15 +105,17 @@ def decode_movie(
     if dry_run:
         resolved = settings.model_dump(mode="json")
         pair = plan.small.pair.name
-        tell_plan(plan.output.path, resolved, plan.commands(), pair=pair, json_output=json_output)
+        print_plan(plan.output.path, resolved, plan.commands(), pair=pair, json_output=json_output)
         return
     outcome = run_decode(plan, console)
     console.close()
     _show(outcome.notes, console)
-    _tell(plan.small, outcome.path, outcome.frames, console, started, json_output=json_output)
+    _print_result(plan.small, outcome.path, outcome.frames, console, started, json_output=json_output)
 
 
-def _tell(small: "SmallFile", path: Path, frames: int, console: Console, started: float, *, json_output: bool) -> None:
+def _print_result(
+    small: "SmallFile", path: Path, frames: int, console: Console, started: float, *, json_output: bool
+) -> None:
     info, pair = small.restored, small.pair.name
     if json_output:
         emit(
@@ -149,10 +151,10 @@ def _to_y4m(
     _show(small.notes, console)
     if dry_run:
         resolved = settings.model_dump(mode="json", include=_OF_RAW_VIDEO)
-        tell_plan(output, resolved, pair=small.pair.name, json_output=json_output)
+        print_plan(output, resolved, pair=small.pair.name, json_output=json_output)
         return
     if target is None:
-        with contextlib.suppress(BrokenPipeError):  # a reader that has seen enough
+        with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
             _, notes = write_y4m(small, raw_stdout(), strict=settings.strict, progress=console)
             _show(notes, console)
         return
@@ -160,7 +162,7 @@ def _to_y4m(
     frames, notes = write_y4m_file(small, target, strict=strict, overwrite=overwrite, progress=console)
     _show(notes, console)
     console.close()
-    _tell(small, target, frames, console, started, json_output=json_output)
+    _print_result(small, target, frames, console, started, json_output=json_output)
 
 
 def _show(notes: Iterable[str], console: Console) -> None:

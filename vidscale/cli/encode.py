@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
+from vidscale.cli.console import Console, emit, print_plan, run_job, show_path
 from vidscale.cli.options import given
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def encode(
 
 
 def _stream_number(text: str | None) -> int | str | None:
-    """The N of ``v:N``; anything else goes on as it is, to be refused with the other settings."""
+    """The N of ``v:N``; anything else unchanged, to be rejected by the settings."""
     return text if text is None or not text.startswith("v:") else text.removeprefix("v:")
 
 
@@ -113,7 +113,7 @@ def encode_movie(
     dry_run: bool = False,
     json_output: bool = False,
 ) -> None:
-    """Plans, encodes, measures and tells; shared with recipes."""
+    """Plans, encodes, measures and prints the result; shared with recipes."""
     from vidscale.jobs.pipeline import encode as run_encode
     from vidscale.jobs.planning import plan_encode
 
@@ -123,7 +123,7 @@ def encode_movie(
         console.note(note)
     if dry_run:
         resolved = plan.settings.model_dump(mode="json")
-        tell_plan(plan.output.path, resolved, plan.commands(), pair=plan.pair.name, json_output=json_output)
+        print_plan(plan.output.path, resolved, plan.commands(), pair=plan.pair.name, json_output=json_output)
         return
     outcome = run_encode(plan, console)
     for note in outcome.notes:
@@ -131,7 +131,7 @@ def encode_movie(
     console.finished = f"{show_path(outcome.path)} is complete, its report is not"
     report = _measured(plan, outcome, console, started) if settings.report else None
     console.close()
-    _tell(plan, outcome, report, console, started, json_output=json_output)
+    _print_result(plan, outcome, report, console, started, json_output=json_output)
 
 
 def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started: float) -> "Report":
@@ -144,7 +144,7 @@ def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started:
     return report
 
 
-def _tell(
+def _print_result(
     plan: "EncodePlan",
     outcome: "Outcome",
     report: "Report | None",

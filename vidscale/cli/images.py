@@ -152,7 +152,7 @@ def bench(
         for result in run_bench(paths, methods, crops=output is not None, progress=console):
             results.append(result)
             if not isinstance(result, Scored):
-                _say_failed(result)
+                _print_failure(result)
             if json_output:
                 emit(_scores(result, methods) if isinstance(result, Scored) else _record(result))
         console.close()
@@ -205,7 +205,7 @@ def _run(
         for result in work(ImageSettings.resolve(layer), console):
             results.append(result)
             if isinstance(result, Failed):
-                _say_failed(result)
+                _print_failure(result)
             else:
                 for note in result.notes:
                     console.note(f"{show_path(result.source)}: {note}")
@@ -223,7 +223,7 @@ def _run(
     run_job(job, quiet=quiet)
 
 
-def _say_failed(failed: "Failed") -> None:
+def _print_failure(failed: "Failed") -> None:
     typer.echo(f"vidscale: {failed.source}: {' '.join(failed.error.split())}", err=True)
 
 
@@ -266,14 +266,14 @@ def _means(bench: "BenchResult") -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """The value as JSON knows it: inf as "inf", nan as null."""
+    """The value for JSON: inf as "inf", nan as null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
 
 
 def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
-    """A line a picture, and one for all of them."""
+    """One line per picture, and a total."""
     from vidscale.report.totals import format_bytes
 
     rows = [

@@ -1,7 +1,7 @@
-"""Keeps numba from loading what it would use if asked to: scipy's BLAS, cffi. Commands start sooner.
+"""Keeps numba from importing its optional dependencies, scipy (BLAS) and cffi, so that commands start faster.
 
-numba looks for both when it loads its first function. No function of vidscale calls BLAS or C; numba works without.
-This is for a process that is vidscale's own: another program may want them.
+numba imports both when it loads its first function. No function of vidscale calls BLAS or C; numba works without them.
+Only for vidscale's own process: another program may need them.
 """
 
 import sys
@@ -14,7 +14,7 @@ _OPTIONAL = ("scipy", "cffi")
 
 
 def install() -> None:
-    """From now on numba does not find them; all others do."""
+    """Hides them from numba only, from now on."""
     sys.meta_path.insert(0, _Hidden())
 
 
@@ -28,7 +28,7 @@ class _Hidden(MetaPathFinder):
 
 
 def _importer(frame: FrameType | None) -> str:
-    """Name of the module whose import statement led to a frame."""
+    """Name of the module whose import statement is being executed."""
     machinery = (__name__, "importlib._bootstrap", "importlib._bootstrap_external")
     while frame and frame.f_globals.get("__name__") in machinery:
         frame = frame.f_back

@@ -122,7 +122,7 @@ def import_car(
         from vidscale.models.pair_files import write_pair_dir
 
         if scale not in (2, 4):
-            raise UsageError(f"--scale {scale}: CAR is made for 2 and 4")
+            raise UsageError(f"--scale {scale}: CAR exists for 2 and 4 only")
         name = f"{family}-x{scale}"
         folder = output or user_folder() / name
         card = write_pair_dir(

@@ -1,11 +1,11 @@
-"""Options that several commands share. Their values are checked by `vidscale.config`, so that recipes get the same."""
+"""Options shared by several commands. `vidscale.config` validates their values, as it does for recipes."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-# readable=False: whether a file can be read is found out by reading it, and told in one line.
+# readable=False: an unreadable file is reported in one line when it is opened.
 Input = Annotated[Path, typer.Argument(help="Video file.", metavar="SOURCE", show_default=False, readable=False)]
 Output = Annotated[
     Path | None,
@@ -43,7 +43,7 @@ Pair = Annotated[
 ]
 MadeBy = Annotated[
     str | None,
-    typer.Option("--pair", help="Pair to restore with; default: the one that the file names.", metavar="PAIR"),
+    typer.Option("--pair", help="Pair to restore with; default: the one in the file's identity.", metavar="PAIR"),
 ]
 Scale = Annotated[
     str | None,
@@ -53,13 +53,13 @@ Scale = Annotated[
 ]
 MadeAt = Annotated[
     str | None,
-    typer.Option("--scale", help="Scale, for files that do not say how they were made.", metavar="2|1.5|3/2"),
+    typer.Option("--scale", help="Scale of a file without identity.", metavar="2|1.5|3/2"),
 ]
 Interlaced = Annotated[
     str | None,
     typer.Option(
         "--interlaced",
-        help="What to do with frames flagged as interlaced.",
+        help="How to handle frames flagged as interlaced.",
         metavar="refuse|ignore|bwdif",
         show_default="refuse",
     ),
@@ -84,5 +84,5 @@ Assignments = Annotated[
 
 
 def given(flag: bool) -> bool | None:
-    """A flag as a layer of settings: None where it was not given, so that a recipe's value stays."""
+    """A flag as a layer of settings: None when it was not given, so that a recipe's value is kept."""
     return flag or None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, run_job, show_path, tell_plan
+from vidscale.cli.console import Console, emit, print_plan, run_job, show_path
 
 
 def run(
@@ -60,15 +60,15 @@ def run(
             if dry_run:
                 check_target(target, source=source, overwrite=overwrite)
                 commands = pipe_commands(wanted, source, target, ffmpeg=binary)
-                tell_plan(target, {}, commands, json_output=json_output)
+                print_plan(target, {}, commands, json_output=json_output)
                 return
             run_pipe(wanted, source, target, ffmpeg=binary, overwrite=overwrite)
-            _tell(target, console, json_output=json_output)
+            _print_result(target, console, json_output=json_output)
 
     run_job(job, quiet=quiet)
 
 
-def _tell(target: Path, console: Console, *, json_output: bool) -> None:
+def _print_result(target: Path, console: Console, *, json_output: bool) -> None:
     size = target.stat().st_size
     if json_output:
         emit({"event": "piped", "output": str(target), "bytes": size})

@@ -47,7 +47,7 @@ def up(
     scale: options.Scale = None,
     pair: PairName = "lanczos",
     size: Annotated[str | None, typer.Option("--size", help="Exact size to restore.", metavar="WIDTHxHEIGHT")] = None,
-    strength: Annotated[float, typer.Option("--strength", help="Coding strength of the video.", metavar="CRF")] = 28.0,
+    strength: Annotated[float, typer.Option("--strength", help="crf of the encoded video.", metavar="CRF")] = 28.0,
     output_format: Format = None,
     color_range: ColorRange = None,
     chroma_location: Location = None,
@@ -91,13 +91,13 @@ def _run(
         try:
             run_stage("down" if direction == "down" else "up", raw_stdin(), raw_stdout(), settings)
         except BrokenPipeError:
-            _forget_stdout()  # the reader went away, which is not an error
+            _discard_stdout()  # the reader has closed the pipe, which is not an error
 
     run_job(job, quiet=quiet)
 
 
-def _forget_stdout() -> None:
-    """Keeps the interpreter from flushing into the closed pipe when it ends."""
+def _discard_stdout() -> None:
+    """Keeps the interpreter from flushing into the closed pipe at exit."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
-from vidscale.cli.train_upscalers import espcn, progressive, tell_trained
+from vidscale.cli.train_upscalers import espcn, print_trained, progressive
 
 app = typer.Typer(help="Train pairs of scalers.", no_args_is_help=True)
 app.command("espcn")(espcn)
@@ -40,8 +40,8 @@ def pack(
         if json_output:
             emit({"event": "packed", "path": str(output), "pieces": count, "side": side, "pictures": used})
         elif not quiet:
-            left_out = f", {len(pictures) - used} were smaller" if used < len(pictures) else ""
-            typer.echo(f"{show_path(output)}: {count} pieces of {side}x{side} from {used} pictures{left_out}")
+            skipped = f", {len(pictures) - used} were smaller" if used < len(pictures) else ""
+            typer.echo(f"{show_path(output)}: {count} pieces of {side}x{side} from {used} pictures{skipped}")
 
     run_job(job, quiet=quiet)
 
@@ -74,7 +74,7 @@ def car(
         settings = read_recipe(CarRecipe, recipe, parse_assignments(assignments or []))
         trained = train_car(settings, crops, find_pictures(validation), output, console)
         title = f"CAR, scale {settings.scale}, down by {settings.down}"
-        tell_trained(trained, output, title, json_output=json_output, quiet=quiet)
+        print_trained(trained, output, title, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)
 
@@ -124,6 +124,6 @@ def pair(
         settings = read_recipe(PairRecipe, recipe, parse_assignments(assignments or []))
         material = Material(photos=photos, validation=validation, clips=clips, coded=coded or output / "coded")
         trained = train_pair(settings, material, output, console)
-        tell_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
+        print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)

@@ -54,9 +54,9 @@ def espcn(
             for score in done.scores:
                 emit({"event": "score"} | asdict(score))
         elif not quiet:
-            _tell_table(table)
+            _print_table(table)
         title = f"ESPCN, scale {settings.scale}, down by {settings.down}"
-        tell_trained(done.trained, output, title, [table], json_output=json_output, quiet=quiet)
+        print_trained(done.trained, output, title, [table], json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)
 
@@ -87,7 +87,7 @@ def progressive(
         done = train_progressive(settings, crops, find_pictures(validation), output, console)
         for name, part in done.parts.items():
             title = f"Step by step, scale {settings.scale}, {name}"
-            tell_trained(part, output / name, title, json_output=json_output, quiet=quiet)
+            print_trained(part, output / name, title, json_output=json_output, quiet=quiet)
         if json_output:
             emit({"event": "chained"} | asdict(done.scores))
         elif not quiet:
@@ -97,7 +97,7 @@ def progressive(
     run_job(job, quiet=quiet)
 
 
-def tell_trained(
+def print_trained(
     trained: "Trained",
     folder: Path,
     title: str,
@@ -106,7 +106,7 @@ def tell_trained(
     json_output: bool,
     quiet: bool,
 ) -> None:
-    """Draws the curves of a training, and says how it ended."""
+    """Plots the curves of a training, and prints its result."""
     from vidscale.training.log import plot_log, read_log
     from vidscale.training.loop import LOG
 
@@ -130,5 +130,5 @@ def tell_trained(
         )
 
 
-def _tell_table(section: "Section") -> None:
+def _print_table(section: "Section") -> None:
     typer.echo("\n".join(aligned([section.table.head, *section.table.rows])))

@@ -1,4 +1,4 @@
-"""Pictures that no encoder takes as they are: what is made of them, and how that is said."""
+"""Conversion of pictures in formats that no encoder supports, and the notes about it."""
 
 from dataclasses import replace
 
@@ -18,13 +18,13 @@ def is_converted(source: Source) -> bool:
 
 
 def fitted(source: Source, encoder: Encoder | None, *, keep_depth: bool = False) -> Source:
-    """The source as it is read for an encoder: pictures that are converted, at a bit depth that it takes. What the
-    stream cannot say of its colours is lost metadata.
+    """The source as read for an encoder: converted pictures at a bit depth that it supports. Colour metadata that the
+    encoder cannot signal is added to the lost side data.
 
     Args:
-        source: what the probe found.
-        encoder: None for FFV1, which takes all.
-        keep_depth: leave the bit depth as it is.
+        source: result of `probe`.
+        encoder: None for FFV1, which supports all formats.
+        keep_depth: keep the bit depth.
     """
     if encoder is None:
         return source
@@ -36,34 +36,34 @@ def fitted(source: Source, encoder: Encoder | None, *, keep_depth: bool = False)
 
 
 def has_alpha(source: Source) -> bool:
-    """Whether a source has a place for transparency; of a palette, whether the first pictures are transparent."""
+    """Whether a source has an alpha channel; for a palette, whether the first pictures are transparent."""
     return source.alpha is not None or source.is_transparent
 
 
 def alpha_of(source: Source) -> str:
-    """Where a source keeps transparency, in words."""
+    """The alpha channel of a source, in words."""
     return f"the alpha channel ({source.alpha or source.pix_fmt})"
 
 
 def check_alpha(source: Source, alpha: Alpha, time_range: TimeRange | None) -> None:
-    """Raises ConfigError where the first pictures are transparent, and that is refused."""
+    """Raises ConfigError when the first pictures are transparent and alpha is "refuse"."""
     if source.is_transparent and alpha == "refuse" and time_range is None:
         raise ConfigError(f"{source.path} is transparent: {alpha_of(source)} is not opaque, {ALPHA_REMEDY}")
 
 
 def alpha_notes(source: Source, alpha: Alpha) -> list[str]:
-    """That a source is coded without its alpha."""
+    """The note that a source is encoded without its alpha."""
     if not has_alpha(source):
         return []
-    return [f"{alpha_of(source)} is left out{'' if alpha == 'drop' else ', as long as every pixel is opaque'}"]
+    return [f"{alpha_of(source)} is dropped{'' if alpha == 'drop' else ', provided that every pixel is opaque'}"]
 
 
 def conversion_notes(source: Source, encoder: Encoder | None = None) -> list[str]:
-    """How pictures are read that no encoder takes as they are.
+    """Notes on the conversion of pictures in formats that no encoder supports.
 
     Args:
-        source: what they come from.
-        encoder: that codes them; None where none does.
+        source: their source.
+        encoder: the encoder; None when they are not encoded.
     """
     reading, read_as = reading_of(source.pix_fmt), source.video.format
     notes = [] if source.window is None else [f"the container crops the picture to {source.window}"]
@@ -74,6 +74,6 @@ def conversion_notes(source: Source, encoder: Encoder | None = None) -> list[str
         notes.append(f"{source.pix_fmt} is converted to {read_as.name}: its chroma is interpolated")
     had, gets = reading.format.bit_depth, read_as.bit_depth
     if had != gets and encoder is not None:
-        reason = f"the most that {encoder.name} takes" if had > gets else "which loses nothing"
-        notes.append(f"{had} bits a sample ({source.pix_fmt}) are coded as {gets}, {reason}")
+        reason = f"the maximum of {encoder.name}" if had > gets else "without loss"
+        notes.append(f"{had} bits per sample ({source.pix_fmt}) are encoded as {gets}, {reason}")
     return notes

@@ -1,4 +1,4 @@
-"""What this machine can do, found out by trying it."""
+"""Checks of this machine: versions, ffmpeg, encoders, scalers, CUDA."""
 
 import os
 import platform
@@ -23,9 +23,9 @@ class Finding:
     """Result of one check.
 
     Attributes:
-        check: what was looked at.
-        ok: whether it works.
-        detail: version, path or what is missing.
+        check: name of the check.
+        ok: whether it passed.
+        detail: version, path, or the missing part.
         optional: vidscale works without it.
     """
 
@@ -36,7 +36,7 @@ class Finding:
 
 
 def diagnose(ffmpeg: Path | None = None) -> list[Finding]:
-    """Tries everything that jobs depend on."""
+    """Checks everything that jobs depend on."""
     found = versions()
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}"
     findings = [Finding("system", True, system)]

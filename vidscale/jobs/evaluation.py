@@ -1,4 +1,4 @@
-"""The proof: a restored or any other video against its source, frame by frame, as a report."""
+"""Evaluation of a restored or any other video against its source, frame by frame, as a report."""
 
 import shlex
 import time
@@ -32,7 +32,7 @@ from vidscale.triton_kernels import metrics
 
 
 def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | None = None, started: float = 0) -> Report:
-    """Restores what `encode` wrote and measures it against the source, in a stream.
+    """Restores the output of `encode` and measures it against the source, in one streaming pass.
 
     Args:
         plan, outcome: of the encode.
@@ -50,7 +50,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
         clock=measured.clock("decode source"),
         time_range=settings.range,
         interlaced=settings.interlaced,
-        alpha="drop",  # refused before, where it was to be
+        alpha="drop",  # encode has already refused it if required
     )
     total = outcome.frames or expected_frames(plan.source, settings.range)
     measured.run(ref, _restored(small, measured), plan.source.video, settings, ffmpeg, progress or Progress(), total)
@@ -74,8 +74,8 @@ def evaluate_files(
     """Measures any video against its source; a small file of vidscale is restored first.
 
     Raises:
-        MeasureError: the videos differ in size or pixel format, no frame has a partner, or no offset in time fits.
-        DecodeError: one cannot be read.
+        MeasureError: the videos differ in size or pixel format, no frame has a partner, or no time offset fits.
+        DecodeError: one of them cannot be read.
     """
     started = time.perf_counter()
     progress = progress or Progress()
@@ -97,7 +97,7 @@ def evaluate_files(
         progress.start("aligning", None)
         measured.offset = _offset(ours, theirs, small, settings)
         if doubt_s := measured.offset.doubt_s:
-            notes.append(f"offsets up to {doubt_s:.3f} s fit as well as none: times were taken as they are")
+            notes.append(f"offsets up to {doubt_s:.3f} s fit as well as zero: no offset was applied")
     reading = ours.frames(measured.ref_log, measured.clock("decode source"))
     clock = measured.clock("decode small" if small else "decode distorted")
     frames = _restored(small, measured) if small else theirs.frames(measured.dist_log, clock)
@@ -115,12 +115,14 @@ def evaluate_files(
 
 
 def _start_notes(measured: Measurement, ref: Path, dist: Path) -> list[str]:
-    """Where one file starts later: AVI with reordered pictures does, compared with what it was made from."""
+    """Notes when one file starts later, as AVI with reordered pictures does compared with its source."""
     unpaired, notes = measured.unpaired, []
     for times, earlier, later in ((unpaired.ref_only, ref, dist), (unpaired.dist_only, dist, ref)):
         if times and times[0] < measured.first_s:
             gap = float(measured.first_s - times[0])
-            notes.append(f"{later.name} starts {gap:.3f} s after {earlier.name}; if both show the same, use --align")
+            notes.append(
+                f"{later.name} starts {gap:.3f} s after {earlier.name}; if the content is the same, use --align"
+            )
     return notes
 
 
@@ -147,10 +149,10 @@ def check_unpaired(report: Report, percent: float | None) -> None:
 
 
 def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSettings) -> Offset:
-    """How the two files lie in time; a small file is not restored for that."""
+    """The time offset between the two files; a small file is not restored for this."""
     clock = Clock("align")
     size = Fraction(theirs.shown.height), Fraction(theirs.shown.width)
-    if small is not None:  # without what it is padded by
+    if small is not None:  # without the padding
         size = size[0] / small.geometry.scale, size[1] / small.geometry.scale
         frames = decode_frames(small.source, log=ReadLog(), clock=clock)
     else:
@@ -185,7 +187,7 @@ def _timings(clocks: Iterable[Clock], backends: Mapping[str, Backend]) -> list[S
 def _report(
     measured: Measurement, ref: Source, dist: Source, settings: MeasureSettings, ffmpeg: Ffmpeg, *, pair: Pair | None
 ) -> Report:
-    """What the measurement says; notes, commands and times of what went before are the caller's."""
+    """The report of a measurement; the caller adds notes, commands and the times of earlier stages."""
     duration = measured.duration_s(ref.video)
     known = [span for span in measured.span_bytes if span is not None]
     resolved: dict[str, Any] = settings.model_dump(mode="json")

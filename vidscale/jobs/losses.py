@@ -1,4 +1,4 @@
-"""What an output lacks of its source, in one line each; refused by ``--strict``."""
+"""Losses from source to output, one line each; an error with ``--strict``."""
 
 from vidscale.errors import ConfigError
 from vidscale.jobs.restore import SmallFile
@@ -10,11 +10,11 @@ from vidscale.stages.read_log import ReadLog
 
 
 def loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> tuple[str, ...]:
-    """What is known before work starts.
+    """Losses that are known before encoding starts.
 
     Args:
         source: the probed source.
-        target: where the output goes.
+        target: the output.
         codec: coded format of its video.
         strict: refuse to lose anything.
 
@@ -22,29 +22,29 @@ def loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> 
         ConfigError: something is lost, and ``strict`` is set.
     """
     notes = [target.reason] if target.reason else []
-    return (*notes, *_told([*target.lost, *lost(source.side_data, codec)], strict))
+    return (*notes, *_note([*target.lost, *lost(source.side_data, codec)], strict))
 
 
 def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> tuple[str, ...]:
-    """What is known when all pictures have been read: side data that begins behind the first of them.
+    """Losses that are known after all pictures were read: side data that begins after the first pictures.
 
-    Arguments and errors as of `loss_notes`; ``log`` is that of the decoding stage.
+    Arguments and errors as in `loss_notes`; ``log`` is that of the decoding stage.
     """
     late = [words for words in lost(log.side_data, codec) if words not in source.side_data]
-    return _told([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
+    return _note([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
 
 
 def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
-    """What pictures lose that are restored to raw video, which says nothing of how they are turned.
+    """Losses of restoring to raw video, which cannot store the rotation.
 
     Raises:
-        ConfigError: they lose something, and ``strict`` is set.
+        ConfigError: something is lost, and ``strict`` is set.
     """
     turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
-    return _told([turn] if turn else [], strict)
+    return _note([turn] if turn else [], strict)
 
 
-def _told(words: list[str], strict: bool) -> tuple[str, ...]:
+def _note(words: list[str], strict: bool) -> tuple[str, ...]:
     if words and strict:
         raise ConfigError(f"--strict refuses to lose: {', '.join(words)}")
     return (f"the output does not hold: {', '.join(words)}",) if words else ()

@@ -27,22 +27,22 @@ _Pair = tuple[Frame, Frame]
 
 @dataclass(slots=True)
 class Measurement:
-    """What one pass over both videos finds; `run` fills it in.
+    """Results of one pass over both videos, filled in by `run`.
 
     Attributes:
         every: every Nth pair is measured.
-        offset: how the two lie in time.
-        luma_only: only luma is scored, and neither shots nor worst frames are looked for.
+        offset: time offset between the two.
+        luma_only: score luma only, without shots and worst frames.
         rows: one per measured pair.
         unpaired: frames without a partner.
         worst, shots: of the pairs.
-        ref_log, dist_log: what happened while the files were read.
+        ref_log, dist_log: problems found while reading the files.
         clocks: by stage.
-        pairs: how many there are, measured or not.
-        first_s, last_s: times of the first and the last of them.
-        shown_s: how long the last one is shown, None when unknown.
-        ref_bytes: of the coded frames of the source, as far as they are known.
-        span_bytes: of the coded frames from each measured one to the next.
+        pairs: number of pairs, measured or not.
+        first_s, last_s: times of the first and the last pair.
+        shown_s: display duration of the last one, None when unknown.
+        ref_bytes: coded size of the source's frames, as far as known.
+        span_bytes: coded size of the frames from each measured one to the next.
     """
 
     every: int = 1
@@ -76,15 +76,15 @@ class Measurement:
         progress: Progress,
         total: int | None = None,
     ) -> None:
-        """Reads both videos once, side by side, and measures their pairs.
+        """Reads both videos once, in parallel, and measures their pairs.
 
         Args:
-            ref, dist: frames of both, in rising order.
-            video: the source as it is compared.
-            settings: what is measured.
-            ffmpeg: a binary with the filters that the settings need.
+            ref, dist: frames of both, in increasing order.
+            video: the source as compared.
+            settings: the metrics.
+            ffmpeg: a binary with the required filters.
             progress: advances with every pair.
-            total: how many there will be, None when unknown.
+            total: expected number of pairs, None when unknown.
 
         Raises:
             MeasureError: no frame has a partner, or a metric failed.
@@ -100,7 +100,7 @@ class Measurement:
             pairs = paired(refs, dists, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
             self._score(pairs, settings, meter, progress)
             if not self.rows:
-                raise MeasureError("no frame of one video has a partner in the other: their timestamps never meet")
+                raise MeasureError("no frame of one video has a partner in the other: their timestamps do not overlap")
             if meter is not None:
                 self.rows = with_scores(self.rows, meter.scores())
         if self.every > 1:
@@ -110,14 +110,14 @@ class Measurement:
     def _score(
         self, pairs: Iterator[_Pair], settings: MeasureSettings, meter: PerceptualMeter | None, progress: Progress
     ) -> None:
-        """Scores the pairs in threads, in order."""
+        """Scores the pairs in parallel threads, in order."""
         clock = self.clock("measure")
 
         def scored(item: tuple[int, _Pair]) -> tuple[FrameScore, _Pair]:
             index, (ours, theirs) = item
             return score(index, ours, theirs, settings.ssim, clock), (ours, theirs)
 
-        # Jobs that measure luma only run side by side.
+        # Luma-only jobs already run in parallel.
         threads = 1 if self.luma_only else min(core_count(), _MAX_THREADS)
         for row, (ours, theirs) in in_order(scored, self._wanted(pairs, meter, progress), threads):
             self.rows.append(row)
@@ -140,7 +140,7 @@ class Measurement:
             progress.advance()
 
     def _count(self, ours: Frame, theirs: Frame) -> bool:
-        """Counts one more pair; whether it is to be measured."""
+        """Counts a pair; returns whether to measure it."""
         wanted = self.pairs % self.every == 0
         if self.pairs == 0:
             self.first_s = ours.time
@@ -155,7 +155,7 @@ class Measurement:
         return wanted
 
     def duration_s(self, video: VideoInfo) -> Fraction | None:
-        """Length from the first pair to the end of the last; where that is unknown, it lasts as long as the mean."""
+        """Duration from the first pair to the end of the last, whose duration defaults to the mean frame interval."""
         if self.shown_s is not None:
             return self.last_s + self.shown_s - self.first_s
         if self.pairs > 1:

@@ -1,4 +1,4 @@
-"""One stage between two pipes: raw video in, scaled raw video out, inside somebody else's job."""
+"""One stage between two pipes: raw video in, scaled raw video out, as part of an external pipeline."""
 
 import logging
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 Direction = Literal["down", "up"]
 RawFormat = Literal["y4m", "nut"]
-_SCALE = Fraction(2)  # of families that are made for several
-_LIKELY_MAX_FPS = 300  # a higher rate in a y4m header is the clock of a source with varying frame rate
+_SCALE = Fraction(2)  # of families that support several
+_LIKELY_MAX_FPS = 300  # a higher rate in a y4m header is the time base of a variable frame rate source
 
 
 def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings: StageSettings) -> int:
@@ -34,7 +34,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
     Args:
         direction: "down" to the small size, "up" back.
         source: buffered reader of y4m or NUT.
-        sink: where it goes, in the same format or the one that the settings ask for.
+        sink: the output, in the same format or the one in the settings.
         settings: resolved settings.
 
     Returns:
@@ -42,7 +42,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
 
     Raises:
         DecodeError: the input is not raw video, or ends within a frame.
-        BrokenPipeError: nobody reads the output any more.
+        BrokenPipeError: the reader has closed the pipe.
     """
     incoming = sniff(source)
     info, frames = read_y4m(source) if incoming == "y4m" else read_nut(source)
@@ -55,7 +55,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
     frames = (replace(frame, color=color) for frame in frames)
     pair = find_pair(settings.pair, settings.scale or scale_named(settings.pair) or _SCALE, settings.device)
     written = settings.format or incoming
-    _warn_of_varying_rate(info, incoming, written)
+    _warn_about_variable_rate(info, incoming, written)
     with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as read:
         result, scaled = _scaled(direction, read, info, pair, settings)
         count = 0
@@ -77,14 +77,15 @@ def _scaled(
     height, width = settings.size or (int(info.height * pair.scale), int(info.width * pair.scale))
     geometry = Geometry(width, height, pair.scale, coded_width=info.width, coded_height=info.height)
     if geometry.small_height > info.height or geometry.small_width > info.width:
-        raise ConfigError(f"{width}x{height} at scale {pair.scale} is more than {info.width}x{info.height} restores")
+        size = f"{info.width}x{info.height}"
+        raise ConfigError(f"{width}x{height} at scale {pair.scale} needs an input larger than {size}")
     restored = replace(info, height=height, width=width)
     scaled = upscale(frames, pair=pair, geometry=geometry, strength=settings.strength, clock=clock)
     return restored, scaled
 
 
 def _small_geometry(info: VideoInfo, scale: Fraction) -> Geometry:
-    """The small size, rounded up to whole chroma samples so that every encoder takes it."""
+    """The small size, rounded up to whole chroma samples, as encoders require."""
     sub_y, sub_x = info.format.subsampling
     height, width = ceil(info.height / scale), ceil(info.width / scale)
     return Geometry(
@@ -96,8 +97,8 @@ def _small_geometry(info: VideoInfo, scale: Fraction) -> Geometry:
     )
 
 
-def _warn_of_varying_rate(info: VideoInfo, incoming: RawFormat, written: RawFormat) -> None:
+def _warn_about_variable_rate(info: VideoInfo, incoming: RawFormat, written: RawFormat) -> None:
     if incoming == "y4m" and (info.frame_rate is None or info.frame_rate > _LIKELY_MAX_FPS):
-        logger.warning("the y4m stream names no usual frame rate; if its source varies, use NUT: y4m has no timestamps")
+        logger.warning("the y4m stream has an unusual frame rate; if it is variable, use NUT: y4m has no timestamps")
     if incoming == "nut" and written == "y4m":
-        logger.warning("y4m has no timestamps: frames will follow each other at a constant rate")
+        logger.warning("y4m has no timestamps: the output has a constant frame rate")

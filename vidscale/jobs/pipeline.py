@@ -1,4 +1,4 @@
-"""Carrying out a plan (`vidscale.jobs.planning`): one file encoded, one file restored.
+"""Execution of a plan (`vidscale.jobs.planning`): encodes or restores one file.
 
 source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
@@ -31,11 +31,11 @@ class Outcome:
     """A written file.
 
     Attributes:
-        path: where it is.
+        path: the file.
         frames: pictures in it.
-        log: what happened while the source was read.
-        clocks: how long each stage was busy.
-        notes: one line each, for a person.
+        log: problems found while reading the source.
+        clocks: busy time of each stage.
+        notes: messages for the user, one line each.
     """
 
     path: Path
@@ -46,10 +46,10 @@ class Outcome:
 
 
 def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
-    """Carries out a plan: writes the small file.
+    """Executes a plan: writes the small file.
 
     Raises:
-        VidscaleError: it failed; no file has the final name then.
+        VidscaleError: it failed; no output file is left.
     """
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     settings = plan.settings
@@ -70,10 +70,10 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
 
 
 def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
-    """Carries out a plan: writes the restored file.
+    """Executes a plan: writes the restored file.
 
     Raises:
-        VidscaleError: it failed; no file has the final name then.
+        VidscaleError: it failed; no output file is left.
     """
     log, clocks = ReadLog(), (Clock("decode"), Clock("upscale"), Clock("encode"))
     frames = restored_frames(plan.small, log=log, decoding=clocks[0], upscaling=clocks[1])
@@ -118,7 +118,7 @@ def _write(
 
 
 def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
-    """The encoded video becomes the output: signed, joined with the source's other streams, checked."""
+    """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result."""
     timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
     signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
     sign(encoded.path, signed, plan.identity, plan.written, timing, encoded.captions)
@@ -133,16 +133,16 @@ def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, works
 
 
 def _signed_suffix(output: OutputPlan, codec: str) -> str:
-    """Of the file between the encoder's and the output.
+    """Suffix of the intermediate file between the encoder's and the output.
 
-    Matroska keeps how long each picture is shown. MP4 does so only where pictures are shown in the order in which they
-    are stored, as in AV1, whose aspect ratio ffmpeg would not find in Matroska.
+    Matroska stores the duration of each picture. MP4 does so only when pictures are stored in display order, as in AV1,
+    whose aspect ratio ffmpeg would not find in Matroska.
     """
     return ".mkv" if output.muxer in ("matroska", "webm") and codec != "av1" else ".mp4"
 
 
 def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -> Path | None:
-    """A file with the other streams, where ffmpeg would copy the wrong ones because the source's time jumps."""
+    """A file with the other streams, when ffmpeg would copy the wrong parts because of timestamp jumps."""
     time_range = plan.settings.range if isinstance(plan, EncodePlan) else None
     if not log.joints and not (plan.source.may_jump and time_range):
         return None
@@ -157,10 +157,10 @@ def _strength_note(crf: float | None) -> str:
 
 
 def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
-    """What a person should know of how a source was read.
+    """Messages for the user about the reading of a source.
 
     Raises:
-        DecodeError: it is damaged, and strict.
+        DecodeError: it is damaged, and ``strict`` is set.
     """
     if strict:
         log.check_strict(path)
@@ -168,7 +168,7 @@ def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
 
 
 def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
-    """The frames; ``progress`` advances as each is taken."""
+    """The frames; ``progress`` advances as each is consumed."""
     for frame in frames:
         yield frame
         progress.advance()
@@ -179,7 +179,7 @@ def _depth(video: VideoInfo) -> int:
 
 
 def _distinct(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
-    """The frames, as long as the output's time unit keeps their timestamps apart.
+    """The frames; checks that their timestamps are distinct in the output's time unit.
 
     Raises:
         EncodeError: two frames would get the same timestamp.
@@ -189,8 +189,8 @@ def _distinct(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
         stamp = output.time_unit and round(frame.time / output.time_unit)
         if last is not None and stamp == last:
             raise EncodeError(
-                f"two frames at {float(frame.time):.4f} s are so near each other that {output.path.suffix} cannot tell "
-                "them apart; write .mp4"
+                f"two frames at {float(frame.time):.4f} s would get the same timestamp in {output.path.suffix}; "
+                "write .mp4"
             )
         last = stamp
         yield frame

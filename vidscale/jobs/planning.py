@@ -1,4 +1,4 @@
-"""What a job is going to do, decided before it starts: every reason against it is found here."""
+"""Planning of a job: all decisions and checks before it starts."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -28,17 +28,17 @@ from vidscale.system.workspace import check_folder, check_target
 
 @dataclass(frozen=True, slots=True)
 class EncodePlan:
-    """Everything that `encode` is going to do.
+    """Plan of an `encode` job.
 
     Attributes:
         settings: resolved settings.
         source: the probed source.
-        ffmpeg: the binary that encodes.
+        ffmpeg: the binary.
         pair: the scalers.
         geometry: source and small size.
         output: path, container, streams.
-        identity: what the small file will say of itself.
-        notes: one line each, for a person.
+        identity: written into the small file.
+        notes: messages for the user, one line each.
     """
 
     settings: EncodeSettings
@@ -67,12 +67,12 @@ class EncodePlan:
 
     @property
     def coded_suffix(self) -> str:
-        """File name suffix of the encoded video before it is joined with the other streams."""
+        """File name suffix of the encoded video before muxing."""
         return ".mp4"
 
     @property
     def report_dir(self) -> Path:
-        """Where the report goes."""
+        """Folder of the report."""
         return self.settings.report_dir or self.output.path.with_name(f"{self.output.path.name}.report")
 
     @property
@@ -87,7 +87,7 @@ class EncodePlan:
         return replace(self, identity=self.identity.model_copy(update={"crf": crf}))
 
     def commands(self) -> list[list[str]]:
-        """The ffmpeg command lines, with the names that the files have in the end."""
+        """The ffmpeg command lines, with the final file names."""
         video = self.output.path.with_suffix(f".video{self.coded_suffix}")
         return [self.encode_command(video), self.mux_command(video, self.output.path)]
 
@@ -105,7 +105,7 @@ class EncodePlan:
         covers: dict[int, Path] | None = None,
         joined: Path | None = None,
     ) -> list[str]:
-        """The command line that joins the coded video with the source's other streams; see `mux.mux_command`."""
+        """The command line that muxes the encoded video with the source's other streams; see `mux.mux_command`."""
         return mux_command(
             self.ffmpeg,
             video=video,
@@ -122,21 +122,21 @@ class EncodePlan:
 
 
 def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pair: Pair | None = None) -> EncodePlan:
-    """Looks at the source and decides everything.
+    """Probes the source and plans the job.
 
     Args:
         path: the source.
-        output: the small file, None for ``NAME.vsS.EXT`` beside the source.
+        output: the small file, None for ``NAME.vsS.EXT`` in the source's folder.
         settings: resolved settings.
-        pair: the one that they name, where it is at hand; how long it takes is not tried then, nor noted.
+        pair: the pair in the settings, if already loaded; its speed is then neither measured nor noted.
 
     Raises:
-        VidscaleError: the job cannot be done; the message says why.
+        VidscaleError: the job is not possible; the message says why.
     """
     encoder = ENCODERS[settings.codec]
     if "scale" not in settings.model_fields_set and (named := scale_named(settings.pair)):
         settings = settings.model_copy(update={"scale": named})
-    resolve(settings.device)  # a GPU that is not here is missed before an hour of work rather than after it
+    resolve(settings.device)  # a missing GPU must fail now, not after an hour of work
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)
     source = fitted(probe(path, stream=settings.stream, ffmpeg=ffmpeg.path), encoder)
@@ -168,7 +168,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
 
 @dataclass(frozen=True, slots=True)
 class DecodePlan:
-    """Everything that `decode` is going to do: the small file, the binary, the output."""
+    """Plan of a `decode` job: the small file, the binary, the output."""
 
     settings: DecodeSettings
     small: SmallFile
@@ -192,7 +192,7 @@ class DecodePlan:
 
     @property
     def coded_suffix(self) -> str:
-        """File name suffix of the encoded video before it is joined with the other streams."""
+        """File name suffix of the encoded video before muxing."""
         return ".mkv" if self.codec == "ffv1" else ".mp4"
 
     @property
@@ -219,7 +219,7 @@ class DecodePlan:
         covers: dict[int, Path] | None = None,
         joined: Path | None = None,
     ) -> list[str]:
-        """The command line that joins the restored video with the small file's other streams."""
+        """The command line that muxes the restored video with the small file's other streams."""
         info = self.small.restored
         shown = info.sar * info.width / info.height
         return mux_command(
@@ -237,13 +237,13 @@ class DecodePlan:
         )
 
     def commands(self) -> list[list[str]]:
-        """The ffmpeg command lines, with the names that the files have in the end."""
+        """The ffmpeg command lines, with the final file names."""
         video = self.output.path.with_suffix(f".video{self.coded_suffix}")
         return [self.encode_command(video), self.mux_command(video, self.output.path)]
 
 
 def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
-    """Looks at the small file and decides everything; see `plan_encode`."""
+    """Probes the small file and plans the job; see `plan_encode`."""
     encoder = ENCODERS[settings.codec]
     resolve(settings.device)
     name = encoder.ffmpeg_name if not settings.lossless else "libx264"
@@ -255,19 +255,19 @@ def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> De
     codec = "h264" if settings.lossless else encoder.codec
     target = plan_output(small.source, codec, ffmpeg=ffmpeg.path, stem=stem, requested=requested)
     check_target(target.path, source=path, overwrite=settings.overwrite)
-    coder = _coder(settings, target)
-    small = replace(small, source=fitted(small.source, coder, keep_depth=settings.lossless))
+    encoder_used = _encoder_used(settings, target)
+    small = replace(small, source=fitted(small.source, encoder_used, keep_depth=settings.lossless))
     plan = DecodePlan(settings, small, ffmpeg, target, ())
     losses = loss_notes(small.source, target, plan.codec, settings.strict)
-    conversions = conversion_notes(small.source, coder)
+    conversions = conversion_notes(small.source, encoder_used)
     plan = replace(plan, notes=(*small.notes, *losses, *_restoring_notes(small), *conversions))
-    if coder is not None:
-        _check_codable(small, coder, lossless=settings.lossless)
+    if encoder_used is not None:
+        _check_encodable(small, encoder_used, lossless=settings.lossless)
     return plan
 
 
-def _coder(settings: DecodeSettings, target: OutputPlan) -> Encoder | None:
-    """What codes a restored file; None for FFV1."""
+def _encoder_used(settings: DecodeSettings, target: OutputPlan) -> Encoder | None:
+    """The encoder of a restored file; None for FFV1."""
     if not settings.lossless:
         return ENCODERS[settings.codec]
     return None if target.muxer == "matroska" else ENCODERS["x264"]
@@ -275,15 +275,15 @@ def _coder(settings: DecodeSettings, target: OutputPlan) -> Encoder | None:
 
 def _check_params(ffmpeg: Ffmpeg, settings: CodecSettings) -> None:
     encoder, params = ENCODERS[settings.codec], settings.encoder_params
-    if params and (complaint := refused_params(ffmpeg, encoder.ffmpeg_name, encoder.params_option, params)):
-        raise UsageError(f"--encoder-params {params}: {encoder.name} does not take that ({complaint})")
+    if params and (reason := refused_params(ffmpeg, encoder.ffmpeg_name, encoder.params_option, params)):
+        raise UsageError(f"--encoder-params {params}: rejected by {encoder.name} ({reason})")
 
 
 def _check_interlaced(source: Source, settings: SourceSettings) -> None:
     if source.interlaced and settings.interlaced == "refuse":
         raise DecodeError(
-            f"{source.path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore codes it "
-            "as it is, for sources that are flagged by mistake"
+            f"{source.path} is flagged interlaced: --interlaced bwdif deinterlaces it, --interlaced ignore encodes it "
+            "as progressive, for sources that are flagged by mistake"
         )
 
 
@@ -310,38 +310,38 @@ def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tupl
     video = source.video
     notes += [*conversion_notes(source, ENCODERS[settings.codec]), *alpha_notes(source, settings.alpha)]
     if target.time_unit and video.time_base < target.time_unit:
-        notes.append("Matroska counts time in ms, the source finer: timestamps are rounded to the nearest ms")
+        notes.append("Matroska stores timestamps in ms, coarser than the source: they are rounded to the nearest ms")
     return tuple(notes)
 
 
 def _time_notes(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSettings) -> tuple[str, ...]:
-    """How long slow networks will take, so that nobody starts by mistake what takes days."""
+    """Estimated time of slow networks, as a warning before a job that takes days."""
     size = geometry.height, geometry.width
     downscaling = pair.downscale_seconds(*size)
     restoring = pair.upscale_seconds(*size) if settings.report else None
     parts = []
     if downscaling is not None:
-        parts.append(f"{_duration(downscaling)} a frame to downscale")
+        parts.append(f"{_duration(downscaling)} per frame to downscale")
     if restoring is not None:
-        parts.append(f"{_duration(restoring)} {'a frame ' * (downscaling is None)}to restore it for the report")
+        parts.append(f"{_duration(restoring)} {'per frame ' * (downscaling is None)}to restore it for the report")
     if not parts:
         return ()
     backend = pair.upscale_backend if downscaling is None else pair.downscale_backend
     frames = expected_frames(source, settings.range)
     text = f"{pair.name} on {backend.device}: about {' and '.join(parts)}"
-    return (text + _in_all(frames, (downscaling or 0) + (restoring or 0)),)
+    return (text + _total(frames, (downscaling or 0) + (restoring or 0)),)
 
 
 def _restoring_notes(small: SmallFile) -> tuple[str, ...]:
     seconds = small.pair.upscale_seconds(small.geometry.height, small.geometry.width)
     if seconds is None:
         return ()
-    text = f"{small.pair.name} on {small.pair.upscale_backend.device}: about {_duration(seconds)} a frame to restore"
-    return (text + _in_all(expected_frames(small.source, None), seconds),)
+    text = f"{small.pair.name} on {small.pair.upscale_backend.device}: about {_duration(seconds)} per frame to restore"
+    return (text + _total(expected_frames(small.source, None), seconds),)
 
 
-def _in_all(frames: int | None, seconds: float) -> str:
-    return f", {_duration(frames * seconds)} in all" if frames else ""
+def _total(frames: int | None, seconds: float) -> str:
+    return f", {_duration(frames * seconds)} in total" if frames else ""
 
 
 def _duration(seconds: float) -> str:
@@ -357,19 +357,19 @@ def _source_stem(path: Path, small: SmallFile) -> str:
     return path.stem.removesuffix(f".vs{scale_text(small.geometry.scale)}")
 
 
-def _check_codable(small: SmallFile, encoder: Encoder, *, lossless: bool) -> None:
-    """Raises ConfigError when the encoder cannot code the restored pictures at exactly their size."""
+def _check_encodable(small: SmallFile, encoder: Encoder, *, lossless: bool) -> None:
+    """Raises ConfigError when the encoder does not support the exact size and format of the restored pictures."""
     height, width, pixel_format = small.restored.height, small.restored.width, small.restored.format
     if lossless and not encoder.takes(pixel_format):
-        raise ConfigError(f"lossless H.264 cannot hold {pixel_format.name}; write Matroska, which holds FFV1")
+        raise ConfigError(f"lossless H.264 does not support {pixel_format.name}; write Matroska, which gets FFV1")
     encoder.check(pixel_format, height, width)
     if encoder.coded_size(height, width, pixel_format) != (height, width):
-        remedy = "write Matroska, which holds FFV1" if lossless else "use --lossless or --y4m"
-        raise ConfigError(f"{width}x{height} {pixel_format.name} cannot be coded exactly; {remedy}")
+        remedy = "write Matroska, which gets FFV1" if lossless else "use --lossless or --y4m"
+        raise ConfigError(f"{width}x{height} {pixel_format.name} cannot be encoded at this exact size; {remedy}")
 
 
 def expected_frames(source: Source, time_range: TimeRange | None) -> int | None:
-    """How many frames a source, or a part of it, will have; None when nobody knows."""
+    """Expected number of frames in a source or a part of it; None when unknown."""
     video = source.video
     if time_range is None and video.frame_count:
         return video.frame_count

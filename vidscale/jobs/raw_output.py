@@ -1,4 +1,4 @@
-"""A small file restored as raw video (y4m): to a file, a pipe or a player."""
+"""Restores a small file as raw video (y4m): to a file, a pipe or a player."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,15 +20,15 @@ from vidscale.system.workspace import check_target, partial_files
 
 
 def open_for_y4m(path: Path, output: Path | None, settings: DecodeSettings) -> SmallFile:
-    """The small file, where it can be restored to the output.
+    """Opens a small file and checks that it can be restored to the output.
 
     Args:
         path: the small file.
         output: the file to write; None for a stream.
-        settings: how it is restored; those of encoders do not matter.
+        settings: settings of the restoration; encoder settings are ignored.
 
     Raises:
-        UsageError: the output is named as a container that does not hold raw video.
+        UsageError: the output has the extension of a container without raw video.
         VidscaleError: see `check_target` and `open_small`.
     """
     if output is not None:
@@ -45,11 +45,11 @@ def write_y4m(
     """Writes all restored frames to a stream.
 
     Returns:
-        Number of frames, and notes for a person.
+        Number of frames, and messages for the user.
 
     Raises:
-        DecodeError: the file cannot be read, or is damaged and strict.
-        BrokenPipeError: the reader went away.
+        DecodeError: the file cannot be read, or it is damaged and ``strict`` is set.
+        BrokenPipeError: the reader has closed the pipe.
     """
     progress = progress or Progress()
     log, info = ReadLog(), small.restored
@@ -65,7 +65,7 @@ def write_y4m(
 def write_y4m_file(
     small: SmallFile, output: Path, *, strict: bool = False, overwrite: bool = False, progress: Progress | None = None
 ) -> tuple[int, tuple[str, ...]]:
-    """Writes all restored frames to a file, which gets its name when it is whole; see `write_y4m`."""
+    """Writes all restored frames to a file, which gets its final name when complete; see `write_y4m`."""
     with (
         partial_files(output, source=small.source.path, overwrite=overwrite) as workspace,
         workspace.result.open("wb") as file,

@@ -1,9 +1,9 @@
-"""Job recipes: a TOML file that says what to do with a movie.
+"""Job recipes: TOML files that describe a job.
 
 A recipe has a ``description`` and either
 
 * ``command = "encode"`` or ``"decode"`` with a table ``[settings]`` of that command's settings, or
-* ``command = "pipe"`` with ``stages``: command lines, each a list of words, whose output and input are joined. In the
+* ``command = "pipe"`` with ``stages``: command lines, each a list of words, connected by pipes. In the
   words ``{input}``, ``{output}`` and ``{ffmpeg}`` are replaced; the program ``vidscale`` is this one.
 """
 
@@ -31,11 +31,11 @@ _STDERR = 2
 
 
 class Recipe(BaseModel):
-    """What a recipe file says."""
+    """Content of a recipe file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = Field(default="", description="one line for people")
+    description: str = Field(default="", description="one line for the user")
     command: Command = Field(description="encode, decode or pipe")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of encode or decode")
     stages: tuple[tuple[str, ...], ...] = Field(default=(), description="command lines of a pipe")
@@ -56,7 +56,7 @@ def read_recipe(path: Path) -> Recipe:
     """Reads and checks a recipe file.
 
     Raises:
-        ConfigError: it cannot be read, or says something unknown.
+        ConfigError: it cannot be read, or has unknown fields.
     """
     try:
         data = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
@@ -83,7 +83,7 @@ def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwrite: bool) -> None:
-    """Runs the stages of a pipe side by side; the output gets its name when all of them ended well.
+    """Runs the stages of a pipe in parallel; the output gets its final name when all of them succeeded.
 
     Raises:
         ConfigError: the output cannot be written.
@@ -94,7 +94,7 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
         with ExitStack() as stack:
             ended = _ended(_chain(commands, stack))
         for stage, code in ended:
-            if code:  # the first to fail takes the others with it
+            if code:  # the first to fail makes the others fail
                 command = commands[stage]
                 name, of = Path(command[0]).name, f"stage {stage + 1} of {len(commands)}"
                 raise EncodeError(f"{name} ({of}) ended with status {code}", cmd=command, returncode=code)
@@ -103,13 +103,13 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
 
 
 def pipe_commands(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str) -> list[list[str]]:
-    """The command lines of a pipe's stages, in their order."""
+    """The command lines of a pipe's stages, in order."""
     words = {"input": str(source.absolute()), "output": str(output), "ffmpeg": ffmpeg}
     return [_command(stage, words) for stage in recipe.stages]
 
 
 def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subprocess.Popen[bytes]"]:
-    """Starts the commands, each reading what the one before it writes; the stack ends those that still run."""
+    """Starts the commands, each reading the output of the previous one; the stack kills those still running."""
     chain: list[subprocess.Popen[bytes]] = []
     for command in commands:
         previous = chain[-1].stdout if chain else None
@@ -126,13 +126,13 @@ def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subproc
         if process.stdout is not None:
             stack.callback(process.stdout.close)
         if previous is not None:
-            previous.close()  # the next stage holds it; ours would hide that its reader went away
+            previous.close()  # only the next stage may hold it, so that its writer notices when that stage exits
         chain.append(process)
     return chain
 
 
 def _ended(chain: Sequence["subprocess.Popen[bytes]"]) -> list[tuple[int, int]]:
-    """(number, status) of the processes, in the order in which they end."""
+    """(number, status) of the processes, in the order of their exit."""
     ended: list[tuple[int, int]] = []
 
     def wait(number: int) -> None:

@@ -30,11 +30,11 @@ class SmallFile:
 
     Attributes:
         source: the file.
-        identity: what it says of itself, None when the pair was named by hand.
+        identity: from the file, None when the pair was given in the settings.
         pair: the pair that restores it.
         geometry: its size and the restored size.
-        strength: coding strength (crf) for the upscaler.
-        notes: one line each, for a person.
+        strength: crf for the upscaler.
+        notes: messages for the user, one line each.
     """
 
     source: Source
@@ -46,7 +46,7 @@ class SmallFile:
 
     @property
     def restored(self) -> VideoInfo:
-        """The restored video: of the source's size, and gray where that was gray."""
+        """The restored video: of the source's size, and gray when the source was gray."""
         pixel_format = self.source.video.format
         if self.identity is not None and self.identity.chroma == "gray":
             pixel_format = replace(pixel_format, chroma="gray")
@@ -54,17 +54,17 @@ class SmallFile:
 
 
 def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair | None = None) -> SmallFile:
-    """Finds out how a small file is restored: from its identity, or from the settings where it has none to be used.
+    """Determines how a small file is restored: from its identity, or without a usable one from the settings.
 
     Args:
         path: the file.
         ffmpeg: path of the binary.
-        settings: of the restoring; a pair named in them that is the identity's is taken, also from a folder.
-        pair: the one that made the file, where it is at hand.
+        settings: of the restoration; a pair in them must match the identity, and may be a folder.
+        pair: the pair that made the file, if already loaded.
 
     Raises:
-        IdentityError: there is no identity to be used, and the settings name no pair and scale.
-        ModelError: the pair it names is not here.
+        IdentityError: no usable identity, and no pair and scale in the settings.
+        ModelError: the pair of the identity is not installed.
     """
     try:
         identity, stream = find_identity(path)
@@ -104,22 +104,22 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
 
 
 def _strength(crf: float, codec: str) -> float:
-    """What the upscaler is told, from the crf on the encoder's own scale."""
+    """The upscaler's strength from the crf on the encoder's own scale."""
     encoders = [encoder for encoder in ENCODERS.values() if encoder.codec == codec]
     return encoders[0].strength(crf) if encoders else crf
 
 
 def _sited(source: Source, identity: Identity) -> Source:
-    """The source with the chroma location of the original: AV1 cannot say center, nor H.264 where it is in 4:2:2."""
+    """The source with the original's chroma location: AV1 cannot store center, H.264 cannot store that of 4:2:2."""
     color = source.video.color
     color = replace(color, chroma_location=identity.chroma_location or color.chroma_location)
     return replace(source, video=replace(source.video, color=color))
 
 
 def find_identity(path: Path) -> tuple[Identity | None, int]:
-    """The identity in a file, and which of the video streams that are not cover art it is of (0 when there is none).
+    """The identity in a file, and its stream's index among the video streams without cover art (0 when there is none).
 
-    One stream of several is that which carries it; the container's tag does not tell.
+    With several streams it is the one with an in-band identity; the container's tag does not name the stream.
 
     Raises:
         IdentityError: see `probe_identity`.
@@ -143,9 +143,9 @@ def find_identity(path: Path) -> tuple[Identity | None, int]:
 
 
 def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: str = "") -> SmallFile:
-    """Restored as the settings say; ``unusable`` tells why not as the file says."""
+    """A small file restored by the pair in the settings; ``unusable`` is the reason to ignore the file's identity."""
     if settings.pair is None:
-        raise IdentityError(f"{path} does not say how it was made; name its pair and scale with --pair and --scale")
+        raise IdentityError(f"{path} has no vidscale identity; name its pair and scale with --pair and --scale")
     pair = find_pair(settings.pair, settings.scale, settings.device)
     video = source.video
     geometry = Geometry(
@@ -155,7 +155,7 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
         coded_width=video.width,
         coded_height=video.height,
     )
-    size = f"{geometry.width}x{geometry.height}, with what was padded"
+    size = f"{geometry.width}x{geometry.height}, including padding"
     if has_alpha(source):
         source = replace(source, side_data=(*source.side_data, alpha_of(source)))
     return SmallFile(
@@ -164,12 +164,12 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
         pair=pair,
         geometry=geometry,
         strength=settings.strength,
-        notes=(f"{unusable}; restored by {pair.name} to {size}, as --pair and --scale say",) if unusable else (),
+        notes=(f"{unusable}; restored by {pair.name} to {size}, as set by --pair and --scale",) if unusable else (),
     )
 
 
 def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock) -> Iterator[Frame]:
-    """Frames of the source's size; decoding runs in a thread of its own.
+    """Frames of the source's size; decoding runs in its own thread.
 
     Raises:
         IdentityError: the identity changes within the file.
@@ -189,13 +189,13 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
 
 
 def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Frames without the planes that decoders invent for gray H.264."""
+    """Frames without the chroma planes that decoders add to gray H.264."""
     for frame in frames:
         yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
 
 
 def _identity_check(small: SmallFile, log: ReadLog) -> Any:
-    """A function that refuses a keyframe packet with another identity than the file's, and counts damaged ones."""
+    """A function that rejects keyframe packets whose identity differs from the file's, and counts damaged ones."""
     identity = small.identity
     if identity is None or small.source.codec not in get_args(Codec):
         return None
@@ -213,11 +213,11 @@ def _identity_check(small: SmallFile, log: ReadLog) -> Any:
             raise IdentityError(f"{small.source.path}: {error}") from error
         if found is not None and _essence(found) != _essence(identity):
             at = f"{float(packet.pts * packet.time_base):.3f} s" if packet.pts is not None else "an unknown time"
-            raise IdentityError(f"{small.source.path} is spliced from files made differently: it changes at {at}")
+            raise IdentityError(f"{small.source.path} is spliced from different files: its identity changes at {at}")
 
     return inspect
 
 
 def _essence(identity: Identity) -> Identity:
-    """The identity without what may differ between parts that are restored alike."""
+    """The identity without the fields that do not affect the restoration."""
     return identity.model_copy(update={"tool": "", "time_base": "1"})

@@ -1,4 +1,4 @@
-"""Two files on their way to be compared: what of their pictures, at which size."""
+"""Preparation of two files for comparison: crop, size and bit depth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ class Side:
 
     Attributes:
         source: the file.
-        shown: the video as it is compared.
-        filters: what makes that of it; see `decode_frames`.
-        notes: one line each, for a person.
+        shown: the video as compared.
+        filters: ffmpeg filters that produce it; see `decode_frames`.
+        notes: messages for the user, one line each.
     """
 
     source: Source
@@ -32,7 +32,7 @@ class Side:
     notes: tuple[str, ...] = ()
 
     def frames(self, log: ReadLog, clock: Clock) -> Iterator[Frame]:
-        """Its frames, as they are compared."""
+        """Its frames, as compared."""
         return decode_frames(self.source, log=log, clock=clock, filters=self.filters, alpha="drop")
 
     def at_depth(self, bits: int) -> "Side":
@@ -43,18 +43,18 @@ class Side:
 
     @property
     def conversions(self) -> tuple[str, ...]:
-        """As what its pictures are compared, and without what; one line each."""
+        """Notes on the conversions of its pictures before the comparison, one line each."""
         lines = conversion_notes(self.source)
         had, read_as = reading_of(self.source.pix_fmt).format.bit_depth, self.shown.format.bit_depth
         if had != read_as and not self.source.is_rgb:
-            lines.append(f"{had} bits a sample ({self.source.pix_fmt}) are compared as {read_as}, like the other's")
+            lines.append(f"{had} bits per sample ({self.source.pix_fmt}) are compared as {read_as}, like the other's")
         if has_alpha(self.source):
             lines.append(f"{alpha_of(self.source)} is not compared")
         return tuple(f"{self.source.path.name}: {line}" for line in lines)
 
 
 def cropped(source: Source, crop: Crop | None) -> Side:
-    """The part of a source that is compared; ConfigError where it has none such."""
+    """The part of a source to compare; ConfigError when the crop does not fit."""
     video = source.video
     if crop is None:
         return Side(source, video)
@@ -75,7 +75,7 @@ def cropped(source: Source, crop: Crop | None) -> Side:
 
 
 def scaled(source: Source, wanted: VideoInfo, kernel: str | None) -> Side:
-    """A file at the size of another video, by swscale's ``kernel``; as it is where that is None."""
+    """A file at the size of another video, by swscale's ``kernel``; unchanged when that is None."""
     video, size = source.video, f"{wanted.width}x{wanted.height}"
     if kernel is None or (video.width, video.height) == (wanted.width, wanted.height):
         return Side(source, video)
@@ -88,8 +88,8 @@ def scaled(source: Source, wanted: VideoInfo, kernel: str | None) -> Side:
 
 
 def at_one_depth(ours: Side, theirs: Side) -> tuple[Side, Side]:
-    """Both sides, one of them read at the bit depth of the other where its pictures are converted anyway: of two such
-    the one that has more."""
+    """Both sides at the same bit depth where the pictures of one are converted anyway: of two such, the deeper one is
+    read at the depth of the other."""
     bits, their_bits = ours.shown.format.bit_depth, theirs.shown.format.bit_depth
     converted, theirs_converted = is_converted(ours.source), is_converted(theirs.source)
     if bits != their_bits and converted and (bits > their_bits or not theirs_converted):
@@ -100,24 +100,26 @@ def at_one_depth(ours: Side, theirs: Side) -> tuple[Side, Side]:
 
 
 def check_comparable(ours: Side, theirs: Side) -> None:
-    """Raises MeasureError where the frames of the two have not the same size and pixel format."""
+    """Raises MeasureError when the frames of the two differ in size or pixel format."""
     ref, dist = ours.shown, theirs.shown
     compared = ref.format if is_luma_of(ref.format, dist.format) else dist.format
     if (ref.width, ref.height, ref.format) != (dist.width, dist.height, compared):
         remedy = ""
         if (ref.width, ref.height) != (dist.width, dist.height):
-            remedy = "; --scale-dist bicubic scales the second one, --crop W:H:X:Y cuts the first"
+            remedy = "; --scale-dist bicubic scales the second one, --crop W:H:X:Y crops the first"
         theirs_is = f"{theirs.source.path} is {dist.width}x{dist.height} {dist.format.name}"
         ours_is = f"{ours.source.path} is {ref.width}x{ref.height} {ref.format.name}"
-        raise MeasureError(f"{theirs_is}, {ours_is}: only videos of one size and pixel format can be compared{remedy}")
+        raise MeasureError(
+            f"{theirs_is}, {ours_is}: only videos of the same size and pixel format can be compared{remedy}"
+        )
 
 
 def color_notes(ours: Side, theirs: Side) -> list[str]:
-    """What both say of their colours, where that differs: code values are compared all the same."""
+    """A note when the colour tags of the two differ, since code values are compared regardless."""
     ref, dist = ours.shown.color, theirs.shown.color
     differing = [
-        f"{what} {a} and {b}"
-        for what, a, b in (
+        f"{field} {a} and {b}"
+        for field, a, b in (
             ("range", ref.color_range, dist.color_range),
             ("matrix", ref.matrix, dist.matrix),
             ("transfer", ref.transfer, dist.transfer),

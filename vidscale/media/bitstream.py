@@ -1,8 +1,8 @@
 """Private user data in coded packets: SEI messages of H.264 and H.265, metadata OBUs of AV1.
 
 `insert` puts a payload in front of the first coded picture of a packet, `find` reads it back. Both walk the
-headers of the units up to that picture and never look at its data. The payload follows a UUID that is ours;
-messages and units of others are stepped over.
+headers of the units up to that picture and never parse its data. The payload follows vidscale's UUID;
+all other messages and units are skipped.
 """
 
 from typing import Literal
@@ -21,31 +21,31 @@ from vidscale.media.units import (
 )
 from vidscale.media.units import sei_nal as any_sei_nal
 
-# Random (RFC 9562 version 4), fixed for ever; without a zero byte, so that emulation prevention never splits it.
+# Random (RFC 9562 version 4), never to change; without a zero byte, so that emulation prevention never splits it.
 UUID = bytes.fromhex("17aa6e4259084f2d969e0ecab733dd6a")
 
 _USER_DATA_UNREGISTERED = 5  # payloadType, H.264 and H.265 Annex D
-# ITU-T T.35 with the extended country code 255, which nobody owns. The metadata types 6 to 31 of AV1 are meant for
-# private use, but ffmpeg up to 6.1 refuses packets that hold one.
-_NOBODYS_COUNTRY = b"\xff\xff"
+# ITU-T T.35 with the extended country code 255, which is unassigned. The metadata types 6 to 31 of AV1 are meant for
+# private use, but ffmpeg up to 6.1 rejects packets with one.
+_UNASSIGNED_COUNTRY = b"\xff\xff"
 
 
 def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, payload: bytes) -> bytes:
     """A copy of `packet` with `payload` in a user data unit in front of its first coded picture.
 
-    It stands behind access unit delimiter, parameter sets, sequence header and the messages that are there
-    already, as H.264 7.4.1.2.3, H.265 7.4.2.4.4 and AV1 7.5 order them.
+    It is placed after the access unit delimiter, parameter sets, sequence header and existing messages, as
+    H.264 7.4.1.2.3, H.265 7.4.2.4.4 and AV1 7.5 require.
 
     Args:
-        packet: one coded packet as a muxer takes it; usually a keyframe.
+        packet: one coded packet as passed to a muxer; usually a keyframe.
         codec: "h264", "hevc" or "av1".
         extradata: the stream's, see `vidscale.media.units.length_bytes`.
-        payload: bytes to carry; the UUID is put in front of it.
+        payload: bytes to store; the UUID is put in front of it.
 
     Raises:
-        IdentityError: the packet has no coded picture or carries such a unit already, the unit is too long
-            for the packet's length fields, or the extradata is neither form.
-        ValueError: another codec.
+        IdentityError: the packet has no coded picture or already has such a unit, the unit is too long
+            for the packet's length fields, or the extradata has neither form.
+        ValueError: unsupported codec.
     """
     view = memoryview(packet)
     length_size = length_bytes(codec, extradata)
@@ -61,16 +61,16 @@ def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, payload: b
 def find(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> bytes | None:
     """The payload that `insert` put into `packet` (first one; without UUID); None when there is none.
 
-    A unit cut off after the UUID yields what is left of its payload.
+    A unit truncated after the UUID yields the rest of its payload.
 
     Args:
-        packet: one coded packet as a demuxer gives it.
+        packet: one coded packet as returned by a demuxer.
         codec: "h264", "hevc" or "av1".
         extradata: as for `insert`.
 
     Raises:
-        IdentityError: extradata that is neither form.
-        ValueError: another codec.
+        IdentityError: the extradata has neither form.
+        ValueError: unsupported codec.
     """
     view = memoryview(packet)
     for unit in units(view, codec, length_bytes(codec, extradata)):
@@ -91,14 +91,14 @@ def sei_nal(codec: Literal["h264", "hevc"], payload: bytes) -> bytes:
 
 def metadata_obu(payload: bytes) -> bytes:
     """A metadata OBU of the ITU-T T.35 type: UUID, then `payload`."""
-    return t35_obu(_NOBODYS_COUNTRY + UUID + payload)
+    return t35_obu(_UNASSIGNED_COUNTRY + UUID + payload)
 
 
 def _payload(view: memoryview, unit: Unit, codec: Codec) -> bytes | None:
-    """Our payload in an SEI NAL unit or metadata OBU, None in one of somebody else's."""
+    """vidscale's payload in an SEI NAL unit or metadata OBU, None for any other message."""
     if codec == "av1":
-        carried, prefix = t35_payload(view, unit), _NOBODYS_COUNTRY + UUID
-        return carried.removeprefix(prefix) if carried is not None and carried.startswith(prefix) else None
+        message, prefix = t35_payload(view, unit), _UNASSIGNED_COUNTRY + UUID
+        return message.removeprefix(prefix) if message is not None and message.startswith(prefix) else None
     for kind, message in sei_messages(view, unit, codec):
         if kind == _USER_DATA_UNREGISTERED and message.startswith(UUID):
             return message[len(UUID) :]

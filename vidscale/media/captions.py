@@ -1,7 +1,7 @@
 """Closed captions inside coded video: CTA-708 constructs in ITU-T T.35 messages of ATSC (A/53 part 4, 6.2.3).
 
-libavcodec hands them out with the pictures; raw pictures on a pipe lose them, so they are put into the coded packets
-again, each in front of its picture. H.264 and H.265 carry them as SEI, AV1 as metadata OBUs.
+libavcodec returns them with the pictures; raw pictures on a pipe lose them, so they are reinserted into the coded
+packets, each in front of its picture. H.264 and H.265 carry them as SEI, AV1 as metadata OBUs.
 """
 
 from array import array
@@ -17,9 +17,9 @@ _SHOW_EXISTING_FRAME, _SHOW_FRAME = 0x80, 0x10  # in the first byte of an AV1 fr
 
 
 class Captions:
-    """The captions of a film's pictures, by timestamp.
+    """The captions of a video's pictures, by timestamp.
 
-    Most pictures carry the same few bytes that say nothing, which are kept once.
+    Most pictures carry the same few padding bytes, which are stored once.
     """
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Captions:
         self._in_order: list[bytes] = []
 
     def add(self, pts: int, cc_data: bytes) -> None:
-        """Adds those of one more picture.
+        """Adds the captions of the next picture.
 
         Args:
-            pts: its timestamp, above those that were added before.
+            pts: its timestamp, greater than all added before.
             cc_data: constructs of three bytes.
         """
         which = self._texts.setdefault(cc_data, len(self._in_order))
@@ -41,7 +41,7 @@ class Captions:
         self._which.append(which)
 
     def at(self, pts: int) -> bytes:
-        """Those of the picture with that timestamp, empty where it has none."""
+        """The captions of the picture with that timestamp, empty when it has none."""
         found = bisect_left(self._pts, pts)
         return self._in_order[self._which[found]] if self._pts[found : found + 1] == array("q", [pts]) else b""
 
@@ -50,16 +50,16 @@ class Captions:
 
 
 def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, cc_data: bytes) -> bytes:
-    """A copy of a packet with captions in front of its picture; of AV1's several pictures, the one that is shown.
+    """A copy of a packet with captions in front of its picture; in AV1 with several pictures, of the shown one.
 
     Args:
-        packet: one coded packet as a muxer takes it.
+        packet: one coded packet as passed to a muxer.
         codec: "h264", "hevc" or "av1".
         extradata: the stream's, see `vidscale.media.units.length_bytes`.
         cc_data: constructs of three bytes.
 
     Raises:
-        IdentityError: extradata that is neither form.
+        IdentityError: the extradata has neither form.
     """
     view = memoryview(packet)
     length_size = length_bytes(codec, extradata)

@@ -1,6 +1,6 @@
-"""Cropping that a container asks for: PixelCrop of Matroska (RFC 9559), the clean aperture of MP4 and QuickTime.
+"""Cropping stored in the container: PixelCrop of Matroska (RFC 9559), the clean aperture of MP4 and QuickTime.
 
-Decoders know nothing of it, ffmpeg hands it on from 7.1 on, PyAV not at all: it is read from the file's header here.
+Decoders do not see it, ffmpeg exports it since 7.1, PyAV does not: it is read from the file's header here.
 """
 
 import os
@@ -18,13 +18,13 @@ _SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 _TRACK_TYPE, _CODEC_ID = 0x83, 0x86
 _PIXEL_CROP = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
 _VIDEO_TRACK = 1
-_HEAD_BYTES = 16  # of an element or a box at most
-_SAMPLE_ENTRY_BYTES = 78  # of a visual one (ISO/IEC 14496-12, 12.1.3), in front of the boxes in it
+_HEAD_BYTES = 16  # longest header of an element or a box
+_SAMPLE_ENTRY_BYTES = 78  # fields of a visual one (ISO/IEC 14496-12, 12.1.3), in front of its boxes
 _CLAP = struct.Struct(">IIIIiIiI")  # width, height, offsets from the centre, each a numerator and a denominator
 
 
 class Margins(NamedTuple):
-    """Luma samples that are cut off at each edge of a decoded picture."""
+    """Luma samples to crop at each edge of a decoded picture."""
 
     left: int = 0
     top: int = 0
@@ -39,7 +39,7 @@ class Window:
     Attributes:
         left, top, width, height: of the part.
         decoded_width, decoded_height: of the pictures.
-        margins: what the container asks for; the part begins and ends on whole chroma samples.
+        margins: as stored in the container; the part begins and ends on whole chroma samples.
     """
 
     left: int
@@ -59,15 +59,15 @@ class Window:
 
 
 def window_of(margins: Margins, size: tuple[int, int], subsampling: tuple[int, int]) -> Window | None:
-    """What is left between margins, on whole chroma samples as ffmpeg rounds it; None where nothing is cut off.
+    """The window between margins, on whole chroma samples as ffmpeg rounds it; None when nothing is cropped.
 
     Args:
-        margins: what the container asks for.
+        margins: as stored in the container.
         size: (height, width) of the decoded pictures.
         subsampling: luma samples per chroma sample, (vertical, horizontal).
 
     Raises:
-        DecodeError: there is nothing left.
+        DecodeError: nothing is left.
     """
     if not any(margins):
         return None
@@ -85,13 +85,13 @@ def window_of(margins: Margins, size: tuple[int, int], subsampling: tuple[int, i
 
 
 def container_crop(path: Path, container: str, *, track: int, number: int) -> Margins:
-    """What a file says is to be cut off the pictures of a video stream; no margins where it says nothing.
+    """The cropping that a file stores for a video stream; no margins when it stores none.
 
     Args:
         path: the file.
         container: ffmpeg's names of its format.
         track: number of the stream's track in MP4, PyAV's ``stream.id``.
-        number: of the stream among the video streams that are not cover art, from 0.
+        number: index of the stream among the video streams without cover art, from 0.
     """
     if not path.is_file():
         return Margins()
@@ -113,7 +113,7 @@ def _pixel_crop(file: IO[bytes], size: int, number: int) -> Margins:
 
 
 def _track(file: IO[bytes], entry: "_Part") -> Margins | None:
-    """What a track's pictures are cut by; None for one that is no video."""
+    """The cropping of a track; None when it is not a video track."""
     kind, has_codec, crop = 0, False, dict[str, int]()
     for part in _elements(file, entry):
         if part.name == _TRACK_TYPE:
@@ -141,12 +141,12 @@ def _track_id(file: IO[bytes], track: "_Part") -> int | None:
     if header is None:
         return None
     data = _read(file, header.start, 24)
-    at = 20 if data[:1] == b"\1" else 12  # behind two times, of 64 or 32 bits
+    at = 20 if data[:1] == b"\1" else 12  # after two times of 64 or 32 bits
     return int.from_bytes(data[at : at + 4], "big")
 
 
 def _of_sample_entry(file: IO[bytes], track: "_Part") -> Margins:
-    """What the first sample entry of a track says."""
+    """The cropping in the first sample entry of a track."""
     box = track
     for name in (b"mdia", b"minf", b"stbl", b"stsd"):
         found = next((each for each in _boxes(file, box) if each.name == _kind(name)), None)
@@ -163,13 +163,13 @@ def _of_sample_entry(file: IO[bytes], track: "_Part") -> Margins:
         data = _read(file, part.start, _CLAP.size)
         if part.name == _kind(b"clap") and len(data) == _CLAP.size:
             margins = _aperture(_CLAP.unpack(data), width, height)
-            cut = margins if any(margins) else cut  # of several, the last that cuts anything off
+            cut = margins if any(margins) else cut  # of several, the last that crops anything
     return cut
 
 
 def _aperture(numbers: tuple[int, ...], width: int, height: int) -> Margins:
-    """Margins around an aperture of that size about the centre of the pictures, moved by the offsets; as ffmpeg does,
-    parts of a sample are left out of them, and an aperture that reaches beyond the pictures does not count."""
+    """Margins of an aperture of that size, centred in the picture and moved by the offsets; like ffmpeg, margins are
+    rounded down to whole samples and an aperture that exceeds the picture is ignored."""
     if not all(numbers[1::2]):
         return Margins()
     across, down, right_by, down_by = (Fraction(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True))
@@ -184,7 +184,7 @@ def _aperture(numbers: tuple[int, ...], width: int, height: int) -> Margins:
 
 
 class _Part(NamedTuple):
-    """An element of Matroska or a box of MP4: its name as a number, and where its content lies in the file."""
+    """An element of Matroska or a box of MP4: its name as a number, and the offsets of its content in the file."""
 
     name: int
     start: int
@@ -192,7 +192,7 @@ class _Part(NamedTuple):
 
 
 def _elements(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
-    """The elements in an element (EBML, RFC 8794); what is broken ends them."""
+    """The elements in an element (EBML, RFC 8794), up to the first broken one."""
     at = whole.start
     while at < whole.end:
         head = _read(file, at, _HEAD_BYTES)
@@ -210,14 +210,14 @@ def _elements(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
 
 
 def _variable(data: bytes, at: int) -> tuple[int, int]:
-    """A number whose first byte's leading zeros tell how many follow, with its marker bit, and the offset behind it; 0
-    where there is none."""
+    """A variable-length number with its marker bit, and the offset after it; 0 when there is none. The leading zeros
+    of the first byte give the number of bytes that follow."""
     width = 9 - data[at].bit_length() if at < len(data) and data[at] else len(data) + 1
     return (int.from_bytes(data[at : at + width], "big") if at + width <= len(data) else 0), at + width
 
 
 def _boxes(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
-    """The boxes in a box (ISO/IEC 14496-12, 4.2); what is broken ends them."""
+    """The boxes in a box (ISO/IEC 14496-12, 4.2), up to the first broken one."""
     at = whole.start
     while at + 8 <= whole.end:
         head = _read(file, at, _HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Which container the output gets, and what of the source it holds."""
+"""Choice of the output container, and which streams of the source it holds."""
 
 import os
 import re
@@ -24,12 +24,12 @@ _MUXERS = {
 }
 CONTAINERS = frozenset(_MUXERS)
 _MATROSKA_TICK_S = Fraction(1, 1000)
-# MPEG-TS takes any packet as private data, which nothing plays, so its codecs are named here.
+# MPEG-TS accepts any packet as private data, which no player plays, so its codecs are listed here.
 _TS_CODECS = {"aac", "mp2", "mp3", "ac3", "eac3", "dts", "dvb_subtitle", "dvb_teletext", "hevc", "h264"}
 
-_PATIENCE_S = 120  # for ffmpeg to open the source, which may lie on a slow network drive
+_OPEN_TIMEOUT_S = 120  # for ffmpeg to open the source, which may be on a slow network drive
 
-# Which flags of a stream that people set by hand each muxer writes so that they are read back (ffmpeg 9.0).
+# Dispositions that users set by hand, and those that survive a round trip through each muxer (ffmpeg 9.0).
 _FLAGS = {
     *("forced", "comment", "dub", "original", "hearing_impaired", "visual_impaired", "captions", "descriptions"),
     *("lyrics", "karaoke", "clean_effects"),
@@ -51,13 +51,13 @@ _MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "c
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """Where the output goes and what it holds.
+    """Path and container of the output, and the streams it holds.
 
     Attributes:
         path: the output file.
         muxer: ffmpeg's name of its format.
-        kept: the source's streams in order, the coded one among them.
-        lost: what of the source the output cannot hold, in words.
+        kept: streams of the source that are kept, in order, including the encoded one.
+        lost: what the output cannot hold, in words.
         reason: why the container differs from the source's, None when it does not.
     """
 
@@ -69,21 +69,21 @@ class OutputPlan:
 
     @property
     def time_unit(self) -> Fraction | None:
-        """What timestamps are rounded to, s; None where the container counts as finely as the source."""
+        """Unit that timestamps are rounded to, s; None when the container keeps the source's precision."""
         return _MATROSKA_TICK_S if self.muxer in ("matroska", "webm") else None
 
     def position(self, stream_index: int) -> int:
-        """Index in the output of a stream of the source."""
+        """Output index of a source stream."""
         return [stream.index for stream in self.kept].index(stream_index)
 
 
 def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested: Path | None) -> OutputPlan:
-    """Chooses the container: the requested one; else the source's if it holds all that Matroska would; else Matroska.
+    """Chooses the container: the requested one; else the source's if it keeps all that Matroska does; else Matroska.
 
     Args:
         source: the probed source.
         codec: coded format of the video, "h264", "hevc", "av1" or "ffv1".
-        ffmpeg: binary whose muxers are asked what they hold.
+        ffmpeg: binary whose muxers are tested.
         stem: name of the output without extension, used when no path is requested.
         requested: the output that the user named.
 
@@ -142,12 +142,12 @@ def _holds_video(muxer: str, codec: str) -> bool:
 
 
 def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, ...], tuple[str, ...]]:
-    """The streams that a container holds, and those that it does not, in words."""
-    others = [s for s in source.streams if s.index != source.stream_index and not _is_made_anew(source, s)]
+    """The streams that a container holds, and what it loses, in words."""
+    others = [s for s in source.streams if s.index != source.stream_index and not _is_regenerated(source, s)]
     held = set(_held(source, [stream.index for stream in others], muxer, ffmpeg))
     if muxer == "mpegts":
         held &= {stream.index for stream in others if stream.codec in _TS_CODECS}
-    if muxer in ("mov", "webm"):  # these muxers take it, and write nothing
+    if muxer in ("mov", "webm"):  # these muxers accept them, but write nothing
         held -= {stream.index for stream in others if stream.is_cover or stream.kind == "attachment"}
     kept = tuple(s for s in source.streams if s.index == source.stream_index or s.index in held)
     lost = [str(stream) for stream in others if stream.index not in held]
@@ -166,14 +166,14 @@ def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, .
 
 
 def _lost_turns(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
-    """How players turn the pictures, where a container cannot say it: of the coded stream, and of copied ones."""
+    """Rotation that a container cannot store: of the encoded stream, and of copied ones."""
     turn = lost_turn(source.video.display_matrix, muxer)
     copied = [s for s in kept if muxer == "mpegts" and s.is_turned and s.index != source.stream_index]
     return ([turn] if turn else []) + [f"the rotation of {stream}" for stream in copied]
 
 
 def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list[str]:
-    """Names of the tags, of the file and of the kept streams, that a container has no place for."""
+    """Names of the tags, of the file and of the kept streams, that a container cannot store."""
     if muxer in ("matroska", "webm"):
         return []
     names: set[str] = set()
@@ -186,13 +186,13 @@ def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list
     return sorted(name for name in names if not STALE_TAGS.match(name))
 
 
-def _is_made_anew(source: Source, stream: StreamInfo) -> bool:
-    """Tracks that muxers write by themselves, from chapters and from the timecode tag."""
+def _is_regenerated(source: Source, stream: StreamInfo) -> bool:
+    """Whether the muxer writes such a track itself, from the chapters or the timecode tag."""
     return stream.kind == "data" and (stream.codec == "tmcd" or (stream.codec == "text" and source.has_chapters))
 
 
 def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[int]:
-    """Asks ffmpeg's muxer itself, by copying nothing into it: all streams at once, then one by one."""
+    """Tests ffmpeg's muxer with a stream copy of zero length: all streams at once, then one by one."""
     if not indices or _takes(source, indices, muxer, ffmpeg):
         return indices
     if len(indices) == 1:
@@ -201,20 +201,20 @@ def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[i
 
 
 def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
-    """Whether the muxer writes a header for these streams: ffmpeg then describes the output, and is stopped there.
+    """Whether the muxer accepts these streams: ffmpeg then prints the output's description, and is stopped there.
 
-    Left alone it would read until each stream has brought a packet: all of a film, for subtitles of its last minute.
+    Otherwise it would read until every stream has had a packet: the whole file when subtitles come late.
 
     Raises:
-        DecodeError: ffmpeg does not get as far.
+        DecodeError: ffmpeg cannot be started or does not open the source.
     """
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
     command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
     command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
     command += ["-f", muxer, os.devnull]
     try:
-        return announces(command, b"Output #0, ", timeout_s=_PATIENCE_S)
+        return announces(command, b"Output #0, ", timeout_s=_OPEN_TIMEOUT_S)
     except OSError as error:
         raise DecodeError(f"{ffmpeg} cannot be started: {error.strerror or error}") from error
     except subprocess.TimeoutExpired:
-        raise DecodeError(f"ffmpeg took more than {_PATIENCE_S} s to open {source.path}") from None
+        raise DecodeError(f"ffmpeg took more than {_OPEN_TIMEOUT_S} s to open {source.path}") from None

@@ -1,4 +1,4 @@
-"""What is known of the encoders: their ffmpeg names, ranges and limits."""
+"""The encoders: their ffmpeg names, ranges and limits."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,7 +23,7 @@ _ALIASES: dict[str, CodecName] = {
 }
 
 STRONGEST = 51.0  # highest crf of x264 and x265
-_OF_FFMPEG = frozenset({"vgamut", "vlog"})  # which no standard has
+_OF_FFMPEG = frozenset({"vgamut", "vlog"})  # not in H.273
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Encoder:
         codec: name of the coded format, as a demuxer reports it.
         crf_max: highest constant rate factor; the lowest is 0.
         presets: accepted values of ``-preset``.
-        default_preset: the preset taken when none is asked for.
-        params_option: the option that takes ``key=value:key=value`` settings of the encoder itself.
-        chroma: chroma formats that it codes.
-        bit_depths: sample sizes that it codes.
-        min_height, min_width, max_side: luma samples that a picture's sides may have.
-        max_height: luma samples that a picture may be high.
-        unwritable: words for colours that it cannot put into the stream.
+        default_preset: the preset when none is given.
+        params_option: the ffmpeg option for the encoder's own ``key=value:key=value`` settings.
+        chroma: supported chroma formats.
+        bit_depths: supported bit depths.
+        min_height, min_width, max_side: limits of the picture size, luma samples.
+        max_height: limit of the picture height, luma samples.
+        unwritable: colour names that it cannot signal in the stream.
     """
 
     name: CodecName
@@ -90,7 +90,7 @@ class Encoder:
         return round(min(max(crf, 0.0), self.crf_max), 1)
 
     def coded_size(self, height: int, width: int, pixel_format: PixelFormat) -> tuple[int, int]:
-        """Smallest (height, width) that the encoder takes for a picture of that size."""
+        """Smallest (height, width) that the encoder accepts for a picture of that size."""
         sub_y, sub_x = pixel_format.subsampling
         return (
             max(self.min_height, -(-height // sub_y) * sub_y),
@@ -98,35 +98,35 @@ class Encoder:
         )
 
     def check(self, pixel_format: PixelFormat, height: int, width: int) -> None:
-        """Raises ConfigError when the encoder cannot code such pictures."""
+        """Raises ConfigError when the encoder does not support this format and size."""
         if pixel_format.chroma not in self.chroma or pixel_format.bit_depth not in self.bit_depths:
             others = [e.name for e in ENCODERS.values() if e.takes(pixel_format)]
             remedy = f"; {' and '.join(others)} can" if others else "; no encoder here can"
-            raise ConfigError(f"{self.name} cannot code {pixel_format.name}{remedy} (--codec)")
+            raise ConfigError(f"{self.name} cannot encode {pixel_format.name}{remedy} (--codec)")
         if width > self.max_side or height > self.max_height:
             raise ConfigError(f"{width}x{height} is over the limit of {self.name}, {self.max_side}x{self.max_height}")
 
     def nearest(self, pixel_format: PixelFormat) -> PixelFormat:
-        """The format in which pictures lose least: their own, or one of the depth that keeps most of it."""
+        """The format that loses least: the pictures' own, or one of the depth that keeps most of it."""
         enough = [depth for depth in self.bit_depths if depth >= pixel_format.bit_depth]
         return replace(pixel_format, bit_depth=min(enough, default=max(self.bit_depths)))
 
     def lost_colors(self, color: Color) -> tuple[str, ...]:
-        """What of a colour description does not fit into the stream, in words."""
-        said = (("primaries", color.primaries), ("transfer", color.transfer), ("matrix", color.matrix))
-        return tuple(f"the colour {what} {word}" for what, word in said if word in self.unwritable)
+        """The parts of a colour description that the encoder cannot signal, in words."""
+        values = {"primaries": color.primaries, "transfer": color.transfer, "matrix": color.matrix}
+        return tuple(f"the colour {field} {value}" for field, value in values.items() if value in self.unwritable)
 
     def written_color(self, color: Color) -> Color:
-        """The colour description without what does not fit into the stream."""
-        words = {"primaries": color.primaries, "transfer": color.transfer, "matrix": color.matrix}
-        return replace(color, **{what: None for what, word in words.items() if word in self.unwritable})
+        """The colour description without the parts that the encoder cannot signal."""
+        values = {"primaries": color.primaries, "transfer": color.transfer, "matrix": color.matrix}
+        return replace(color, **{field: None for field, value in values.items() if value in self.unwritable})
 
     def strength(self, crf: float) -> float:
-        """The coding strength that upscalers are told, on the scale of x264 and x265: 0 to 51."""
+        """The crf as upscalers receive it, on the scale of x264 and x265: 0 to 51."""
         return crf * STRONGEST / self.crf_max
 
     def takes(self, pixel_format: PixelFormat) -> bool:
-        """Whether the encoder codes this pixel format."""
+        """Whether the encoder supports this pixel format."""
         return pixel_format.chroma in self.chroma and pixel_format.bit_depth in self.bit_depths
 
 
@@ -155,7 +155,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         bit_depths=(8, 10),
         min_height=2,
         min_width=2,
-        unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # it leaves them out and says nothing
+        unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # silently dropped
     ),
     "x265": Encoder(
         name="x265",
@@ -168,8 +168,8 @@ ENCODERS: dict[CodecName, Encoder] = {
         chroma=("420", "422", "444", "gray"),
         bit_depths=(8, 10, 12),
         min_height=16,
-        min_width=64,  # x265 itself takes 16, but writes beyond its memory (4.3: at 33 to 48, any height and depth)
-        unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # it does not start with them
+        min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
+        unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -204,7 +204,7 @@ _SWITCHES = frozenset({"lossless", "rc", "strict-cbr"})
 
 
 def hdr_params(encoder: Encoder, mastering: MasteringDisplay | None, light: ContentLight | None) -> dict[str, str]:
-    """Settings of the encoder itself that write static HDR metadata into the stream."""
+    """Encoder settings that write static HDR metadata into the stream."""
     params = {}
     complete = mastering and mastering.primaries and mastering.white_point and mastering.luminance
     if mastering and complete:
@@ -232,5 +232,5 @@ def _mastering_text(mastering: MasteringDisplay, *, in_units: bool) -> str:
 
 
 def codec_name(value: object) -> object:
-    """The encoder of an alias such as "libx265", "hevc" or "H.265"; any other value as it is."""
+    """The encoder name for an alias such as "libx265", "hevc" or "H.265"; any other value unchanged."""
     return _ALIASES.get(value.lower().replace(".", ""), value) if isinstance(value, str) else value

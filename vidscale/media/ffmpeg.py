@@ -1,4 +1,4 @@
-"""The ffmpeg binary: which one, what it can do, and running it as a child process."""
+"""The ffmpeg binary: finding one, checking its capabilities, and running it as a child process."""
 
 import contextlib
 import logging
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 _TAIL_LINES = 20
 _ESCAPED = re.compile("[\udc80-\udcff]")
-_STOWED = 0x100000  # from there to characters for private use, which no file name has
+_STOWED = 0x100000  # from there to characters for private use, unused in file names
 _STOWED_BYTES = re.compile("[\U0010dc80-\U0010dcff]")
-_TAIL_BYTES = 1 << 16  # of a line without end
+_TAIL_BYTES = 1 << 16  # of an unterminated line
 
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
-    """An ffmpeg binary that was started once and can do what was asked.
+    """An ffmpeg binary that was checked for the required encoders and filters.
 
     Attributes:
         path: the executable.
-        version: as it prints it, such as ``7.1.1``.
+        version: as printed by ffmpeg, such as ``7.1.1``.
         origin: where it was found: "--ffmpeg", "imageio-ffmpeg" or "PATH".
     """
 
@@ -45,15 +45,15 @@ class Ffmpeg:
 def find_ffmpeg(
     explicit: Path | str | None = None, *, encoders: Sequence[str] = (), filters: Sequence[str] = ()
 ) -> Ffmpeg:
-    """The first ffmpeg that can do the job: the explicit one, imageio-ffmpeg's, the one on PATH.
+    """The first ffmpeg with the required encoders and filters: the explicit one, imageio-ffmpeg's, the one on PATH.
 
     Args:
-        explicit: a binary that the user named; then no other is tried.
+        explicit: a binary named by the user; then no other is tried.
         encoders: ffmpeg's names of video encoders that must work with the options that vidscale uses.
-        filters: names of filters that must be there.
+        filters: names of required filters.
 
     Raises:
-        ConfigError: no binary can do it; the message says what each lacks.
+        ConfigError: no binary has them all; the message lists what each lacks.
     """
     reasons = []
     for origin, path in _candidates(explicit):
@@ -90,13 +90,13 @@ def command_line(stream: Any, ffmpeg: str) -> list[str]:
 
 
 def _named(path: Path) -> str:
-    """The file of that name, else the program on PATH: there alone would a name without a folder be looked for."""
+    """The file of that name, else the program on PATH: a name without a directory would be searched only there."""
     return str(path.absolute()) if path.exists() else shutil.which(path) or str(path)
 
 
 @cache
 def _lacking(path: str, encoders: tuple[str, ...], filters: tuple[str, ...]) -> str | None:
-    """What the binary lacks for the job, in words; None when it can do it."""
+    """What the binary lacks, in words; None when it has everything."""
     try:
         if not _version(path):
             return "is not ffmpeg"
@@ -111,7 +111,7 @@ def _lacking(path: str, encoders: tuple[str, ...], filters: tuple[str, ...]) -> 
     except OSError as error:
         return f"cannot be started ({error.strerror or error})"
     except subprocess.TimeoutExpired:
-        return "does not answer"
+        return "does not respond"
     return None
 
 
@@ -127,7 +127,7 @@ def _version(path: str) -> str:
 
 
 def _trial_encode(path: str, encoder: str) -> str | None:
-    """Encodes one small frame with the options that vidscale needs; the complaint, None when it worked."""
+    """Encodes one small frame with the options that vidscale needs; returns the error, None when it worked."""
     options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", "setparams=range=tv"]
     result = _encode_one_frame(path, "error", [*options, "-c:v:0", encoder])
     if result.returncode == 0:
@@ -146,24 +146,24 @@ def _encode_one_frame(path: str, verbosity: str, options: Sequence[str]) -> "sub
 
 
 def refused_params(ffmpeg: Ffmpeg, encoder: str, option: str, params: str) -> str | None:
-    """What an encoder says against settings of its own; None when it takes them.
+    """The encoder's error message for its own settings; None when it accepts them.
 
-    ffmpeg itself passes over those that the encoder does not know, with no more than a warning.
+    ffmpeg itself only warns about settings that the encoder does not know.
 
     Args:
         ffmpeg: the binary.
-        encoder: ffmpeg's name of it.
-        option: the option that takes them, such as ``x264-params``.
+        encoder: ffmpeg's name of the encoder.
+        option: the ffmpeg option for the settings, such as ``x264-params``.
         params: ``key=value:key=value``.
     """
     result = _encode_one_frame(ffmpeg.path, "warning", ["-c:v", encoder, f"-{option}", params])
-    said = re.search(rb"(Unknown option: |Invalid value for |Error (parsing|setting) option )[^\n]*", result.stderr)
-    return said.group().decode(errors="replace").strip() if said else None
+    error = re.search(rb"(Unknown option: |Invalid value for |Error (parsing|setting) option )[^\n]*", result.stderr)
+    return error.group().decode(errors="replace").strip() if error else None
 
 
 @cache
 def library_versions(path: str) -> dict[str, str]:
-    """Versions of x264 and x265 inside a binary, where it tells them by encoding one frame."""
+    """Versions of x264 and x265 inside a binary, as far as one encoded frame reveals them."""
     versions = {}
     source = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04"]
     for name, pattern in (("x264", rb"x264 - core (\d+[^-]*)"), ("x265", rb"x265 \(build \d+\) - ([^-:]+)")):
@@ -234,7 +234,7 @@ class FfmpegProcess:
         """Waits for the end of the process.
 
         Raises:
-            EncodeError: it ended with another status than 0; ``what`` says what it was doing.
+            EncodeError: non-zero exit status; ``what`` names the task.
         """
         if self._wait() != 0:
             raise self.failure(what)
@@ -256,10 +256,10 @@ class FfmpegProcess:
         )
 
     def _wait(self) -> int:
-        """Exit status, once the process has ended and all that it said was read."""
+        """Exit status, after the process has ended and its stderr was read."""
         returncode = self._process.wait()
         if returncode < 0:
-            processes.kill_group(self._process)  # what a killed script left running would keep its stderr open
+            processes.kill_group(self._process)  # children of a killed wrapper script would keep its stderr open
         self._drain.join()
         return returncode
 

@@ -1,7 +1,7 @@
-"""What the stages exchange: `Frame`, a picture (`YuvImage`) at a time; and what is known of a video: `VideoInfo`.
+"""The data exchanged by the stages: `Frame`, one picture (`YuvImage`) of a video, and `VideoInfo`, its properties.
 
 Planes are host arrays (numpy). The CPU operations work on them in place, without importing torch, which
-alone would cost more than a second of every run; a GPU operation uploads them.
+takes more than a second per run; a GPU operation uploads them.
 """
 
 from dataclasses import dataclass, field
@@ -89,14 +89,14 @@ class PixelFormat:
 
 @dataclass(frozen=True, slots=True)
 class Color:
-    """Colour description in ffmpeg's words (ITU-T H.273); None where the source does not say.
+    """Colour description in ffmpeg's names (ITU-T H.273); None when the source does not specify it.
 
     Attributes:
         color_range: "tv" (limited) or "pc" (full).
         matrix: such as "bt709", "bt470bg", "bt2020nc".
         primaries: such as "bt709", "bt2020".
         transfer: such as "bt709", "smpte2084" (PQ), "arib-std-b67" (HLG).
-        chroma_location: where chroma samples lie.
+        chroma_location: siting of the chroma samples.
     """
 
     color_range: str | None = None
@@ -107,7 +107,7 @@ class Color:
 
     @property
     def siting(self) -> Siting:
-        """Chroma location to compute with: "left" where the source does not say, as in MPEG-2 and later."""
+        """Chroma location to compute with: "left" when unspecified, as in MPEG-2 and later."""
         return self.chroma_location or "left"
 
     @property
@@ -145,7 +145,7 @@ class ContentLight:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a video stream before its frames are read.
+    """Properties of a video stream that are known before its frames are read.
 
     Attributes:
         width, height: picture size in luma samples, as coded (before rotation).
@@ -154,9 +154,9 @@ class VideoInfo:
         time_base: unit of every pts, seconds; the stream's own or a part of it.
         frame_rate: average rate in 1/s, None when unknown.
         sar: sample aspect ratio, width over height.
-        display_matrix: nine integers (16.16 and 2.30 fixed point) by which players turn the picture; None when absent.
+        display_matrix: nine integers (16.16 and 2.30 fixed point): how players rotate the picture; None when absent.
         mastering_display, content_light: static HDR metadata.
-        frame_count: number of frames by the container, None when it does not say.
+        frame_count: number of frames by the container, None when unknown.
         duration_s: length in seconds, None when unknown.
     """
 
@@ -176,7 +176,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class YuvImage:
-    """Planes, and what their codes mean.
+    """Planes and their format.
 
     Attributes:
         planes: Y, or Y, U, V; each [H, W], uint8 (8 bit) or uint16 (codes in the low bits), unit stride along W.
@@ -207,8 +207,8 @@ class Frame(YuvImage):
         pict_type: "I", "P", "B" as decoded, "" when unknown.
         key_frame: a decoder can start here.
         corrupt: the decoder concealed damage in this picture.
-        coded_bytes: size of the packet that held this picture, None when it was not decoded from one.
-        duration: how long it is shown, in units of `time_base`, None when unknown.
+        coded_bytes: size of this picture's packet, None when it was not decoded from one.
+        duration: display duration in units of `time_base`, None when unknown.
         captions: closed captions, CTA-708 constructs of three bytes; see `vidscale.media.captions`.
     """
 

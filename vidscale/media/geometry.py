@@ -1,4 +1,4 @@
-"""Sizes: of the source, of the small picture, of what the encoder takes."""
+"""Picture sizes: source, small picture, coded size."""
 
 import re
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from vidscale.media.encoders import Encoder
 from vidscale.media.frames import PixelFormat
 
 _PLAIN_NUMBER = re.compile(r"[0-9./]{1,24}")
-_FINEST_SCALE = 10_000  # ratios of real picture sizes need no more, and each step has a filter of its own
+_FINEST_SCALE = 10_000  # enough for ratios of real picture sizes; every phase needs its own filter
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How source and small picture lie upon each other: sample (0, 0)'s corner shared, spacing exactly ``scale``.
+    """Sampling grids of source and small picture: the top left corners coincide, the spacing is exactly ``scale``.
 
     Attributes:
         width, height: source, luma samples.
         scale: source sample spacing per small sample, 1 to 8.
-        coded_width, coded_height: the small picture as coded; at least the true small size.
+        coded_width, coded_height: coded size of the small picture; at least the true small size.
     """
 
     width: int
@@ -30,7 +30,7 @@ class Geometry:
 
     @property
     def small_width(self) -> int:
-        """True width of the small picture, ceil(width / scale); what is coded beyond it is padding."""
+        """True width of the small picture, ceil(width / scale); the rest of the coded width is padding."""
         return ceil(self.width / self.scale)
 
     @property
@@ -42,7 +42,7 @@ class Geometry:
     def for_encoder(
         cls, height: int, width: int, scale: Fraction, encoder: Encoder, pixel_format: PixelFormat
     ) -> "Geometry":
-        """Geometry of a source coded at ``1/scale`` of its size by an encoder."""
+        """Geometry of a source encoded at ``1/scale`` of its size."""
         coded_height, coded_width = encoder.coded_size(ceil(height / scale), ceil(width / scale), pixel_format)
         return cls(width=width, height=height, scale=scale, coded_width=coded_width, coded_height=coded_height)
 
@@ -51,13 +51,13 @@ def plain_fraction(text: str) -> Fraction:
     """A number such as 2, 1.5 or 3/2.
 
     Raises:
-        ValueError, ZeroDivisionError: it is none, or has an exponent: 1e999999999 would never be done.
+        ValueError, ZeroDivisionError: not a number, or with an exponent: parsing 1e999999999 would never end.
     """
     return Fraction(text if _PLAIN_NUMBER.fullmatch(text) else "")
 
 
 def parse_scale(value: object) -> Fraction:
-    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8, or when too fine."""
+    """A scale factor such as ``2``, ``1.5`` or ``3/2`` as a fraction; ValueError outside 1 to 8 or when too fine."""
     text = str(value).strip()
     try:
         scale = plain_fraction(text)
@@ -66,11 +66,11 @@ def parse_scale(value: object) -> Fraction:
     if not 1 <= scale <= 8:
         raise ValueError(f"scale {value} is outside 1 to 8")
     if scale.denominator > _FINEST_SCALE:
-        raise ValueError(f"scale {value} is {scale}: a denominator may be {_FINEST_SCALE} at most")
+        raise ValueError(f"scale {value} is {scale}: the denominator may be at most {_FINEST_SCALE}")
     return scale
 
 
 def scale_text(scale: Fraction) -> str:
-    """A scale in names of pairs and files: ``2``, ``1.5``, or ``4-3`` where decimals do not end."""
+    """A scale as written in names of pairs and files: ``2``, ``1.5``, or ``4-3`` for a repeating decimal."""
     decimal = f"{float(scale):g}"
     return decimal if Fraction(decimal) == scale else f"{scale.numerator}-{scale.denominator}"

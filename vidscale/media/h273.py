@@ -1,4 +1,4 @@
-"""Code points of ITU-T H.273 (colour) in ffmpeg's words; from 256 on they are ffmpeg's own."""
+"""Code points of ITU-T H.273 (colour) by ffmpeg's names; 256 and above are ffmpeg's own."""
 
 PRIMARIES = {
     1: "bt709",

@@ -1,7 +1,7 @@
-"""What travels with a small file: which pair restores it, and to what size.
+"""Identity of a small file: the pair that restores it, and the size to restore.
 
 The identity is one line of JSON, in a user data unit in front of every keyframe (`vidscale.media.bitstream`) and in the
-container tag ``VIDSCALE``. The schema, the bytes and what survives what are written down in ``docs/identity.md``.
+container tag ``VIDSCALE``. ``docs/identity.md`` documents the schema, the bytes and which operations preserve it.
 """
 
 import logging
@@ -65,10 +65,10 @@ Size = Annotated[int, Field(ge=1, le=65536)]
 
 
 class Identity(BaseModel):
-    """Which pair restores a small file, and to what size.
+    """The pair that restores a small file, and the size to restore.
 
-    Unknown fields are ignored on reading: they may be added without a new schema version, and then are facts that
-    an older reader can do without.
+    Unknown fields are ignored on reading: fields that older readers do not need may be added without a new schema
+    version.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
@@ -83,14 +83,14 @@ class Identity(BaseModel):
     scale: Annotated[str, AfterValidator(_scale)] = Field(description="source size over coded size, 1 to 8")
     width: Size = Field(description="source, luma samples, before rotation")
     height: Size = Field(description="source, luma samples, before rotation")
-    coded_width: Size = Field(description="small picture as a decoder gives it, luma samples")
-    coded_height: Size = Field(description="small picture as a decoder gives it, luma samples")
+    coded_width: Size = Field(description="small picture as decoded, luma samples")
+    coded_height: Size = Field(description="small picture as decoded, luma samples")
     crf: Annotated[int | float, Field(ge=0, le=63)] | None = Field(
-        default=None, description="coding strength on the encoder's scale; null when coded without one"
+        default=None, description="on the encoder's scale; null when encoded without a crf"
     )
     codec: str = Field(pattern=r"^[a-z0-9_]{1,32}$", description="coded format: h264, hevc, av1")
     time_base: Annotated[str, AfterValidator(_rational)] = Field(description="unit of the source's pts, seconds")
-    chroma_location: Siting | None = Field(default=None, description="of the source; not every coded format says it")
+    chroma_location: Siting | None = Field(default=None, description="of the source; not every format stores it")
     chroma: Chroma | None = Field(default=None, description="of the source; gray H.264 is decoded as 4:2:0")
     tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
 
@@ -108,21 +108,21 @@ class Identity(BaseModel):
         return Fraction(self.scale)
 
     def to_json(self) -> str:
-        """One line of ASCII without spaces between the fields; at its end a checksum of all that is before it.
+        """One line of ASCII without spaces between the fields, ending with a checksum of everything before it.
 
-        Fields that say nothing (null, an empty text) are left out.
+        Empty fields (null, an empty string) are omitted.
         """
-        silent = {name for name in type(self).model_fields if getattr(self, name) in (None, "")}
-        text = self.model_dump_json(exclude=silent).removesuffix("}")
+        empty = {name for name in type(self).model_fields if getattr(self, name) in (None, "")}
+        text = self.model_dump_json(exclude=empty).removesuffix("}")
         return f'{text},"crc32":"{zlib.crc32(text.encode("ascii")):08x}"}}'
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Identity":
-        """The identity that `to_json` wrote. A checksum is compared where one stands at the end.
+        """Parses the output of `to_json`. A checksum at the end is verified.
 
         Raises:
             DamagedIdentityError: not an identity.
-            UnusableIdentityError: one of a schema version that this program does not know.
+            UnusableIdentityError: an unknown schema version.
         """
         fields = _json_object(text)
         version = fields.get("vidscale")
@@ -142,11 +142,11 @@ class Identity(BaseModel):
 def _json_object(text: str | bytes) -> dict[str, object]:
     if len(text) > _MAX_JSON_BYTES:
         raise DamagedIdentityError(f"broken identity: {len(text)} bytes long")
-    # Python's str may hold surrogates (undecodable tags), which from_json meets with a TypeError.
+    # Python's str may hold surrogates (undecodable tags), for which from_json raises TypeError.
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
     checksum = _CHECKSUM.search(data)
     if checksum and int(checksum[1], 16) != zlib.crc32(data[: checksum.start()]):
-        raise DamagedIdentityError("broken identity: its checksum does not fit")
+        raise DamagedIdentityError("broken identity: checksum mismatch")
     try:
         value = from_json(data, allow_inf_nan=False)
     except ValueError as exc:
@@ -170,22 +170,22 @@ def _one_line(error: ValidationError) -> str:
 def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:
     """A copy of a keyframe packet with `identity` in front of its picture; see `vidscale.media.bitstream.insert`.
 
-    Who wrote the file stands in the container's tag alone: every keyframe costs bits.
+    The tool is named only in the container's tag, to save bits in every keyframe.
     """
     payload = identity.model_copy(update={"tool": ""}).to_json().encode("ascii")
     return bitstream.insert(packet, codec=codec, extradata=extradata, payload=payload)
 
 
 def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identity | None:
-    """The identity that a packet carries, None when it carries none.
+    """The identity in a packet, None when there is none.
 
     Args:
-        packet: one coded packet as a demuxer gives it, best as ``memoryview(packet)``: it is not copied.
+        packet: one coded packet as returned by a demuxer; ``memoryview(packet)`` avoids a copy.
         codec: "h264", "hevc" or "av1".
         extradata: the stream's, None when it has none.
 
     Raises:
-        UnusableIdentityError: an identity is there, but damaged or of an unknown schema version.
+        UnusableIdentityError: the identity is damaged or of an unknown schema version.
     """
     payload = bitstream.find(packet, codec=codec, extradata=extradata)
     return None if payload is None else Identity.from_json(payload)
@@ -195,7 +195,7 @@ def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:
     """The identity in a container's tags, None when there is none. Keys are compared without case.
 
     Raises:
-        UnusableIdentityError: the tag is there, but damaged or of an unknown schema version.
+        UnusableIdentityError: the tag is damaged or of an unknown schema version.
     """
     for key, value in metadata.items():
         if key.upper() == TAG:
@@ -204,20 +204,20 @@ def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:
 
 
 def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
-    """The identity of a file, None when it has none. Reads the tags and the first 64 packets of its video, more of them
-    while those that it finds are damaged.
+    """The identity of a file, None when it has none. Reads the tags and the first 64 packets of its video, and more
+    while it finds only damaged identities.
 
     Args:
         path: the file.
         stream: which of the video streams that are not cover art.
 
-    The stream's own identity is preferred to the tag, which a program that codes again may have kept; what is damaged
-    is left aside, with a warning in the log when it is the tag.
+    The identity in the stream takes precedence over the tag, which may survive re-encoding by another program. A
+    damaged one is ignored, with a warning in the log when it is the tag.
 
     Raises:
         DecodeError: the file cannot be read, or has no video.
-        UnusableIdentityError: all there is is damaged, or it is of an unknown version, or the pictures do not have the
-            size that it names.
+        UnusableIdentityError: only damaged identities, an unknown version, or the picture size differs from the
+            identity's.
         IdentityError: stream and tag contradict each other.
     """
     with _opened(path) as container:
@@ -225,9 +225,9 @@ def probe_identity(path: str | Path, *, stream: int = 0) -> Identity | None:
 
 
 def carries_identity(path: str | Path, *, stream: int) -> bool:
-    """Whether a video stream itself has an identity among its first 64 packets, sound or not.
+    """Whether a video stream has an identity in its first 64 packets, valid or damaged.
 
-    Arguments and errors as of `probe_identity`.
+    Arguments and errors as in `probe_identity`.
     """
     with _opened(path) as container:
         try:
@@ -239,8 +239,8 @@ def carries_identity(path: str | Path, *, stream: int) -> bool:
 
 @contextmanager
 def _opened(path: str | Path) -> "Iterator[InputContainer]":
-    """The file; what goes wrong with it is told with its name."""
-    import av  # not at module level: takes longer than all the rest here
+    """Opens the file; errors are prefixed with its name."""
+    import av  # not at module level: slow to import
 
     try:
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
@@ -259,7 +259,7 @@ def _probe(container: "InputContainer", path: str | Path, index: int) -> Identit
     except UnusableIdentityError as exc:
         if in_band is None:
             raise
-        log.warning("%s: tag %s left aside: %s", path, TAG, exc)
+        log.warning("%s: tag %s ignored: %s", path, TAG, exc)
         tag = None
     if in_band and tag:
         _check_agreement(in_band, tag)
@@ -283,7 +283,7 @@ def _video_stream(container: "InputContainer", index: int) -> "VideoStream":
 def _first_in_band(
     container: "InputContainer", stream: "VideoStream"
 ) -> tuple[Identity | None, DamagedIdentityError | None]:
-    """The first sound identity, and what is wrong with the first one where that is damaged."""
+    """The first valid identity, and the error of the first damaged one."""
     # The decoder's own name may be libdav1d; and a keyframe's dts may be None in Matroska, its size never 0.
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
     damage = None
@@ -316,5 +316,5 @@ def _check_picture_size(identity: Identity, stream: "VideoStream") -> None:
     if all(actual) and actual != (identity.coded_width, identity.coded_height):
         raise UnusableIdentityError(
             f"the identity is for pictures of {identity.coded_width}x{identity.coded_height}, "
-            f"these are {actual[0]}x{actual[1]}: coded again since?"
+            f"these are {actual[0]}x{actual[1]}: re-encoded since?"
         )

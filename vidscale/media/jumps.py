@@ -1,7 +1,7 @@
-"""Timestamps that jump: recordings put one behind the other, inserted advertisements, clocks that start anew.
+"""Timestamp discontinuities: concatenated recordings, inserted advertisements, clock resets.
 
-MPEG-TS and its relatives may do that. ffmpeg joins such parts by moving all that follows a jump. So does `Joiner`, but
-it first reads on to see what picture and sound do together.
+MPEG-TS and related formats allow them. ffmpeg joins the parts by shifting everything after a jump. So does `Joiner`,
+but it reads ahead first to see whether video and audio jump together.
 """
 
 from collections import deque
@@ -15,15 +15,15 @@ from av.format import Flags
 
 _TS_DISCONT = cast("int", Flags.ts_discont.value)
 
-# ffmpeg's limits: this far back, or this far from what is due, is a jump.
+# ffmpeg's thresholds: a jump goes this far back, or is this far from the expected time.
 _BACK_S = Fraction(1, 10)
 _AWAY_S = 10
 
-SKEW_S = 3  # by how much picture and sound of one time may lie apart in a file
-_FOLLOWED_S = 5  # how far a stream is followed behind a jump
+SKEW_S = 3  # largest interleaving distance of video and audio
+_FOLLOWED_S = 5  # how far a stream is read past a jump
 _MOST_HELD = 2000  # packets
 
-_Packet = Any  # "av.Packet[Stream]", whose stub knows no setters for a generic stream
+_Packet = Any  # "av.Packet[Stream]", whose stub has no setters for a generic stream
 
 
 def may_jump(container: av.container.InputContainer) -> bool:
@@ -33,14 +33,14 @@ def may_jump(container: av.container.InputContainer) -> bool:
 
 @dataclass(slots=True)
 class _Track:
-    """Where a stream stands, in seconds of its own timestamps.
+    """Position of a stream, in seconds of its own timestamps.
 
     Attributes:
         last: decoding time of the last packet.
-        due: where the next one is expected.
-        is_dense: it has no pauses: picture or sound.
+        due: expected time of the next one.
+        is_dense: video or audio, which have no gaps.
         part: number of joints before it.
-        offset: what its times are moved by.
+        offset: shift applied to its timestamps.
     """
 
     last: Fraction
@@ -58,20 +58,20 @@ class _Track:
 
 
 @dataclass(slots=True)
-class _Outlook:
-    """What the packets from a jump on show.
+class _Lookahead:
+    """State of the packets read ahead from a jump on.
 
     Attributes:
-        old: the streams where they leave the old timestamps.
-        under_way: indices of those that had packets around the jump.
-        firsts, new: where those that jumped begin, and how far they have been followed.
-        stayed: indices of those that went on as before for longer than picture and sound lie apart.
+        old: the streams on the old timeline.
+        active: indices of those with packets around the jump.
+        firsts, new: of those that jumped, the first time on the new timeline and the position there.
+        stayed: indices of those that continued on the old timeline for longer than `SKEW_S`.
         strays: indices of those that jumped and came back.
-        is_clear: it has been read far enough.
+        is_clear: enough was read to decide.
     """
 
     old: dict[int, _Track]
-    under_way: set[int]
+    active: set[int]
     firsts: dict[int, Fraction] = field(default_factory=dict)
     new: dict[int, _Track] = field(default_factory=dict)
     stayed: set[int] = field(default_factory=set)
@@ -80,7 +80,7 @@ class _Outlook:
     _starts: dict[int, Fraction] = field(default_factory=dict)
 
     def take(self, packet: _Packet, time: Fraction) -> None:
-        """Looks at one more packet."""
+        """Takes the next packet into account."""
         index = packet.stream_index
         old = self.old.get(index)
         if old is None or not old.is_dense:
@@ -100,14 +100,14 @@ class _Outlook:
             if time - self._starts.setdefault(index, old.last) > SKEW_S:
                 self.stayed.add(index)
             old.advance(packet, time)
-        self.is_clear |= self.under_way <= self.new.keys() | self.stayed
+        self.is_clear |= self.active <= self.new.keys() | self.stayed
 
     def is_joint(self, main: int) -> bool:
-        """Whether streams jumped together, and not one alone while others went on."""
+        """Whether the streams jumped together, rather than one while others continued."""
         return main not in self.stayed and (len(self.new) > 1 or not self.stayed)
 
     def offset(self, main: int) -> Fraction:
-        """What the new part is moved by: the main stream goes on without a gap, unless another one would go back."""
+        """Shift of the new part: the main stream continues without a gap, unless another would go backwards."""
         offsets = {i: self.old[i].due + self.old[i].offset - first for i, first in self.firsts.items()}
         latest = max(offsets.values())
         least = offsets.get(main, latest)
@@ -115,18 +115,18 @@ class _Outlook:
 
 
 class Joiner:
-    """The packets of a file in its order. Where time jumps, all that follows is moved so that each part begins where
-    the one before it ends; picture and sound of a part move by the same.
+    """The packets of a file in file order. After a jump, all timestamps are shifted so that each part begins where the
+    previous one ends; video and audio of a part are shifted by the same offset.
 
-    A jump is one of more than 0.1 s back or 10 s ahead. Where one stream alone jumps, it is left as it is, and a single
-    packet with a wild timestamp gets the one that is due.
+    A jump is more than 0.1 s back or 10 s ahead. A stream that jumps alone is left unchanged, and a single packet with
+    a wild timestamp gets the expected one.
 
     Args:
-        packets: of all streams, in the order of the file.
-        main: index of the video stream, whose pictures follow each other without a gap at a joint.
+        packets: of all streams, in file order.
+        main: index of the video stream, which continues without a gap at a joint.
 
     Attributes:
-        joints: how many there were so far.
+        joints: number of joints so far.
     """
 
     def __init__(self, packets: Iterator[_Packet], main: int) -> None:
@@ -159,25 +159,26 @@ class Joiner:
         return next(self._packets)
 
     def _track_of(self, packet: _Packet, time: Fraction) -> _Track:
-        """The track of a packet's stream, in the part that the packet belongs to."""
+        """The track of a packet's stream, moved to the part that the packet belongs to."""
         track = self._tracks.get(packet.stream_index)
         if track is None:
             track = _Track(time, time, is_dense=packet.stream.type in ("video", "audio"))
             self._tracks[packet.stream_index] = track
-            has_arrived = self._nearer_behind(track, time)
+            has_arrived = self._is_nearer_after(track, time)
         elif track.is_dense:
-            has_arrived = track.jumps_to(time) or self._nearer_behind(track, time, beyond=SKEW_S)
+            has_arrived = track.jumps_to(time) or self._is_nearer_after(track, time, beyond=SKEW_S)
         else:
-            has_arrived = time < track.last - _BACK_S or self._nearer_behind(track, time)
+            has_arrived = time < track.last - _BACK_S or self._is_nearer_after(track, time)
         if track.part < self.joints:
             if has_arrived:
                 self._enter(track, time)
         elif track.is_dense and track.jumps_to(time):
-            self._face_jump(packet, track, time)
+            self._handle_jump(packet, track, time)
         return track
 
-    def _nearer_behind(self, track: _Track, time: Fraction, *, beyond: int = 0) -> bool:
-        """Whether a packet is nearer to the present picture behind the last joint, and otherwise ``beyond`` s off."""
+    def _is_nearer_after(self, track: _Track, time: Fraction, *, beyond: int = 0) -> bool:
+        """Whether a packet is nearer to the current picture with the last joint's offset, and over ``beyond`` s off
+        without it."""
         main = self._tracks.get(self._main, track)
         now = main.last + main.offset
         before = abs(time + track.offset - now)
@@ -187,40 +188,40 @@ class Joiner:
         track.part, track.offset = self.joints, self._offset
         track.last = track.due = time
 
-    def _face_jump(self, packet: _Packet, track: _Track, time: Fraction) -> None:
-        seen = self._outlook(packet, time)
-        if packet.stream_index in seen.strays:
+    def _handle_jump(self, packet: _Packet, track: _Track, time: Fraction) -> None:
+        lookahead = self._lookahead(packet, time)
+        if packet.stream_index in lookahead.strays:
             packet.dts = round(track.due / packet.time_base)
             packet.pts = None if packet.stream.type == "video" else packet.dts
-        elif seen.is_joint(self._main):
+        elif lookahead.is_joint(self._main):
             self.joints += 1
-            self._offset = seen.offset(self._main)
+            self._offset = lookahead.offset(self._main)
             self._enter(track, time)
         else:
             track.last = track.due = time
 
-    def _outlook(self, packet: _Packet, time: Fraction) -> _Outlook:
+    def _lookahead(self, packet: _Packet, time: Fraction) -> _Lookahead:
         dues = {i: t.due + t.offset for i, t in self._tracks.items() if t.is_dense}
         near = {i for i, due in dues.items() if max(dues.values()) - due <= SKEW_S} | {packet.stream_index}
-        seen = _Outlook({i: replace(t) for i, t in self._tracks.items()}, under_way=near)
-        seen.take(packet, time)
+        lookahead = _Lookahead({i: replace(t) for i, t in self._tracks.items()}, active=near)
+        lookahead.take(packet, time)
         for ahead in self._ahead():
-            if seen.is_clear:
+            if lookahead.is_clear:
                 break
-            then = _time(ahead)
-            if then is not None:
-                seen.take(ahead, then)
-        return seen
+            ahead_time = _time(ahead)
+            if ahead_time is not None:
+                lookahead.take(ahead, ahead_time)
+        return lookahead
 
     def _ahead(self) -> Iterator[_Packet]:
-        """The packets to come, which are held back."""
+        """The next packets, which are buffered."""
         yield from list(self._held)
         while len(self._held) < _MOST_HELD:
             try:
                 packet = self._read()
             except StopIteration:
                 return
-            except Exception as error:  # it is raised behind the packets that were read before it
+            except Exception as error:  # raised after the buffered packets
                 self._error = error
                 return
             self._held.append(packet)

@@ -1,9 +1,9 @@
-"""Tags that ffmpeg's MP4 and QuickTime muxers have no atom for: written beside the usual ones.
+"""Tags that ffmpeg's MP4 and QuickTime muxers have no atom for: written in addition to the usual ones.
 
 ffmpeg writes either the atoms that players read (``©nam``, ``©ART``, …) or, with ``-movflags use_metadata_tags``, any
-tag under a key that hardly a player reads, and no cover art. Here keys (``mdta``, QuickTime File Format, "Metadata")
-come into ``moov`` afterwards, where phones put theirs. ``moov`` grows, so it is moved in front of the media in the same
-go, as ``-movflags faststart`` would have done.
+tag under a key that few players read, and no cover art. Here keys (``mdta``, QuickTime File Format, "Metadata") are
+added to ``moov`` afterwards, where phones write theirs. ``moov`` grows, so the same pass moves it in front of the
+media, as ``-movflags faststart`` does.
 """
 
 import os
@@ -15,9 +15,9 @@ import numpy as np
 
 from vidscale.errors import EncodeError
 
-_TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # boxes on the way to the tables of chunk offsets
+_TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # boxes that contain the tables of chunk offsets
 _UTF8 = 1  # type of a value
-_MOST_OFFSET = 2**32 - 1  # in a table of 32-bit offsets
+_MOST_OFFSET = 2**32 - 1  # of a table of 32-bit offsets
 _BLOCK = 1 << 23  # bytes moved at a time
 
 
@@ -34,12 +34,12 @@ def write_keys(path: Path, keys: Mapping[str, str]) -> None:
     """Writes tags under keys into a finished file, in place, and moves ``moov`` in front of the media.
 
     Args:
-        path: MP4 or QuickTime file as ffmpeg's muxer wrote it, not fragmented, without such keys.
-        keys: tags by name; none leaves ``moov`` as it is.
+        path: MP4 or QuickTime file as written by ffmpeg's muxer, not fragmented, without such keys.
+        keys: tags by name; when empty, ``moov`` is only moved.
 
     Raises:
-        EncodeError: it is no such file.
-        OSError: it cannot be written.
+        EncodeError: not such a file.
+        OSError: the file cannot be written.
     """
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -52,7 +52,7 @@ def write_keys(path: Path, keys: Mapping[str, str]) -> None:
         meta = _meta(keys, is_quicktime=_read(file, 8, 12) == b"qt  ") if keys else b""
         wide = size + 2 * len(old) + len(meta) > _MOST_OFFSET
         grown = len(_moved(old, 0, 0, 0, wide)) + len(meta)
-        # What lies in front of the old moov moves by all of the new one, what lies behind it by what it grows.
+        # Data before the old moov moves by the size of the new one, data after it by the growth.
         tables = _moved(old, moov.start, grown, grown - len(old), wide)
         new = grown.to_bytes(4, "big") + tables[4:] + meta
         _shift(file, moov.end, size, grown - len(old))
@@ -84,17 +84,17 @@ def _box(header: bytes, start: int, limit: int) -> _Box:
         size, body = int.from_bytes(header[8:16], "big"), start + 16
     end = start + size if size else limit
     if not body <= end <= limit:
-        raise EncodeError(f"ffmpeg wrote a box {kind!r} of {size} bytes, more than there are")
+        raise EncodeError(f"ffmpeg wrote a box {kind!r} of {size} bytes, beyond the end of the file")
     return _Box(kind, start, body, end)
 
 
 def _moved(box: bytes, border: int, before: int, behind: int, wide: bool) -> bytes:
-    """A box with every chunk offset below ``border`` raised by ``before``, every other one by ``behind``.
+    """A box with every chunk offset below ``border`` raised by ``before``, all others by ``behind``.
 
     Args:
-        box: one that holds tables of chunk offsets, or any other, which stays as it is.
+        box: a box with tables of chunk offsets; any other is returned unchanged.
         border, before, behind: bytes of the file.
-        wide: tables become those of 64-bit offsets.
+        wide: convert the tables to 64-bit offsets.
     """
     kind, body = box[4:8], _box(box[:16], 0, len(box)).body
     if kind in _TABLES:

@@ -1,7 +1,7 @@
-"""NUT streams of raw video: the raw format of a pipe that keeps every timestamp.
+"""NUT streams of raw video: the raw pipe format that keeps timestamps.
 
 NUT (``nut.txt`` of the mplayer and ffmpeg projects) keeps timestamps, pixel format, SAR and frame rate; it loses the
-colour description. It is read through PyAV, without decoding anything.
+colour description. It is demuxed with PyAV, without decoding.
 """
 
 from collections.abc import Iterator
@@ -38,11 +38,11 @@ _TAIL_BYTES = 1 << 16
 
 
 class NutWriter:
-    """Writes frames as raw video in a NUT stream; the header goes out at once.
+    """Writes frames as raw video in a NUT stream; the header is written immediately.
 
-    Let ffmpeg read with ``-copyts -i pipe:0 -fps_mode passthrough -enc_time_base demux``: then every timestamp
-    arrives as it is, in the time base it has. ffmpeg 9 does so below 2**49 units, nearly 200 years in 1/90000 s.
-    The bytes are made here and not by PyAV, which cannot set a SAR, counts 1/30000 as 1/60000 and keeps an index.
+    With ``-copyts -i pipe:0 -fps_mode passthrough -enc_time_base demux`` ffmpeg reads every timestamp unchanged, in its
+    own time base. In ffmpeg 9 this holds below 2**49 units, nearly 200 years in 1/90000 s.
+    PyAV does not write the stream: it cannot set a SAR, writes 1/30000 as 1/60000 and keeps an index.
 
     Args:
         target: path, file descriptor or stream to write to. A descriptor and a stream are not closed; a
@@ -51,7 +51,7 @@ class NutWriter:
 
     Raises:
         ConfigError: NUT has no tag for the format.
-        BrokenPipeError: the reader is gone; from `write` and `close`, too.
+        BrokenPipeError: the reader has closed the pipe; also from `write` and `close`.
     """
 
     def __init__(self, target: str | int | IO[bytes], info: VideoInfo) -> None:
@@ -70,8 +70,8 @@ class NutWriter:
         """Appends one picture; returns when it is in the pipe.
 
         Raises:
-            ValueError: another format, size or time base than announced; a timestamp that is negative or not after the
-                one before; the stream is closed.
+            ValueError: format, size or time base differ from the header; the timestamp is negative or not greater than
+                the previous one; the stream is closed.
         """
         if not self._open:
             raise ValueError("the NUT stream has been closed, or writing it failed")
@@ -90,12 +90,12 @@ class NutWriter:
                 write_plane(self._stream, plane)
             self._stream.flush()
         except BaseException:
-            self._open = False  # in the middle of a picture: there is no way to go on
+            self._open = False  # a partly written picture cannot be resumed
             self.close()
             raise
 
     def close(self) -> None:
-        """Writes the end of the stream, but not after a failed write. Twice does no harm."""
+        """Writes the end of the stream, but not after a failed write. May be called twice."""
         try:
             if self._open:
                 self._open = False
@@ -115,18 +115,18 @@ class NutWriter:
 
 
 def read_nut(stream: IO[bytes] | int) -> tuple[VideoInfo, Iterator[Frame]]:
-    """Reads the header of a NUT stream of raw video and hands out its frames as they arrive.
+    """Reads the header of a NUT stream of raw video and yields its frames as they arrive.
 
-    Planes are views on the packets that were read. Timestamps are exact, in the stream's time base; the frame rate is
-    what the header says or libavformat estimates from the first ones; the colour description is empty.
+    Planes are views of the packets. Timestamps are exact, in the stream's time base; the frame rate comes from the
+    header, or libavformat estimates it from the first timestamps; the colour description is empty.
 
     Args:
         stream: pipe or file, buffered or not, at its start; or a file descriptor, which is not closed.
 
     Raises:
-        DecodeError: no NUT, or one without frames, which libavformat does not open; other streams beside the video;
-            coded video; a pixel format that is not planar YUV or gray; from the iterator, a stream that was cut off.
-            ffmpeg and `NutWriter` end a stream with an index: one that ends without was cut off.
+        DecodeError: not NUT, or without frames, which libavformat does not open; streams other than the video;
+            compressed video; a pixel format that is not planar YUV or gray; from the iterator, a truncated stream.
+            ffmpeg and `NutWriter` end a stream with an index: a stream without one was truncated.
     """
     import av
 
@@ -147,12 +147,12 @@ def read_nut(stream: IO[bytes] | int) -> tuple[VideoInfo, Iterator[Frame]]:
 
 
 class _Source:
-    """A stream as PyAV reads it: without seeking, taking what a pipe has instead of waiting for a full buffer."""
+    """File object for PyAV: not seekable, returns what a pipe has instead of waiting for a full buffer."""
 
     def __init__(self, stream: Any) -> None:
         self._read = getattr(stream, "read1", stream.read)
         self.tail = b""
-        """The bytes that were read last, `_TAIL_BYTES` or more where there were as many."""
+        """The last bytes read, at least `_TAIL_BYTES` once that many were read."""
 
     def read(self, size: int) -> bytes:
         data = bytes(self._read(size) or b"")
@@ -161,11 +161,11 @@ class _Source:
 
     @property
     def ends_with_index(self) -> bool:
-        """Whether the last bytes are an index and not a picture: one ends with its length and a checksum."""
+        """Whether the last bytes are an index, not a picture: an index ends with its length and a checksum."""
         length = int.from_bytes(self.tail[-12:-4], "big")
         if length <= len(self.tail):
             return length >= _INDEX_MIN and self.tail[-length:].startswith(nut_layout.INDEX_START)
-        return len(self.tail) >= _TAIL_BYTES and length < 1 << 32  # the index of a film of hours
+        return len(self.tail) >= _TAIL_BYTES and length < 1 << 32  # the index of a video of hours
 
 
 def _unreadable(exc: "av.FFmpegError") -> str:
@@ -174,9 +174,7 @@ def _unreadable(exc: "av.FFmpegError") -> str:
 
 def _info(container: "av.container.InputContainer") -> VideoInfo:
     if len(container.streams) != 1 or not container.streams.video:
-        raise DecodeError(
-            f"the NUT stream holds {_described(container)}: one video stream alone was expected (-an -sn)"
-        )
+        raise DecodeError(f"the NUT stream holds {_described(container)}: a single video stream was expected (-an -sn)")
     stream = container.streams.video[0]
     context = stream.codec_context
     if context.name != "rawvideo":
@@ -187,7 +185,7 @@ def _info(container: "av.container.InputContainer") -> VideoInfo:
         raise DecodeError(f"the NUT stream holds pictures that ffmpeg reads as {context.pix_fmt}: {hint}")
     if not stream.time_base:
         raise DecodeError("the NUT stream has no time base")
-    rate = stream.average_rate or stream.base_rate  # the latter is what NutWriter writes
+    rate = stream.average_rate or stream.base_rate  # NutWriter writes the latter
     return VideoInfo(
         width=context.width,
         height=context.height,
@@ -210,7 +208,7 @@ def _frames(container: "av.container.InputContainer", source: _Source, info: Vid
     index = 0
     with container:
         try:
-            # The last packet is empty: PyAV makes it to flush a decoder.
+            # PyAV adds an empty last packet, which flushes a decoder.
             for packet in (packet for packet in container.demux() if packet.size):
                 if packet.size != size:
                     raise DecodeError(

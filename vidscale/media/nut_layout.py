@@ -1,7 +1,7 @@
 """The bytes of a NUT stream with one stream of raw video, for `vidscale.media.nut`.
 
-After the specification of NUT (``nut.txt`` of the mplayer and ffmpeg projects, version 3). Every picture stands behind
-a syncpoint and is described by one and the same frame code: full timestamp, full size, checksum.
+Follows the NUT specification (``nut.txt`` of the mplayer and ffmpeg projects, version 3). Every picture follows a
+syncpoint and uses the same frame code: full timestamp, full size, checksum.
 """
 
 import zlib
@@ -17,8 +17,8 @@ _STREAM_START = bytes.fromhex("4e5311405bf2f9db")
 _INFO_START = bytes.fromhex("4e49ab68b596ba78")
 _SYNCPOINT_START = bytes.fromhex("4e4be4adeeca4569")
 
-_MAX_DISTANCE = 32767  # bytes between syncpoints, where frames are smaller
-_PTS_SHIFT = 7  # a timestamp of 1 << 7 and more stands for itself less 1 << 7: it needs no other to be understood
+_MAX_DISTANCE = 32767  # bytes between syncpoints, when frames are smaller
+_PTS_SHIFT = 7  # a coded timestamp of 1 << 7 and above is absolute, offset by 1 << 7
 _FRAME_CODE = 1
 _KEY, _CODED_PTS, _CODED_SIZE, _CHECKSUM, _INVALID = 1, 8, 32, 64, 8192
 
@@ -30,7 +30,7 @@ _MIRRORED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def head(info: VideoInfo) -> bytes:
-    """All that stands before the first picture."""
+    """Everything before the first picture."""
     return _FILE_ID + _main_header(info.time_base) + _stream_header(info) + _rate(info.frame_rate)
 
 
@@ -39,7 +39,7 @@ def before_picture(pts: int, size: int) -> bytes:
 
     Args:
         pts: timestamp in the stream's time base, 0 or more.
-        size: bytes of the picture, which follows.
+        size: bytes of the picture that follows.
     """
     syncpoint = _packet(_SYNCPOINT_START, _number(pts) + _number(0))
     frame = bytes([_FRAME_CODE]) + _number(pts + (1 << _PTS_SHIFT)) + _number(size)
@@ -47,7 +47,7 @@ def before_picture(pts: int, size: int) -> bytes:
 
 
 def tail(last_pts: int) -> bytes:
-    """The end: an index without entries, by which a reader knows that nothing was cut off."""
+    """The end: an index without entries, which tells a complete stream from a truncated one."""
     content = _number(last_pts) + _number(0)
     length = len(INDEX_START) + 1 + len(content) + 8 + 4
     return _packet(INDEX_START, content + length.to_bytes(8, "big"))
@@ -56,11 +56,11 @@ def tail(last_pts: int) -> bytes:
 def _main_header(time_base: Fraction) -> bytes:
     header = [3, 1, _MAX_DISTANCE, 1, time_base.numerator, time_base.denominator]
     code = _KEY | _CODED_PTS | _CODED_SIZE | _CHECKSUM
-    # Table of the 255 frame codes (one is never used): how many have these flags. All six fields are written.
+    # Table of the 255 frame codes (one is never used): runs of codes with the same flags. All six fields are written.
     for flags, count in ((_INVALID, _FRAME_CODE), (code, 1), (_INVALID, 254 - _FRAME_CODE)):
         timestamp_step, size_factor, stream, size_low, reserved = 0, 1, 0, 0, 0
         header += [flags, 6, timestamp_step, size_factor, stream, size_low, reserved, count]
-    header += [0]  # no shared beginnings of frames; may be left out by the specification, but not for ffmpeg
+    header += [0]  # no elision headers; the specification makes this field optional, ffmpeg does not
     return _packet(_MAIN_START, b"".join(map(_number, header)))
 
 
@@ -80,7 +80,7 @@ def _tag(pixel_format: PixelFormat) -> bytes:
 
 
 def _rate(frame_rate: Fraction | None) -> bytes:
-    """The frame rate in the way of ffmpeg, which otherwise guesses it from the first timestamps."""
+    """The frame rate as ffmpeg stores it; without it, ffmpeg guesses the rate from the first timestamps."""
     if frame_rate is None:
         return b""
     stream, chapter, start, length, count, is_text = 1, 0, 0, 0, 1, 2
@@ -90,7 +90,7 @@ def _rate(frame_rate: Fraction | None) -> bytes:
 
 
 def _packet(start_code: bytes, content: bytes) -> bytes:
-    """Content behind start code and length, with checksum; shorter than 4096 bytes, so that the length needs none."""
+    """Start code, length, content and checksum; under 4096 bytes, where the header needs no checksum of its own."""
     return start_code + _number(len(content) + 4) + content + _checksum(content)
 
 
@@ -99,7 +99,7 @@ def _text(value: bytes) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """NUT's "v": seven bits a byte, the highest first, all but the last byte marked."""
+    """NUT's "v": seven bits per byte, most significant first, the high bit set in all but the last byte."""
     parts = [value & 127]
     while value := value >> 7:
         parts.append(value & 127 | 128)
@@ -107,6 +107,6 @@ def _number(value: int) -> bytes:
 
 
 def _checksum(data: bytes) -> bytes:
-    """CRC-32 of polynomial 0x04C11DB7, highest bit first, from zero: zlib's with the bits of each byte mirrored."""
+    """CRC-32 of polynomial 0x04C11DB7, MSB first, initial value 0: zlib's with the bits of each byte mirrored."""
     crc = zlib.crc32(data.translate(_MIRRORED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return crc.to_bytes(4, "little").translate(_MIRRORED_BITS)

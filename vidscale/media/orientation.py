@@ -1,4 +1,4 @@
-"""How a display matrix turns a picture, in words, and which containers keep that."""
+"""Rotation by a display matrix, in words, and which containers store it."""
 
 from math import atan2, degrees, hypot
 
@@ -7,13 +7,13 @@ _EXACT = 1e-3
 
 
 def lost_turn(matrix: tuple[int, ...] | None, muxer: str) -> str | None:
-    """What a container does not hold of the way in which players turn the pictures, in words.
+    """The rotation that a container cannot store, in words.
 
-    A shift is left out: players that turn a picture put it where it belongs.
+    The translation is ignored: players position a rotated picture themselves.
 
     Args:
-        matrix: nine integers, see `vidscale.media.frames.VideoInfo`; None turns nothing.
-        muxer: ffmpeg's name of the container's.
+        matrix: nine integers, see `vidscale.media.frames.VideoInfo`; None for no rotation.
+        muxer: ffmpeg's name of the container's muxer.
 
     Returns:
         None when nothing is lost.
@@ -24,12 +24,12 @@ def lost_turn(matrix: tuple[int, ...] | None, muxer: str) -> str | None:
     if max(abs(a - 1), abs(b), abs(c), abs(d - 1)) < _EXACT:
         return None
     if max(abs(hypot(a, b) - 1), abs(hypot(c, d) - 1), abs(a * c + b * d)) > _EXACT:
-        return "display matrix"  # it scales or slants; Matroska knows angles alone
+        return "display matrix"  # scaling or shear; Matroska stores only angles
     return None if muxer in ("matroska", "webm") else _words(a, b, c, d)
 
 
 def _words(a: float, b: float, c: float, d: float) -> str:
-    """Angles as ffmpeg counts them (``-display_rotation``), against the clock."""
+    """Angles as in ffmpeg's ``-display_rotation``, counterclockwise."""
     if a * d - b * c > 0:
         return f"rotation by {_angle(a, b)}"
     if abs(b) < _EXACT:

@@ -1,4 +1,4 @@
-"""A source's video packets: from the beginning, or from a keyframe before a time."""
+"""Video packets of a source: from the beginning, or from a keyframe before a given time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from av.format import Flags
 from vidscale.media.jumps import Joiner, may_jump
 from vidscale.media.probe import Source, open_container
 
-MAX_REORDER = 64  # packets between a picture's and that which brings it out of the decoder
-_TRIES = 4  # keyframes before the time that was asked for
-_MOST_LEADING = 16  # pictures that are stored behind a keyframe and shown before it
-_LARGEST_N_VOP = 19  # bytes of MPEG-4's placeholder for a picture that is packed with another
-_LONGEST_GROUP = 4096  # packets from keyframe to keyframe that are kept in memory
+MAX_REORDER = 64  # longest decoder delay, packets
+_TRIES = 4  # keyframes to try before the requested time
+_MOST_LEADING = 16  # leading pictures of a keyframe
+_LARGEST_N_VOP = 19  # bytes of MPEG-4's placeholder for a picture in a packed bitstream
+_LONGEST_GROUP = 4096  # packets of a GOP kept in memory
 _NO_TIMESTAMPS = cast("int", Flags.no_timestamps.value)
 _NO_BYTE_SEEK = cast("int", Flags.no_byte_seek.value)
 
@@ -27,19 +27,19 @@ _Packet = Any  # "av.Packet[av.VideoStream]"
 
 
 class Demuxed:
-    """Packets in the order of the file, without those of streams that the file does not begin with: ffmpeg passes them
-    over, and PyAV stumbles.
+    """Packets in file order, without those of streams that appear later in the file: ffmpeg ignores them, and PyAV
+    raises IndexError.
 
     Args:
-        container: where they come from.
-        streams: those whose packets are wanted, none for all.
+        container: the open file.
+        streams: the streams to demux; none for all.
 
     Attributes:
-        passed_over: how many packets of other streams there were so far.
+        skipped: number of packets skipped so far.
     """
 
     def __init__(self, container: av.container.InputContainer, *streams: "av.stream.Stream") -> None:
-        self.passed_over = 0
+        self.skipped = 0
         self._container = container
         self._streams = streams
         self._packets: Iterator[_Packet] = container.demux(*streams)
@@ -52,15 +52,15 @@ class Demuxed:
             try:
                 return next(self._packets)
             except IndexError:
-                self.passed_over += 1
+                self.skipped += 1
                 self._packets = self._container.demux(*self._streams)
 
 
 class VideoPackets:
-    """The packets of one video stream in the order of the file; where time jumps, the parts are joined.
+    """The packets of one video stream in file order; parts with discontinuous timestamps are joined.
 
     Attributes:
-        container, stream: where they come from.
+        container, stream: the open file and the stream.
         time_base: unit of the stream's timestamps, s.
     """
 
@@ -76,13 +76,13 @@ class VideoPackets:
 
     @property
     def joints(self) -> int:
-        """How often time has jumped so far."""
+        """Number of timestamp jumps so far."""
         return self._joiner.joints if self._joiner else 0
 
     @property
-    def passed_over(self) -> int:
-        """How many packets there were so far of streams that the file does not begin with."""
-        return self._demuxed.passed_over
+    def skipped(self) -> int:
+        """Number of packets skipped so far, of streams that appear later in the file."""
+        return self._demuxed.skipped
 
     def __iter__(self) -> Iterator[_Packet]:
         return self
@@ -96,9 +96,9 @@ def video_packets(source: Source, start: Fraction | None = None) -> Iterator[Vid
     """Opens a source for reading its video.
 
     Args:
-        source: what `probe` found.
-        start: the packets begin at a keyframe that is shown at this time or before, where the container can find one,
-            and else at the beginning; seconds, in the file's own time.
+        source: result of `probe`.
+        start: the packets begin at a keyframe displayed at or before this time when the container can seek to one, else
+            at the beginning; seconds, in the file's own timestamps.
     """
     index = source.stream_index
     with contextlib.ExitStack() as stack:
@@ -106,13 +106,13 @@ def video_packets(source: Source, start: Fraction | None = None) -> Iterator[Vid
         if start is None or start <= source.start_s or _sought(container, source, start):
             yield VideoPackets(container, index)
         else:
-            anew = stack.enter_context(open_container(source.path))
-            yield VideoPackets(anew, index, start=start if source.may_jump else None)
+            reopened = stack.enter_context(open_container(source.path))
+            yield VideoPackets(reopened, index, start=start if source.may_jump else None)
 
 
 def length_s(source: Source) -> Fraction | None:
-    """How long a source's video is, s; None when unknown. Where time jumps, what the container says of it is wrong; a
-    file whose time may jump is read from end to end.
+    """Duration of a source's video, s; None when unknown. With timestamp jumps the container's duration is wrong, so
+    files whose timestamps may jump are read to the end.
     """
     if not source.may_jump:
         return source.video.duration_s
@@ -129,7 +129,7 @@ def _of_stream(packets: Iterator[_Packet], index: int) -> Iterator[_Packet]:
 
 
 def _from_keyframe(packets: Iterator[_Packet], start: Fraction) -> Iterator[_Packet]:
-    """The packets without those that come before the last keyframe shown at ``start`` or before."""
+    """The packets from the last keyframe displayed at or before ``start``."""
     group: list[_Packet] = []
     for packet in packets:
         if packet.is_keyframe and packet.pts is not None and packet.pts * packet.time_base <= start:
@@ -142,7 +142,7 @@ def _from_keyframe(packets: Iterator[_Packet], start: Fraction) -> Iterator[_Pac
 
 
 def _sought(container: av.container.InputContainer, source: Source, start: Fraction) -> bool:
-    """Moves to a keyframe that is shown at ``start`` or before; whether that worked."""
+    """Seeks to a keyframe displayed at or before ``start``; returns whether that worked."""
     stream = cast("av.VideoStream", container.streams[source.stream_index])
     position = None
     if source.may_jump:
@@ -174,12 +174,12 @@ def _sought(container: av.container.InputContainer, source: Source, start: Fract
 
 
 def _is_key(packet: _Packet, codec: str) -> bool:
-    """Whether a decoder can start here, and not merely take notice of a picture that an earlier packet brought."""
+    """Whether a decoder can start here; a placeholder for a picture in an earlier packet does not count."""
     return bool(packet.is_keyframe) and not (codec == "mpeg4" and packet.size <= _LARGEST_N_VOP)
 
 
 def _shown(head: list[_Packet], at: int, stream: av.VideoStream) -> int | None:
-    """When the keyframe among some packets is shown at the latest, in units of the stream's time base."""
+    """Latest display time of the keyframe at index ``at``, in units of the stream's time base."""
     depth = stream.codec_context.reorder_depth
     if head[at].pts is not None:
         return cast("int", head[at].pts)
@@ -188,13 +188,13 @@ def _shown(head: list[_Packet], at: int, stream: av.VideoStream) -> int | None:
 
 
 def is_raw(container: av.container.InputContainer) -> bool:
-    """Whether the format holds no timestamps at all."""
+    """Whether the format has no timestamps."""
     return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
 def _lacks_pts(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether what stands for presentation times are decoding times of pictures that are reordered: a picture's time
-    depends on all before it then."""
+    """Whether the presentation times of reordered pictures are really decoding times: a picture's time then depends on
+    all packets before it."""
     if not stream.codec_context.reorder_depth:
         return False
     head = [packet for packet in islice(Demuxed(container, stream), MAX_REORDER) if packet.size]
@@ -203,10 +203,10 @@ def _lacks_pts(container: av.container.InputContainer, stream: av.VideoStream) -
 
 @lru_cache(maxsize=64)
 def _keyframe_position(path: Path, mtime_ns: int, index: int, start: Fraction) -> int | None:
-    """Byte offset of the last keyframe that is shown at ``start`` or before; None where time jumps before it, so that
-    the container cannot be searched, and where the container knows no offsets.
+    """Byte offset of the last keyframe displayed at or before ``start``; None when time jumps before it, so that
+    seeking is impossible, or when the container has no byte offsets.
 
-    Every packet up to there is read: a jump shows only where it is.
+    Every packet up to there is read: there is no other way to find a jump.
     """
     position = None
     with open_container(path) as container, contextlib.suppress(av.FFmpegError):

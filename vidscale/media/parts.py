@@ -1,24 +1,24 @@
-"""Files that hold no media themselves but name those that do: how much there is of it."""
+"""Playlists and lists of files: the total size of the media files that they name."""
 
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-# ffmpeg's formats of such files; what is not summed up below is unknown: a pattern of names, a presentation of many.
+# ffmpeg's formats of such files; only HLS and concat are summed up below, the size of the others is unknown.
 _NAMING = {"hls", "concat", "image2", "dash", "webm_dash_manifest", "imf", "sdp", "rtsp"}
 _ATTRIBUTE = r'(?:^|[:,]){name}=(?:"([^"]*)"|([^,]*))'
 
 
 def media_bytes(path: Path, container: str) -> int | None:
-    """Bytes of a file; of one that names others, those of the others.
+    """Bytes of a file; for a playlist or list, the total of the files that it names.
 
     Args:
         path: the file.
         container: ffmpeg's name of its format.
 
     Returns:
-        None where nobody can say: parts that are not on a disk, variants of which one is shown, a pattern of names.
+        None when unknown: remote parts, a playlist with alternative variants, a file name pattern.
     """
     if container not in _NAMING or (container == "image2" and path.is_file()):
         return path.stat().st_size
@@ -31,10 +31,10 @@ def media_bytes(path: Path, container: str) -> int | None:
 
 
 def _playlist(path: Path, *, nested: bool = False) -> Iterator[int]:
-    """Bytes of each part of an HLS playlist (RFC 8216), and of the playlists that it names, which name no others.
+    """Bytes of each part of an HLS playlist (RFC 8216), and of the playlists that it names, one level deep.
 
     Raises:
-        OSError, ValueError: not all of them can be told.
+        OSError, ValueError: the size of some part is unknown.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     if not any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
@@ -43,7 +43,7 @@ def _playlist(path: Path, *, nested: bool = False) -> Iterator[int]:
     renditions = {_attribute(line, "URI") for line in lines if line.startswith("#EXT-X-MEDIA:")} - {""}
     variants = {line.strip() for line in lines if line.strip() and not line.startswith("#")} - renditions
     if nested or len(variants) != 1:
-        raise ValueError("variants of one film")
+        raise ValueError("variants of one video")
     for uri in variants | renditions:
         yield from _playlist(_local(path, uri), nested=True)
 
@@ -75,12 +75,12 @@ def _list(path: Path) -> Iterator[int]:
         if words[:1] == ["file"]:
             yield _local(path, words[1] if len(words) == 2 else "").stat().st_size
         elif words[:1] in (["inpoint"], ["outpoint"]):
-            raise ValueError("a file is shown in part")
+            raise ValueError("a file is used in part")
 
 
 def _local(path: Path, uri: str) -> Path:
-    """A file named in another one."""
+    """The path of a file that is named in another."""
     name = uri.removeprefix("file:")
     if not name or re.match(r"[a-z][a-z0-9+.-]+:", name):
-        raise ValueError(f"{uri} is not on a disk")
+        raise ValueError(f"{uri} is not a local file")
     return path.parent / name

@@ -1,4 +1,4 @@
-"""Pictures as PyAV decodes them, made into frames."""
+"""Conversion of PyAV's decoded pictures to frames."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ _PICT_TYPES = {1: "I", 2: "P", 3: "B", 4: "S", 5: "I", 6: "P", 7: "B"}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture with what the decoder does not tell by itself.
+    """A decoded picture with properties that the decoder does not provide.
 
     Attributes:
         frame: as PyAV decoded it.
         coded_bytes: size of its packet, None when unknown.
-        duration: how long it is shown, in units of the stream's time base, None when unknown.
-        is_opaque: False where what the container keeps beside the picture makes it transparent.
+        duration: display duration in units of the stream's time base, None when unknown.
+        is_opaque: False when alpha stored separately in the container makes it transparent.
     """
 
     frame: av.VideoFrame
@@ -45,19 +45,19 @@ def to_frames(
     more_filters: Sequence[tuple[str, str]] = (),
     alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
-    """Frames of decoded pictures, one for one: planar YUV as views on the decoder's memory, anything else, and what is
-    to be deinterlaced or cropped, through a filter graph first; what no encoder takes is converted here.
+    """Converts decoded pictures to frames, one to one. Planar YUV becomes views of the decoder's memory; other formats,
+    deinterlacing and cropping go through a filter graph first; formats that no encoder supports are converted here.
 
     Args:
         pictures: each with its timestamp in the output, in units of the source's time base.
-        source: what the pictures come from.
+        source: the source of the pictures.
         interlaced: "bwdif" deinterlaces pictures that are flagged interlaced.
-        clock: counts the pictures and the time.
-        more_filters: name and arguments of filters to follow, one picture for one, of the same pixel format.
-        alpha: "refuse" takes opaque pictures only, "drop" any.
+        clock: counts pictures and time.
+        more_filters: name and arguments of further filters, which keep number and pixel format of the pictures.
+        alpha: "refuse" accepts opaque pictures only, "drop" any.
 
     Raises:
-        DecodeError: a picture that is not opaque where that is refused.
+        DecodeError: a transparent picture with alpha "refuse".
     """
     filters = _filters(source, interlaced, more_filters)
     if not filters:
@@ -74,12 +74,12 @@ def to_frames(
             graph.push(None if entry is None else _untagged(entry[0].frame))
             ready = list(_pull(graph))
         for filtered in ready:
-            picture, pts = waiting.popleft()  # every filter here gives one picture for one
+            picture, pts = waiting.popleft()  # every filter here outputs one picture per input
             yield _frame(picture, filtered, pts, source, alpha)
 
 
 def _untagged(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame without range and matrix: what repacks would take the chance to change them to its own."""
+    """The frame without range and matrix: the repacking filter would convert them otherwise."""
     frame.color_range, frame.colorspace = 0, 2
     return frame
 
@@ -106,7 +106,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source, al
 
 
 def _converted(planes: tuple[Plane, ...], reading: Reading, video: VideoInfo) -> tuple[Plane, ...]:
-    """Planes in the format that the video is said to have."""
+    """Planes in the video's format."""
     depth = reading.format.bit_depth
     if reading.is_rgb:
         return yuv_of_gbr(planes, depth, video.format, video.color.matrix)
@@ -125,7 +125,7 @@ def _filters(source: Source, interlaced: str, more_filters: Sequence[tuple[str, 
         filters.insert(0, ("crop", f"w={part.width}:h={part.height}:x={part.left}:y={part.top}:exact=1"))
     if interlaced == "bwdif":
         filters.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
-    if filters:  # they would take the chance to change the format, and yuvj's range with it
+    if filters:  # without it, filters may negotiate another format, and change yuvj's range with it
         filters.append(planar)
     return [planar, *filters] if reading.is_packed else filters
 

@@ -1,4 +1,4 @@
-"""ffmpeg's pixel formats, and which planes are made of the pictures of each."""
+"""ffmpeg's pixel formats, and the planes that each is converted to."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +12,8 @@ from vidscale.media.alpha import is_opaque
 from vidscale.media.frames import Chroma, PixelFormat, Plane
 
 _MOST_BITS = 16
-# What subsampling (vertical, horizontal) is coded as. No encoder takes 4:1:1, 4:1:0 and 4:4:0: their chroma is
-# interpolated to the next that one takes, at which nothing is lost.
+# Chroma format to encode for each subsampling (vertical, horizontal). No encoder supports 4:1:1, 4:1:0 and 4:4:0:
+# their chroma is interpolated to the next supported one, which loses nothing.
 _CHROMA: dict[tuple[int, int], Chroma] = {
     (2, 2): "420",
     (1, 2): "422",
@@ -27,16 +27,16 @@ _PLANAR_NAMES = {(2, 2): "420", (1, 2): "422", (1, 1): "444", (1, 4): "411", (4,
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the pictures of a pixel format are read.
+    """How pictures of a pixel format are read.
 
     Attributes:
-        pix_fmt: ffmpeg's name of it.
-        planar: the format that they are repacked to without loss: planar and little endian, but ya8 and ya16le, which
+        pix_fmt: ffmpeg's name of the format.
+        planar: the format that they are losslessly repacked to: planar and little endian, except ya8 and ya16le, which
             have no planar form.
-        format: of the planes that are made of that: of the same bit depth, of 4:2:0, 4:2:2 or 4:4:4 chroma.
-        subsampling: luma samples per chroma sample before that, (vertical, horizontal).
-        is_rgb: the colours are converted.
-        has_alpha: there is a further component, or a palette that may have one.
+        format: format of the resulting planes: same bit depth, chroma 4:2:0, 4:2:2 or 4:4:4.
+        subsampling: luma samples per chroma sample in the source, (vertical, horizontal).
+        is_rgb: RGB, which is converted to YUV.
+        has_alpha: there is an alpha component, or a palette that may have alpha.
     """
 
     pix_fmt: str
@@ -53,7 +53,7 @@ class Reading:
 
     @property
     def doubled_axes(self) -> tuple[int, ...]:
-        """Axes of the chroma planes (0 vertical, 1 horizontal) along which they are interpolated to twice the size."""
+        """Axes of the chroma planes (0 vertical, 1 horizontal) that are interpolated to twice the size."""
         return tuple(
             axis
             for axis, (has, gets) in enumerate(zip(self.subsampling, self.format.subsampling, strict=True))
@@ -63,7 +63,7 @@ class Reading:
 
 @lru_cache
 def reading_of(pix_fmt: str) -> Reading:
-    """How pictures of a pixel format are read; ConfigError in one line where they are not."""
+    """How pictures of a pixel format are read; ConfigError when it is not supported."""
     described = av.VideoFormat(pix_fmt)
     if pix_fmt == "pal8":  # its one component is an index
         return Reading(pix_fmt, "gbrap", PixelFormat("444", 8), (1, 1), is_rgb=True, has_alpha=True)
@@ -71,7 +71,7 @@ def reading_of(pix_fmt: str) -> Reading:
     components = described.components
     depth = max(8, *(component.bits for component in components))
     has_alpha = any(component.is_alpha for component in components)
-    # Width and height of the chroma planes of a 16x16 picture tell the subsampling.
+    # The chroma size of a 16x16 picture gives the subsampling.
     subsampling = (16 // described.chroma_height(16), 16 // described.chroma_width(16))
     chroma: Chroma = "gray" if len(components) <= 2 else _CHROMA[subsampling]
     return Reading(
@@ -85,7 +85,7 @@ def reading_of(pix_fmt: str) -> Reading:
 
 
 def _planar(described: av.VideoFormat, depth: int, subsampling: tuple[int, int], *, has_alpha: bool) -> str:
-    if described.name.startswith("yuvj"):  # full range by its name, which repacking would reduce
+    if described.name.startswith("yuvj"):  # implies full range, which repacking would convert to limited
         return described.name
     end = "" if depth == 8 else f"{depth}le"
     if described.is_rgb:
@@ -96,17 +96,17 @@ def _planar(described: av.VideoFormat, depth: int, subsampling: tuple[int, int],
 
 
 def _check(described: av.VideoFormat) -> None:
-    """Refuses what cannot be read as integer codes of YUV, gray or RGB."""
+    """Raises ConfigError for formats that are not integer YUV, gray or RGB."""
     name = described.name
     bits = max((component.bits for component in described.components), default=0)
     if not bits:
-        problem = "lies in the memory of a GPU; download it first"
+        problem = "is in GPU memory; download it first"
     elif described.is_bayer:
-        problem = "is what a sensor sees (Bayer); develop it to RGB first"
+        problem = "is raw sensor data (Bayer); convert it to RGB first"
     elif "f16" in name or "f32" in name:
         problem = "has floating-point samples; convert it to RGB or gray of 16 bits first"
     elif bits > _MOST_BITS:
-        problem = f"has {bits} bits a sample; up to {_MOST_BITS} are supported, convert it first"
+        problem = f"has {bits} bits per sample; up to {_MOST_BITS} are supported, convert it first"
     elif name.startswith("xyz"):
         problem = "is CIE XYZ (digital cinema); convert it to RGB first"
     elif described.is_rgb and described.is_bit_stream:
@@ -117,7 +117,7 @@ def _check(described: av.VideoFormat) -> None:
 
 
 def planes_of(frame: av.VideoFrame, reading: Reading) -> tuple[Plane, ...]:
-    """Views on the memory of a repacked picture, each [H, W] with padded rows; alpha is the last where there is one."""
+    """Views of the memory of a repacked picture, each [H, W] with padded rows; alpha, if any, is the last."""
     dtype: np.dtype[Any] = np.dtype(reading.format.dtype)
     sub_y, sub_x = reading.subsampling
     chroma = -(-frame.height // sub_y), -(-frame.width // sub_x)
@@ -135,5 +135,5 @@ def planes_of(frame: av.VideoFrame, reading: Reading) -> tuple[Plane, ...]:
 
 
 def are_opaque(planes: tuple[Plane, ...], reading: Reading) -> bool:
-    """Whether the planes of a picture, with alpha where there is one, let nothing shine through."""
+    """Whether the planes of a picture have no alpha, or an opaque one."""
     return not reading.has_alpha or is_opaque(planes[-1], reading.format.bit_depth)

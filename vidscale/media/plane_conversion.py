@@ -1,4 +1,4 @@
-"""Planes of formats that no encoder takes, made into planes of one that some encoder does."""
+"""Conversion of planes from formats that no encoder supports to a supported one."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -10,16 +10,16 @@ import numpy.typing as npt
 from vidscale.media.frames import Color, PixelFormat, Plane, Siting
 from vidscale.triton_kernels.polyphase_filters import filter_bank
 
-# Parts of red and blue in luma, by matrix.
+# Kr and Kb, by matrix.
 _LUMA_WEIGHTS: dict[str | None, tuple[float, float]] = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593)}
 
 
 def yuv_of_gbr(
     planes: tuple[Plane, ...], bit_depth: int, pixel_format: PixelFormat, matrix: str | None
 ) -> tuple[Plane, ...]:
-    """Limited-range Y, U, V of full-range G, B, R (ITU-R BT.709, BT.2020: quantization), rounded half up.
+    """Limited-range Y, U, V from full-range G, B, R (ITU-R BT.709, BT.2020: quantization), rounded half up.
 
-    Not by swscale, which takes 10 and 12 bit for 8 bit with zeros behind: white comes out 3 and 11 codes too bright.
+    swscale is not used: it treats 10 and 12 bit as zero-padded 8 bit, and white is 3 and 11 codes too bright.
 
     Args:
         planes: G, B, R, each [H, W], uint8 or uint16.
@@ -42,22 +42,22 @@ def yuv_of_gbr(
 def requantized(
     planes: tuple[Plane, ...], bit_depth: int, pixel_format: PixelFormat, color: Color
 ) -> tuple[Plane, ...]:
-    """YUV or gray planes at another bit depth, rounded half up; the same planes where it is theirs already.
+    """YUV or gray planes at another bit depth, rounded half up; unchanged when it is their own.
 
-    Codes of full range are scaled by the ratio of the peaks, chroma about its centre, all others by a power of two
-    (ITU-T H.273, 8.3).
+    Full-range codes are scaled by the ratio of the peaks, chroma about its centre; limited-range codes by a power of
+    two (ITU-T H.273, 8.3).
 
     Args:
         planes: Y, or Y, U, V; each [H, W], uint8 or uint16.
         bit_depth: of their codes.
         pixel_format: of the result.
-        color: tells the range.
+        color: for the range.
     """
     if bit_depth == pixel_format.bit_depth:
         return planes
     is_full = color.color_range == "pc"
     tables = [_codes(bit_depth, pixel_format.bit_depth, is_full, is_chroma) for is_chroma in (False, True, True)]
-    # A code beyond its depth, which damage can bring, is its peak.
+    # Codes above the peak, which occur in damaged streams, are clipped.
     return tuple(table.take(plane, mode="clip") for table, plane in zip(tables, planes, strict=False))
 
 
@@ -76,12 +76,12 @@ def _codes(had: int, gets: int, is_full: bool, is_chroma: bool) -> npt.NDArray[A
 
 
 def interpolated(plane: Plane, axes: tuple[int, ...], shape: tuple[int, int], siting: Siting, bit_depth: int) -> Plane:
-    """A chroma plane with twice the samples along some axes, where its siting has them (Catmull-Rom, edges mirrored).
+    """A chroma plane with twice the samples along some axes, keeping its siting (Catmull-Rom, edges mirrored).
 
     Args:
         plane: [H, W], uint8 or uint16.
         axes: 0 for more rows, 1 for more columns.
-        shape: (height, width) that it gets; odd sizes had been rounded up.
+        shape: (height, width) of the result; odd sizes had been rounded up.
         siting: of the chroma, before and after.
         bit_depth: of its codes.
     """
@@ -89,20 +89,20 @@ def interpolated(plane: Plane, axes: tuple[int, ...], shape: tuple[int, int], si
     for axis in axes:
         bank = filter_bank("bicubic", Fraction(1, 2), _first_sample(siting, axis), shape[axis])
         lines, last = np.moveaxis(values, axis, 0), values.shape[axis] - 1
-        found = np.zeros((shape[axis], lines.shape[1]), np.float32)
+        result = np.zeros((shape[axis], lines.shape[1]), np.float32)
         for phase in range(bank.phases):
-            places = bank.start[phase] + np.arange(len(found[phase::2]))
+            places = bank.start[phase] + np.arange(len(result[phase::2]))
             for tap, weight in enumerate(bank.taps[phase].astype(np.float32)):
                 at = places + tap
                 mirrored = np.minimum(np.maximum(at, -1 - at), 2 * last + 1 - at).clip(0, last)
-                found[phase::2] += weight * lines[mirrored]
-        values = np.moveaxis(found, 0, axis)
+                result[phase::2] += weight * lines[mirrored]
+        values = np.moveaxis(result, 0, axis)
     codes = np.clip(values + np.float32(0.5), 0, (1 << bit_depth) - 1)
     return np.ascontiguousarray(codes.astype(plane.dtype))
 
 
 def _first_sample(siting: Siting, axis: int) -> Fraction:
-    """Place of a chroma sample among the luma samples that it stands for: 0 the first of them, 1 the last."""
+    """Position of a chroma sample among the luma samples that it covers: 0 the first of them, 1 the last."""
     if axis == 1:
         return Fraction(0) if siting in ("left", "topleft", "bottomleft") else Fraction(1, 2)
     return {"top": Fraction(0), "bottom": Fraction(1)}.get(siting.removesuffix("left"), Fraction(1, 2))

@@ -1,4 +1,4 @@
-"""What a file holds, found out before any work starts."""
+"""Inspection of a source file before any work starts."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ from av.container import Flags
 
 from vidscale.errors import DecodeError
 from vidscale.media import h273
-from vidscale.media.alpha import AlphaBeside
+from vidscale.media.alpha import BlockAlpha
 from vidscale.media.container_crop import Window, container_crop, window_of
 from vidscale.media.frames import Color, Siting, VideoInfo
 from vidscale.media.jumps import may_jump
@@ -24,7 +24,7 @@ from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
 _PROBED_FRAMES = 4
-_SAYS_NOTHING = (0, 2, 3)  # H.273: reserved, unspecified, reserved
+_UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class StreamInfo:
     Attributes:
         index: position in the container.
         kind: "video", "audio", "subtitle", "data", "attachment".
-        codec: ffmpeg's codec name; of data streams the four-character code; "none" when unknown.
+        codec: ffmpeg's codec name; for data streams the four-character code; "none" when unknown.
         is_cover: an attached picture.
         disposition: ffmpeg's disposition names, such as ("default", "forced").
         metadata: the stream's own tags.
-        is_turned: the container says that players are to turn its pictures.
+        is_turned: the container has a display matrix for its pictures.
     """
 
     index: int
@@ -61,7 +61,7 @@ class Source:
     Attributes:
         path: the file.
         container: ffmpeg's names of the container format, such as "matroska,webm".
-        video: the video stream that is coded, as the decoding stage yields it.
+        video: the video stream to encode, as the decoding stage yields it.
         stream_index: index of that stream in the container.
         codec: name of its format, such as "h264".
         pix_fmt: its pixel format as decoded; differs from ``video.format.name`` when frames are converted.
@@ -69,13 +69,13 @@ class Source:
         has_chapters: the container lists chapters.
         metadata: the container's tags.
         start_s: first timestamp of the container, seconds.
-        may_jump: the format is one whose timestamps may jump, such as MPEG-TS.
+        may_jump: the format allows timestamp jumps, as MPEG-TS does.
         size_bytes: size of the file, or of the files that a playlist names; None when unknown.
-        side_data: what the first pictures carry that raw pictures lose, in words; see `vidscale.media.side_data`.
+        side_data: side data of the first pictures that raw pictures lose, in words; see `vidscale.media.side_data`.
         interlaced: the first pictures are flagged interlaced.
-        alpha: where transparency is kept, such as "bgra"; None where there is no place for it, or a palette.
+        alpha: the format of the alpha, such as "bgra"; None without alpha, or with a palette.
         is_transparent: one of the first pictures is not opaque.
-        window: the part of the decoded pictures that the container says is shown; None for all of them.
+        window: the container's crop window in the decoded pictures; None when uncropped.
     """
 
     path: Path
@@ -103,24 +103,24 @@ class Source:
 
     @property
     def decoded_size(self) -> tuple[int, int]:
-        """(width, height) of the pictures before the container's cropping."""
+        """(width, height) of the pictures before cropping by the container."""
         if self.window is not None:
             return self.window.decoded_width, self.window.decoded_height
         return self.video.width, self.video.height
 
     @property
     def stream(self) -> StreamInfo:
-        """The stream that is coded."""
+        """The stream to encode."""
         return self.streams[self.stream_index]
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Opens a media file; DecodeError with one clear line when that fails."""
+    """Opens a media file; DecodeError in one line when that fails."""
     try:
         if path.is_dir():
             raise DecodeError(f"{path} is a directory")
         if path.exists() and not path.is_file():
-            raise DecodeError(f"{path} is not a regular file, and it is read more than once")
+            raise DecodeError(f"{path} is not a regular file, but it must be read more than once")
         if path.exists() and path.stat().st_size == 0:
             raise DecodeError(f"{path} is empty")
         container = av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
@@ -133,23 +133,23 @@ def open_container(path: Path) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
-    # Unlike ffmpeg, PyAV asks for presentation times that the file does not have; those of AVI would be wrong.
+    # Unlike ffmpeg, PyAV sets genpts, which makes up missing presentation times; for AVI they would be wrong.
     container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
     return container
 
 
 def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
-    """Looks into a file: its streams, and the first pictures of the video stream.
+    """Inspects a file: its streams, and the first pictures of the video stream.
 
     Args:
         path: the file.
         stream: which of the video streams that are not cover art.
-        ffmpeg: path of an ffmpeg binary, asked for the chroma location and the kind of data streams, which PyAV does
-            not tell; None leaves them unknown.
+        ffmpeg: path of an ffmpeg binary, used for the chroma location and the kind of data streams, which PyAV does
+            not expose; None leaves them unknown.
 
     Raises:
-        DecodeError: the file cannot be read or holds no such video stream.
-        ConfigError: the pictures are of a kind that cannot be coded.
+        DecodeError: the file cannot be read or has no such video stream.
+        ConfigError: the pixel format is not supported.
     """
     with open_container(path) as container:
         description = _described(path, ffmpeg) if ffmpeg else ""
@@ -159,11 +159,11 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             covers = " but cover art" if any(s.is_cover for s in streams) else ""
             raise DecodeError(f"{path} holds no video stream{covers}")
         if stream >= len(video):
-            raise DecodeError(f"{path} has {len(video)} video stream(s), there is no v:{stream}")
+            raise DecodeError(f"{path} has {len(video)} video stream(s) and no v:{stream}")
         index = video[stream].index
         chosen = cast("av.VideoStream", container.streams[index])
-        beside = AlphaBeside.of(chosen)
-        frames = _first_frames(path, container, chosen, beside)
+        block_alpha = BlockAlpha.of(chosen)
+        frames = _first_frames(path, container, chosen, block_alpha)
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
         margins = container_crop(path, container.format.name, track=chosen.id, number=stream)
         window = window_of(margins, (info.height, info.width), reading_of(frames[0].format.name).subsampling)
@@ -186,8 +186,8 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
                 *_unknown_colors(frames[0]),
             ),
             interlaced=any(frame.interlaced_frame for frame in frames),
-            alpha="alpha_mode 1" if beside is not None else _alpha(frames[0].format.name),
-            is_transparent=not all(_is_opaque(frame, beside) for frame in frames),
+            alpha="alpha_mode 1" if block_alpha is not None else _alpha(frames[0].format.name),
+            is_transparent=not all(_is_opaque(frame, block_alpha) for frame in frames),
             window=window,
         )
 
@@ -208,7 +208,7 @@ def _stream_info(stream: Any, description: str) -> StreamInfo:
 
 
 def _first_frames(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, beside: AlphaBeside | None
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, block_alpha: BlockAlpha | None
 ) -> list[av.VideoFrame]:
     if stream.codec_context is None:
         raise DecodeError(f"{path} cannot be decoded: there is no decoder for its video stream {stream.index}")
@@ -216,8 +216,8 @@ def _first_frames(
     problem: Exception | None = None
     try:
         for packet in container.demux(stream):
-            if beside is not None:
-                beside.feed(packet)
+            if block_alpha is not None:
+                block_alpha.feed(packet)
             try:
                 frames += packet.decode()
             except (av.error.DecoderNotFoundError, MemoryError):
@@ -229,7 +229,7 @@ def _first_frames(
     except (av.FFmpegError, OSError) as error:
         problem = error
         with contextlib.suppress(av.FFmpegError):
-            frames += stream.decode(None)  # what it holds: behind the end of the file nothing drains it
+            frames += stream.decode(None)  # drain the decoder
     if not frames:
         reason = f": {getattr(problem, 'strerror', None) or problem}" if problem else ""
         raise DecodeError(
@@ -242,10 +242,10 @@ def _alpha(pix_fmt: str) -> str | None:
     return pix_fmt if reading_of(pix_fmt).has_alpha and pix_fmt != "pal8" else None  # most palettes are opaque
 
 
-def _is_opaque(frame: av.VideoFrame, beside: AlphaBeside | None) -> bool:
+def _is_opaque(frame: av.VideoFrame, block_alpha: BlockAlpha | None) -> bool:
     reading = reading_of(frame.format.name)
     if not reading.has_alpha:
-        return beside is None or beside.is_opaque(frame)
+        return block_alpha is None or block_alpha.is_opaque(frame)
     repacked = frame.reformat(format=reading.planar) if reading.is_packed else frame
     return are_opaque(planes_of(repacked, reading), reading)
 
@@ -254,7 +254,7 @@ def _video_info(
     container: av.container.InputContainer, stream: av.VideoStream, frames: list[av.VideoFrame], location: Siting | None
 ) -> VideoInfo:
     frame, context = frames[0], stream.codec_context
-    said = lasting(frame)
+    side_data = lasting(frame)
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     time_base = stream.time_base or frame.time_base
     if not time_base:
@@ -270,17 +270,17 @@ def _video_info(
         time_base=_fine_enough(Fraction(time_base), rate),
         frame_rate=Fraction(rate) if rate else None,
         sar=Fraction(stream.sample_aspect_ratio or 1),
-        display_matrix=said.display_matrix,
-        mastering_display=said.mastering_display,
-        content_light=said.content_light,
+        display_matrix=side_data.display_matrix,
+        mastering_display=side_data.mastering_display,
+        content_light=side_data.content_light,
         frame_count=stream.frames or None,
         duration_s=duration,
     )
 
 
 def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
-    """The stream's time base, or a part of it where pictures lie nearer than that: those that share a timestamp are
-    told apart by it."""
+    """The stream's time base, or a fraction of it when pictures are closer together, so that pictures with the same
+    timestamp get distinct ones."""
     return time_base / ceil(8 * rate * time_base) if rate and rate * time_base > 1 else time_base
 
 
@@ -289,7 +289,7 @@ def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color
         return next((table[int(code)] for code in codes if code is not None and int(code) in table), None)
 
     if reading_of(frame.format.name).is_rgb:
-        # RGB carries no matrix; BT.709 limited is what players expect of untagged 4:4:4 video.
+        # RGB has no matrix; players expect BT.709 limited for untagged 4:4:4 video.
         primaries = word(h273.PRIMARIES, frame.color_primaries) or "bt709"
         transfer = word(h273.TRANSFER, frame.color_trc) or "bt709"
         return Color("tv", "bt2020nc" if primaries == "bt2020" else "bt709", primaries, transfer)
@@ -305,21 +305,21 @@ def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color
 
 
 def _unknown_colors(frame: av.VideoFrame) -> tuple[str, ...]:
-    """Colour codes of a picture that there is no word for, in words."""
-    said = (
+    """Colour code points of a picture without a name in `vidscale.media.h273`, in words."""
+    fields = (
         ("primaries", h273.PRIMARIES, frame.color_primaries),
         ("transfer", h273.TRANSFER, frame.color_trc),
         ("matrix", h273.MATRIX, frame.colorspace),
     )
     return tuple(
-        f"the colour {what} {int(code)}"
-        for what, table, code in said
-        if code is not None and int(code) not in table and int(code) not in _SAYS_NOTHING
+        f"the colour {field} {int(code)}"
+        for field, table, code in fields
+        if code is not None and int(code) not in table and int(code) not in _UNSPECIFIED
     )
 
 
 def _described(path: Path, ffmpeg: str) -> str:
-    """What ffmpeg prints of a file; it names some things that PyAV does not."""
+    """ffmpeg's description of a file, which has some details that PyAV does not expose."""
     try:
         command = [ffmpeg, "-hide_banner", "-nostdin", "-v", "verbose", "-i", str(path.absolute())]
         result = captured(command, timeout_s=60)

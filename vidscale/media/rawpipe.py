@@ -1,6 +1,6 @@
-"""What the two raw formats of a pipe, `vidscale.media.y4m` and `vidscale.media.nut`, have in common.
+"""Shared code of the two raw pipe formats, `vidscale.media.y4m` and `vidscale.media.nut`.
 
-A raw picture is its planes one after the other, rows without padding, samples above 8 bits as little-endian uint16.
+A raw picture is a sequence of planes, rows without padding, samples above 8 bits as little-endian uint16.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from vidscale.media.frames import Frame, PixelFormat, Plane, VideoInfo
 Y4M_MAGIC = b"YUV4MPEG2"
 NUT_MAGIC = b"nut/multimedia container\0"
 MAX_SIDE = 16384
-"""Longest side that is read, in luma samples; a header that asks for more is taken for damage."""
+"""Longest supported side, in luma samples; a header with a larger size is treated as damaged."""
 
 _PIPE_BYTES = 1 << 20
 
 
 def sniff(stream: IO[bytes]) -> Literal["y4m", "nut"]:
-    """Which raw format a stream holds; takes nothing from it.
+    """The raw format of a stream; consumes nothing.
 
     Args:
         stream: a buffered reader at the start of the stream (``sys.stdin.buffer``, ``open(path, "rb")``): it needs
-            ``peek``. A pipe may have delivered one byte only, and one byte tells the two formats apart.
+            ``peek``. One byte, all that a pipe may have delivered, is enough to tell the two formats apart.
 
     Raises:
-        DecodeError: the stream is empty, or begins like neither format.
+        DecodeError: the stream is empty, or has neither format's signature.
     """
     head = cast("_Peekable", stream).peek(len(NUT_MAGIC))[: len(NUT_MAGIC)]
     if not head:
@@ -49,9 +49,9 @@ class _Peekable(BufferedIOBase):
 
 
 def enlarge_pipe(pipe: IO[bytes] | int) -> None:
-    """Gives a pipe a buffer of 1 MiB in place of 64 KiB: fewer switches between the two processes.
+    """Enlarges a pipe's buffer from 64 KiB to 1 MiB: fewer context switches.
 
-    Linux only and only as far as the system allows; what is not a pipe stays as it is.
+    Linux only, and only as far as the system allows; does nothing for other streams.
     """
     if sys.platform == "linux":
         import fcntl
@@ -61,13 +61,13 @@ def enlarge_pipe(pipe: IO[bytes] | int) -> None:
 
 
 def open_unbuffered(target: str | int | IO[bytes]) -> IO[bytes]:
-    """A stream to write raw pictures to: what goes into it is in the pipe when ``write`` returns.
+    """An unbuffered stream for raw pictures: the data is in the pipe when ``write`` returns.
 
-    Nothing stays behind in a buffer, so that closing ``target`` does not fail a second time once the reader is gone.
+    No data is left in a buffer, so closing ``target`` does not fail again after the reader has closed the pipe.
 
     Args:
         target: path; or file descriptor or stream, which are not closed with the result. A stream without a descriptor
-            is the result itself.
+            is returned itself.
     """
     if isinstance(target, str):
         return Path(target).open("wb", buffering=0)
@@ -82,7 +82,7 @@ def open_unbuffered(target: str | int | IO[bytes]) -> IO[bytes]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses a picture size that only a damaged header can mean, before memory is taken for it.
+    """Rejects implausible picture sizes, as in damaged headers, before memory is allocated.
 
     Raises:
         DecodeError: a side is not within 1 to `MAX_SIDE`.
@@ -92,7 +92,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def split_planes(data: npt.NDArray[np.uint8], pixel_format: PixelFormat, height: int, width: int) -> tuple[Plane, ...]:
-    """Planes [h, w] of one raw picture, as views on ``data``.
+    """Planes [h, w] of one raw picture, as views of ``data``.
 
     Args:
         data: uint8 [`PixelFormat.frame_bytes`].
@@ -109,7 +109,7 @@ def split_planes(data: npt.NDArray[np.uint8], pixel_format: PixelFormat, height:
 
 
 def check_frame(frame: Frame, info: VideoInfo) -> None:
-    """Refuses a frame that is not what the header of a raw stream announced.
+    """Rejects a frame that does not match the header of a raw stream.
 
     Raises:
         ValueError: format, size or a plane's dtype differ.
@@ -122,11 +122,11 @@ def check_frame(frame: Frame, info: VideoInfo) -> None:
 
 
 def write_plane(stream: IO[bytes], plane: Plane) -> None:
-    """Writes a plane's samples; where its rows are not padded, from where they lie."""
+    """Writes a plane's samples; without a copy when its rows are not padded."""
     write_all(stream, np.ascontiguousarray(plane).data.cast("B"))
 
 
 def write_all(stream: IO[bytes], data: memoryview) -> None:
-    """Writes all bytes, also to an unbuffered stream, which may take only a part at a time."""
+    """Writes all bytes, also to an unbuffered stream, which may accept only part of them at a time."""
     while data:
         data = data[stream.write(data) or 0 :]

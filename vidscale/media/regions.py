@@ -1,4 +1,4 @@
-"""Rectangular regions of a picture: where it has the most detail, or the largest error."""
+"""Rectangular regions of a picture: those with the most detail, or the largest error."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class Region:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     def crop(self, frame: Frame) -> tuple[Plane, ...]:
-        """The region of every plane, as views; top and left lie on a chroma sample."""
+        """The region of every plane, as views; top and left must be on a chroma sample."""
         sub_y, sub_x = frame.format.subsampling
         luma, *chroma = zip(frame.planes, frame.format.plane_shapes(self.height, self.width), strict=True)
         y, x = self.top // sub_y, self.left // sub_x
@@ -32,11 +32,11 @@ class Region:
 
 
 def region_of_largest_sum(values: npt.NDArray[Any], height: int, width: int, *, step: int = 1) -> Region:
-    """The region of a size over which values add up to the most; of several, the first from the top left.
+    """The region of the given size with the largest sum of values; on a tie, the first from the top left.
 
     Args:
-        values: [H, W], such as of `detail`.
-        height, width: of the region, 1 or more; cut to H and W.
+        values: [H, W], such as `detail` returns.
+        height, width: of the region, 1 or more; clipped to H and W.
         step: top and left of the region are multiples of it.
     """
     height, width = min(height, values.shape[0]), min(width, values.shape[1])
@@ -49,7 +49,7 @@ def region_of_largest_sum(values: npt.NDArray[Any], height: int, width: int, *, 
 
 
 def detail(luma: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """How much each sample differs from its left and upper neighbours: the sum of both absolute differences.
+    """Sum of the absolute differences of each sample from its left and upper neighbours.
 
     Args:
         luma: [H, W], integer codes.
@@ -58,7 +58,7 @@ def detail(luma: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         [H, W], in code values.
     """
     values = luma.astype(np.float32)
-    found = np.zeros_like(values)
-    found[:, 1:] += np.abs(np.diff(values, axis=1))
-    found[1:] += np.abs(np.diff(values, axis=0))
-    return found
+    differences = np.zeros_like(values)
+    differences[:, 1:] += np.abs(np.diff(values, axis=1))
+    differences[1:] += np.abs(np.diff(values, axis=0))
+    return differences

@@ -1,4 +1,4 @@
-"""What a picture carries beside its samples: what must survive, and what coding loses."""
+"""Side data of pictures: what is kept, and what encoding loses."""
 
 import struct
 from collections.abc import Iterable
@@ -33,10 +33,10 @@ _CAPTION_CODECS = {"h264", "hevc", "av1"}  # `vidscale.media.captions` writes th
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What holds for a whole film and is written once for all of it; None where a picture does not say.
+    """Side data of the whole video, which is written once; None when a picture does not have it.
 
     Attributes:
-        display_matrix: nine integers by which players turn the picture, see `vidscale.media.frames.VideoInfo`.
+        display_matrix: nine integers: how players rotate the picture, see `vidscale.media.frames.VideoInfo`.
         mastering_display, content_light: static HDR metadata.
     """
 
@@ -46,7 +46,7 @@ class Lasting:
 
 
 def lasting(frame: av.VideoFrame) -> Lasting:
-    """What a picture says of the whole film."""
+    """The side data of the whole video in one picture."""
     data = {entry.type: bytes(entry) for entry in _entries(frame) if entry.type in _LASTING}
     return Lasting(
         display_matrix=_display_matrix(data.get(SideData.DISPLAYMATRIX)),
@@ -56,34 +56,34 @@ def lasting(frame: av.VideoFrame) -> Lasting:
 
 
 def captions(frame: av.VideoFrame) -> bytes:
-    """Closed captions of a picture: CTA-708 constructs of three bytes; empty where it has none."""
+    """Closed captions of a picture: CTA-708 constructs of three bytes; empty when it has none."""
     return b"".join(bytes(entry) for entry in _entries(frame) if entry.type == SideData.A53_CC)
 
 
 def carried(frame: av.VideoFrame) -> tuple[str, ...]:
-    """What a picture carries that raw pictures lose, in words."""
+    """Side data of a picture that raw pictures lose, in words."""
     kinds = {entry.type for entry in _entries(frame)}
     return tuple(dict.fromkeys(words for kind, words in _LOST.items() if kind in kinds))
 
 
 def changed(frame: av.VideoFrame, video: VideoInfo) -> tuple[str, ...]:
-    """What a picture says of the whole film, in words, where it is something else than the first pictures said."""
-    said = lasting(frame)
+    """Side data of the whole video that differs from that of the first pictures, in words."""
+    current = lasting(frame)
     names = {"rotation": "display_matrix", "mastering display": "mastering_display", "content light": "content_light"}
     return tuple(
         f"another {words}" if getattr(video, name) is not None else words
         for words, name in names.items()
-        if getattr(said, name) not in (None, getattr(video, name))
+        if getattr(current, name) not in (None, getattr(video, name))
     )
 
 
 def lost(words: Iterable[str], codec: str) -> tuple[str, ...]:
-    """What of `carried` a stream will not hold: captions are put into those of H.264, H.265 and AV1 again."""
+    """The part of `carried` that the encoded stream loses: H.264, H.265 and AV1 get the captions back."""
     return tuple(word for word in words if word != CAPTIONS or codec not in _CAPTION_CODECS)
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:
-    """The entries of a frame's side data; PyAV's stub describes the container as one of strings."""
+    """The entries of a frame's side data; PyAV's stub types them as strings."""
     return [cast("Any", entry) for entry in frame.side_data]
 
 

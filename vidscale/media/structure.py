@@ -1,7 +1,7 @@
-"""Whether a media file has all the bytes that its container's structure promises; nothing is decoded.
+"""Detection of truncated media files from the structure of the container; nothing is decoded.
 
-Matroska and WebM are elements within elements (EBML, RFC 8794; Matroska, RFC 9559), MP4 and MOV boxes within boxes
-(ISO/IEC 14496-12), MPEG-TS packets of one size (ISO/IEC 13818-1), FLV tags with their sizes behind them.
+Matroska and WebM are nested elements (EBML, RFC 8794; Matroska, RFC 9559), MP4 and MOV nested boxes
+(ISO/IEC 14496-12), MPEG-TS packets of one size (ISO/IEC 13818-1), FLV tags, each followed by its size.
 """
 
 from pathlib import Path
@@ -9,14 +9,14 @@ from typing import BinaryIO
 
 _EBML = bytes.fromhex("1a45dfa3")
 _SEGMENT = bytes.fromhex("18538067")
-_HEADER_BYTES = 12  # the longest beginning of an element: 4 bytes of name, 8 of length
+_HEADER_BYTES = 12  # longest element header: 4 bytes of ID, 8 of length
 _FRAGMENT_BOXES = {b"moof", b"mdat"}
-_TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes, and where in them the sync byte is: plain, M2TS, with parity
+_TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes, and offset of the sync byte: plain, M2TS, with parity
 _TS_SYNC = 0x47
 
 
 def lacks_bytes(path: Path, container: str) -> bool:
-    """Whether something at the end of a file was cut through.
+    """Whether a file ends within an element, box or packet.
 
     Args:
         path: the file.
@@ -35,7 +35,7 @@ def lacks_bytes(path: Path, container: str) -> bool:
 
 
 def ends_in_order(path: Path, container: str) -> bool:
-    """Whether a file goes on to its end as its structure asks; False where the structure does not tell."""
+    """Whether a file is well formed up to its end; False when the structure does not show it."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -46,7 +46,7 @@ def ends_in_order(path: Path, container: str) -> bool:
 
 
 def _segment(file: BinaryIO) -> tuple[int, int] | None:
-    """Where the content of a Matroska file's segment begins and ends; None where it does not say, as in live ones."""
+    """Start and end of the content of a Matroska segment; None when its size is unknown, as in live recordings."""
     header = _element(file, 0)
     if header is None or header[0] != _EBML:
         return None
@@ -68,7 +68,7 @@ def _has_whole_elements(file: BinaryIO, size: int) -> bool:
 
 
 def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
-    """Name of an element, where its content begins and where it ends; None for no element, or one of unknown length."""
+    """ID of an element, start and end of its content; None for no element, or one of unknown length."""
     file.seek(at)
     data = file.read(_HEADER_BYTES)
     name = _width(data[:1])
@@ -82,12 +82,12 @@ def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
 
 
 def _width(first: bytes) -> int:
-    """How many bytes a number of EBML has: one more than its first byte has leading zeros; 0 for none."""
+    """Bytes of an EBML number: the leading zeros of its first byte plus one; 0 for none."""
     return 9 - first[0].bit_length() if first and first[0] else 0
 
 
 def _lacks_fragments(file: BinaryIO, size: int) -> bool:
-    """Whether an MP4 file in fragments ends within one. Other ones have an index, which says that better."""
+    """Whether a fragmented MP4 file ends within a fragment. Other files have an index, which is more reliable."""
     at, in_fragments = 0, False
     while at + 8 <= size:
         file.seek(at)
@@ -108,7 +108,7 @@ def _ends_with_packets(file: BinaryIO, size: int) -> bool:
     for length, sync in _TS_PACKETS:
         if size % length == 0:
             return True
-        ends = [size - number * length + sync for number in (1, 2, 3)]  # where the beginning was cut off
+        ends = [size - number * length + sync for number in (1, 2, 3)]  # when the beginning is missing
         if min(ends) >= 0 and all(_byte(file, at) == _TS_SYNC for at in ends):
             return True
     return False

@@ -33,8 +33,8 @@ class _NalSyntax:
 
     Attributes:
         shift, mask: nal_unit_type is ``(first header byte >> shift) & mask``.
-        sei: nal_unit_type of an SEI NAL unit that stands in front of its picture.
-        pictures: nal_unit_types that a prefix SEI must stand in front of.
+        sei: nal_unit_type of an SEI NAL unit that precedes its picture.
+        pictures: nal_unit_types that a prefix SEI must precede.
         sei_header: the NAL unit header of such an SEI.
         delimiter: an access unit delimiter NAL unit, of a picture with slices of any type.
         length_size_at: byte of avcC / hvcC whose low two bits are lengthSizeMinusOne.
@@ -50,7 +50,7 @@ class _NalSyntax:
 
 
 _NAL_SYNTAX: dict[Codec, _NalSyntax] = {
-    # 14, 20 and 21: prefix and slice extension NAL units, which stand with the slices (H.264 7.4.1.2.3).
+    # 14, 20 and 21: prefix and slice extension NAL units, which belong to the slices (H.264 7.4.1.2.3).
     "h264": _NalSyntax(0, 0x1F, 6, frozenset({1, 2, 3, 4, 5, 14, 20, 21}), b"\x06", b"\x09\xf0", 4),
     # nuh_layer_id = 0, nuh_temporal_id_plus1 = 1.
     "hevc": _NalSyntax(1, 0x3F, 39, frozenset(range(32)), b"\x4e\x01", b"\x46\x01\x50", 21),
@@ -79,11 +79,11 @@ def length_bytes(codec: Codec, extradata: Buffer | None) -> int:
     Args:
         codec: "h264", "hevc" or "av1".
         extradata: the stream's; avcC or hvcC means length-prefixed packets, None, empty or start codes mean
-            Annex B. Not looked at for AV1.
+            Annex B. Ignored for AV1.
 
     Raises:
-        IdentityError: extradata that is neither form.
-        ValueError: another codec.
+        IdentityError: the extradata has neither form.
+        ValueError: unsupported codec.
     """
     if codec == "av1":
         return 0
@@ -99,12 +99,12 @@ def length_bytes(codec: Codec, extradata: Buffer | None) -> int:
 
 
 def units(view: memoryview, codec: Codec, length_size: int) -> Iterator[Unit]:
-    """The units of a packet in order; of start codes, those up to the first picture.
+    """The units of a packet in order; with start codes, those up to the first picture.
 
     Args:
         view: the packet.
         codec: its format.
-        length_size: as `length_bytes` says.
+        length_size: result of `length_bytes`.
     """
     if codec == "av1":
         return _obus(view)
@@ -125,7 +125,7 @@ def _annex_b(view: memoryview, syntax: _NalSyntax) -> Iterator[Unit]:
     code = _START_CODES.search(view)
     while code and (body := code.end()) < len(view):
         role = _nal_role(view[body], syntax)
-        # The end of a picture is not looked for: its data is nearly all of the packet.
+        # No search for the end of a picture: its data is nearly all of the packet.
         following = None if role == "picture" else _START_CODES.search(view, body)
         zero_byte = code.start() > 0 and view[code.start() - 1] == 0
         yield Unit(role, code.start() - zero_byte, body, following.start() if following else len(view))
@@ -165,18 +165,18 @@ def _obu_message(kind: int) -> Literal["message", "other"]:
 def put_in_front(view: memoryview, unit: Unit, codec: Codec, length_size: int, message: bytes) -> bytes:
     """A copy of a packet with one more unit in front of ``unit``.
 
-    Where it would come first, and its length field would look like a start code (00 00 01), an access unit delimiter is
-    put in front: ffmpeg's muxers of raw streams take such packets for Annex B and write them as they are.
+    If it came first and its length field looked like a start code (00 00 01), an access unit delimiter is put in
+    front: ffmpeg's raw-stream muxers would take the packet for Annex B and write it unchanged.
 
     Args:
         view: the packet.
-        unit: of `units`.
+        unit: one of `units`.
         codec: its format.
-        length_size: as `length_bytes` says.
+        length_size: result of `length_bytes`.
         message: an SEI NAL unit (`sei_nal`) or a metadata OBU (`t35_obu`).
 
     Raises:
-        IdentityError: it is too long for the packet's length fields.
+        IdentityError: the message is too long for the packet's length fields.
     """
     framed = _framed(codec, length_size, message)
     if unit.start == 0 and length_size and framed.startswith(_START_CODE):
@@ -190,7 +190,7 @@ def _framed(codec: Codec, length_size: int, message: bytes) -> bytes:
     if length_size == 0:
         return b"\x00" + _START_CODE + message
     if len(message) >= 1 << 8 * length_size:
-        raise IdentityError(f"an SEI of {len(message)} bytes does not fit length fields of {length_size} byte")
+        raise IdentityError(f"an SEI of {len(message)} bytes does not fit a length field of {length_size} byte(s)")
     return _prefixed(message, length_size)
 
 
@@ -199,7 +199,7 @@ def _prefixed(nal: bytes, length_size: int) -> bytes:
 
 
 def sei_nal(codec: Literal["h264", "hevc"], kind: int, payloads: Iterable[bytes], *, temporal_id: int = 0) -> bytes:
-    """An SEI NAL unit without framing, with one message for each payload.
+    """An SEI NAL unit without framing, with one message per payload.
 
     H.264: NAL unit 7.3.1, SEI 7.3.2.3. H.265: 7.3.1, 7.3.2.4, prefix SEI.
 
@@ -207,7 +207,7 @@ def sei_nal(codec: Literal["h264", "hevc"], kind: int, payloads: Iterable[bytes]
         codec: "h264" or "hevc".
         kind: payloadType of the messages, Annex D of both.
         payloads: the messages.
-        temporal_id: of the picture, H.265 only: an SEI's must not be lower (7.4.2.2).
+        temporal_id: of the picture, H.265 only: that of an SEI must not be lower (7.4.2.2).
     """
     sizes = (b"\xff" * (len(payload) // 255) + bytes([len(payload) % 255]) + payload for payload in payloads)
     messages = b"".join(bytes([kind]) + sized for sized in sizes)
@@ -218,7 +218,7 @@ def sei_nal(codec: Literal["h264", "hevc"], kind: int, payloads: Iterable[bytes]
 
 
 def sei_messages(view: memoryview, unit: Unit, codec: Literal["h264", "hevc"]) -> Iterator[tuple[int, bytes]]:
-    """payloadType and payload of each message in an SEI NAL unit; the last one may be cut off."""
+    """payloadType and payload of each message in an SEI NAL unit; the last one may be truncated."""
     escaped = bytes(view[unit.body + len(_NAL_SYNTAX[codec].sei_header) : unit.end])
     rbsp = _EMULATION_PREVENTED.sub(b"\x00\x00", escaped).rstrip(b"\x00")
     at = 0
@@ -236,7 +236,7 @@ def t35_obu(payload: bytes) -> bytes:
 
 
 def t35_payload(view: memoryview, unit: Unit) -> bytes | None:
-    """What `t35_obu` carries; None for metadata of another type."""
+    """The payload of `t35_obu`; None for metadata of another type."""
     body = bytes(view[unit.body : unit.end])
     if not body.startswith(_METADATA_T35):
         return None
@@ -244,7 +244,7 @@ def t35_payload(view: memoryview, unit: Unit) -> bytes | None:
 
 
 def _read_ff_coded(data: bytes, at: int) -> tuple[int, int]:
-    """A number written as bytes 255 and a last one below (sei_message, H.264 7.3.2.3.1), and the offset behind it."""
+    """A number coded as 0xFF bytes and a smaller last byte (sei_message, H.264 7.3.2.3.1), and the offset after it."""
     value = 0
     while at < len(data) and data[at] == 0xFF:
         value += 0xFF
@@ -253,7 +253,7 @@ def _read_ff_coded(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _read_leb128(data: Buffer, at: int) -> tuple[int, int] | None:
-    """A leb128() number (AV1 specification 4.10.5) and the offset behind it; None when it does not end."""
+    """A leb128() number (AV1 specification 4.10.5) and the offset after it; None when unterminated."""
     value = 0
     for i, byte in enumerate(data[at : at + 8]):
         value |= (byte & 0x7F) << 7 * i

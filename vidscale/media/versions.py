@@ -1,4 +1,4 @@
-"""Versions of everything that can change a result."""
+"""Versions of all software that affects the result."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -17,9 +17,9 @@ _PACKAGES = {
 
 
 def versions(ffmpeg: Ffmpeg | None = None) -> dict[str, str]:
-    """Name to version: vidscale, its libraries, Python; with a binary also ffmpeg, x264 and x265.
+    """Versions by name: vidscale, its libraries, Python; with a binary also ffmpeg, x264 and x265.
 
-    Packages are asked for their metadata, not imported; one that is not installed is left out.
+    Read from the packages' metadata, without importing them; packages that are not installed are omitted.
     """
     found = {}
     for name, package in _PACKAGES.items():

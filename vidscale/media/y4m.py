@@ -1,8 +1,8 @@
-"""YUV4MPEG2 (y4m) streams: raw pictures behind one line of text.
+"""YUV4MPEG2 (y4m) streams: raw pictures after one line of text.
 
-The format is that of yuv4mpeg(5) of mjpegtools, with what ffmpeg, x264 and x265 added: bit depths above 8
-(``C420p10``, ``Cmono12``; ffmpeg writes and reads them with ``-strict -1``) and ``XCOLORRANGE``. It holds no
-timestamps, and of the colour description only the range, and the chroma location of 8-bit 4:2:0.
+The format is yuv4mpeg(5) of mjpegtools with the extensions of ffmpeg, x264 and x265: bit depths above 8
+(``C420p10``, ``Cmono12``; ffmpeg writes and reads them with ``-strict -1``) and ``XCOLORRANGE``. It has no
+timestamps; the colour description is limited to the range, and the chroma location of 8-bit 4:2:0.
 """
 
 import logging
@@ -32,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 _FRAME_MAGIC = b"FRAME"
 _LINE_MAX = 1024  # bytes; ffmpeg writes less than 100
-_UNKNOWN_RATE_TIME_BASE = Fraction(1, 25)  # what ffmpeg assumes, too
+_UNKNOWN_RATE_TIME_BASE = Fraction(1, 25)  # as in ffmpeg
 _INTERLACED = {"t": "top field first", "b": "bottom field first", "m": "mixed"}
 _RANGE = {"FULL": "pc", "LIMITED": "tv"}
 _SITING_SUFFIX: dict[Siting, str] = {"center": "jpeg", "left": "mpeg2", "topleft": "paldv"}
 
 
 def _layouts() -> dict[str, tuple[PixelFormat, Siting | None]]:
-    """Value of the header's C field -> what it means."""
+    """Value of the header's C field -> pixel format and chroma location."""
     tags: dict[str, tuple[PixelFormat, Siting | None]] = {"420": (PixelFormat("420", 8), "center")}
     for siting, suffix in _SITING_SUFFIX.items():
         tags[f"420{suffix}"] = (PixelFormat("420", 8), siting)
@@ -48,7 +48,7 @@ def _layouts() -> dict[str, tuple[PixelFormat, Siting | None]]:
         tags.setdefault(chroma, (PixelFormat(chroma, 8), None))
         tags |= {f"{chroma}p{depth}": (PixelFormat(chroma, depth), None) for depth in (9, 10, 12, 14, 16)}
     tags["mono"] = (PixelFormat("gray", 8), None)
-    # ffmpeg has no mono14: it would read 8-bit pictures.
+    # ffmpeg does not know mono14 and would read 8-bit pictures.
     tags |= {f"mono{depth}": (PixelFormat("gray", depth), None) for depth in (9, 10, 12, 16)}
     return tags
 
@@ -58,18 +58,18 @@ _TAGS = {pixel_format: tag for tag, (pixel_format, _) in _LAYOUTS.items()}
 
 
 def read_y4m(stream: IO[bytes]) -> tuple[VideoInfo, Iterator[Frame]]:
-    """Reads the header of a y4m stream and hands out its frames as they arrive.
+    """Reads the header of a y4m stream and yields its frames as they arrive.
 
-    Each frame is read straight into a buffer of its own; its planes, [H, W] uint8 or uint16, are views on that.
-    ``pts`` is the frame's number, ``time_base`` one over the frame rate (1/25 where the header says ``F0:0``). A
+    Each frame is read into its own buffer; its planes, [H, W] uint8 or uint16, are views of it.
+    ``pts`` is the frame number, ``time_base`` the inverse of the frame rate (1/25 for ``F0:0`` in the header). A
     stream without frames yields none.
 
     Args:
         stream: pipe or file, buffered or not, at its start.
 
     Raises:
-        DecodeError: no y4m, interlaced, an alpha plane, a layout or size that is not read; from the iterator, a stream
-            that ends within a frame.
+        DecodeError: not y4m, interlaced, an alpha plane, an unsupported layout or size; from the iterator, a truncated
+            frame.
     """
     enlarge_pipe(stream)
     line = stream.readline(_LINE_MAX)
@@ -90,12 +90,12 @@ def _parse_header(line: str) -> VideoInfo:
     width, height = _side(fields, "W"), _side(fields, "H")
     check_size(width, height)
     if fields.get("I", "?") not in ("p", "?"):
-        what = _INTERLACED.get(fields["I"], "unknown")
-        raise DecodeError(f"the y4m stream is interlaced (I{fields['I']}: {what}): deinterlace first, such as by bwdif")
-    # Before C was defined, the layout stood in an extension; without either it is 4:2:0.
+        order = _INTERLACED.get(fields["I"], "unknown")
+        raise DecodeError(f"the y4m stream is interlaced (I{fields['I']}: {order}): deinterlace first, e.g. with bwdif")
+    # Before C was defined, the layout was in an extension; without either it is 4:2:0.
     tag = fields.get("C") or extensions.get("YSCSS", "").lower() or "420jpeg"
     if tag not in _LAYOUTS:
-        raise DecodeError(f"the y4m stream has the layout C{tag}, which is not read; read are {', '.join(_LAYOUTS)}")
+        raise DecodeError(f"the y4m stream has the unsupported layout C{tag}; supported are {', '.join(_LAYOUTS)}")
     pixel_format, siting = _LAYOUTS[tag]
     frame_rate = _ratio(fields, "F")
     return VideoInfo(
@@ -117,7 +117,7 @@ def _side(fields: dict[str, str], letter: str) -> int:
 
 
 def _ratio(fields: dict[str, str], letter: str) -> Fraction | None:
-    """Value of F or A; None where it is absent or has a zero, which means unknown."""
+    """Value of F or A; None when absent, or when either number is zero, which means unknown."""
     text = fields.get(letter, "0:0")
     if not re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", text):
         raise DecodeError(f"the y4m header has {letter}{text!r} where a ratio was expected")
@@ -140,7 +140,7 @@ def _frames(stream: IO[bytes], info: VideoInfo) -> Iterator[Frame]:
 
 
 def _check_frame_line(line: bytes, index: int) -> None:
-    """Parameters behind FRAME (field order, extensions) are allowed, and ignored."""
+    """Parameters after FRAME (field order, extensions) are allowed and ignored."""
     if line == b"FRAME\n":
         return
     if not line.endswith(b"\n") and len(line) < _LINE_MAX and (line[:6] == b"FRAME " or _FRAME_MAGIC.startswith(line)):
@@ -165,11 +165,11 @@ def _read_into(stream: IO[bytes], buffer: memoryview) -> int:
 
 
 class Y4mWriter:
-    """Writes frames as a y4m stream; the header goes out at once.
+    """Writes frames as a y4m stream; the header is written immediately.
 
-    Timestamps are not kept: the reader counts frames at ``info.frame_rate`` (``F0:0``, unknown, where that is None).
-    A chroma location that y4m has no word for is written as ffmpeg writes it, with a warning to the log; an unknown
-    one is written as what `Color.siting` takes it for.
+    Timestamps are lost: the reader counts frames at ``info.frame_rate`` (``F0:0``, unknown, when that is None).
+    A chroma location without a y4m tag is written as ffmpeg writes it, with a warning in the log; an unspecified one
+    is written as `Color.siting`.
 
     Args:
         stream: pipe or file, never closed. It is flushed once, and its descriptor, if it has one, written to directly.
@@ -177,7 +177,7 @@ class Y4mWriter:
 
     Raises:
         ConfigError: y4m has no tag for the format.
-        BrokenPipeError: the reader is gone; from `write` and `close`, too.
+        BrokenPipeError: the reader has closed the pipe; also from `write` and `close`.
     """
 
     def __init__(self, stream: IO[bytes], info: VideoInfo) -> None:
@@ -188,10 +188,10 @@ class Y4mWriter:
         write_all(self._stream, memoryview(header))
 
     def write(self, frame: Frame) -> None:
-        """Appends one picture, straight from its planes; returns when it is in the pipe.
+        """Appends one picture without a copy; returns when it is in the pipe.
 
         Raises:
-            ValueError: the frame is not of the format and size in the header.
+            ValueError: the frame does not match the format and size in the header.
         """
         check_frame(frame, self._info)
         write_all(self._stream, memoryview(b"FRAME\n"))
@@ -200,7 +200,7 @@ class Y4mWriter:
         self._stream.flush()
 
     def close(self) -> None:
-        """Flushes a stream that has no descriptor; y4m has no end to write."""
+        """Flushes a stream without a descriptor; y4m has no trailer."""
         self._stream.flush()
 
     def __enter__(self) -> Self:
@@ -229,8 +229,8 @@ def _tag(info: VideoInfo) -> str:
         raise ConfigError(f"y4m cannot hold {info.format.name}: convert to 8, 10, 12 or 16 bits, or use NUT")
     if info.format != PixelFormat("420", 8):
         if info.format.chroma == "420" and location != "left":
-            logger.warning("y4m cannot say where the chroma samples of %s lie (%s)", info.format.name, location)
+            logger.warning("y4m cannot store the chroma location of %s (%s)", info.format.name, location)
         return _TAGS[info.format]
     if location not in _SITING_SUFFIX:
-        logger.warning("y4m cannot say that chroma samples lie at %s: written as center", location)
+        logger.warning("y4m cannot store the chroma location %s: written as center", location)
     return f"420{_SITING_SUFFIX.get(location, 'jpeg')}"

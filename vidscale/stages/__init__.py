@@ -1,1 +1,1 @@
-"""From an iterator of frames to another, or to a file: decoding, scaling, encoding, measuring."""
+"""Stages from an iterator of frames to another iterator or a file: decoding, scaling, encoding, measuring."""

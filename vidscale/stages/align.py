@@ -1,4 +1,4 @@
-"""How much later one video's times are than another's, found by their pictures: for videos that were cut or remuxed."""
+"""Temporal alignment of two videos by their pictures, for videos that were cut or remuxed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from vidscale.errors import MeasureError
 from vidscale.media.frames import Frame
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
-COMPARED_S = 5  # seconds of picture that are compared at the largest offset
+COMPARED_S = 5  # overlap at the largest offset, seconds
 _COLUMNS = 64  # of a thumbnail
-_ANCHORS = 24  # frames whose partners the offsets to try are made from
-_MOST_UNLIKE = 0.5  # squared distance of partners, over that of any two pictures of the same part
-_CLEARLY = 1.3  # by how much an offset must fit better than another; real video coded badly gives 1.6 at the least
+_ANCHORS = 24  # frames from which the candidate offsets are computed
+_MAX_MISFIT = 0.5  # squared distance of partners, over that of any two pictures of the same part
+_MIN_MARGIN = 1.3  # ratio of the second best misfit to the best; at least 1.6 for badly encoded real video
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """How two videos lie in time.
+    """Time offset between two videos.
 
     Attributes:
-        seconds: how much later the second video's times are, exact for the frames that were compared.
-        slack: by how much, in seconds, rounded times of partners may differ beyond half a tick.
-        doubt_s: the largest offset that fits as well as none, where none was taken for that; 0 where one fits alone.
+        seconds: delay of the second video's times, exact for the compared frames.
+        slack: tolerance for rounded times of partners beyond half a tick, seconds.
+        doubt_s: when the result is ambiguous and zero was assumed, the largest offset that fits as well; else 0.
     """
 
     seconds: Fraction = Fraction(0)
@@ -43,7 +43,7 @@ class _Strip:
 
     Attributes:
         times: exact presentation times.
-        seconds: [N], the same in float.
+        seconds: [N], the same as floats.
         pictures: [N, rows * columns], 8-bit codes, float.
     """
 
@@ -67,7 +67,7 @@ class _Strip:
 
     @property
     def step_s(self) -> float:
-        """Distance of neighbouring frames, the usual one, in seconds."""
+        """Median distance of neighbouring frames, seconds."""
         return float(median(b - a for a, b in pairwise(self.seconds)))
 
 
@@ -79,40 +79,40 @@ def find_offset(
     dist_size: tuple[Fraction, Fraction],
     ref_size: tuple[Fraction, Fraction],
 ) -> Offset:
-    """Finds the constant offset between the times of two videos that show the same.
+    """Finds the constant offset between the times of two videos with the same content.
 
-    Thumbnails of the first ``window_s + COMPARED_S`` seconds of both are compared at every offset that brings two
-    frames together. That with the smallest mean squared distance is taken, when it is the smallest by far.
+    Thumbnails of the first ``window_s + COMPARED_S`` seconds of both are compared at every offset that aligns two
+    frames. The one with the smallest mean squared distance wins if it is the smallest by a clear margin.
 
     Args:
-        ref, dist: frames from the start, in rising order; no more are taken than are needed.
-        window_s: largest offset, either way, in seconds.
+        ref, dist: frames from the start, in increasing order; only as many as needed are consumed.
+        window_s: largest offset in either direction, seconds.
         dist_size, ref_size: (height, width) in luma samples of the part of the picture that both show; the rest of a
             frame is padding.
 
     Raises:
-        MeasureError: no offset fits, or several fit alike.
+        MeasureError: no offset fits, or several fit equally well.
     """
     length = window_s + COMPARED_S
     ours, theirs = _Strip(ref, ref_size, length), _Strip(dist, dist_size, length)
     if min(len(ours.times), len(theirs.times)) < 3:
-        raise MeasureError("--align: too few frames to find an offset by")
+        raise MeasureError("--align: too few frames to find an offset")
     search = _Search(ours, theirs)
     offsets = search.offsets(float(window_s))
     fits = np.array([search.misfit(offset) for offset in offsets])
     best = int(fits.argmin())
-    if not fits[best] <= _MOST_UNLIKE:
-        raise MeasureError(f"--align: within {float(window_s):g} s there is no offset at which the pictures are alike")
-    alike = offsets[fits < _CLEARLY * fits[best] + 1e-6]
+    if not fits[best] <= _MAX_MISFIT:
+        raise MeasureError(f"--align: the pictures match at no offset within {float(window_s):g} s")
+    alike = offsets[fits < _MIN_MARGIN * fits[best] + 1e-6]
     if np.ptp(alike) < 0.6 * ours.step_s:
         return search.exact(float(offsets[best]))
-    if np.abs(alike).min() < 0.6 * ours.step_s:  # nothing speaks against no offset
+    if np.abs(alike).min() < 0.6 * ours.step_s:  # zero fits as well
         return Offset(doubt_s=float(np.abs(alike).max()))
-    raise MeasureError(f"--align: offsets from {alike.min():.3f} to {alike.max():.3f} s fit alike")
+    raise MeasureError(f"--align: offsets from {alike.min():.3f} to {alike.max():.3f} s fit equally well")
 
 
 class _Search:
-    """Distances of all thumbnails of one strip from all of the other."""
+    """Distances between all thumbnails of one strip and all of the other."""
 
     def __init__(self, ours: _Strip, theirs: _Strip) -> None:
         self._ours, self._theirs = ours, theirs
@@ -127,14 +127,14 @@ class _Search:
         self._half = ours.step_s / 2
 
     def offsets(self, window_s: float) -> Floats:
-        """Offsets to try, in seconds: those that bring some frames of the second video onto any of the first."""
+        """Candidate offsets, seconds: those that align an anchor of the second video with any frame of the first."""
         anchors = np.linspace(0, len(self._theirs.seconds) - 1, _ANCHORS).round().astype(int)
         found = (self._theirs.seconds[anchors][:, None] - self._ours.seconds).ravel()
         found = np.unique((found[np.abs(found) <= window_s] / (self._half / 4)).round()) * (self._half / 4)
         return np.asarray(found, dtype=np.float64)
 
     def partners(self, offset: float) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Indices of the frames that belong together at an offset: the nearest within half a frame's distance."""
+        """Indices of the frames that are paired at an offset: the nearest within half a frame interval."""
         wanted = self._theirs.seconds - offset
         after = np.searchsorted(self._ours.seconds, wanted).clip(1, len(self._ours.seconds) - 1)
         before = after - 1
@@ -144,7 +144,7 @@ class _Search:
         return nearest[near], np.flatnonzero(near)
 
     def misfit(self, offset: float) -> float:
-        """Mean squared distance of partners over the variance of that part of the video: 0 alike, 1 unrelated."""
+        """Mean squared distance of partners over the variance of that part of the video: 0 identical, 1 unrelated."""
         ours, theirs = self.partners(offset)
         shorter = min(strip.seconds[-1] - strip.seconds[0] for strip in (self._ours, self._theirs))
         if len(ours) < 3 or len(ours) * 2 * self._half < min(COMPARED_S, shorter) / 2:
@@ -153,11 +153,11 @@ class _Search:
         mean = (self._sums[last] - self._sums[first]) / (last - first)
         variance = self._squares[0][first:last].mean() / self._samples - float(mean @ mean) / self._samples
         distances = np.sort(self._distances[ours, theirs])
-        kept = distances[: max(3, len(distances) * 9 // 10)]  # a damaged frame or two must not decide
+        kept = distances[: max(3, len(distances) * 9 // 10)]  # ignores a few damaged frames
         return float(kept.mean() / max(variance, 0.05))
 
     def exact(self, offset: float) -> Offset:
-        """The offset as the middle of what partners' times differ by, which rounding spreads."""
+        """The offset as the midpoint of the partners' time differences, which rounding spreads."""
         ours, theirs = self.partners(offset)
         apart = [self._theirs.times[b] - self._ours.times[a] for a, b in zip(ours, theirs, strict=True)]
         tick = max(self._ours.tick, self._theirs.tick)
@@ -169,7 +169,7 @@ class _Search:
 
 
 def _thumbnail(frame: Frame, size: tuple[Fraction, Fraction]) -> npt.NDArray[Any]:
-    """Means of the luma over squares, `_COLUMNS` of them wide, in 8-bit codes."""
+    """Luma averaged over squares, `_COLUMNS` of them per row, in 8-bit codes."""
     height, width = size
     step = max(Fraction(1), width / _COLUMNS)
     shape = max(1, int(height / step)), max(1, int(width / step))

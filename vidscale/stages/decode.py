@@ -9,7 +9,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
-from vidscale.media.alpha import Alpha, AlphaBeside
+from vidscale.media.alpha import Alpha, BlockAlpha
 from vidscale.media.frames import Frame
 from vidscale.media.packets import VideoPackets, video_packets
 from vidscale.media.pictures import Picture, to_frames
@@ -21,7 +21,7 @@ from vidscale.stages.read_log import ReadLog
 from vidscale.stages.timeline import Timeline
 from vidscale.system.threads import Clock
 
-_REFERENCES_S = 10  # before a picture: in them lies a keyframe that is whole, even where the last one is damaged
+_REFERENCES_S = 10  # before a picture: enough to include an intact keyframe even when the last one is damaged
 
 
 def decode_frames(
@@ -35,24 +35,24 @@ def decode_frames(
     filters: Sequence[tuple[str, str]] = (),
     alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
-    """Frames of the source's video stream, in the pixel format that ``source.video`` tells.
+    """Frames of the source's video stream, in the pixel format of ``source.video``.
 
-    Timestamps are the source's own; with a range they count from the first frame of the range, as they do from the
-    first frame of all where that lies before 0. Packets that do not decode are counted in ``log`` and left out.
+    Timestamps are the source's own; with a range they start at the first frame of the range, and when the source starts
+    before 0, at its first frame. Packets that do not decode are counted in ``log`` and skipped.
 
     Args:
-        source: what `probe` found.
-        log: filled in on the way.
+        source: result of `probe`.
+        log: filled in while decoding.
         clock: counts pictures and time.
         time_range: part to read, None for all.
-        interlaced: what to do with pictures that are flagged interlaced.
-        inspect: called with every keyframe packet before it is decoded; what it raises ends the reading.
-        filters: name and arguments of ffmpeg's filters, one picture for one, of the same pixel format.
-        alpha: "refuse" takes opaque pictures only, "drop" any, without their alpha.
+        interlaced: how to handle pictures that are flagged interlaced.
+        inspect: called with every keyframe packet before it is decoded; its exceptions propagate.
+        filters: names and arguments of ffmpeg filters that keep number and pixel format of the pictures.
+        alpha: "refuse" accepts opaque pictures only, "drop" any, without their alpha.
 
     Raises:
-        DecodeError: interlaced or transparent pictures when they are refused, a size or pixel format that changes,
-            timestamps that do not rise, or nothing to decode at all.
+        DecodeError: interlaced or transparent pictures when they are refused, a change of size or pixel format,
+            timestamps that do not increase, or no decodable picture.
     """
     start, end = _bounds(source, time_range)
     with video_packets(source, start) as packets:
@@ -66,17 +66,17 @@ def decode_frames(
             found = find_ending(source, packets, decoder, last=picture.frame, at=pts)
             return found.until
 
-        beside = AlphaBeside.of(packets.stream) if alpha == "refuse" else None
-        pictures = _decoded(source, packets, decoder, start, log, clock, inspect, beside)
+        block_alpha = BlockAlpha.of(packets.stream) if alpha == "refuse" else None
+        pictures = _decoded(source, packets, decoder, start, log, clock, inspect, block_alpha)
         selected = _selected(pictures, source, timeline, start, end, interlaced, ending)
-        for frame in to_frames(_watched(selected, source, log), source, interlaced, clock, filters, alpha):
+        for frame in to_frames(_logged(selected, source, log), source, interlaced, clock, filters, alpha):
             log.frames += 1
             log.concealed += frame.corrupt
             yield frame
         if log.frames == 0:
             where = " in that range" if time_range else ""
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
-        log.joints, log.late_streams = packets.joints, packets.passed_over > 0
+        log.joints, log.late_streams = packets.joints, packets.skipped > 0
         log.origin_s = (timeline.origin or 0) * source.video.time_base
         if time_range is None and found.cut_off and timeline.last is not None:
             log.truncated_at_s = timeline.last * source.video.time_base
@@ -98,7 +98,7 @@ def _decoded(
     log: ReadLog,
     clock: Clock,
     inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
-    beside: AlphaBeside | None,
+    block_alpha: BlockAlpha | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
     reading = read_packets(packets, log)
@@ -109,11 +109,11 @@ def _decoded(
                 break
             if packet.size and inspect is not None and packet.is_keyframe:
                 inspect(packet)
-            if packet.size and beside is not None:
-                beside.feed(packet)
+            if packet.size and block_alpha is not None:
+                block_alpha.feed(packet)
             decoded = decoder.decode(packet)
         for frame, size in decoded:
-            yield Picture(frame, size, is_opaque=beside is None or beside.is_opaque(frame))
+            yield Picture(frame, size, is_opaque=block_alpha is None or block_alpha.is_opaque(frame))
     if decoder.lacks_the_end:
         if decoder.last_pts is not None:
             start = decoder.last_pts * packets.time_base - _REFERENCES_S
@@ -135,10 +135,11 @@ def _selected(
     """The pictures of the range, each with its timestamp in the output and the time until the next one.
 
     Args:
-        pictures, source, timeline: in presentation order, of which file, and what gives them their timestamps.
+        pictures: in presentation order.
+        source, timeline: their file, and the timestamps to assign.
         start, end: of the range, seconds; None for all.
-        interlaced: what to do with pictures that are flagged interlaced.
-        ending: when the last picture stops being shown, given it and its timestamp.
+        interlaced: how to handle pictures that are flagged interlaced.
+        ending: end time of the last picture, given the picture and its timestamp.
     """
     unit = source.video.time_base
     held: tuple[Picture, int] | None = None
@@ -167,8 +168,8 @@ def _shown(picture: Picture, pts: int, until: int | None, timeline: Timeline) ->
     return replace(picture, duration=duration), pts - (timeline.origin or 0)
 
 
-def _watched(pictures: Iterator[tuple[Picture, int]], source: Source, log: ReadLog) -> Iterator[tuple[Picture, int]]:
-    """The pictures; what they carry is noted: captions and much else may begin anywhere in a film."""
+def _logged(pictures: Iterator[tuple[Picture, int]], source: Source, log: ReadLog) -> Iterator[tuple[Picture, int]]:
+    """The pictures, with their side data logged: captions and other side data may begin anywhere in a video."""
     for picture, pts in pictures:
         for words in (*carried(picture.frame), *changed(picture.frame, source.video)):
             at = pts if picture.frame.pts is None else picture.frame.pts
@@ -192,7 +193,7 @@ def _check_picture(frame: av.VideoFrame, source: Source, interlaced: str) -> Non
     if interlaced == "refuse" and frame.interlaced_frame:
         raise DecodeError(
             f"the source is flagged interlaced (at {_time_text(frame)}): --interlaced bwdif deinterlaces it, "
-            "--interlaced ignore codes it as it is, for sources that are flagged by mistake"
+            "--interlaced ignore encodes it as progressive, for sources that are flagged by mistake"
         )
 
 

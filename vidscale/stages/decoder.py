@@ -1,8 +1,8 @@
-"""Packets of a stream on their way through its decoder, in files that are damaged too.
+"""Decoding of a stream's packets, also in damaged files.
 
-With frame threads an error in one of the last packets comes up while the decoder is drained. libavcodec, and with it
-ffmpeg, goes on behind the error; PyAV's ``decode`` ends there and cannot be called again. What it leaves behind is
-decoded once more from a keyframe before, by a single thread, which reports an error together with its packet.
+With frame threading, an error in one of the last packets surfaces while the decoder is drained. libavcodec, and so
+ffmpeg, continues after the error; PyAV's ``decode`` stops there and cannot be called again. The remaining pictures are
+decoded again from an earlier keyframe by a single thread, which reports an error together with its packet.
 """
 
 import logging
@@ -23,27 +23,27 @@ from vidscale.stages.read_log import ReadLog
 
 logger = logging.getLogger(__name__)
 
-_SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders say nothing of a packet that they cannot read
-_MOST_LATE = 8  # pictures that are shown in front of one that came before them
-_HIDING = {"vp8"}  # codecs that have packets which are not shown
-_MOST_LOST = Fraction(2, 5)  # of all packets: when more bring no picture, they are halves of pictures
+_SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders do not report undecodable packets
+_MOST_LATE = 8  # pictures that are output after a later one
+_HIDING = {"vp8"}  # codecs with packets that are not displayed
+_MOST_LOST = Fraction(2, 5)  # of all packets: if more yield no picture, the packets are single fields
 
 
 class Decoder:
     """A stream's decoder: packets in, pictures out in presentation order.
 
     Args:
-        stream: one that nothing was decoded of yet.
-        timed: whether the decoder's timestamps are those of the pictures, which they are not in AVI.
-        log: packets that do not decode are counted.
+        stream: a stream from which nothing was decoded yet.
+        timed: whether the decoder's timestamps belong to the pictures, which is not the case in AVI.
+        log: counts packets that do not decode.
 
     Attributes:
-        last_pts: timestamp of the last picture, None before the first and where they have none.
-        failed: numbers of the coded pictures that do not decode, among all that went in.
-        submitted: how many coded pictures went in.
-        pictures: how many came out.
-        hidden: how many packets an edit list hides: no pictures come of them.
-        end: of what the last packet shows, in units of the stream's time base; 0 before the first.
+        last_pts: timestamp of the last picture, None before the first and when they have none.
+        failed: sequence numbers of the coded pictures that do not decode.
+        submitted: number of coded pictures sent to the decoder.
+        pictures: number of pictures output.
+        hidden: number of packets hidden by an edit list, which yield no pictures.
+        end: end time of the last packet, in units of the stream's time base; 0 before the first.
     """
 
     def __init__(self, stream: av.VideoStream, log: ReadLog, *, timed: bool) -> None:
@@ -58,14 +58,14 @@ class Decoder:
         stream.codec_context.copy_opaque = True
         self._packets = 0
         self._all_timed = True  # every packet has a timestamp
-        self._leading = 0  # packets in front of the first picture, which lack what they refer to
+        self._leading = 0  # packets before the first picture, whose references are missing
         self._usual_lag: int | None = None
         self._late: list[av.VideoFrame] = []
-        # A packet of VP9 may hold several pictures, and PyAV hides the error of one behind another.
+        # A packet of VP9 may hold several pictures, and PyAV reports the error of only one.
         self._split = BitStreamFilterContext("vp9_superframe_split", stream) if stream.name == "vp9" else None
 
     def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
-        """What a packet brings out, an empty one all that is left: pictures and the sizes of their packets in bytes."""
+        """Decodes a packet; an empty one drains the decoder. Returns pictures and their packets' sizes in bytes."""
         if packet.size:
             if packet.is_discard:
                 self.hidden += 1
@@ -74,7 +74,7 @@ class Decoder:
             frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
         else:
             frames = self._in_order(self._drained(packet))
-            if self.lacks_the_end:  # then what is late is decoded again, too
+            if self.lacks_the_end:  # the late pictures are decoded again, too
                 self.pictures -= len(self._late)
             else:
                 frames += self._late
@@ -82,9 +82,9 @@ class Decoder:
         return [(frame, self._size(frame)) for frame in frames]
 
     def _remember(self, packet: "av.Packet[av.VideoStream]") -> None:
-        """Keeps a packet's size until its picture comes; of pictures that never come, forgets it."""
+        """Keeps a packet's size until its picture is output; discards old entries of lost pictures."""
         self._packets += 1
-        packet.opaque = (packet.size,)  # PyAV tells them apart by identity, which small numbers share
+        packet.opaque = (packet.size,)  # PyAV keys opaque objects by identity, which small ints share
         if packet.pts is None:
             self._all_timed = False
             return
@@ -114,7 +114,7 @@ class Decoder:
             return []
         except MemoryError:
             raise
-        except av.FFmpegError as error:  # which one, is the decoder's taste: of damaged data they say all kinds
+        except av.FFmpegError as error:  # decoders report damaged data with different errors
             self._fail(error)
             return []
 
@@ -128,19 +128,19 @@ class Decoder:
             return self._stream.decode(flush)
         except MemoryError:
             raise
-        except av.FFmpegError as error:  # of which packet, only decoding again tells
+        except av.FFmpegError as error:  # only decoding again shows which packet it is
             logger.info("unreadable packet near the end: %s", error)
             return []
 
     @property
     def _lag(self) -> int:
-        """How many packets went in whose pictures have not come out."""
+        """Number of packets in the decoder whose pictures are not output yet."""
         return self._packets - self.pictures - len(self.failed)
 
     def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
-        """Frames sorted by their timestamps, where something is missing.
+        """Frames sorted by timestamp when pictures are missing.
 
-        A decoder that lacks a picture it could not read may give one that waits for it behind those that follow.
+        After an undecodable picture, a decoder may output a delayed picture after later ones.
         """
         ready: list[av.VideoFrame] = []
         for frame in frames:
@@ -167,32 +167,32 @@ class Decoder:
 
     @property
     def unreported(self) -> int:
-        """How many packets did not bring a picture though each should, beyond those known not to decode; after all.
+        """Number of packets without a picture, beyond those in `failed`; valid after the last packet.
 
-        Decoders leave out what refers to something damaged, and some say nothing at all.
+        Decoders skip pictures with damaged references, and some report nothing at all.
         """
         lost = self._packets - self._leading - self.pictures
-        knows = (
+        is_countable = (
             self._timed
             and self._all_timed
             and self._stream.name not in _HIDING
             and (self.failed or self._stream.name in _SILENT)
         )
-        return max(0, lost - len(self.failed)) if knows and lost <= self._packets * _MOST_LOST else 0
+        return max(0, lost - len(self.failed)) if is_countable and lost <= self._packets * _MOST_LOST else 0
 
     @property
     def pending(self) -> int:
-        """How many of the coded pictures that went in last the decoder has not reported on before it is drained."""
+        """Number of the last submitted pictures whose errors are reported only while draining."""
         context = self._stream.codec_context
         if context.codec.capabilities & Capabilities.frame_threads:
             return context.thread_count - 1
-        if context.codec.capabilities & Capabilities.auto_threads:  # dav1d, which decodes so many at a time
+        if context.codec.capabilities & Capabilities.auto_threads:  # dav1d: its frame delay
             return ceil(sqrt(context.thread_count)) - 1
         return 0
 
     @property
     def lacks_the_end(self) -> bool:
-        """Whether the drained decoder has left pictures behind."""
+        """Whether pictures are missing after the decoder was drained."""
         if not self.pending:
             return False
         if self._sizes and self.last_pts is not None:
@@ -200,8 +200,8 @@ class Decoder:
         return self._lag > 0
 
     def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """Of frames that were decoded again, those that have not come before, with the sizes of their packets."""
-        if self.last_pts is None:  # they can only be counted, and both decodings begin at the same place
+        """Of frames decoded again, those not output before, with the sizes of their packets."""
+        if self.last_pts is None:  # they can only be counted; both passes begin at the same packet
             rest: Iterator[av.VideoFrame] = islice(frames, self.pictures, None)
         else:
             last, sizes = self.last_pts, self._sizes
@@ -212,9 +212,9 @@ class Decoder:
 
 
 def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.VideoStream]"]:
-    """A stream's packets; an empty one at the end drains the decoder.
+    """A stream's packets, followed by an empty one, which drains the decoder.
 
-    The end is also where the container is damaged so that nothing can be read behind.
+    They also end where the container is damaged beyond recovery.
 
     Raises:
         DecodeError: reading fails for another reason.
@@ -239,13 +239,13 @@ def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.
 
 
 def decode_the_end(packets: VideoPackets, first: Decoder, log: ReadLog) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """The pictures that a drained decoder has left behind, with the sizes of their packets.
+    """The pictures that are missing after a decoder was drained, with the sizes of their packets.
 
     Args:
-        packets: of the file opened again, from a keyframe before the decoder's last picture on; where pictures have no
-            timestamps, from the place where the first decoding began.
+        packets: of the reopened file, from a keyframe before the decoder's last picture; without timestamps, from the
+            start of the first pass.
         first: the drained decoder.
-        log: what the first decoding could not report on and does not decode is counted.
+        log: counts undecodable packets that the first pass could not report.
     """
     packets.stream.codec_context.thread_count = 1
     decoder = Decoder(packets.stream, ReadLog(), timed=True)

@@ -1,4 +1,4 @@
-"""The downscaling stage: source frames to small frames, as the encoder takes them."""
+"""The downscaling stage: source frames to small frames for the encoder."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from vidscale.system.threads import Clock
 
 
 def downscale(frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, clock: Clock) -> Iterator[Frame]:
-    """Small frames, one for one, timestamps kept; padded to the coded size by repeating the last row and column."""
+    """Small frames, one per source frame, with its timestamp; padded to the coded size by edge replication."""
     for frame in frames:
         with clock.measure():
             planes = pair.downscale(frame)
@@ -24,6 +24,6 @@ def downscale(frames: Iterable[Frame], *, pair: Pair, geometry: Geometry, clock:
 def _padded(plane: Plane, size: tuple[int, int]) -> Plane:
     if plane.shape == size:
         return plane
-    missing = [(0, wanted - there) for wanted, there in zip(size, plane.shape, strict=True)]
-    padded: Plane = np.pad(plane, missing, mode="edge")  # type: ignore[assignment]
+    padding = [(0, target - current) for target, current in zip(size, plane.shape, strict=True)]
+    padded: Plane = np.pad(plane, padding, mode="edge")  # type: ignore[assignment]
     return padded

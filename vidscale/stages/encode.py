@@ -1,4 +1,4 @@
-"""The encoding stage: frames through a pipe into ffmpeg, out comes a file with one video stream."""
+"""The encoding stage: pipes frames into ffmpeg, which writes a file with one video stream."""
 
 import re
 from array import array
@@ -23,13 +23,13 @@ _MOST_SAR = 65535  # of each term in H.264, H.265 and MP4; setsar rounds to term
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the encoding stage wrote.
+    """Result of the encoding stage.
 
     Attributes:
         path: an MP4 (FFV1: Matroska) file with one video stream.
         pts: timestamps of its pictures in presentation order, in the source's time base.
-        until: when the last of them stops being shown, in the same unit; None when nobody knows.
-        captions: closed captions of the pictures, which the file does not hold yet.
+        until: end time of the last one, in the same unit; None when unknown.
+        captions: closed captions of the pictures, not yet in the file.
     """
 
     path: Path
@@ -39,14 +39,14 @@ class Encoded:
 
 
 def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str], path: Path, clock: Clock) -> Encoded:
-    """Feeds frames to ffmpeg until they end.
+    """Feeds all frames to ffmpeg.
 
     Args:
-        frames: pictures of the size and format that ``info`` tells, with rising timestamps, none negative.
-        info: what the pipe carries.
+        frames: pictures of the size and format in ``info``, with increasing timestamps of 0 or more.
+        info: properties of the frames.
         command: from `encode_command` or `lossless_command`.
         path: the file that the command writes.
-        clock: counts pictures, and the time that passed in writing, which includes waiting for the encoder.
+        clock: counts pictures, and the time spent writing, which includes waiting for the encoder.
 
     Raises:
         EncodeError: ffmpeg ended early or with an error.
@@ -67,7 +67,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
         process.stdin.close()
         process.wait("encoding failed")
     if not timestamps:
-        raise EncodeError("there was no frame to encode", cmd=command)
+        raise EncodeError("no frames to encode", cmd=command)
     return Encoded(path=path, pts=timestamps, until=until, captions=captions)
 
 
@@ -78,10 +78,10 @@ def encode_command(
 
     Args:
         ffmpeg: the binary.
-        settings: how to encode.
-        info: what the pipe carries.
+        settings: encoder settings.
+        info: properties of the frames.
         path: the file to write.
-        filters: ffmpeg's filters for the tagged pictures, "" for none.
+        filters: ffmpeg filters for the tagged pictures, "" for none.
     """
     encoder = ENCODERS[settings.codec]
     info = replace(info, color=encoder.written_color(info.color))
@@ -115,13 +115,13 @@ def mean_quantiser(log: Path) -> float | None:
 
 
 def lossless_command(ffmpeg: Ffmpeg, info: VideoInfo, path: Path, *, codec: str) -> list[str]:
-    """The command line that encodes NUT from stdin without loss: "ffv1" into Matroska, or "h264" (x264) into MP4."""
+    """The command line that encodes NUT from stdin losslessly: "ffv1" into Matroska, or "h264" (x264) into MP4."""
     options = {"c:v:0": "libx264", "qp": "0", "preset": "medium"}
     if codec == "h264":
         info = replace(info, color=ENCODERS["x264"].written_color(info.color))
     else:
         options = {"c:v:0": "ffv1", "level": "3", "slicecrc": "1"}
-        # ffmpeg takes FFV1 for limited range only, and would convert; the container gets the true range afterwards.
+        # ffmpeg treats FFV1 as limited range and would convert; the container gets the true range afterwards.
         info = replace(info, color=replace(info.color, color_range="tv"))
     return _command(ffmpeg, info, options, path, muxer="matroska" if codec == "ffv1" else "mp4")
 
@@ -135,7 +135,7 @@ def _command(
     muxer: str,
     filters: str = "",
 ) -> list[str]:
-    """Every timestamp is passed on as it is (copyts, passthrough, demux), every tag is set on the pictures."""
+    """All timestamps are passed through unchanged (copyts, passthrough, demux), all tags are set on the pictures."""
     options = {
         "map": "0:v:0",
         "vf": ",".join(filter(None, [pixel_tags(info), filters])),
@@ -147,14 +147,14 @@ def _command(
     if muxer == "mp4":
         options["video_track_timescale"] = str(info.time_base.denominator)
         if codec_options["c:v:0"] == "libx265":
-            options["tag:v:0"] = "hvc1"  # Apple's players take no hev1, ffmpeg's default
+            options["tag:v:0"] = "hvc1"  # Apple's players do not support hev1, ffmpeg's default
     stream = ffmpeg_python.input("pipe:0", f="nut").output(file_word(path), **options)
     stream = stream.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     return command_line(stream, ffmpeg.path)
 
 
 def pixel_tags(info: VideoInfo) -> str:
-    """Filters that tag raw pictures without touching a pixel; a raw pipe loses colour and aspect ratio."""
+    """Filters that tag raw pictures without changing pixels; a raw pipe loses colour and aspect ratio."""
     color = info.color
     tags = {
         "range": color.color_range,

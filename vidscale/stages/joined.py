@@ -1,4 +1,4 @@
-"""The other streams of a source whose time jumps, joined as its pictures are: ffmpeg would copy them with the jumps."""
+"""Copies the other streams of a source with timestamp jumps, joined like its video: ffmpeg would keep the jumps."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,7 +18,7 @@ from vidscale.media.probe import Source, open_container
 _OPTIONS = {"mpegts": {"mpegts_copyts": "1"}, "mp4": {"movie_timescale": "90000"}, "mov": {"movie_timescale": "90000"}}
 _NO_SHIFT = {"avoid_negative_ts": "disabled"}
 
-_Packet = Any  # "av.Packet[Stream]", whose stub knows no setters for a generic stream
+_Packet = Any  # "av.Packet[Stream]", whose stub has no setters for a generic stream
 
 
 def copy_joined(
@@ -29,17 +29,17 @@ def copy_joined(
     origin_s: Fraction = Fraction(0),
     time_range: TimeRange | None = None,
 ) -> bool:
-    """Copies sound and subtitles packet by packet into a file of their own, in the order of the plan.
+    """Copies audio and subtitles packet by packet into a file of their own, in the order of the plan.
 
     Args:
-        source: where they come from.
-        plan: which of them, and the container.
+        source: the source of the streams.
+        plan: the kept streams and the container.
         path: the file to write.
         origin_s: time in the joined source that becomes 0.
-        time_range: the part that is copied, cut at packets.
+        time_range: the part to copy, cut at packets.
 
     Returns:
-        Whether there are any; no file is written where there are none.
+        Whether there are any such streams; without them no file is written.
 
     Raises:
         EncodeError: the file cannot be written.
@@ -71,7 +71,7 @@ def copy_joined(
 
 
 def _readable(packets: Iterator[_Packet]) -> Iterator[_Packet]:
-    """The packets that have data and a time, as far as they can be read; the decoding stage tells of the rest."""
+    """The packets with data and a timestamp, up to a read error, which the decoding stage reports."""
     try:
         for packet in packets:
             if packet.size and (packet.dts is not None or packet.pts is not None):
@@ -90,14 +90,14 @@ def _is_within(packet: _Packet, start_s: Fraction, time_range: TimeRange | None)
 
 
 def _is_beyond(packet: _Packet, start_s: Fraction, time_range: TimeRange | None) -> bool:
-    """Whether nothing of the range can follow."""
+    """Whether no packet of the range can follow."""
     if time_range is None or time_range.end is None or packet.dts is None:
         return False
     return bool(packet.dts * packet.time_base - start_s > time_range.end + SKEW_S)
 
 
 def _place(packet: _Packet, origin_s: Fraction, last: dict[int, int], unit: Fraction) -> None:
-    """Moves a packet to the output's time, and behind the one before where the parts overlap at a joint."""
+    """Moves a packet to the output's timeline, and after the previous one when parts overlap at a joint."""
     origin = round(origin_s / packet.time_base)
     dts = (packet.dts if packet.dts is not None else packet.pts) - origin
     pts = (packet.pts if packet.pts is not None else packet.dts) - origin

@@ -13,7 +13,7 @@ _SSIM: dict[SsimKind, Callable[..., float]] = {"gaussian": ssim_gaussian, "ffmpe
 
 
 def is_luma_of(ref: PixelFormat, dist: PixelFormat) -> bool:
-    """Whether a video is compared by its luma alone: with a gray source, since gray H.264 is decoded as 4:2:0."""
+    """Whether only luma is compared: for a gray source, since gray H.264 is decoded as 4:2:0."""
     return ref.chroma == "gray" and ref.bit_depth == dist.bit_depth
 
 
@@ -22,8 +22,8 @@ def score(index: int, ref: Frame, dist: Frame, ssim: SsimKind, clock: Clock) -> 
 
     Args:
         index: number of the pair, from 0.
-        ref, dist: frames of one size and format.
-        ssim: which window.
+        ref, dist: frames of the same size and format.
+        ssim: the window.
         clock: counts pictures and time.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The last stage of a file: the coded video joins everything else that the source holds."""
+"""The muxing stage: combines the encoded video with all other streams of the source."""
 
 import contextlib
 import re
@@ -26,17 +26,17 @@ from vidscale.media.probe import Source, StreamInfo, open_container
 from vidscale.media.units import Codec
 from vidscale.system.workspace import Workspace
 
-_MOVIE_TICK_S = Fraction(1, 1000)  # in which MP4 counts the length of its tracks
+_MOVIE_TICK_S = Fraction(1, 1000)  # unit of track durations in MP4
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When pictures are shown.
+    """Presentation times of pictures.
 
     Attributes:
         pts: timestamps in presentation order, in units of ``time_base``.
-        until: when the last one stops being shown, in the same unit; None when nobody knows.
+        until: end time of the last one, in the same unit; None when unknown.
         time_base: seconds.
     """
 
@@ -45,7 +45,7 @@ class Timing:
     time_base: Fraction
 
     def duration_s(self, time_s: Fraction) -> Fraction | None:
-        """How long the picture is shown whose timestamp is nearest to ``time_s``; None when nobody knows."""
+        """Duration of the picture with the timestamp nearest to ``time_s``, seconds; None when unknown."""
         time = time_s / self.time_base
         at = min(bisect(self.pts, time), len(self.pts) - 1)
         if at and time - self.pts[at - 1] < self.pts[at] - time:
@@ -57,10 +57,9 @@ class Timing:
 def sign(
     video: Path, signed: Path, identity: Identity | None, info: VideoInfo, timing: Timing, captions: Captions
 ) -> None:
-    """Copies a file with one video stream and writes what encoders and ffmpeg do not: the identity in front of every
-    keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, for which AV1 has no
-    word, the range, for which FFV1 has none, and how long every picture is shown, of which MP4 takes only what it can
-    say.
+    """Copies a file with one video stream and adds what encoders and ffmpeg do not write: the identity in front of
+    every keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, which AV1 cannot
+    store, the range, which FFV1 cannot store, and the duration of every picture, as far as MP4 can represent it.
 
     Args:
         video: the encoder's file.
@@ -68,7 +67,7 @@ def sign(
         identity: None for none.
         info: the video.
         timing: of its pictures.
-        captions: by timestamp in units of ``info.time_base``; FFV1 has no place for them.
+        captions: by timestamp in units of ``info.time_base``; FFV1 cannot store them.
     """
     muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
     try:
@@ -79,11 +78,11 @@ def sign(
                 options["movie_timescale"] = str(stream.time_base.denominator)
             target = stack.enter_context(av.open(str(signed), "w", format=muxer, options=options))
             copy = target.add_stream_from_template(stream, opaque=True)
-            if muxer == "mp4":  # a template's is not taken: H.265 would be hev1 again
+            if muxer == "mp4":  # not copied from the template: H.265 would become hev1
                 copy.codec_context.codec_tag = stream.codec_context.codec_tag
             copy.codec_context.sample_aspect_ratio = info.sar
             copy.codec_context.color_range = _COLOR_RANGE[info.color.color_range]
-            if muxer == "matroska" and info.frame_rate:  # MP4's is found from its table of timestamps
+            if muxer == "matroska" and info.frame_rate:  # MP4 readers compute it from the timestamps
                 copy.codec_context.framerate = info.frame_rate
             if info.display_matrix is not None:
                 copy.set_display_matrix(info.display_matrix)
@@ -105,7 +104,7 @@ def sign(
                 packet.stream = copy
                 target.mux(packet)
     except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"copying the coded video failed: {getattr(error, 'strerror', None) or error}") from error
+        raise EncodeError(f"copying the encoded video failed: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _pts(packet: Any, time_base: Fraction) -> int:
@@ -135,28 +134,28 @@ def mux_command(
     origin_s: Fraction = Fraction(0),
     display_aspect: Fraction | None = None,
 ) -> list[str]:
-    """The command line that joins the coded video with the source's other streams, copied packet by packet.
+    """The command line that muxes the encoded video with stream copies of the source's other streams.
 
     Args:
         ffmpeg: the binary.
-        video: file with the coded video stream.
-        source: where everything else comes from.
+        video: file with the encoded video stream.
+        source: source of all other streams.
         plan: container and streams.
         identity: written as a tag, None for none.
         path: the file to write.
-        covers: cover art by stream index, as files: Matroska holds it as attachments.
-        joined: file with the other streams in the output's time, see `copy_joined`; None takes them from the source.
-        time_range: the part that was coded; audio and subtitles are cut at packets.
-        timing: of the coded pictures, once they are known.
+        covers: cover art by stream index, as files: Matroska stores it as attachments.
+        joined: file with the other streams on the output's timeline, see `copy_joined`; None: from the source.
+        time_range: the encoded part; audio and subtitles are cut at packets.
+        timing: of the encoded pictures, once known.
         origin_s: time in the source that becomes 0.
-        display_aspect: width over height as shown, where neither the coded stream nor its file can say it.
+        display_aspect: display aspect ratio, when neither the encoded stream nor its file can store it.
     """
     before = {"itsoffset": f"{float(-origin_s):.6f}"} if origin_s else {}
     if time_range is not None:
         before["ss"] = f"{float(time_range.start):.6f}"
-    film = str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
-    coded, rest = ffmpeg_python.input(file_word(video)), ffmpeg_python.input(file_word(film), **before)
-    uncut = rest if time_range is None else ffmpeg_python.input(file_word(film))  # cover art lies before most ranges
+    original = str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
+    coded, rest = ffmpeg_python.input(file_word(video)), ffmpeg_python.input(file_word(original), **before)
+    uncut = rest if time_range is None else ffmpeg_python.input(file_word(original))  # cover art precedes most ranges
     mapped = [stream for stream in plan.kept if stream.index not in covers]
     inputs = [
         coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
@@ -174,10 +173,10 @@ def mux_command(
     output = ffmpeg_python.output(*inputs, file_word(path), **options)
     output = output.global_args("-hide_banner", "-v", "error", "-nostdin", "-copyts", "-y")
     command = command_line(output, ffmpeg.path)
-    # What follows depends on the order in which ffmpeg-python puts the inputs, or repeats an option, which it cannot.
+    # The rest depends on the order of ffmpeg-python's inputs, or repeats an option, which ffmpeg-python cannot.
     files = [at + 1 for at, word in enumerate(command) if word == "-i"]
     cut = time_range is not None
-    origin = next(i for i, at in enumerate(files) if command[at] == film and (command[at - 3] == "-ss") == cut)
+    origin = next(i for i, at in enumerate(files) if command[at] == original and (command[at - 3] == "-ss") == cut)
     tags = _tag_options(source, plan, identity, mapped, covers, origin=origin)
     position = [stream.index for stream in mapped].index(source.stream_index)
     if timing is not None and timing.until is not None and plan.muxer in ("mp4", "mov"):
@@ -191,11 +190,11 @@ def mux_command(
 
 
 def _mp4_times(pts: "array[int]", until: int, time_base: Fraction) -> str:
-    """The bitstream filter that makes an MP4 file's media end with its last picture.
+    """The bitstream filter that makes the media of an MP4 file end with its last picture.
 
-    MP4 writes how far it is from one sample to the next in order of decoding, and nothing of the last picture but what
-    the sample has that is decoded last. With B-frames, that one is decoded long before it is shown where the last
-    pictures lie far apart: it is moved as near to its time as the first one is.
+    MP4 stores the distance from each sample to the next in decoding order, so the end is that of the sample decoded
+    last. With B-frames it may be decoded long before it is displayed, when the last pictures are far apart: its DTS is
+    moved as close to its PTS as in the first sample.
     """
     end = f"{until * time_base.numerator}/{time_base.denominator}/TB"
     early = "(STARTPTS-STARTDTS)"
@@ -203,7 +202,7 @@ def _mp4_times(pts: "array[int]", until: int, time_base: Fraction) -> str:
     from_last_s = (pts[-1] - Fraction(1, 2)) * time_base
     is_last = f"gte(PTS*TB,{from_last_s.numerator}/{from_last_s.denominator})"
     is_decoded_last = f"eq(N,{len(pts) - 1})"
-    # A duration that reaches beyond the end, as with B-frames it can, would make the movie longer.
+    # With B-frames a duration may reach beyond the end, which would make the movie longer.
     other = f"max(1,min({end}-PTS,if({is_decoded_last},{end}-{early}-{moved},DURATION)))"
     times = f"pts=PTS:dts=if({is_decoded_last},{moved},DTS):duration=if({is_last},{end}-PTS,{other})"
     return f"setts={times}".replace(",", r"\,")
@@ -218,12 +217,12 @@ def _tag_options(
     *,
     origin: int,
 ) -> list[str]:
-    """Options that carry over metadata, chapters and dispositions from input number ``origin``."""
+    """Options that copy metadata, chapters and dispositions from input number ``origin``."""
     words = ["-map_metadata", str(origin), "-map_chapters", str(origin)]
     words += _options("metadata", _global_tags(source, plan, identity))
     for position, stream in enumerate(mapped):
         words += [f"-disposition:{position}", "+".join(stream.disposition) or "0"]
-        # Naming one stream's metadata ends the automatic copying of all others'.
+        # Setting metadata of one stream disables the automatic copying for all others.
         is_coded = stream.index == source.stream_index
         words += [f"-map_metadata:s:{position}", "-1" if is_coded else f"{origin}:s:{stream.index}"]
         if is_coded:
@@ -256,7 +255,7 @@ def _title(metadata: dict[str, str]) -> str:
 def _global_tags(source: Source, plan: OutputPlan, identity: Identity | None) -> list[str]:
     removed = [key for key in source.metadata if STALE_TAGS.match(key)]
     if plan.muxer in ("mp4", "mov") and "timecode" in source.metadata:
-        removed.append("timecode")  # it would ask for a timecode track beside the cover art too
+        removed.append("timecode")  # otherwise it would add a timecode track for the cover art as well
     tags = [f"{key}=" for key in removed if key.upper() != TAG or identity is None]
     if identity is not None:
         tags.append(f"{TAG}={identity.to_json()}")
@@ -268,7 +267,7 @@ def _muxer_options(plan: OutputPlan) -> dict[str, str]:
         return {}  # `mux` moves the index to the front
     if plan.muxer == "mpegts":
         return {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0", "avoid_negative_ts": "disabled"}
-    return {"avoid_negative_ts": "disabled"}  # or B-frames would move every stream by their delay
+    return {"avoid_negative_ts": "disabled"}  # or every stream would be shifted by the B-frame delay
 
 
 def _cover_tags(stream: StreamInfo) -> list[str]:
@@ -279,7 +278,7 @@ def _cover_tags(stream: StreamInfo) -> list[str]:
 
 
 def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[int, Path]:
-    """Writes cover art to files, for containers that hold it as attachments."""
+    """Writes cover art to files, for containers that store it as attachments."""
     covers = [stream for stream in plan.kept if stream.is_cover]
     if plan.muxer not in ("matroska", "webm") or not covers:
         return {}
@@ -298,10 +297,10 @@ def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[
 
 
 def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, identity: Identity | None) -> None:
-    """Runs `mux_command`; the arguments are those that it got. In MP4 and MOV, tags that ffmpeg has no atom for follow.
+    """Runs `mux_command`; same arguments. In MP4 and MOV, then adds the tags that ffmpeg has no atom for.
 
     Raises:
-        EncodeError: it failed.
+        EncodeError: ffmpeg failed, or the tags cannot be written.
     """
     run_ffmpeg(command, "writing the output failed")
     if plan.muxer not in ("mp4", "mov"):
@@ -323,29 +322,28 @@ def _unreadable(error: Exception) -> EncodeError:
 
 
 def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:
-    """Tags that an MP4 or QuickTime file is to have; a timecode is its stream's there."""
+    """Tags of the MP4 or QuickTime output; the timecode belongs to its stream there."""
     tags = {key: value for key, value in source.metadata.items() if not STALE_TAGS.match(key) and key != "timecode"}
     tags = {key: value for key, value in tags.items() if not _is_translation(key, value, tags)}
     return tags if identity is None else tags | {TAG: identity.to_json()}
 
 
 def _is_translation(key: str, value: str, tags: dict[str, str]) -> bool:
-    """Whether a tag with a language, such as "title-eng", repeats the one without."""
+    """Whether a tag with a language, such as "title-eng", duplicates the one without."""
     plain = re.sub("-[a-z]{3}$", "", key)
     return plain != key and tags.get(plain) == value
 
 
 def check_output(path: Path, *, stream_index: int, timing: Timing) -> None:
-    """Makes sure that a written file is whole before it gets its name.
+    """Verifies that a written file is complete, before it is renamed to its final name.
 
     Args:
         path: the file.
-        stream_index: of the coded video among the output's streams.
-        timing: what its pictures must have.
+        stream_index: of the encoded video among the output's streams.
+        timing: expected timestamps of its pictures.
 
     Raises:
-        EncodeError: pictures are missing, have another timestamp, or do not decode, or the last one is not shown as
-            long as it must be.
+        EncodeError: pictures are missing, have a wrong timestamp or do not decode, or the last one has a wrong end.
     """
     try:
         with av.open(str(path), metadata_errors="replace") as container:
@@ -354,7 +352,7 @@ def check_output(path: Path, *, stream_index: int, timing: Timing) -> None:
             for packet in container.demux(stream):
                 if packet.size and packet.pts is not None:
                     found.append((packet.pts, packet.pts + (packet.duration or 0)))
-                    if packet.is_keyframe:  # MPEG-TS is searched by decoding time
+                    if packet.is_keyframe:  # MPEG-TS seeks by decoding time
                         last_key = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
             if len(found) != len(timing.pts):
                 raise EncodeError(f"{len(timing.pts)} frames were encoded, but {len(found)} are in the output")
@@ -380,10 +378,10 @@ def _check_times(found: list[int], unit: Fraction, timing: Timing) -> None:
 
 
 def _check_end(ends: set[int], unit: Fraction, timing: Timing) -> None:
-    """One of the ``ends`` must be right: with B-frames MP4 has a place for one of them only."""
+    """One of the ``ends`` must be right: with B-frames MP4 can store only one of them."""
     if timing.until is None:
         return
     wanted_s = timing.until * timing.time_base
     wrong_s = min((end * unit - wanted_s for end in ends), key=abs)
     if abs(wrong_s) > 2 * max(unit, timing.time_base, _MOVIE_TICK_S):
-        raise EncodeError(f"the last frame in the output ends {float(wrong_s):+.6f} s from where it must")
+        raise EncodeError(f"the last frame in the output ends {float(wrong_s):+.6f} s from the expected time")

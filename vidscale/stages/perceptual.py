@@ -1,4 +1,4 @@
-"""VMAF, VMAF NEG and XPSNR through the filters of ffmpeg, from frames in a pipe."""
+"""VMAF, VMAF NEG and XPSNR by ffmpeg's filters, from frames in a pipe."""
 
 import contextlib
 import json
@@ -27,8 +27,8 @@ class PerceptualScore:
     """Scores of one frame.
 
     Attributes:
-        vmaf, vmaf_neg: 0 to 100; None when not asked for.
-        xpsnr_y: dB, may be inf; None when not asked for.
+        vmaf, vmaf_neg: 0 to 100; None when not requested.
+        xpsnr_y: dB, may be inf; None when not requested.
     """
 
     vmaf: float | None = None
@@ -42,15 +42,15 @@ def needed_filters(settings: MeasureSettings) -> list[str]:
 
 
 class PerceptualMeter:
-    """Sends pairs of frames, the reference above the other in one picture, so that both arrive together.
+    """Sends each pair of frames to ffmpeg as one picture, the reference above the other.
 
-    Use as a context manager; feed every pair in order, then ask for the `scores`.
+    Use as a context manager; feed every pair in order, then read the `scores`.
 
     Args:
-        ffmpeg: a binary that has the filters.
-        settings: which metrics.
+        ffmpeg: a binary with the filters.
+        settings: the metrics.
         info: the video.
-        every: scores of each so many-th pair are wanted; both metrics look at the neighbours of a frame, too.
+        every: score every Nth pair; feed all pairs, since both metrics depend on neighbouring frames.
     """
 
     def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, *, every: int = 1) -> None:
@@ -59,7 +59,7 @@ class PerceptualMeter:
                 f"VMAF needs pictures of {_LEAST_SIDE}x{_LEAST_SIDE} or more, these are {info.width}x{info.height}"
             )
         self._settings, self._every = settings, every
-        half = info.height + info.height % 2  # rows of one picture, so that chroma rows stay whole
+        half = info.height + info.height % 2  # rows of one picture, even for whole chroma rows
         self._stacked = replace(info, height=2 * half, sar=info.sar)
         self._frames = 0
         with ExitStack() as stack:
@@ -93,7 +93,7 @@ class PerceptualMeter:
         return MeasureError(str(self._process.failure("measuring stopped")))
 
     def scores(self) -> list[PerceptualScore]:
-        """Scores of the wanted pairs in order; ends the process. MeasureError when it failed."""
+        """Scores of every Nth pair in order; ends the process. MeasureError when it failed."""
         with contextlib.suppress(BrokenPipeError):  # then the exit status says why
             self._writer.close()
         self._process.stdin.close()
@@ -157,7 +157,7 @@ def _command(
     if settings.xpsnr:
         upper, lower = cropped(0), cropped(half)
         log = file_word((folder / "xpsnr.log").as_posix())
-        # The original first, other than for libvmaf: weights are of what the filter calls main.
+        # The original first, unlike libvmaf: xpsnr computes its weights from the main input.
         outputs.append(ffmpeg_python.filter([upper, lower], "xpsnr", stats_file=log))
     stream = ffmpeg_python.output(*outputs, "-", f="null").global_args("-hide_banner", "-v", "error", "-nostdin")
     return command_line(stream, ffmpeg.path)

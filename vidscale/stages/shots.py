@@ -1,4 +1,4 @@
-"""Where one shot of a video ends and the next begins, by ffmpeg's scdet filter on thumbnails of the luma."""
+"""Shot boundary detection by ffmpeg's scdet filter on thumbnails of the luma."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from vidscale.media.frames import Frame
 from vidscale.report.rows import Shot
 
-THRESHOLD = 10  # scdet's own: how many per cent of the code range neighbouring frames must differ by, more than usual
-_COLUMNS = 240  # of a thumbnail, about
+THRESHOLD = 10  # scdet's default: difference of neighbouring frames above the usual, per cent of the code range
+_COLUMNS = 240  # of a thumbnail, approximately
 
 
 class ShotFinder:
-    """Divides pairs of frames, as they come, into shots of the source."""
+    """Divides a sequence of frame pairs into shots of the source."""
 
     def __init__(self) -> None:
         self._graph: av.filter.Graph | None = None
@@ -26,18 +26,18 @@ class ShotFinder:
         self._pairs = 0
 
     def offer(self, frame: Frame, coded_bytes: int | None) -> None:
-        """Takes one more pair, in order.
+        """Takes the next pair, in order.
 
         Args:
-            frame: the source's.
-            coded_bytes: of the other one; None when unknown.
+            frame: the source's frame.
+            coded_bytes: size of the other frame's packet; None when unknown.
         """
         picture = _thumbnail(frame)
         graph = self._graph = self._graph or _graph(picture.shape)
         small = av.VideoFrame.from_ndarray(picture, format="gray")
         small.pts, small.time_base = self._pairs, Fraction(1, 1000)
         graph.push(small)
-        if any(True for _ in pulled(graph)) or not self._starts:  # scdet passes the first frame of a shot, at once
+        if any(True for _ in pulled(graph)) or not self._starts:  # scdet outputs the first frame of a shot
             self._starts.append((self._pairs, frame.time))
             self._bytes.append(0)
         before = self._bytes[-1]
@@ -54,9 +54,9 @@ class ShotFinder:
 
 
 def _thumbnail(frame: Frame) -> npt.NDArray[np.uint8]:
-    """Luma reduced by a whole factor, 8 bit: each sample the mean of four that lie evenly in its square.
+    """Luma reduced by an integer factor, 8 bit: each sample is the mean of four that are spread evenly over its square.
 
-    Four, not all: a cut is told by much less, and reading every sample would cost more than finding the cuts.
+    Four are enough to detect a cut, and reading every sample would cost more than the detection.
     """
     luma = frame.planes[0]
     half = max(1, frame.width // _COLUMNS) // 2
@@ -80,7 +80,7 @@ def _graph(shape: tuple[int, ...]) -> av.filter.Graph:
 
 
 def link_detector(graph: av.filter.Graph, *steps: av.filter.context.FilterContext) -> None:
-    """Completes a graph whose steps are not linked yet, so that of what goes in the first frames of shots come out."""
+    """Links the steps of a graph and a shot detector: the graph outputs only the first frame of each shot."""
     detector = graph.add("scdet", f"threshold={THRESHOLD}:sc_pass=1")  # metadata of frames came with PyAV 18.1
     for before, after in pairwise([*steps, detector, graph.add("buffersink")]):
         before.link_to(after)
@@ -88,7 +88,7 @@ def link_detector(graph: av.filter.Graph, *steps: av.filter.context.FilterContex
 
 
 def pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    """What has come out of a graph so far."""
+    """The frames that a graph has ready."""
     while True:
         try:
             yield cast("av.VideoFrame", graph.pull())

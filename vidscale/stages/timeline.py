@@ -1,4 +1,4 @@
-"""When each picture is shown: by its own timestamp where that can be, and always later than the one before."""
+"""Presentation times of pictures: their own timestamps where possible, and always increasing."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,25 +12,25 @@ from vidscale.media.packets import VideoPackets, is_raw
 from vidscale.media.pictures import Picture
 from vidscale.media.probe import Source
 
-_MOST_WAITING = 8  # pictures whose place depends on the next one
+_MOST_WAITING = 8  # pictures whose timestamp depends on the next one
 _LEAST_STEP_S = Fraction(1, 1000)  # Matroska's tick
 
 Origin = Literal["pts", "dts", "made"]
 
 
 class BestEffort:
-    """Times of decoded pictures as ffmpeg gives them (``best_effort_timestamp``, and its own guess where that fails):
-    presentation times; decoding times once the former have gone back more often than these; else the time before and
-    the length of the picture before.
+    """Times of decoded pictures as ffmpeg assigns them (``best_effort_timestamp``, and ffmpeg's guess without one):
+    presentation times; decoding times when the former went backwards more often; else the previous time plus the
+    duration of the previous picture.
 
-    AVI has decoding times only: a picture gets that of the packet that brings it out of the decoder.
+    AVI has decoding times only: a picture gets the time of the packet after which the decoder outputs it.
 
     Args:
-        source: what `probe` found.
-        packets: what the pictures are decoded from.
+        source: result of `probe`.
+        packets: the packets of the pictures.
 
     Attributes:
-        length: how long the last picture is shown, as far as one can tell, in units of the stream's time base.
+        length: estimated duration of the last picture, in units of the stream's time base.
     """
 
     def __init__(self, source: Source, packets: VideoPackets) -> None:
@@ -43,8 +43,8 @@ class BestEffort:
         self._faulty_pts = self._faulty_dts = 0
 
     def time(self, frame: av.VideoFrame) -> tuple[int | None, Origin]:
-        """Time of the next picture in presentation order, in units of the stream's time base; None where nothing is
-        known, not even a frame rate."""
+        """Time of the next picture in presentation order, in units of the stream's time base; None when even the frame
+        rate is unknown."""
         ticks, origin = self._stored(frame.pts, frame.dts)
         if ticks is None and self._last is not None:
             length = self.length or self._usual
@@ -70,7 +70,7 @@ class BestEffort:
         return dts, "made" if dts is None else "dts"
 
     def _estimated_length(self, stated: int, step: int) -> int | None:
-        """How long the picture will be shown, by ffmpeg's rules; 1 is what containers say that do not know."""
+        """Duration of the picture by ffmpeg's rules; containers store 1 for an unknown duration."""
         moved = max(step, 0)
         if self._is_raw and self._usual:
             return self._usual
@@ -80,29 +80,29 @@ class BestEffort:
 
 
 class _Log(Protocol):
-    """What a `Timeline` tells; see `ReadLog`."""
+    """The part of `ReadLog` that a `Timeline` uses."""
 
     unreadable: int
     timestamps_made: int
-    timestamps_mended: int
+    timestamps_corrected: int
 
     @property
     def damaged(self) -> bool: ...
 
 
 class Timeline:
-    """Gives each picture its timestamp, and sees to it that they rise.
+    """Assigns strictly increasing timestamps to pictures.
 
-    A picture whose time is that of another one or lies before it is shown between its neighbours, at most as long after
-    the one before as pictures usually are apart.
+    A picture with a duplicate or out-of-order time is placed between its neighbours, at most one usual frame interval
+    after the previous one.
 
     Args:
-        source: what `probe` found.
-        packets: what the pictures are decoded from.
-        log: told what had to be mended.
+        source: result of `probe`.
+        packets: the packets of the pictures.
+        log: counts corrections.
 
     Attributes:
-        last: timestamp of the picture placed last, in units of the source's time base.
+        last: timestamp of the last picture, in units of the source's time base.
         origin: timestamp that becomes the output's zero, None for the source's own zero.
     """
 
@@ -120,7 +120,7 @@ class Timeline:
         self.origin: int | None = None
 
     def placed(self, pictures: Iterator[Picture]) -> Iterator[tuple[Picture, int]]:
-        """The pictures, each with its timestamp; without those that damage put out of order."""
+        """The pictures, each with its timestamp; without those that are out of order because of damage."""
         waiting: list[Picture] = []
         for picture in pictures:
             pts = self._own(picture.frame)
@@ -142,24 +142,24 @@ class Timeline:
         if ticks is None:
             raise DecodeError(f"{self._source.path} has pictures without timestamps and no frame rate")
         self._is_timed |= origin != "made"
-        self._log.timestamps_made += not self._is_timed  # the last pictures of AVI, which have none, follow on
-        self._log.timestamps_mended += origin == "dts" and frame.pts not in (None, ticks)
+        self._log.timestamps_made += not self._is_timed  # not for AVI's last pictures, which have none
+        self._log.timestamps_corrected += origin == "dts" and frame.pts not in (None, ticks)
         return ticks * self._ticks
 
     def _spread(self, waiting: list[Picture], until: int | None) -> Iterator[tuple[Picture, int]]:
-        """Places pictures behind the last one, before ``until`` as far as there is room."""
+        """Spaces pictures evenly between the last one and ``until``, as far as there is room."""
         if not waiting or self.last is None:
             return
         step = self._step()
         if until is not None:
             step = min(step, Fraction(until - self.last, len(waiting) + 1))
         start = self.last
-        self._log.timestamps_mended += len(waiting)
+        self._log.timestamps_corrected += len(waiting)
         for number, picture in enumerate(waiting, start=1):
             yield picture, self._at(round(start + number * step), apart=self._least)
 
     def _step(self) -> Fraction:
-        """How far pictures usually lie apart: by the frame rate, or less where the last picture says so."""
+        """Usual frame interval: by the frame rate, or less by the duration of the last picture."""
         stated = (self._best_effort.length or 0) * self._ticks
         known = [Fraction(step) for step in (self._usual, stated) if step and step > 1]
         return min(known, default=Fraction(self._least))

@@ -1,4 +1,4 @@
-"""Where operations run."""
+"""Selection of the device that operations run on."""
 
 import ctypes
 import sys
@@ -10,10 +10,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def resolve(device: Device, *, auto: Literal["cpu", "cuda"] = "cpu") -> Literal["cpu", "cuda"]:
-    """The device to run on; ``auto`` is what "auto" means for this work.
+    """The device to run on; ``auto`` is the preferred one for "auto".
 
     Raises:
-        ConfigError: a CUDA device was asked for, and torch finds none.
+        ConfigError: a CUDA device was requested, and torch finds none.
     """
     wanted = auto if device == "auto" else device
     if device == "auto" and wanted == "cuda" and not _has_driver():
@@ -29,7 +29,7 @@ def resolve(device: Device, *, auto: Literal["cpu", "cuda"] = "cpu") -> Literal[
 
 
 def _has_driver() -> bool:
-    """Whether NVIDIA's driver is installed; asking torch instead would take the seconds that it takes to import."""
+    """Whether NVIDIA's driver is installed; checked without torch, whose import takes seconds."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

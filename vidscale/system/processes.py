@@ -1,4 +1,4 @@
-"""Child processes: each is known while it runs, so that an interrupted run can end them all."""
+"""Child processes, tracked while they run so that an interrupted run can kill them all."""
 
 import contextlib
 import os
@@ -15,23 +15,23 @@ _live_lock = threading.Lock()
 
 
 def start(command: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
-    """Starts a program in a session of its own: Ctrl-C is ours to handle. `end` must follow.
+    """Starts a program in its own session, so that only vidscale receives Ctrl-C. `end` must follow.
 
     Args:
         command: program and arguments.
-        pipes: ``stdin``, ``stdout``, ``stderr`` and ``bufsize`` as of `subprocess.Popen`.
+        pipes: ``stdin``, ``stdout``, ``stderr`` and ``bufsize`` as in `subprocess.Popen`.
 
     Raises:
         OSError: it cannot be started.
     """
-    with _live_lock:  # a process must not slip between `kill_all` and the list
+    with _live_lock:  # `kill_all` must not miss a process that was just started
         process = subprocess.Popen(command_bytes(command), start_new_session=True, **pipes)
         _live.add(process)
     return process
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Kills a process that still runs, and sees it off."""
+    """Kills a process if it still runs, and reaps it."""
     kill(process)
     process.wait()
     with _live_lock:
@@ -39,13 +39,13 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a process at once, with everything that it started: it may be a script around the real program."""
+    """Kills a process and its children: it may be a wrapper script around the real program."""
     if process.poll() is None:
         kill_group(process)
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a process and what it started, or what it left behind when it died."""
+    """Kills the process group of a process, including children that outlived it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -54,7 +54,7 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def kill_all() -> None:
-    """Kills every process that was started here and still runs: what an interrupted run does first."""
+    """Kills every running process that was started here; the first step of an interruption."""
     with _live_lock:
         for process in _live:
             kill(process)
@@ -65,8 +65,8 @@ def captured(command: Sequence[str], *, data: bytes = b"", timeout_s: float) -> 
 
     Args:
         command: program and arguments.
-        data: what it reads.
-        timeout_s: seconds that it may take.
+        data: its standard input.
+        timeout_s: time limit, seconds.
 
     Raises:
         OSError: it cannot be started.
@@ -84,7 +84,7 @@ def captured(command: Sequence[str], *, data: bytes = b"", timeout_s: float) -> 
 
 
 def announces(command: Sequence[str], words: bytes, *, timeout_s: float) -> bool:
-    """Whether a program begins a line of its stderr with these words; it is killed as soon as it has.
+    """Whether a program prints a line with this beginning to stderr; it is killed as soon as it has.
 
     Args:
         command: program and arguments.

@@ -1,17 +1,17 @@
-"""How a running job tells how far it is. The command line draws it; by default nothing is told."""
+"""Progress reporting of a running job. The command line draws it; by default it is discarded."""
 
 
 class Progress:
-    """Receives what a job tells; every method may be called from a worker thread.
+    """Receives the progress of a job; every method may be called from a worker thread.
 
     A method may raise to end the job: that is how an interrupted run stops between two frames.
     """
 
     def start(self, task: str, total: int | None, unit: str = "frames") -> None:
-        """A part of the job begins; ``total`` is how many units it has, None when nobody knows."""
+        """Starts a part of the job; ``total`` is its number of units, None when unknown."""
 
     def advance(self) -> None:
         """One more unit is done."""
 
     def note(self, text: str) -> None:
-        """One line that a person should read."""
+        """A one-line message for the user."""

@@ -1,4 +1,4 @@
-"""Stages side by side: bounded queues between generators, and work that Ctrl-C ends at once."""
+"""Parallel stages: bounded queues between generators, and jobs that Ctrl-C interrupts immediately."""
 
 import os
 import queue
@@ -24,7 +24,7 @@ class Clock:
     Attributes:
         stage: name for the report.
         frames: pictures it worked on.
-        busy_s: seconds inside `measure` blocks, of all threads together.
+        busy_s: seconds inside `measure` blocks, summed over all threads.
     """
 
     stage: str
@@ -45,15 +45,15 @@ class Clock:
 
 
 def queue_depth(frame_bytes: int) -> int:
-    """Pictures that a queue between two stages may hold: 8, fewer when they are large, so that memory is bounded."""
+    """Capacity of a queue between two stages: 8 pictures, fewer when they are large, to bound memory."""
     return max(2, min(8, (128 << 20) // max(frame_bytes, 1)))
 
 
 class Prefetch(Generic[T]):
-    """An iterator whose source runs in a thread of its own, at most ``depth`` items ahead.
+    """An iterator whose source runs in its own thread, at most ``depth`` items ahead.
 
-    An exception of the source is raised to the consumer at its place. `close` (also called by ``with`` and at the end
-    of the iteration) stops the thread and closes the source.
+    An exception of the source is raised in the consumer after the items before it. `close` (also called by ``with`` and
+    at the end of the iteration) stops the thread and closes the source.
     """
 
     def __init__(self, source: Iterable[T], depth: int) -> None:
@@ -74,7 +74,7 @@ class Prefetch(Generic[T]):
                 close = getattr(self._source, "close", None)
                 if close is not None:
                     close()
-        except BaseException as error:  # handed to the consumer
+        except BaseException as error:  # raised in the consumer
             self._error = error
         self._put(_END)
 
@@ -122,10 +122,10 @@ def core_count() -> int:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Results of a function that releases the interpreter's lock, in the order of the items.
+    """Results of a function that releases the GIL, in the order of the items.
 
-    A result is handed out as soon as it is there, whether or not the next item is. At most ``2 * threads`` items wait
-    with their results or for them.
+    A result is yielded as soon as it is ready, without waiting for the next item. At most ``2 * threads`` items or
+    results are queued.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="worker") as pool:
         try:
@@ -141,11 +141,11 @@ class Unfinished(BaseException):
 
 
 def run_interruptible(job: Callable[[], T], *, on_interrupt: Callable[[], None], grace_s: float = 1.0) -> T:
-    """Runs a job in a thread while the main thread waits, so that a signal is answered at once.
+    """Runs a job in a thread while the main thread waits, so that signals are handled immediately.
 
     When KeyboardInterrupt (or another exception of a signal handler) reaches the main thread, ``on_interrupt`` is
-    called, again and again until the job has ended or ``grace_s`` seconds have passed; it must make the job end. Then
-    the exception is raised again.
+    called repeatedly until the job has ended or ``grace_s`` seconds have passed; it must make the job end. Then the
+    exception is re-raised.
 
     Raises:
         Unfinished: the job was interrupted and did not end in time.
@@ -157,7 +157,7 @@ def run_interruptible(job: Callable[[], T], *, on_interrupt: Callable[[], None],
     def target() -> None:
         try:
             result.append(job())
-        except BaseException as error:  # raised again below
+        except BaseException as error:  # re-raised below
             failure.append(error)
         finally:
             done.set()

@@ -1,4 +1,4 @@
-"""Files on their way to their final name."""
+"""Temporary files of an output until it gets its final name."""
 
 import contextlib
 import hashlib
@@ -27,14 +27,14 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
-_TEMPORARY = re.compile(r"([0-9a-f]{8})\.(lock|part|video|signed|cover\d+)(\.\w+)?")  # behind `_head`
+_TEMPORARY = re.compile(r"([0-9a-f]{8})\.(lock|part|video|signed|cover\d+)(\.\w+)?")  # after `_head`
 
 _open: set["Workspace"] = set()
 _open_lock = threading.Lock()
 
 
 def cache_folder() -> Path:
-    """What may be lost: ``vidscale`` in the XDG cache folder; among temporary files where there is no home."""
+    """Folder for disposable files: ``vidscale`` in the XDG cache folder; without a home in the temporary folder."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidscale"
     except RuntimeError:
@@ -42,15 +42,15 @@ def cache_folder() -> Path:
 
 
 def check_target(target: Path, *, source: Path | None, overwrite: bool) -> None:
-    """Makes sure, before work starts, that a file can be written.
+    """Checks that a file can be written, before work starts.
 
     Args:
         target: the file.
-        source: what it is made from; None where that is no file.
+        source: the input file; None when the input is not a file.
         overwrite: an existing file may be replaced.
 
     Raises:
-        ConfigError: the target is the source, a folder, exists and is not to be replaced, or its folder is missing or
+        ConfigError: the target is the source or a folder, exists and must not be replaced, or its folder is missing or
             not writable.
     """
     try:
@@ -63,7 +63,7 @@ def _check_target(target: Path, source: Path | None, overwrite: bool) -> None:
     if target.is_dir():
         raise ConfigError(f"{target} is a directory")
     if target.exists():
-        if source and source.exists() and target.samefile(source):  # a pattern of names is no file
+        if source and source.exists() and target.samefile(source):  # a file name pattern does not exist
             raise ConfigError(f"{target} is the input; choose another output")
         if not overwrite:
             raise ConfigError(f"{target} exists; -y replaces it")
@@ -74,14 +74,14 @@ def _check_target(target: Path, source: Path | None, overwrite: bool) -> None:
 
 
 def check_folder(folder: Path, *, record: str | None = None) -> None:
-    """Makes sure, before work starts, that a folder is there or can be made, and can be written to.
+    """Checks that a folder exists or can be created, and is writable, before work starts.
 
     Args:
-        folder: to write to.
-        record: of a folder with a page, what lies beside the page where an earlier run wrote it.
+        folder: the folder to write to.
+        record: for a folder with a page, a file by which a page of an earlier run is recognized.
 
     Raises:
-        ConfigError: it cannot, or the page would replace one that no earlier run wrote.
+        ConfigError: it is not writable, or has an index.html that is not of an earlier run.
     """
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -90,22 +90,22 @@ def check_folder(folder: Path, *, record: str | None = None) -> None:
         if not os.access(existing, os.W_OK):
             raise ConfigError(f"the folder {existing} is not writable")
         if record and (folder / "index.html").exists() and not (folder / record).exists():
-            raise ConfigError(f"{folder} has an index.html of something else; choose another folder")
+            raise ConfigError(f"{folder} has an index.html that vidscale did not write; choose another folder")
     except OSError as error:
         raise ConfigError(f"{folder} cannot be a folder: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iterator["Workspace"]:
-    """Temporary files beside ``target``, which gets its name only when all went well; nothing is left otherwise.
+    """Temporary files in the folder of ``target``, which gets its name only on success; otherwise all are removed.
 
-    What runs left there that were killed (kill -9, power) is removed first.
+    Leftovers of killed runs (kill -9, power failure) are removed first.
 
-    Arguments as of `check_target`.
+    Arguments as in `check_target`.
 
     Raises:
         ConfigError: see `check_target`.
-        EncodeError: it cannot be written, or something else has its name by now: the result is kept under another.
+        EncodeError: it cannot be written, or the name was taken in the meantime: the result is kept under another.
     """
     check_target(target, source=source, overwrite=overwrite)
     remove_abandoned(target)
@@ -130,14 +130,14 @@ def _name(result: Path, target: Path, overwrite: bool) -> None:
     elif not _named(result, target):
         others = (target.with_stem(f"{target.stem}-{number}") for number in count(2))
         kept = next(other for other in others if _named(result, other))
-        raise EncodeError(f"{target} was written by something else meanwhile: this result is {kept.name}, beside it")
+        raise EncodeError(f"{target} was created by another program in the meantime: the result is in {kept.name}")
 
 
 def _named(result: Path, target: Path) -> bool:
-    """Gives a file its name; False, and nothing done, where there is another file of that name."""
+    """Renames a file; returns False without renaming when the target exists."""
     try:
-        os.link(result, target)  # unlike a renaming never replaces; the temporary name goes with the others
-    except OSError:  # there is something, or the file system has no hard links
+        os.link(result, target)  # never replaces, unlike a rename; the temporary name is removed later
+    except OSError:  # the target exists, or the file system has no hard links
         if target.exists():
             return False
         result.replace(target)
@@ -146,10 +146,10 @@ def _named(result: Path, target: Path) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that is written under a temporary name beside ``path`` and renamed when complete.
+    """A text file that is written under a temporary name in the folder of ``path`` and renamed when complete.
 
     Raises:
-        OSError: it cannot be written; nothing is left then, and what was there stays.
+        OSError: it cannot be written; an existing file is left unchanged.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -161,16 +161,16 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def discard_all() -> None:
-    """Removes the temporary files of every output that is being written: the end of an interrupted run."""
+    """Removes the temporary files of all outputs; the last step of an interruption."""
     with _open_lock:
         for workspace in _open:
             workspace.clean()
 
 
 def remove_abandoned(target: Path) -> None:
-    """Removes the temporary files for a target that a program on this machine has left when it was killed.
+    """Removes temporary files for a target that a killed program on this machine has left.
 
-    A program holds a lock on one of them, which ends with the program however that ends. Where there are no locks
+    A running program holds a lock on one of them, which the system releases when it exits. On systems without locks
     nothing is removed.
     """
     if fcntl is None:
@@ -183,14 +183,14 @@ def remove_abandoned(target: Path) -> None:
     for token, paths in runs.items():
         lock = target.parent.absolute() / f"{head}{token}.lock"
         with contextlib.suppress(OSError), _locked(lock):
-            for path in sorted(paths, key=lock.__eq__):  # the lock last: a run makes it first
-                logger.info("removing %s, which a run that was killed has left", path)
+            for path in sorted(paths, key=lock.__eq__):  # the lock last: a run creates it first
+                logger.info("removing %s, left by a killed run", path)
                 path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _locked(lock: Path) -> Iterator[None]:
-    """Holds a run's lock; OSError where the run has it. Where it is gone the run has ended, and its files may go."""
+    """Holds a run's lock; OSError while the run holds it. A missing lock file means that the run has ended."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
     except FileNotFoundError:
@@ -209,9 +209,9 @@ def _lock(descriptor: int) -> None:
 
 
 def _head(target: Path) -> str:
-    """How the names of a target's temporary files begin, on this machine: others may share the folder, not the locks.
+    """Name prefix of a target's temporary files on this machine: other machines may share the folder, not the locks.
 
-    Short enough for file systems whatever the target's name.
+    Truncated to stay within file name limits.
     """
     return f".{target.name[:32]}.{_machine()}-"
 
@@ -225,7 +225,7 @@ def _machine() -> str:
 
 
 class Workspace:
-    """Names of the temporary files of one output, under a lock that tells that they are in use.
+    """Names of the temporary files of one output, with a lock that marks them as in use.
 
     Attributes:
         result: becomes the target.
@@ -239,12 +239,12 @@ class Workspace:
         self._files: list[Path] = []
         self._lock: int | None = None
         self._stem = f"{_head(target)}{secrets.token_hex(4)}"
-        while fcntl is not None and not self._claim():  # another run has taken it for one that was left
+        while fcntl is not None and not self._claim():  # another run has mistaken it for a leftover
             self._stem = f"{_head(target)}{secrets.token_hex(4)}"
         self.result = self.file(f"part{target.suffix}")
 
     def _claim(self) -> bool:
-        """Makes the lock and takes it; False when somebody else has it, or it is gone again."""
+        """Creates the lock file and locks it; False when another run holds or has removed it."""
         path = self._folder / f"{self._stem}.lock"
         self._lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         try:
@@ -260,13 +260,13 @@ class Workspace:
         return False
 
     def file(self, suffix: str) -> Path:
-        """A name for one more temporary file."""
+        """A new temporary file name."""
         path = self._folder / f"{self._stem}.{suffix}"
         self._files.append(path)
         return path
 
     def clean(self) -> None:
-        """Removes what is left."""
+        """Removes the remaining temporary files."""
         for path in (*self._files, self._folder / f"{self._stem}.lock"):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
