@@ -455,7 +455,7 @@ def test_csv_holds_every_point(tmp_path: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--pairs", "nearest"], 1, "there is no pair 'nearest"),
+        (["--pairs", "nearest"], 1, "unknown pair 'nearest"),
         (["--pairs", "lanczos-x2:area-x3"], 2, "names two scales"),
         (["--pairs", "a:b:c"], 2, "neither FAMILY nor DOWN:UP"),
         (["--scales", "1"], 1, "lanczos at scale 1 is the full size"),

@@ -348,7 +348,7 @@ def test_nut_reader_gone_is_a_broken_pipe(kind):
         writer.close()
         del writer
         gc.collect()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30  # hangs otherwise
 
 
 def test_nut_reader_gone_before_the_header_and_before_the_end():

@@ -288,7 +288,7 @@ def test_cut_off_nut_is_an_error(folder: Path) -> None:
         (["down"], b"", 1, "the input is empty: y4m or NUT was expected"),
         (["up"], b"RIFF....AVI ", 1, "the input is neither y4m nor NUT"),
         (["down", "--pair", "lanczos-x2", "--scale", "3"], None, 2, "made for scale 2, not for 3"),
-        (["down", "--pair", "nearest"], None, 1, "there is no pair 'nearest'"),
+        (["down", "--pair", "nearest"], None, 1, "unknown pair 'nearest'"),
         (["down", "--scale", "9"], None, 2, "scale 9 is outside 1 to 8"),
         (["up", "--size", "0x10"], None, 2, "size '0x10' is not WIDTHxHEIGHT"),
         (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 needs an input larger than 64x48"),

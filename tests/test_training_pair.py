@@ -222,7 +222,7 @@ def test_recipe_refuses_nonsense(tmp_path):
         ('[coded]\nscale = "9"', "scale 9 is outside 1 to 8"),
         ('[coded]\nscale = "1/0"', "is not a number"),
         ("[coded]\nside = 7", "side 7 is not a multiple of 2"),
-        ("[coded]\ncodings = []", "no way to code"),
+        ("[coded]\ncodings = []", "codings is empty"),
         ("[coded]\ntaken = 30", "taken at most frames"),
         ("[coded]\npreset = 1", "preset: Unexpected keyword argument"),
         ("[network]\nexpansion = -1", "expansion -1 is negative"),
