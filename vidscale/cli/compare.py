@@ -18,22 +18,28 @@ DEFAULT_FOLDER = Path("vidscale-compare")
 
 
 def compare(
-    movies: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False, readable=False)],
+    movies: Annotated[
+        list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
+    ],
     pairs: Annotated[
         str | None,
         typer.Option(
             "--pairs",
-            help="Pairs of scalers, a list: FAMILY or DOWN:UP; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
+            help="Pairs of scalers, comma-separated; ffmpeg-lanczos and ffmpeg-bicubic are ffmpeg's own.",
+            metavar="FAMILY|DOWN:UP",
             show_default="auto,ffmpeg-lanczos",
         ),
     ] = None,
-    scales: Annotated[str | None, typer.Option("--scales", help="Scales, a list.", show_default="2")] = None,
+    scales: Annotated[
+        str | None, typer.Option("--scales", help="Scales to try.", metavar="2,1.5,3/2", show_default="2")
+    ] = None,
     codec: Annotated[
-        str | None, typer.Option("--codec", help="Encoders, a list of x264, x265, svtav1.", show_default="x264")
+        str | None,
+        typer.Option("--codec", help="Encoders, comma-separated.", metavar="x264|x265|svtav1", show_default="x264"),
     ] = None,
     preset: options.Preset = None,
     rates: Annotated[
-        str | None, typer.Option("--rates", help="auto, or a list of crf values.", show_default="auto")
+        str | None, typer.Option("--rates", help="crf values.", metavar="auto|CRF,CRF", show_default="auto")
     ] = None,
     samples: Annotated[
         str | None,
@@ -48,7 +54,8 @@ def compare(
         str | None,
         typer.Option(
             "--metrics",
-            help="A list of psnr_y, ssim_y, vmaf, vmaf_neg, xpsnr_y; psnr, ssim and xpsnr are short for those of luma.",
+            help="Metrics, comma-separated; psnr, ssim and xpsnr are those of luma.",
+            metavar="psnr_y|ssim_y|vmaf|vmaf_neg|xpsnr_y",
             show_default="psnr_y,ssim_y,vmaf,vmaf_neg",
         ),
     ] = None,
@@ -62,15 +69,19 @@ def compare(
     ] = None,
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Folder for all files; rerun with the same one to resume.", readable=False),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for all files; rerun with the same one to resume.",
+            metavar="FOLDER",
+            readable=False,
+        ),
     ] = DEFAULT_FOLDER,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Also plot the curves: PNG, SVG or PDF.", readable=False)
+        Path | None,
+        typer.Option("--plot", help="Also plot the curves: PNG, SVG or PDF.", metavar="FILE", readable=False),
     ] = None,
-    interlaced: Annotated[
-        str | None,
-        typer.Option("--interlaced", help="Frames flagged interlaced: refuse, ignore, bwdif.", show_default="refuse"),
-    ] = None,
+    interlaced: options.Interlaced = None,
     alpha: options.Alpha = None,
     device: options.Device = None,
     jobs: Annotated[

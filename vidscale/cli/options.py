@@ -71,7 +71,10 @@ Ssim = Annotated[
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
 Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
 Alpha = Annotated[
-    str | None, typer.Option("--alpha", help="Pixels that are not opaque: refuse, drop.", show_default="refuse")
+    str | None,
+    typer.Option(
+        "--alpha", help="How to handle pixels that are not opaque.", metavar="refuse|drop", show_default="refuse"
+    ),
 ]
 TrainingFolder = Annotated[
     Path,
