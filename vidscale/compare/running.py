@@ -22,6 +22,7 @@ from vidscale.errors import VidscaleError
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.versions import versions
+from vidscale.system.names import readable
 from vidscale.system.workspace import check_folder
 
 T = TypeVar("T")
@@ -91,9 +92,9 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     """File names; duplicates get their folder in front, and a number if that is not enough."""
     names: list[str] = []
     for path in paths:
-        name = path.name
-        if sum(other.name == name for other in paths) > 1:
-            name = f"{path.absolute().parent.name}/{name}"
+        name = readable(path.name)
+        if sum(readable(other.name) == name for other in paths) > 1:
+            name = f"{readable(path.absolute().parent.name)}/{name}"
         count = sum(known == name or known.startswith(f"{name} (") for known in names)
         names.append(f"{name} ({count + 1})" if count else name)
     return names

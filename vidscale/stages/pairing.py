@@ -105,7 +105,8 @@ class _Rounding:
 
     def __init__(self, slack_s: Fraction) -> None:
         self._slack = slack_s
-        self._ways = [(-1, 0), (Fraction(-1, 2), Fraction(1, 2)), (0, 1)]  # windows, in ticks
+        half, tick, zero = Fraction(1, 2), Fraction(1), Fraction(0)
+        self._ways = [(-tick, zero), (-half, half), (zero, tick)]  # windows, in ticks
 
     def choose(self, ours: "_Reader", theirs: "_Reader") -> tuple[bool, bool] | None:
         """Whether the waiting frame of each side is passed over for the next one; None if nothing fits."""
@@ -141,7 +142,7 @@ class _Rounding:
         """What most of the ways to round that are left allow; to pass over a frame it must be clearly more."""
         margin = fine / 2 + self._slack
 
-        def allowing(distance: Fraction) -> list[tuple[Fraction | int, Fraction | int]]:
+        def allowing(distance: Fraction) -> list[tuple[Fraction, Fraction]]:
             if abs(distance) >= coarse:
                 return []
             return [

@@ -20,6 +20,7 @@ from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.probe import Source
 from vidscale.stages.decode import ReadLog, decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
+from vidscale.system.names import readable
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files
@@ -143,7 +144,7 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
     stream = ffmpeg_python.input(file_word(source.path), **seek)
     options = {"vf": scaling, "c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
     output = stream.output(file_word(target.name), preset=settings.resolved_preset, **options)
-    return shlex.join(command_line(output, "ffmpeg"))
+    return readable(shlex.join(command_line(output, "ffmpeg")))
 
 
 def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) -> str:
@@ -153,7 +154,7 @@ def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) ->
     if settings.range is not None:
         end = "" if settings.range.end is None else str(settings.range.end)
         words += ["--range", f"{settings.range.start}:{end}"]
-    return shlex.join([*words, "--no-report"])
+    return readable(shlex.join([*words, "--no-report"]))
 
 
 def _seconds_text(seconds: Fraction) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -46,7 +47,8 @@ def stills_of(runner: TrialRunner, movie: Movie, curves: Sequence[Curve], folder
     region = region_of_largest_sum(detail(source.planes[0]), *SIZE, step=_GRID)
     video = movie.source.video
     facts = SourceFacts(movie.name, video.width, video.height, source.format, video.color)
-    name = re.sub(r"[^\w.-]", "_", movie.name)
+    encoding = sys.getfilesystemencoding()
+    name = re.sub(r"[^\w.-]", "_", movie.name).encode(encoding, "backslashreplace").decode(encoding).replace("\\", "_")
     time = source.time + (segment.start if segment is not None else 0)
     folder.mkdir(parents=True, exist_ok=True)
 
