@@ -214,3 +214,22 @@ def test_run_without_a_source_is_refused(tmp_path: Path) -> None:
     assert run.code == 1
     assert run.stderr.startswith("vidscale: ")
     assert "none.mp4 does not exist" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('command = "pipe"\nstages = 3', "stages = 3: not a list"),
+        ('command = "pipe"\nstages = [["a", 4]]', "stages.0.1 = 4: not text"),
+        ('command = "bake"', "command = 'bake': not 'encode', 'decode' or 'pipe'"),
+        ('command = "encode"\nsettings = "none"', "settings = 'none': not a table"),
+        ('command = "encode"\ncrf = 20', "crf is unknown"),
+        ('command = "pipe"', "a pipe needs stages, each a list of words"),
+    ],
+)
+def test_what_is_wrong_is_told_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(path)
+    assert str(caught.value) == f"recipe {path}: {words}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidscale.errors import ConfigError, TrainingError, plain_reason
+from vidscale.system.names import name_from_text
 from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
@@ -30,7 +31,7 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
     said: dict[str, Any] = {}
     if path is not None:
         try:
-            said = tomllib.loads(path.read_text(encoding="utf-8"))
+            said = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"recipe {path} cannot be read: {reason}") from error
