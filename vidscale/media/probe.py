@@ -226,7 +226,7 @@ def _first_frames(
                 problem = error
             if len(frames) >= _PROBED_FRAMES:
                 break
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, IndexError) as error:  # IndexError: a stream that PyAV missed, since it came later
         problem = error
         with contextlib.suppress(av.FFmpegError):
             frames += stream.decode(None)  # drain the decoder

@@ -20,10 +20,11 @@ from av.codec.codec import Capabilities
 from vidscale.errors import DecodeError
 from vidscale.media.packets import MAX_REORDER, VideoPackets
 from vidscale.stages.read_log import ReadLog
+from vidscale.system.threads import core_count
 
 logger = logging.getLogger(__name__)
 
-_SILENT = {"mpeg1video", "mpeg2video"}  # codecs whose decoders do not report undecodable packets
+_SILENT = {"mpeg1video", "mpeg2video", "av1"}  # codecs whose decoders may not report undecodable packets
 _MOST_LATE = 8  # pictures that are output after a later one
 _HIDING = {"vp8"}  # codecs with packets that are not displayed
 _MOST_LOST = Fraction(2, 5)  # of all packets: if more yield no picture, the packets are single fields
@@ -54,15 +55,17 @@ class Decoder:
         self.hidden = 0
         self.end = 0
         self._stream, self._log, self._timed = stream, log, timed
+        self._codec = stream.codec_context.codec.canonical_name
         self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
         stream.codec_context.copy_opaque = True
         self._packets = 0
         self._all_timed = True  # every packet has a timestamp
         self._leading = 0  # packets before the first picture, whose references are missing
-        self._usual_lag: int | None = None
+        self._usual_lag: int | None = None  # pictures that the decoder holds back
+        self._drained: int | None = None  # pictures output while draining
         self._late: list[av.VideoFrame] = []
         # A packet of VP9 may hold several pictures, and PyAV reports the error of only one.
-        self._split = BitStreamFilterContext("vp9_superframe_split", stream) if stream.name == "vp9" else None
+        self._split = BitStreamFilterContext("vp9_superframe_split", stream) if self._codec == "vp9" else None
 
     def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
         """Decodes a packet; an empty one drains the decoder. Returns pictures and their packets' sizes in bytes."""
@@ -73,7 +76,9 @@ class Decoder:
                 self._remember(packet)
             frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
         else:
-            frames = self._in_order(self._drained(packet))
+            rest = self._drain(packet)
+            self._drained = len(rest)
+            frames = self._in_order(rest)
             if self.lacks_the_end:  # the late pictures are decoded again, too
                 self.pictures -= len(self._late)
             else:
@@ -123,7 +128,7 @@ class Decoder:
         self._log.unreadable += 1
         self.failed.append(self.submitted)
 
-    def _drained(self, flush: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+    def _drain(self, flush: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
         try:
             return self._stream.decode(flush)
         except MemoryError:
@@ -148,7 +153,7 @@ class Decoder:
             if self._usual_lag is None:
                 self._usual_lag = self._lag
                 self._leading = sum(1 for pts in self._sizes if frame.pts is not None and pts < frame.pts)
-            is_damaged = bool(self.failed) or self._stream.name in _SILENT
+            is_damaged = bool(self.failed) or self._codec in _SILENT
             lost = self._timed and is_damaged and (bool(self._late) or self._lag > self._usual_lag)
             if lost and frame.pts is not None and not (self.last_pts and frame.pts < self.last_pts):
                 insort(self._late, frame, key=lambda late: late.pts or 0)
@@ -175,8 +180,8 @@ class Decoder:
         is_countable = (
             self._timed
             and self._all_timed
-            and self._stream.name not in _HIDING
-            and (self.failed or self._stream.name in _SILENT)
+            and self._codec not in _HIDING
+            and (self.failed or self._codec in _SILENT)
         )
         return max(0, lost - len(self.failed)) if is_countable and lost <= self._packets * _MOST_LOST else 0
 
@@ -187,17 +192,17 @@ class Decoder:
         if context.codec.capabilities & Capabilities.frame_threads:
             return context.thread_count - 1
         if context.codec.capabilities & Capabilities.auto_threads:  # dav1d: its frame delay
-            return ceil(sqrt(context.thread_count)) - 1
+            return ceil(sqrt(context.thread_count or core_count())) - 1
         return 0
 
     @property
     def lacks_the_end(self) -> bool:
-        """Whether pictures are missing after the decoder was drained."""
-        if not self.pending:
+        """Whether pictures may be missing after the decoder was drained."""
+        if not self.pending or self._drained is None:
             return False
         if self._sizes and self.last_pts is not None:
             return max(self._sizes) > self.last_pts
-        return self._lag > 0
+        return self._drained < (self._usual_lag or 0)
 
     def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Of frames decoded again, those not output before, with the sizes of their packets."""

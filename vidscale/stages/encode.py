@@ -18,6 +18,7 @@ from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.system.threads import Clock
 
+_MOST_TICKS = 2**31 - 1  # of a picture's duration in MP4, in units of the time base's denominator
 _MOST_SAR = 65535  # of each term in H.264, H.265 and MP4; setsar rounds to terms of 100 by itself
 
 
@@ -59,7 +60,7 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
                     with clock.measure():
                         writer.write(frame)
                     timestamps.append(frame.pts)
-                    until = None if frame.duration is None else frame.pts + frame.duration
+                    until = _end(frame)
                     if frame.captions:
                         captions.add(frame.pts, frame.captions)
         except BrokenPipeError:
@@ -69,6 +70,13 @@ def encode_frames(frames: Iterable[Frame], info: VideoInfo, *, command: list[str
     if not timestamps:
         raise EncodeError("no frames to encode", cmd=command)
     return Encoded(path=path, pts=timestamps, until=until, captions=captions)
+
+
+def _end(frame: Frame) -> int | None:
+    """End time of a frame as far as MP4 can store it, in units of its time base; None when unknown."""
+    if frame.duration is None:
+        return None
+    return frame.pts + min(frame.duration, _MOST_TICKS // frame.time_base.numerator)
 
 
 def encode_command(

@@ -107,6 +107,6 @@ def _longest_s(source: Source) -> Fraction:
                     index, unit = packet.stream_index, Fraction(packet.time_base)
                     starts[index] = min(starts.get(index, time * unit), time * unit)
                     ends[index] = max(ends[index], (time + (packet.duration or 0)) * unit)
-        except (av.FFmpegError, OSError):  # damaged: the readable part counts
+        except (av.FFmpegError, OSError, IndexError):  # damaged: the readable part counts
             pass
     return max((end - min(starts[index], Fraction(0)) for index, end in ends.items()), default=Fraction(0))

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
