@@ -39,10 +39,11 @@ from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.restore import find_identity
 from vidscale.media.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.media.timing import Timing
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Unpaired
-from vidscale.stages.mux import Timing, check_output
+from vidscale.stages.check import check_output
 
 pytestmark = pytest.mark.slow
 

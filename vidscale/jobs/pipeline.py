@@ -14,12 +14,14 @@ from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame, VideoInfo
+from vidscale.media.timing import Timing
 from vidscale.models.pair_cache import remember
+from vidscale.stages.check import check_output
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
-from vidscale.stages.mux import Timing, check_output, mux, save_covers, sign
+from vidscale.stages.mux import mux, save_covers, sign
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth

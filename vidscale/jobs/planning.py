@@ -16,12 +16,13 @@ from vidscale.media.frames import VideoInfo
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.media.identity import Identity
 from vidscale.media.probe import Source, probe
+from vidscale.media.timing import Timing
 from vidscale.media.versions import versions
 from vidscale.models.pair import Pair
 from vidscale.models.pairs import choose_pair, find_pair, scale_named
 from vidscale.report.files import RECORD
 from vidscale.stages.encode import encode_command, lossless_command
-from vidscale.stages.mux import Timing, mux_command
+from vidscale.stages.mux import mux_command
 from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
 

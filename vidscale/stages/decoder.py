@@ -178,10 +178,7 @@ class Decoder:
         """
         lost = self._packets - self._leading - self.pictures
         is_countable = (
-            self._timed
-            and self._all_timed
-            and self._codec not in _HIDING
-            and (self.failed or self._codec in _SILENT)
+            self._timed and self._all_timed and self._codec not in _HIDING and (self.failed or self._codec in _SILENT)
         )
         return max(0, lost - len(self.failed)) if is_countable and lost <= self._packets * _MOST_LOST else 0
 

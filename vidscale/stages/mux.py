@@ -3,8 +3,6 @@
 import contextlib
 import re
 from array import array
-from bisect import bisect
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -23,35 +21,12 @@ from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
 from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container
+from vidscale.media.timing import Timing
 from vidscale.media.units import Codec
+from vidscale.stages.check import unreadable
 from vidscale.system.workspace import Workspace
 
-_MOVIE_TICK_S = Fraction(1, 1000)  # unit of track durations in MP4
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Presentation times of pictures.
-
-    Attributes:
-        pts: timestamps in presentation order, in units of ``time_base``.
-        until: end time of the last one, in the same unit; None when unknown.
-        time_base: seconds.
-    """
-
-    pts: "array[int]"
-    until: int | None
-    time_base: Fraction
-
-    def duration_s(self, time_s: Fraction) -> Fraction | None:
-        """Duration of the picture with the timestamp nearest to ``time_s``, seconds; None when unknown."""
-        time = time_s / self.time_base
-        at = min(bisect(self.pts, time), len(self.pts) - 1)
-        if at and time - self.pts[at - 1] < self.pts[at] - time:
-            at -= 1
-        until = self.pts[at + 1] if at + 1 < len(self.pts) else self.until
-        return None if until is None else (until - self.pts[at]) * self.time_base
 
 
 def sign(
@@ -309,16 +284,12 @@ def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, ide
         with av.open(str(path), metadata_errors="replace") as container:
             held = {key.lower() for key in container.metadata}
     except (av.FFmpegError, OSError) as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     try:
         tags = _kept_tags(source, identity)
         write_keys(path, {key: value for key, value in tags.items() if key.lower() not in held})
     except OSError as error:
         raise EncodeError(f"writing the tags failed: {error.strerror or error}") from error
-
-
-def _unreadable(error: Exception) -> EncodeError:
-    return EncodeError(f"the output cannot be read back: {getattr(error, 'strerror', None) or error}")
 
 
 def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:
@@ -332,56 +303,3 @@ def _is_translation(key: str, value: str, tags: dict[str, str]) -> bool:
     """Whether a tag with a language, such as "title-eng", duplicates the one without."""
     plain = re.sub("-[a-z]{3}$", "", key)
     return plain != key and tags.get(plain) == value
-
-
-def check_output(path: Path, *, stream_index: int, timing: Timing) -> None:
-    """Verifies that a written file is complete, before it is renamed to its final name.
-
-    Args:
-        path: the file.
-        stream_index: of the encoded video among the output's streams.
-        timing: expected timestamps of its pictures.
-
-    Raises:
-        EncodeError: pictures are missing, have a wrong timestamp or do not decode, or the last one has a wrong end.
-    """
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            stream = cast("av.VideoStream", container.streams[stream_index])
-            last_key, found = 0, []
-            for packet in container.demux(stream):
-                if packet.size and packet.pts is not None:
-                    found.append((packet.pts, packet.pts + (packet.duration or 0)))
-                    if packet.is_keyframe:  # MPEG-TS seeks by decoding time
-                        last_key = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
-            if len(found) != len(timing.pts):
-                raise EncodeError(f"{len(timing.pts)} frames were encoded, but {len(found)} are in the output")
-            unit = Fraction(stream.time_base or timing.time_base)
-            shown = sorted(found)
-            ends = {found[-1][1], shown[-1][1], (stream.start_time or 0) + (stream.duration or 0)}
-            _check_times([pts for pts, _ in shown], unit, timing)
-            if container.format.name != "mpegts":
-                _check_end(ends, unit, timing)
-            container.seek(last_key, stream=stream, backward=True)
-            stream.thread_type = "AUTO"
-            if max((f.pts for f in container.decode(stream) if f.pts is not None), default=None) != shown[-1][0]:
-                raise EncodeError("the end of the output does not decode")
-    except (av.FFmpegError, OSError) as error:
-        raise _unreadable(error) from error
-
-
-def _check_times(found: list[int], unit: Fraction, timing: Timing) -> None:
-    tolerance = max(unit, timing.time_base) / 2
-    worst = max(abs(a * unit - b * timing.time_base) for a, b in zip(found, timing.pts, strict=True))
-    if worst > tolerance:
-        raise EncodeError(f"timestamps in the output are off by up to {float(worst):.6f} s")
-
-
-def _check_end(ends: set[int], unit: Fraction, timing: Timing) -> None:
-    """One of the ``ends`` must be right: with B-frames MP4 can store only one of them."""
-    if timing.until is None:
-        return
-    wanted_s = timing.until * timing.time_base
-    wrong_s = min((end * unit - wanted_s for end in ends), key=abs)
-    if abs(wrong_s) > 2 * max(unit, timing.time_base, _MOVIE_TICK_S):
-        raise EncodeError(f"the last frame in the output ends {float(wrong_s):+.6f} s from the expected time")
