@@ -465,14 +465,14 @@ def test_pictures_that_are_converted_anyway_are_coded_by_every_encoder_of_their_
     source = make(folder / name, *picture(f"{W}x{H}", duration=0.2), *words)
     decided = plan(source, tmp_path / "small.mkv", **LOSSLESS["x264"])
     assert decided.source.pix_fmt == pix_fmt
-    assert f"12 bits a sample ({pix_fmt}) are coded as 10, the most that x264 takes" in decided.notes
+    assert f"12 bits per sample ({pix_fmt}) are encoded as 10, the maximum of x264" in decided.notes
     report = evaluate_encode(decided, encode(decided))
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
     report = evaluate_files(source, decided.output.path, FilesSettings())
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
     deep = plan(source, tmp_path / "deep.mkv", **LOSSLESS["x265"])
     assert deep.source.video.format.bit_depth == 12
-    assert not any("bits a sample" in note for note in deep.notes)
+    assert not any("bits per sample" in note for note in deep.notes)
 
 
 def test_rgb_is_measured_at_the_depth_of_what_was_made_of_it(folder: Path) -> None:

@@ -128,7 +128,7 @@ def test_section_tells_every_score():
         ({"crop": "25"}, "crop 25 is not a multiple of 2"),
         ({"frames": "3"}, "loop.batch 16 is not a multiple of frames 3"),
         ({"held_out": "1"}, r"out of range: self.held_out = 1.0"),
-        ({"down": "area"}, "down: Input should be 'lanczos' or 'gaussian'"),
+        ({"down": "area"}, "down = 'area': not 'lanczos' or 'gaussian'"),
     ],
 )
 def test_recipe_errors(settings, message):

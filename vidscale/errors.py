@@ -123,8 +123,10 @@ def plain_reason(detail: Mapping[str, Any]) -> str:
     kind, name = str(detail["type"]), ".".join(map(str, detail["loc"]))
     if kind == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ")
-    if kind in ("missing", "extra_forbidden"):
-        return f"{name} is {'missing' if kind == 'missing' else 'unknown'}"
+    if kind in ("missing", "missing_argument"):
+        return f"{name} is missing"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{name} is unknown"
     words = _PLAIN.get(kind, "").format_map(detail.get("ctx", {}))
     if not words:
         words = f"not {_KINDS.get(kind.split('_')[0], 'valid')}"

@@ -66,7 +66,7 @@ def parse_scale(value: object) -> Fraction:
     if not 1 <= scale <= 8:
         raise ValueError(f"scale {value} is outside 1 to 8")
     if scale.denominator > _FINEST_SCALE:
-        raise ValueError(f"scale {value} is {scale}: the denominator may be at most {_FINEST_SCALE}")
+        raise ValueError(f"the denominator of scale {scale} is above {_FINEST_SCALE}")
     return scale
 
 
