@@ -14,6 +14,8 @@ from vidscale.errors import ConfigError, DecodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
 from vidscale.jobs.pipeline import encode
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 H, W = 48, 64
 LOSSLESS: dict[str, Any] = {"codec": "x265", "encoder_params": "lossless=1"}
 VPX = ["-auto-alt-ref", "0", "-crf", "20", "-b:v", "1M"]

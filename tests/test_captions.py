@@ -18,6 +18,8 @@ from vidscale.jobs.pipeline import decode
 from vidscale.jobs.planning import plan_decode
 from vidscale.media.captions import Captions, insert
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 LATE = 10  # pictures that carry nothing; a probe looks at four
 B_FRAMES = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-g", "25"]
 Payload = Callable[[int], bytes]

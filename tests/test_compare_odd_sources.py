@@ -8,6 +8,8 @@ from material import make, picture
 
 from vidscale import api
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 H, W = 48, 96
 QUICK: dict[str, Any] = {"pairs": "lanczos", "preset": "ultrafast", "rates": "20,30", "metrics": "psnr"}
 

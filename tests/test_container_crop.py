@@ -24,6 +24,8 @@ from vidscale.jobs.pipeline import encode
 from vidscale.media.container_crop import Margins, container_crop
 from vidscale.media.probe import probe
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 W, H = 96, 80
 LOSSLESS: dict[str, Any] = {"codec": "x265", "encoder_params": "lossless=1"}
 FFV1 = ["-c:v", "ffv1"]

@@ -16,6 +16,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 COUNT = 30
 QUIET = ["-x265-params", "log-level=none:pools=1"]
 STREAMS: dict[str, list[str]] = {

@@ -16,6 +16,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 PASS = ["-fps_mode", "passthrough", "-enc_time_base", "1/12800"]
 TICK = Fraction(1, 1000)

@@ -13,6 +13,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p"]
 CODECS: dict[str, list[str]] = {
     **{suffix: [*X264, "-c:a", "aac"] for suffix in (".mkv", ".mp4", ".mov", ".ts", ".flv", ".nut")},

@@ -34,6 +34,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 CODECS = ["-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac"]
 MILLISECOND = Fraction(1, 1000)
 AAC_PACKET_S = Fraction(1024, 48000)

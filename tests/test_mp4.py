@@ -27,6 +27,8 @@ from vidscale.media import mp4
 from vidscale.media.identity import probe_identity, tag_from_metadata
 from vidscale.media.mp4 import write_keys
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 X264 = ["-c:v", "libx264", "-preset", "ultrafast"]
 # What ffmpeg has an atom for: in MP4 (moov/udta/meta/ilst) and in QuickTime files (moov/udta).
 COMMON = {

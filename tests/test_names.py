@@ -13,7 +13,10 @@ from PIL import Image
 
 from vidscale.system.names import readable
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="names are bytes"),
+    pytest.mark.slow,
+]
 
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}

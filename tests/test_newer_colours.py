@@ -11,6 +11,8 @@ from vidscale.errors import ConfigError
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Color
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 H, W = 48, 64
 CODES = {"primaries": {"ebu3213": 22}, "matrix": {"ipt-c2": 15, "ycgco-re": 16, "ycgco-ro": 17}}
 OPTIONS = {"primaries": "color_primaries", "transfer": "color_trc", "matrix": "colorspace"}

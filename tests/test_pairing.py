@@ -15,6 +15,8 @@ from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.rows import Unpaired
 from vidscale.stages.pairing import paired
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 MS = Fraction(1, 1000)
 ROUND: dict[str, Callable[[Fraction], int]] = {
     "nearest": lambda ticks: math.floor(ticks + Fraction(1, 2)),

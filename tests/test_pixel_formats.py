@@ -24,6 +24,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 H, W = 48, 64
 FFV1 = ["-c:v", "ffv1"]
 LOSSLESS: dict[str, dict[str, Any]] = {

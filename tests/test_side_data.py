@@ -12,6 +12,8 @@ from vidscale.config import FilesSettings
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.media.probe import probe
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 MATRIX_OF_ORIENTATION_6 = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # turned by a quarter, clockwise
 
 

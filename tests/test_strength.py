@@ -9,6 +9,8 @@ from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.jobs.restore import open_small
 from vidscale.media.identity import probe_identity
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
+pytestmark = pytest.mark.slow  # most cases encode and decode a file
+
 X264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
 B_FRAMES = [*X264, "-bf", "3", "-g", "12"]
 MILLISECOND = 1e-3
