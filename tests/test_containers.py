@@ -18,12 +18,15 @@ def script(path: Path, text: str) -> Path:
 
 
 MEASURING = """#!{python}
-import re, subprocess, sys, time
+import os, re, subprocess, sys, time
 process = subprocess.Popen(["{ffmpeg}", *sys.argv[1:]])
 while process.poll() is None:
     try:
         read = re.search(r"rchar: (\\d+)", open(f"/proc/{{process.pid}}/io").read())
-        open(f"{folder}/{{process.pid}}.read", "w").write(read[1] + " " + " ".join(sys.argv[1:]))
+        log = f"{folder}/{{process.pid}}.read"
+        with open(log + ".part", "w") as file:  # killed at any time, it leaves a whole log
+            file.write(read[1] + " " + " ".join(sys.argv[1:]))
+        os.replace(log + ".part", log)
     except (OSError, TypeError):
         pass
     time.sleep(0.002)
