@@ -120,7 +120,7 @@ class CompactUpscaler(nn.Module):
 
     def _outputs(self, x: Tensor, strength: Tensor) -> Iterator[Tensor]:
         """Outputs of the convolutions in order."""
-        condition = self._condition(strength)
+        condition = self.condition(strength)
         last = len(self.convs) - 1
         for index, (conv, linear) in enumerate(zip(self.convs, self.by_strength, strict=True)):
             gain, bias = linear(condition)[..., None, None].chunk(2, dim=1)
@@ -129,7 +129,7 @@ class CompactUpscaler(nn.Module):
                 x = F.leaky_relu(x, SLOPE)
             yield x
 
-    def _condition(self, strength: Tensor) -> Tensor:
+    def condition(self, strength: Tensor) -> Tensor:
         """[N, 2]: conditioning features, linear and quadratic."""
         low, high = self.strengths
         s = strength.clamp(low, high) / STRONGEST
