@@ -25,6 +25,7 @@ Location = Annotated[
         "--chroma-location", help="Override the chroma location of the stream.", metavar="left|center|topleft|..."
     ),
 ]
+Strength = Annotated[float, typer.Option("--strength", help="crf of the encoded video.", metavar="CRF")]
 PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.", metavar="PAIR")]
 
 
@@ -32,6 +33,7 @@ PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.", metava
 def down(
     scale: options.Scale = None,
     pair: PairName = "lanczos",
+    strength: Strength = 28.0,
     output_format: Format = None,
     color_range: ColorRange = None,
     chroma_location: Location = None,
@@ -39,7 +41,7 @@ def down(
     quiet: options.Quiet = False,
 ) -> None:
     """Downscale to the small size."""
-    _run("down", scale, pair, output_format, color_range, chroma_location, device, quiet=quiet)
+    _run("down", scale, pair, output_format, color_range, chroma_location, device, quiet=quiet, strength=strength)
 
 
 @app.command("up")
@@ -47,7 +49,7 @@ def up(
     scale: options.Scale = None,
     pair: PairName = "lanczos",
     size: Annotated[str | None, typer.Option("--size", help="Exact size to restore.", metavar="WIDTHxHEIGHT")] = None,
-    strength: Annotated[float, typer.Option("--strength", help="crf of the encoded video.", metavar="CRF")] = 28.0,
+    strength: Strength = 28.0,
     output_format: Format = None,
     color_range: ColorRange = None,
     chroma_location: Location = None,

@@ -73,7 +73,7 @@ def _scaled(
     if direction == "down":
         geometry = _small_geometry(info, pair.scale)
         small = replace(info, height=geometry.coded_height, width=geometry.coded_width)
-        return small, downscale(frames, pair=pair, geometry=geometry, clock=clock)
+        return small, downscale(frames, pair=pair, geometry=geometry, strength=settings.strength, clock=clock)
     height, width = settings.size or (int(info.height * pair.scale), int(info.width * pair.scale))
     geometry = Geometry(width, height, pair.scale, coded_width=info.width, coded_height=info.height)
     if geometry.small_height > info.height or geometry.small_width > info.width:

@@ -13,6 +13,7 @@ from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.timing import Timing
 from vidscale.models.pair_cache import remember
@@ -64,7 +65,9 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         alpha=settings.alpha,
     )
     with Prefetch(decoded, _depth(plan.source.video)) as frames:
-        small = downscale(frames, pair=plan.pair, geometry=plan.geometry, clock=clocks[1])
+        crf = settings.crf if settings.coded_crf is None else settings.coded_crf
+        strength = ENCODERS[settings.codec].strength(crf)
+        small = downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clocks[1])
         total = expected_frames(plan.source, settings.range)
         outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
     remember(plan.pair)

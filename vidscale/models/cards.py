@@ -14,6 +14,7 @@ from vidscale.system.workspace import cache_folder
 CARD = "card.json"
 FORMAT = 1
 UNKNOWN = "unknown"
+BACK_PROJECTION = "back-projection"  # kind of downscaler: a filter and a network that corrects its luma
 
 Sizes = dict[str, str | int | float]
 

@@ -78,7 +78,11 @@ class FixedPair:
     def parallel_frames(self) -> int:
         return core_count() if self.device == "cpu" else 1
 
-    def downscale(self, image: YuvImage) -> list[Plane]:
+    @property
+    def parallel_downscales(self) -> int:
+        return 1  # faster than any decoder
+
+    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
         luma, _ = _FILTERS[self.family]
         kind = luma.name if isinstance(luma, Sharpened) else luma
         if self.sharpness:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vidscale.media.frames import Plane
+from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.luma import LumaUpscaler
 
 
@@ -42,3 +43,34 @@ class TorchLumaUpscaler:
             restored = self._network(luma, self._strength)[0, 0, :height, :width].float()
         whole = (restored * self._peak + 0.5).floor().clamp(0, self._peak)
         return np.asarray(whole.to(torch.int32).cpu().numpy().astype(plane.dtype))
+
+
+class TorchLumaCorrection:
+    """A `BackProjection` for one strength and bit depth.
+
+    Args:
+        network: network to run; it is copied.
+        strength: crf.
+        bit_depth: bit depth of the codes.
+        device: torch device.
+    """
+
+    def __init__(self, network: BackProjection, strength: float, bit_depth: int, device: str) -> None:
+        self._network = deepcopy(network).to(device).requires_grad_(requires_grad=False)
+        self._device, self._peak = device, (1 << bit_depth) - 1
+        self._strength = torch.tensor([strength], device=device)
+
+    def __call__(self, hr: Plane, lr: Plane) -> Plane:
+        """Corrects `lr` [h, w], which is `hr` [H, W] downscaled by the filter; same dtype."""
+        small, large = self._network.cell
+        cells = [-(-side // small) for side in lr.shape]
+        pictures = [
+            np.pad(plane, [(0, n * side - there) for n, there in zip(cells, plane.shape, strict=True)], mode="edge")
+            for plane, side in ((hr, large), (lr, small))
+        ]
+        luma = [
+            torch.from_numpy(codes.astype(np.float32)).to(self._device)[None, None] / self._peak for codes in pictures
+        ]
+        corrected = self._network(*luma, self._strength)[0, 0, : lr.shape[0], : lr.shape[1]].detach()
+        whole = (corrected * self._peak + 0.5).floor().clamp(0, self._peak)
+        return np.asarray(whole.to(torch.int32).cpu().numpy().astype(lr.dtype))

@@ -100,7 +100,11 @@ class NetworkPair:
     def parallel_frames(self) -> int:
         return 1
 
-    def downscale(self, image: YuvImage) -> list[Plane]:
+    @property
+    def parallel_downscales(self) -> int:
+        return 1
+
+    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
         if isinstance(self.downscaler, FixedPair):
             return self.downscaler.downscale(image)
         rgb = yuv_to_rgb(image, matrix_height=image.height, device=self.device)

@@ -33,6 +33,7 @@ class Pair(Protocol):
         folder: folder of its weights, None for a pair without weights.
         downscale_backend, upscale_backend: backends of its two halves.
         parallel_frames: frames to upscale in parallel, one per core; 1 if a single frame uses the whole device.
+    parallel_downscales: the same for downscaling.
     """
 
     @property
@@ -50,8 +51,16 @@ class Pair(Protocol):
     @property
     def parallel_frames(self) -> int: ...
 
-    def downscale(self, image: YuvImage) -> list[Plane]:
-        """Planes of the small picture, without padding."""
+    @property
+    def parallel_downscales(self) -> int: ...
+
+    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+        """Planes of the small picture, without padding.
+
+        Args:
+            image: source picture.
+            strength: coding strength (crf) at which the small picture will be encoded; None if no video codec follows.
+        """
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
         """Planes at the source's size.

@@ -1,4 +1,4 @@
-"""Pairs that work on planes: a fixed filter downscales, a network upscales luma, a fixed filter upscales chroma."""
+"""Pairs that work on planes: networks downscale and upscale luma, fixed filters scale chroma."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from vidscale.errors import ModelError
 from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry
-from vidscale.models.cards import PairCard
+from vidscale.models.cards import BACK_PROJECTION, PairCard
 from vidscale.models.chains import chain_of
 from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.pair import Backend
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vidscale.models.networks.luma import LumaUpscaler
 
 LumaUpscale = Callable[[Plane, int, int], Plane]
+LumaCorrection = Callable[[Plane, Plane], Plane]
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
@@ -35,7 +36,9 @@ _LARGE = 2000  # multiplications per HR sample; below this the time is negligibl
 
 @dataclass(frozen=True)
 class PlanePair:
-    """A downscaling filter and a luma network. Weights are only read for upscaling, torch only imported for a GPU.
+    """A luma network, and a downscaling filter with or without a network that corrects its luma.
+
+    Weights are only read by what needs them, torch only imported for a GPU.
 
     Args:
         card: the pair's card.
@@ -62,7 +65,7 @@ class PlanePair:
 
     @property
     def downscale_backend(self) -> Backend:
-        return self._filters.downscale_backend
+        return self.upscale_backend if self._corrects else self._filters.downscale_backend
 
     @cached_property
     def upscale_backend(self) -> Backend:
@@ -73,12 +76,23 @@ class PlanePair:
     def parallel_frames(self) -> int:
         return core_count() if self.upscale_backend.device == "cpu" else 1
 
+    @property
+    def parallel_downscales(self) -> int:
+        return self.parallel_frames if self._corrects else self._filters.parallel_downscales
+
+    @property
+    def _corrects(self) -> bool:
+        return self.card.downscaler.get("network") == BACK_PROJECTION
+
     @cached_property
     def _filters(self) -> FixedPair:
         return filter_of(self.card)
 
-    def downscale(self, image: YuvImage) -> list[Plane]:
-        return self._filters.downscale(image)
+    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+        luma, *chroma = self._filters.downscale(image)
+        if self._corrects and strength is not None:
+            luma = self._luma_correction(strength, image.format.bit_depth)(image.planes[0], luma)
+        return [luma, *chroma]
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
         luma = self._luma_upscale(strength, image.format.bit_depth)(image.planes[0], geometry.height, geometry.width)
@@ -102,6 +116,16 @@ class PlanePair:
     def _luma_upscale(self) -> Callable[[float, int], LumaUpscale]:
         make = self._on_cpu if self.upscale_backend.device == "cpu" else self._on_gpu
         return lru_cache(_STRENGTHS_KEPT)(make)
+
+    @cached_property
+    def _luma_correction(self) -> Callable[[float, int], LumaCorrection]:
+        return lru_cache(_STRENGTHS_KEPT)(self._correction)
+
+    def _correction(self, strength: float, bit_depth: int) -> LumaCorrection:
+        from vidscale.models.luma_torch import TorchLumaCorrection
+        from vidscale.models.pair_files import load_pair_dir
+
+        return TorchLumaCorrection(load_pair_dir(self.folder).downscaler, strength, bit_depth, "cpu")
 
     def _on_cpu(self, strength: float, bit_depth: int) -> LumaUpscale:
         return ChainRunner(self._chain(strength), bit_depth, self._precision)

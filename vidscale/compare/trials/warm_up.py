@@ -44,7 +44,7 @@ class WarmUp:
             clock = Clock("warm-up")
             if down is not None:
                 source = _frame(video, _SIDE, _SIDE)
-                small = next(downscale([source], pair=down, geometry=geometry, clock=clock))
+                small = next(downscale([source], pair=down, geometry=geometry, strength=0.0, clock=clock))
             if up is not None:
                 next(upscale([small], pair=up, geometry=geometry, strength=0.0, clock=clock))
 

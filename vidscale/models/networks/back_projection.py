@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidscale.models.cards import Sizes
+from vidscale.models.cards import BACK_PROJECTION, Sizes
 from vidscale.models.chains import SLOPE
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.layers import shape_of, with_weights
@@ -135,7 +135,7 @@ class BackProjection(nn.Module):
     def sizes(self) -> Sizes:
         """Kind and sizes for the card."""
         return {
-            "network": "back-projection",
+            "network": BACK_PROJECTION,
             "family": "lanczos",
             "width": self.convs[0].get_parameter("weight").shape[0],
             "depth": len(self.convs),
