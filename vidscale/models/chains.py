@@ -33,7 +33,7 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
 
 @contextmanager
 def fitting(weights: Arrays) -> Iterator[None]:
-    """Raises ModelError for weights that are not finite, and for what goes wrong in the body because they do not fit."""
+    """Raises ModelError for weights that are not finite, or if the body fails because they do not fit."""
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise ModelError(f"weights do not fit: not finite: {', '.join(broken)}")

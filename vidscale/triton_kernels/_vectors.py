@@ -175,7 +175,7 @@ class Block:
 
 
 def generator(block: type[Block], names: Sequence[str]) -> Callable[..., Any]:
-    """The code generator of an intrinsic whose arguments have these names, among them all of `convolve`'s but `added`."""
+    """Code generator of an intrinsic. Args: names: of its arguments, among them those of `convolve` except `added`."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         values = dict(zip(names, zip(signature.args, args, strict=True), strict=True))

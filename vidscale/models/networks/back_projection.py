@@ -128,7 +128,8 @@ class BackProjection(nn.Module):
         both = torch.cat([projected, detail], dim=1) * gains
         edge = self.filter.kernel_size[0] // 2
         filtered = self.filter(F.pad(both, [edge] * 4, mode="replicate"))
-        return lr + filtered + of_projected * projected + of_detail * detail + free * DETAIL
+        corrected: Tensor = lr + filtered + of_projected * projected + of_detail * detail + free * DETAIL
+        return corrected
 
     @property
     def sizes(self) -> Sizes:
