@@ -1,6 +1,7 @@
 """Luma upscalers for the CPU: weights as a chain of convolutions for one coding strength. No torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import isqrt
 from typing import Any
 
@@ -26,11 +27,18 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
     Raises:
         ModelError: weights missing, misshapen or not finite.
     """
+    with fitting(weights):
+        return CHAINS[network](weights, strength)
+
+
+@contextmanager
+def fitting(weights: Arrays) -> Iterator[None]:
+    """Raises ModelError for weights that are not finite, or if the body fails because they do not fit."""
     broken = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if broken:
         raise ModelError(f"weights do not fit: not finite: {', '.join(broken)}")
     try:
-        return CHAINS[network](weights, strength)
+        yield
     except KeyError as error:
         raise ModelError(f"weights do not fit: missing {error.args[0]}") from error
     except (ValueError, TypeError) as error:  # numpy raises TypeError for a scalar
@@ -39,18 +47,29 @@ def chain_of(network: str, weights: Arrays, strength: float) -> Chain:
 
 def compact_chain(weights: Arrays, strength: float) -> Chain:
     """Chain of a `CompactUpscaler`, with the gains and biases of the strength folded in."""
-    low, high = weights["strengths"]
-    s = float(np.clip(strength, low, high)) / STRONGEST
-    convolutions = []
-    for n in range(number_of("convs", weights)):
-        line = weights[f"by_strength.{n}.weight"] @ np.array([s, s * s]) + weights[f"by_strength.{n}.bias"]
-        gain, bias = np.split(line, 2)
-        weight = weights[f"convs.{n}.weight"] * (1 + gain)[:, None, None, None]
-        convolutions.append(_convolution(weight, weights[f"convs.{n}.bias"] * (1 + gain) + bias))
+    convolutions = convolutions_of(weights, condition_of(weights, strength))
     linear = weights["linear.weight"].astype(np.float32)
     large, small = (isqrt(side) for side in linear.shape[:2])
     ranges = weights["ranges"].astype(np.float32)
     return Chain(small, large, convolutions, linear, SLOPE, list(ranges) if ranges.any() else None)
+
+
+def condition_of(weights: Arrays, strength: float) -> npt.NDArray[Any]:
+    """Conditioning features [2] of a `CompactUpscaler` for a strength."""
+    low, high = weights["strengths"]
+    s = float(np.clip(strength, low, high)) / STRONGEST
+    return np.array([s, s * s])
+
+
+def convolutions_of(weights: Arrays, condition: npt.NDArray[Any]) -> list[Convolution]:
+    """The convolutions ``convs.N`` with the gains and biases ``by_strength.N`` folded in."""
+    convolutions = []
+    for n in range(number_of("convs", weights)):
+        line = weights[f"by_strength.{n}.weight"] @ condition + weights[f"by_strength.{n}.bias"]
+        gain, bias = np.split(line, 2)
+        weight = weights[f"convs.{n}.weight"] * (1 + gain)[:, None, None, None]
+        convolutions.append(_convolution(weight, weights[f"convs.{n}.bias"] * (1 + gain) + bias))
+    return convolutions
 
 
 def espcn_chain(weights: Arrays, strength: float) -> Chain:

@@ -13,6 +13,7 @@ import numpy as np
 from vidscale.errors import ModelError
 from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry
+from vidscale.models.back_projection import back_projection_of
 from vidscale.models.cards import BACK_PROJECTION, PairCard
 from vidscale.models.chains import chain_of
 from vidscale.models.fixed_pair import FixedPair, filter_of
@@ -21,6 +22,7 @@ from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
+from vidscale.triton_kernels.back_projection import BackProjectionRunner
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 
 if TYPE_CHECKING:
@@ -122,10 +124,8 @@ class PlanePair:
         return lru_cache(_STRENGTHS_KEPT)(self._correction)
 
     def _correction(self, strength: float, bit_depth: int) -> LumaCorrection:
-        from vidscale.models.luma_torch import TorchLumaCorrection
-        from vidscale.models.pair_files import load_pair_dir
-
-        return TorchLumaCorrection(load_pair_dir(self.folder).downscaler, strength, bit_depth, "cpu")
+        weights = part(read_weights(self.folder)[1], "downscaler.")
+        return BackProjectionRunner(back_projection_of(weights, strength), bit_depth)
 
     def _on_cpu(self, strength: float, bit_depth: int) -> LumaUpscale:
         return ChainRunner(self._chain(strength), bit_depth, self._precision)

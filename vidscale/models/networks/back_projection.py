@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidscale.models.back_projection import DETAIL, ERROR, MEAN, PROJECTED, SPREAD
 from vidscale.models.cards import BACK_PROJECTION, Sizes
 from vidscale.models.chains import SLOPE
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.layers import shape_of, with_weights
 from vidscale.models.weight_files import number_of
 
-# Typical sizes of the features, in 8-bit codes; they only set the scale of the initial weights.
-_ERROR, _DETAIL, _PROJECTED = 12 / 255, 8 / 255, 4 / 255
-_MEAN, _SPREAD = 0.43, 0.25
 _BLUR = (0.25, 0.5, 0.25)
 
 
@@ -73,33 +71,34 @@ class BackProjection(nn.Module):
         """HR over LR."""
         return self.guide.scale
 
-    def forward(self, hr: Tensor, lr: Tensor, strength: Tensor) -> Tensor:
+    def forward(self, hr: Tensor, lr: Tensor, strength: Tensor, peak: int = 255) -> Tensor:
         """Corrects small pictures.
 
         Args:
             hr: [N, 1, H, W] float, code / peak; whole cells.
             lr: [N, 1, h, w] float, code / peak: `hr` downscaled by the filter and rounded to codes.
             strength: [N] float, crf at which the small picture will be encoded.
+            peak: highest code.
 
         Returns:
             [N, 1, h, w], not rounded or clamped. Only the correction has a gradient, not the back-projection.
         """
-        error, projected = self.back_project(hr, lr, strength)
+        error, projected = self.back_project(hr, lr, strength, peak)
         return self.correct(lr, error, projected, strength)
 
-    def back_project(self, hr: Tensor, lr: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    def back_project(self, hr: Tensor, lr: Tensor, strength: Tensor, peak: int = 255) -> tuple[Tensor, Tensor]:
         """The upscaler's error and its gradient with respect to the small picture; arguments as for `forward`.
 
         Outside the picture, samples are repeated and the error is zero.
 
         Returns:
-            error [N, 1, H, W]: hr - U(lr), U rounded to codes / 255; g [N, 1, h, w]: J'e divided by the squared scale.
+            error [N, 1, H, W]: hr - U(lr), U rounded to codes / peak; g [N, 1, h, w]: J'e divided by the squared scale.
         """
         edge = self.guide.margin * self.cell.small
         with torch.enable_grad():
             start = F.pad(lr.detach(), [edge] * 4, mode="replicate").requires_grad_()
             restored = self.guide(start, strength)
-            error = hr - ((restored.detach() * 255 + 0.5).floor().clamp(0, 255) / 255)
+            error = hr - (restored.detach() * peak + 0.5).floor().clamp(0, peak) / peak
             (gradient,) = torch.autograd.grad(restored, start, error)
         inner = gradient[..., edge : gradient.shape[2] - edge, edge : gradient.shape[3] - edge]
         return error, inner / float(self.scale) ** 2
@@ -111,10 +110,10 @@ class BackProjection(nn.Module):
         detail = lr - _blurred(lr)
         features = torch.cat(
             [
-                F.pixel_unshuffle(error, large) / _ERROR,
-                F.pixel_unshuffle(detail, small) / _DETAIL,
-                F.pixel_unshuffle(projected, small) / _PROJECTED,
-                (F.pixel_unshuffle(lr, small) - _MEAN) / _SPREAD,
+                F.pixel_unshuffle(error, large) / ERROR,
+                F.pixel_unshuffle(detail, small) / DETAIL,
+                F.pixel_unshuffle(projected, small) / PROJECTED,
+                (F.pixel_unshuffle(lr, small) - MEAN) / SPREAD,
             ],
             dim=1,
         )
@@ -129,7 +128,8 @@ class BackProjection(nn.Module):
         both = torch.cat([projected, detail], dim=1) * gains
         edge = self.filter.kernel_size[0] // 2
         filtered = self.filter(F.pad(both, [edge] * 4, mode="replicate"))
-        return lr + filtered + of_projected * projected + of_detail * detail + free * _DETAIL
+        corrected: Tensor = lr + filtered + of_projected * projected + of_detail * detail + free * DETAIL
+        return corrected
 
     @property
     def sizes(self) -> Sizes:

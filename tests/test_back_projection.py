@@ -1,0 +1,181 @@
+"""The downscaler by back-projection on the CPU, against the network in torch and against float64."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from vidscale.errors import ModelError
+from vidscale.models.back_projection import back_projection_of
+from vidscale.models.cards import find_pair_dir
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.triton_kernels.back_projection import BackProjectionRunner
+from vidscale.triton_kernels.chain_gradient import ChainGradient
+from vidscale.triton_kernels.polyphase import polyphase_resample
+
+GUIDES = ["adaptive-x2", "adaptive-x1.5", "restore-x1", "adaptive-x3", "adaptive-x4"]
+HALF = Fraction(1, 2)
+STRENGTH = 30.0
+
+
+def shipped(name):
+    return load_pair_dir(find_pair_dir(name)).upscaler
+
+
+def guide_of(cell, **sizes):
+    """An upscaler none of whose weights is where it starts."""
+    network = CompactUpscaler(cell, **{"width": 8, "depth": 4} | sizes)
+    for name, weights in network.named_parameters():
+        if "linear" not in name or "strength" in name:
+            weights.data.normal_(std=0.05)
+    return network.eval()
+
+
+def corrector(guide, seed=0, **sizes):
+    """A downscaler with random weights whose correction is a few codes."""
+    torch.manual_seed(seed)
+    guide = guide_of(guide) if isinstance(guide, Cell) else guide
+    network = BackProjection(guide, **sizes)
+    for layer in (network.convs[-1], network.filter, *network.by_strength, network.filter_by_strength):
+        layer.weight.data.normal_(std=0.03)
+    for conv in network.convs:
+        conv.bias.data.normal_(std=0.1)
+    return network.eval()
+
+
+def material(scale, size=(100, 150), bit_depth=8):
+    """A photograph and the same scaled down with Lanczos."""
+    hr = data.camera()[20 : 20 + size[0], 20 : 20 + size[1]].astype(np.uint16)
+    hr = (hr << (bit_depth - 8)) + hr % (1 << (bit_depth - 8))
+    hr = hr.astype(np.uint8 if bit_depth == 8 else np.uint16)
+    small = tuple(-(-side // scale) for side in size)
+    lr = polyphase_resample(hr, step=scale, siting=(HALF, HALF), size=small, kind="lanczos", bit_depth=bit_depth)
+    return hr, lr
+
+
+def on_cpu(network, bit_depth=8, strength=STRENGTH):
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return BackProjectionRunner(back_projection_of(weights, strength), bit_depth)
+
+
+def whole_cells(plane, side, count, peak):
+    """[1, 1, H, W] float64, edge samples repeated up to whole cells."""
+    padding = [(0, cells * side - there) for cells, there in zip(count, plane.shape, strict=True)]
+    return torch.from_numpy(np.pad(plane.astype(np.float64), padding, mode="edge"))[None, None] / peak
+
+
+def reference(network, hr, lr, bit_depth=8, strength=STRENGTH):
+    """Codes in float64 before they are rounded, e and g in codes."""
+    peak = (1 << bit_depth) - 1
+    count = [-(-side // network.cell.small) for side in lr.shape]
+    large, small = whole_cells(hr, network.cell.large, count, peak), whole_cells(lr, network.cell.small, count, peak)
+    network.double()
+    condition = torch.tensor([strength], dtype=torch.float64)
+    with torch.no_grad():
+        error, projected = network.back_project(large, small, condition, peak)
+        corrected = network.correct(small, error, projected, condition)
+    network.float()
+    wanted = corrected[0, 0, : lr.shape[0], : lr.shape[1]].numpy() * peak
+    return wanted, error[0, 0].numpy() * peak, projected[0, 0].numpy() * peak
+
+
+def rounded(codes, bit_depth=8):
+    return np.floor(codes.clip(0, (1 << bit_depth) - 1) + 0.5).astype(int)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_shipped_guides_correct_as_in_torch(name, bit_depth):
+    network = corrector(shipped(name))
+    hr, lr = material(network.scale, [int(side * network.scale) for side in (90, 120)], bit_depth)
+    wanted = rounded(reference(network, hr, lr, bit_depth)[0], bit_depth)
+    got = on_cpu(network, bit_depth)(hr, lr)
+    assert (got.dtype, got.shape) == (lr.dtype, lr.shape)
+    assert np.mean(lr != wanted) > 0.5
+    assert np.mean(got != wanted) < 0.001
+
+
+@pytest.mark.parametrize("cell", [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3)], ids=str)
+@pytest.mark.parametrize("size", [(37, 53), (1, 1), (5, 400), (120, 3)], ids=str)
+def test_any_size_corrects_as_in_torch(cell, size):
+    network = corrector(cell)
+    hr, lr = material(network.scale, size)
+    wanted = rounded(reference(network, hr, lr)[0])
+    got = on_cpu(network)(hr, lr)
+    assert np.abs(got - wanted).max() <= 1
+    assert np.sum(got != wanted) <= 0.001 * wanted.size
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"width": 1, "depth": 2, "reach": 1}, {"width": 20, "depth": 4, "reach": 7}], ids=str
+)
+def test_any_correction_is_as_in_torch(sizes):
+    network = corrector(Cell(1, 2), **sizes)
+    hr, lr = material(network.scale)
+    wanted = rounded(reference(network, hr, lr)[0])
+    assert np.mean(on_cpu(network)(hr, lr) != wanted) < 0.001
+
+
+@pytest.mark.parametrize("sizes", [{"width": 3, "first": 5, "reach": 1}, {"width": 20, "depth": 3}], ids=str)
+@pytest.mark.parametrize("cell", [Cell(1, 2), Cell(2, 3)], ids=str)
+def test_gradient_is_that_of_autograd(cell, sizes):
+    torch.manual_seed(1)
+    network = corrector(guide_of(cell, **sizes))
+    hr, lr = material(network.scale, (90, 144))
+    _, error, projected = reference(network, hr, lr)
+    got_error, got = ChainGradient(on_cpu(network)._guide, 8)(hr, lr)
+    large = cell.large
+    rows = error.reshape(error.shape[0] // large, large, -1, large).transpose(0, 2, 1, 3)
+    assert np.mean(got_error != np.round(rows.reshape(got_error.shape))) < 0.001
+    # An error that rounds differently changes its surroundings.
+    close = np.abs(got - projected) < 1e-4
+    assert close.mean() > 0.99
+    assert np.abs(got - projected).max() < 1
+
+
+def test_strength_changes_the_correction():
+    network = corrector(shipped("adaptive-x2"))
+    hr, lr = material(network.scale)
+    made = {strength: on_cpu(network, strength=strength)(hr, lr) for strength in (20, 40)}
+    assert not np.array_equal(made[20], made[40])
+    for strength, plane in made.items():
+        assert np.mean(plane != rounded(reference(network, hr, lr, strength=strength)[0])) < 0.001
+
+
+def test_untrained_it_corrects_nothing():
+    network = BackProjection(shipped("adaptive-x2"))
+    hr, lr = material(network.scale)
+    assert np.array_equal(on_cpu(network)(hr, lr), lr)
+
+
+def test_planes_that_do_not_fit_errors():
+    run = on_cpu(corrector(Cell(1, 2)))
+    with pytest.raises(ValueError, match=r"hr\.shape = \(10, 10\) uint8 and lr\.shape = \(5, 6\) uint8"):
+        run(np.zeros((10, 10), np.uint8), np.zeros((5, 6), np.uint8))
+    with pytest.raises(ValueError, match="uint16"):
+        run(np.zeros((10, 10), np.uint8), np.zeros((5, 5), np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda w: w.pop("guide.ranges"), "missing ranges"),
+        (lambda w: w.pop("filter.weight"), r"missing filter\.weight"),
+        (lambda w: w["convs.1.weight"].fill(np.nan), r"not finite: convs\.1\.weight"),
+        (lambda w: w.update({"convs.0.weight": w["convs.0.weight"][:, 1:]}), "7"),
+        (lambda w: w.update({"convs.1.weight": w["convs.1.weight"][:, 1:]}), r"convolution 1 is \[12, 11, 3, 3\]"),
+        (lambda w: w.update({"filter.weight": w["filter.weight"][..., 1:]}), "the filter is"),
+        (lambda w: w.update({"filter.weight": w["filter.weight"][..., 1:, 1:]}), "even"),
+        (lambda w: w.update({"filter.weight": np.ones(())}), ""),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(harm, words):
+    weights = {name: tensor.numpy().copy() for name, tensor in corrector(Cell(1, 2)).state_dict().items()}
+    harm(weights)
+    with pytest.raises(ModelError, match=f"^weights do not fit: .*{words}"):
+        back_projection_of(weights, STRENGTH)
