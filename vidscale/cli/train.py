@@ -127,3 +127,60 @@ def pair(
         print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)
+
+
+@app.command("downscaler")
+def downscaler(
+    recipe: Annotated[
+        Path, typer.Argument(help="Recipe file (TOML), such as pipelines/downscaler_x2.toml.", metavar="RECIPE")
+    ],
+    output: options.TrainingFolder,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos", help="Folder of photographs to animate into shots.", metavar="FOLDER", show_default=False
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option("--clips", help="Folder of videos to train on too.", metavar="FOLDER", show_default=False),
+    ] = None,
+    material: Annotated[
+        Path | None,
+        typer.Option(
+            "--material",
+            help="Folder of training data, to share between runs.",
+            metavar="FOLDER",
+            show_default="OUTPUT",
+        ),
+    ] = None,
+    assignments: options.Assignments = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train the downscaler of a pair for its upscaler, through a differentiable model of the encoder."""
+
+    def job(console: Console) -> None:
+        from vidscale.jobs.recipe import parse_assignments
+        from vidscale.training.downscaler_pair import DownscalerRecipe, train_downscaler
+        from vidscale.training.recipes import read_recipe
+
+        settings = read_recipe(DownscalerRecipe, recipe, parse_assignments(assignments or []))
+        trained = train_downscaler(
+            settings,
+            output,
+            photos=photos,
+            validation=validation,
+            clips=clips,
+            material=material or output,
+            progress=console,
+        )
+        print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
+
+    run_job(job, quiet=quiet)

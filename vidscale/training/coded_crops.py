@@ -79,8 +79,9 @@ class CodedSettings:
     """Settings of a set of coded crops.
 
     Attributes:
-        family: fixed filter that downscales.
-        sharpness: sharpness of the small luma.
+        family: fixed filter that downscales, or a pair by name or folder.
+        also: second downscaler, for half of the shots; "" for none.
+    sharpness: sharpness of the small luma.
         scale: source size over small size.
         height, width: size of the shots, multiples of `grid`, at least `least`.
         frames: frames per shot.
@@ -97,6 +98,7 @@ class CodedSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     family: str = "lanczos"
+    also: str = ""
     sharpness: float = 0.0
     scale: str = "2"
     height: int = 384

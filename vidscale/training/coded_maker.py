@@ -19,7 +19,9 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.frames import Color, Frame, VideoInfo
 from vidscale.media.probe import probe
-from vidscale.models.fixed_pair import FixedPair
+from vidscale.models.fixed_pair import FixedPair, families
+from vidscale.models.pair import Pair
+from vidscale.models.pairs import find_pair
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
@@ -50,9 +52,10 @@ class Maker:
         self.settings, self.folder = settings, folder
         self._photos = find_pictures(photos)
         self._clips = Clips(clips, settings.grid, settings.least) if clips else None
-        self._pair = FixedPair(settings.family, self.settings.ratio, sharpness=settings.sharpness)
-        names = sorted({ENCODERS[coding.codec].ffmpeg_name for coding in settings.codings})
-        self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=names, filters=["setparams", "setsar"])
+        names = [settings.family, *([settings.also] if settings.also else [])]
+        self._pairs = [_downscaler(family, settings) for family in names]
+        encoders = sorted({ENCODERS[coding.codec].ffmpeg_name for coding in settings.codings})
+        self._ffmpeg: Ffmpeg = find_ffmpeg(None, encoders=encoders, filters=["setparams", "setsar"])
 
     def make(self, progress: Progress, *, jobs: int) -> None:
         """Makes the missing chunks, `jobs` shots at a time.
@@ -79,7 +82,7 @@ class Maker:
         coding = _drawn(settings.codings, rng)
         crf = round(float(rng.uniform(*coding.crf)), 1)
         originals = self._originals(rng)
-        decoded = self._coded(originals, coding, crf)
+        decoded = self._coded(originals, self._pairs[number % len(self._pairs)], coding, crf)
         taken = rng.choice(len(originals), size=min(settings.taken, len(originals)), replace=False)
         crops = [crop for n in sorted(taken) for crop in self._crops(originals[n], decoded[n], rng)]
         result = np.empty(len(crops), crop_type(settings.side, settings.ratio))
@@ -101,17 +104,13 @@ class Maker:
             for pts, planes in enumerate(shot(photo, other, size, settings.frames, rng, settings.motion))
         ]
 
-    def _coded(self, originals: Sequence[Frame], coding: Coding, crf: float) -> list[Frame]:
+    def _coded(self, originals: Sequence[Frame], pair: Pair, coding: Coding, crf: float) -> list[Frame]:
         """The frames downscaled, encoded and decoded."""
         height, width = (int(n / self.settings.ratio) for n in (originals[0].height, originals[0].width))
         info = VideoInfo(width, height, CODED_FORMAT, _COLOR, 1 / _RATE, _RATE)
         settings = CodecSettings(codec=coding.codec, preset=coding.preset, crf=crf)
-        return round_trip(list(self._small(originals)), info, settings, self._ffmpeg)
-
-    def _small(self, originals: Sequence[Frame]) -> Iterator[Frame]:
-        for frame in originals:
-            like_all = replace(frame, color=_COLOR)
-            yield replace(like_all, planes=tuple(self._pair.downscale(like_all)), coded_bytes=None)
+        small = list(_small(originals, pair, ENCODERS[coding.codec].strength(crf)))
+        return round_trip(small, info, settings, self._ffmpeg)
 
     def _crops(
         self, original: Frame, decoded: Frame, rng: np.random.Generator
@@ -125,6 +124,19 @@ class Maker:
             lr = decoded.planes[0][top : top + side, left : left + side]
             hr = original.planes[0][high_top : high_top + large, high_left : high_left + large]
             yield lr, hr, decoded.pict_type
+
+
+def _downscaler(family: str, settings: CodedSettings) -> Pair:
+    """Raises: ModelError: unknown pair, or sharpness out of range."""
+    if family in families():
+        return FixedPair(family, settings.ratio, sharpness=settings.sharpness)
+    return find_pair(family, settings.ratio, "cpu")
+
+
+def _small(originals: Sequence[Frame], pair: Pair, strength: float) -> Iterator[Frame]:
+    for frame in originals:
+        like_all = replace(frame, color=_COLOR)
+        yield replace(like_all, planes=tuple(pair.downscale(like_all, strength)), coded_bytes=None)
 
 
 def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings, ffmpeg: Ffmpeg) -> list[Frame]:

@@ -10,9 +10,10 @@ from typing import ClassVar
 import torch
 
 from vidscale.errors import ModelError, TrainingError
-from vidscale.models.cards import check_name
-from vidscale.models.fixed_pair import FixedPair
-from vidscale.models.pair_files import write_pair_dir
+from vidscale.models.cards import check_name, find_pair_dir
+from vidscale.models.fixed_pair import FixedPair, families
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.pair_files import Downscaler, load_pair_dir, write_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.system.threads import core_count
 from vidscale.training.coded_crops import CHUNKS, CodedCrops, CodedSettings
@@ -32,7 +33,8 @@ class PairRecipe:
     Attributes:
         name: of the pair: family and scale.
         licence, data: for the card.
-        held_out_chunks: chunks in the validation set.
+        start: name or folder of a pair whose upscaler the training starts from; "" for Lanczos interpolation.
+    held_out_chunks: chunks in the validation set.
         coded: the set of coded crops, which includes the downscaler.
         network: sizes of the upscaler.
         loop: settings of the training loop.
@@ -43,6 +45,7 @@ class PairRecipe:
     name: str = "mine-x2"
     licence: str = "unknown"
     data: str = "unknown"
+    start: str = ""
     held_out_chunks: int = 2
     coded: CodedSettings = field(default_factory=CodedSettings)
     network: CompactSizes = field(default_factory=CompactSizes)
@@ -51,11 +54,14 @@ class PairRecipe:
     def __post_init__(self) -> None:
         try:
             check_name(self.name)
-            FixedPair(self.coded.family, self.coded.ratio, sharpness=self.coded.sharpness)
+            if self.coded.family in families():
+                FixedPair(self.coded.family, self.coded.ratio, sharpness=self.coded.sharpness)
         except ModelError as error:
             raise ValueError(str(error)) from None
         if self.held_out_chunks < 1:
             raise ValueError(f"held_out_chunks {self.held_out_chunks} must be 1 or more")
+        if self.start and self.network.expansion:
+            raise ValueError(f"start {self.start}: a trained network has no expansion, set it to 0")
         network = self.network.network()
         if network.scale != self.coded.ratio:
             raise ValueError(f"the crops have scale {self.coded.ratio}, the network has {network.scale}")
@@ -103,14 +109,13 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     keep_recipe(recipe, folder)
     make_sets(recipe, material, progress)
     crops, held_out = CodedCrops(material.coded / _CODED), CodedCrops(material.coded / _HELD_OUT)
-    task = UpscalerTask(recipe.network, recipe.loop, crops, held_out)
+    task = UpscalerTask(recipe.network, recipe.loop, crops, held_out, start=_start(recipe))
     trained = train(task, recipe.loop, folder, progress)
     gain = trained.best_db - task.validate_lanczos()
-    coded = recipe.coded
     write_pair_dir(
         folder / "pair",
         recipe.name,
-        FixedPair(coded.family, coded.ratio, sharpness=coded.sharpness),
+        _downscaler(recipe.coded),
         task.finish(),
         licence=recipe.licence,
         data=recipe.data,
@@ -118,6 +123,21 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
         overwrite=True,
     )
     return trained
+
+
+def _downscaler(coded: CodedSettings) -> Downscaler:
+    if coded.family in families():
+        return FixedPair(coded.family, coded.ratio, sharpness=coded.sharpness)
+    return load_pair_dir(find_pair_dir(coded.family)).downscaler
+
+
+def _start(recipe: PairRecipe) -> CompactUpscaler | None:
+    if not recipe.start:
+        return None
+    upscaler = load_pair_dir(find_pair_dir(recipe.start)).upscaler
+    if not isinstance(upscaler, CompactUpscaler) or upscaler.sizes != recipe.network.network().sizes:
+        raise TrainingError(f"{recipe.start}: its upscaler is not the one that the recipe describes")
+    return upscaler
 
 
 def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> None:

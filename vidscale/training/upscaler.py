@@ -82,15 +82,26 @@ class UpscalerTask:
         loop: batch, seed and device.
         crops: training crops.
         held_out: validation crops, of other pictures; as many as there are, drawn with replacement.
+        start: a network of the same sizes whose weights the training starts from; None for Lanczos interpolation.
 
     Raises:
         TrainingError: the crops' scale differs from the network's.
     """
 
-    def __init__(self, sizes: CompactSizes, loop: LoopSettings, crops: CodedCrops, held_out: CodedCrops) -> None:
+    def __init__(
+        self,
+        sizes: CompactSizes,
+        loop: LoopSettings,
+        crops: CodedCrops,
+        held_out: CodedCrops,
+        *,
+        start: CompactUpscaler | None = None,
+    ) -> None:
         self._loop, self._crops = loop, crops
         torch.manual_seed(loop.seed)
         self.network = sizes.network(crops.strengths)
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
         self._expansion = sizes.expansion
         if sizes.expansion:
             widen(self.network.convs, sizes.expansion)

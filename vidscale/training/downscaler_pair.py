@@ -1,0 +1,173 @@
+"""Trains the downscaler of a pair for its upscaler, through the codec proxy."""
+
+import platform
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from vidscale.errors import ModelError, TrainingError
+from vidscale.models.cards import check_name, find_pair_dir
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
+from vidscale.system.progress import Progress
+from vidscale.system.threads import core_count
+from vidscale.training.downscaler import DownscalerTask
+from vidscale.training.loop import LoopSettings, Trained, train
+from vidscale.training.recipes import STRICT, keep_recipe
+from vidscale.training.triples import CHUNKS, Triples, TripleSettings
+
+_TRAINING, _HELD_OUT = "triples", "held-out-triples"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackProjectionSizes:
+    """Sizes of `vidscale.models.networks.back_projection.BackProjection`.
+
+    Attributes:
+        width: channels.
+        depth: convolutions, at least 2.
+        reach: support of the linear filter in samples, odd.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    width: int = 12
+    depth: int = 3
+    reach: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownscalerRecipe:
+    """Settings for training the downscaler of a pair.
+
+    Attributes:
+        name: of the new pair: family and scale.
+        licence, data: for the card.
+        pair: name or folder of the pair whose upscaler restores the pictures.
+        guide: name or folder of the pair whose upscaler's error is projected back; "" for the same. A smaller one is
+            faster.
+        start: folder of a pair whose downscaler the training starts from; "" starts from the filter.
+        held_out_shots: triples in the validation set.
+        triples: the training set, which includes the filter.
+        network: sizes of the downscaler.
+        loop: settings of the training loop.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    name: str = "mine-x2"
+    licence: str = "unknown"
+    data: str = "unknown"
+    pair: str = "adaptive-x2"
+    guide: str = ""
+    start: str = ""
+    held_out_shots: int = 48
+    triples: TripleSettings = field(default_factory=TripleSettings)
+    network: BackProjectionSizes = field(default_factory=BackProjectionSizes)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        try:
+            check_name(self.name)
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+        if self.held_out_shots < 1:
+            raise ValueError(f"held_out_shots {self.held_out_shots} must be 1 or more")
+
+    @property
+    def held_out(self) -> TripleSettings:
+        """The validation set: same settings, other pictures, other seed, no clips."""
+        return replace(self.triples, chunks=1, shots=self.held_out_shots, clip_share=0, seed=self.triples.seed + 1)
+
+
+def train_downscaler(
+    recipe: DownscalerRecipe,
+    folder: Path,
+    *,
+    photos: Path | None,
+    validation: Path | None,
+    clips: Path | None,
+    material: Path,
+    progress: Progress | None = None,
+) -> Trained:
+    """Completes the sets, trains, and writes the pair to ``pair`` in the folder; resumes an interrupted run.
+
+    Args:
+        recipe: settings.
+        folder: training folder.
+        photos: folder of photographs; None if the sets are complete.
+        validation: folder of other photographs; None likewise.
+        clips: folder of videos to train on too.
+        material: folder of the sets, which can be shared between trainings.
+        progress: advances with every shot and step.
+
+    Raises:
+        VidscaleError: a file cannot be read or written, a pair does not fit, or the folder has different settings.
+    """
+    progress = progress or Progress()
+    keep_recipe(recipe, folder)
+    upscaler = _upscaler(recipe.pair)
+    network = _network(recipe, _upscaler(recipe.guide or recipe.pair))
+    _make_set(recipe.triples, photos, "--photos", material / _TRAINING, clips, progress)
+    _make_set(recipe.held_out, validation, "--validation", material / _HELD_OUT, None, progress)
+    task = DownscalerTask(network, upscaler, recipe.loop, Triples(material / _TRAINING), Triples(material / _HELD_OUT))
+    trained = train(task, recipe.loop, folder, progress)
+    write_pair_dir(
+        folder / "pair",
+        recipe.name,
+        network.cpu().eval(),
+        upscaler.cpu(),
+        licence=recipe.licence,
+        data=recipe.data,
+        training=_told(recipe, trained),
+        overwrite=True,
+    )
+    return trained
+
+
+def _upscaler(name: str) -> CompactUpscaler:
+    upscaler = load_pair_dir(find_pair_dir(name)).upscaler
+    if not isinstance(upscaler, CompactUpscaler):
+        raise TrainingError(f"{name}: only compact upscalers can guide a downscaler")
+    return upscaler
+
+
+def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection:
+    torch.manual_seed(recipe.loop.seed)
+    sizes = recipe.network
+    try:
+        network = BackProjection(guide, width=sizes.width, depth=sizes.depth, reach=sizes.reach)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
+    if recipe.start:
+        first = load_pair_dir(find_pair_dir(recipe.start)).downscaler
+        if not isinstance(first, BackProjection) or first.sizes != network.sizes:
+            raise TrainingError(f"{recipe.start}: its downscaler is not the one that the recipe describes")
+        network.load_state_dict(first.state_dict() | {f"guide.{k}": v for k, v in guide.state_dict().items()})
+    return network
+
+
+def _make_set(
+    settings: TripleSettings, photos: Path | None, option: str, folder: Path, clips: Path | None, progress: Progress
+) -> None:
+    keep_recipe(settings, folder, CHUNKS)
+    if not settings.missing(folder):
+        return
+    if photos is None:
+        raise TrainingError(f"{folder} is incomplete; name the photographs to make the rest with {option}")
+    from vidscale.training.triple_maker import TripleMaker  # needs PyAV, which a training machine may lack
+
+    TripleMaker(settings, photos, folder, clips).make(progress, jobs=core_count())
+
+
+def _told(recipe: DownscalerRecipe, trained: Trained) -> str:
+    """Training details for the card."""
+    return (
+        f"vidscale train downscaler for {recipe.pair}, seed {recipe.loop.seed}: {trained.steps} steps of "
+        f"{recipe.loop.batch} triples in {trained.seconds / 60:.0f} min on {recipe.loop.device} "
+        f"({platform.machine()}), torch {torch.__version__}; {trained.best_db:+.2f} dB over the filter at equal bits "
+        "of the codec proxy"
+    )
