@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidscale.errors import VidscaleError
+from vidscale.errors import VidscaleError, reason_of
 from vidscale.media.frames import Color, PixelFormat
 from vidscale.report.rows import (
     DistortedFacts,
@@ -48,7 +48,7 @@ def write_report(report: Report, directory: Path) -> None:
         write_csv(report, directory / "frames.csv")
         write_html(report, directory / "index.html")
     except OSError as exc:
-        raise VidscaleError(f"cannot write the report {directory}: {exc.strerror or exc}") from exc
+        raise VidscaleError(f"cannot write the report {directory}: {reason_of(exc)}") from exc
 
 
 def write_html(report: Report, path: Path) -> None:

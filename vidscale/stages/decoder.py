@@ -17,7 +17,7 @@ import av
 from av.bitstream import BitStreamFilterContext
 from av.codec.codec import Capabilities
 
-from vidscale.errors import DecodeError
+from vidscale.errors import DecodeError, reason_of
 from vidscale.media.packets import MAX_REORDER, VideoPackets
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import core_count
@@ -232,7 +232,7 @@ def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.
     except av.error.EOFError:
         pass
     except (av.FFmpegError, OSError) as error:
-        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+        raise DecodeError(f"reading the source failed: {reason_of(error)}") from error
     if is_drained:
         return
     last = cast("av.Packet[av.VideoStream]", av.Packet())
