@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.jobs.pipeline import Outcome, decode, encode
-from vidscale.jobs.planning import EncodePlan, plan_decode, plan_encode
+from vidscale.jobs.planning import plan_decode, plan_encode
+from vidscale.jobs.plans import EncodePlan
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FASTEST = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "8"}
