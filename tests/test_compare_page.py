@@ -1,4 +1,4 @@
-"""The page of a comparison: answers that follow from known curves, safe with any text, whole in every empty case."""
+"""The page of a comparison: answers that follow from known curves, any text escaped, complete in every empty case."""
 
 import json
 import math
@@ -26,7 +26,7 @@ NOISE = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 def data_of(page: str, name: str = "comparison") -> Any:
-    """The JSON inside a page, by the rules of JSON: without NaN and Infinity."""
+    """The JSON inside a page, parsed strictly: without NaN and Infinity."""
     text = page.split(f'id="{name}">')[1].split("</script>")[0]
     return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
@@ -221,7 +221,7 @@ def test_page_says_within():
 
 
 def full_with(*points: Point) -> Comparison:
-    """The full size of those points beside a modelled candidate."""
+    """The full size from those points, with a modelled candidate."""
     return modelled_comparison(Curve("film.mp4", FULL, points), modelled_curve(LANCZOS))
 
 

@@ -1,4 +1,4 @@
-"""The decoder: which packet a picture was decoded from, and that it can be closed at any time."""
+"""The decoder: which packet a frame was decoded from, and that it can be closed at any time."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The report: numbers by hand and against ffmpeg, files that round-trip, a page that is safe and needs no network."""
+"""The report: numbers computed by hand and by ffmpeg, files that round-trip, a page that is safe and works offline."""
 
 import base64
 import csv
@@ -60,7 +60,7 @@ def frame(value: int, index: int = 0, width: int = 64, height: int = 48, format:
 
 @pytest.fixture(scope="module")
 def full_report() -> Report:
-    """Every field filled, with the numbers JSON has no word for, and names that are markup."""
+    """Every field set, including numbers that JSON cannot express and names with markup."""
     rows = (
         score(0, pict_type="I", bytes=5000, span_bytes=5300, vmaf=90.5, vmaf_neg=88.0, xpsnr_y=41.0),
         score(1, (0.0, 0.0, 0.5), pts_s=Fraction(1001, 30000), bytes=None, vmaf=99.0, vmaf_neg=98.0, xpsnr_y=math.inf),
