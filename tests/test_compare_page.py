@@ -16,7 +16,7 @@ from web import Page, assert_self_contained
 from vidscale.compare.analysis.answers import answers
 from vidscale.compare.analysis.bd_rate import Delta, NoFigure, bd_quality, bd_rate
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.analysis.lines import rate_line, relative_line
+from vidscale.compare.analysis.lines import SAMPLES, rate_line, relative_line
 from vidscale.compare.output.page import render_page
 from vidscale.compare.output.page_stills import shown_frames
 from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point, Still
@@ -152,6 +152,15 @@ def test_lines_go_through_the_points():
     assert (relative.kbps[0], relative.kbps[-1]) == pytest.approx((500, 2000))
 
 
+def test_lines_have_no_gaps_where_a_curve_is_steep_or_flat():
+    points = [modelled_point(kbps, {"psnr_y": psnr}) for kbps, psnr in ((100, 20), (110, 34), (1000, 36), (9000, 36.2))]
+    full = Curve("film.mp4", FULL, points)
+    test = Curve("film.mp4", LANCZOS, points)
+    for line in (rate_line(full, "psnr_y"), relative_line(full, test, "psnr_y")):
+        assert np.diff(np.log10(line.kbps)).max() < 0.05 * np.log10(90)
+    assert np.diff(rate_line(full, "psnr_y").values).max() < 0.05 * 16.2
+
+
 def test_page_holds_every_number():
     curves = [
         modelled_curve(candidate, movie=movie, bits=bits)
@@ -170,7 +179,7 @@ def test_page_holds_every_number():
     assert data["means"][0][1][0][0] == {"value": pytest.approx(50), "overlap": 1, "movies": 2, "total": 2}
     point = data["curves"][0][1]["points"][2]
     assert point == {"crf": 14, "kbps": 1500, "quality": [36, 72], "encode_s": 1, "decode_s": 0.25}
-    assert data["curves"][0][1]["relative"][0][1] == pytest.approx([50] * 33)
+    assert data["curves"][0][1]["relative"][0][1] == pytest.approx([50] * SAMPLES)
     assert data["curves"][0][0]["relative"] is None
 
 

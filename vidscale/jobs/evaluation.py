@@ -206,6 +206,7 @@ def _report(
             duration_s=duration,
             size_bytes=ref.size_bytes,
             video_bytes=measured.ref_bytes or None,
+            codec=ref.codec,
         ),
         distorted=DistortedFacts(
             name=dist.path.name,

@@ -140,6 +140,7 @@ def _source_facts(facts: SourceFacts) -> dict[str, Any]:
         "name": facts.name,
         "width": facts.width,
         "height": facts.height,
+        "codec": facts.codec,
         "pix_fmt": facts.format.name,
         "chroma": facts.format.chroma,
         "bit_depth": facts.format.bit_depth,
@@ -235,6 +236,7 @@ def _report_from(data: dict[str, Any]) -> Report:
             duration_s=_fraction(source["duration_s_exact"]),
             size_bytes=source["size_bytes"],
             video_bytes=source["video_bytes"],
+            codec=source.get("codec", ""),  # absent from older reports
         ),
         distorted=DistortedFacts(
             name=distorted["name"],
