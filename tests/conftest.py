@@ -1,6 +1,7 @@
-"""What all tests share: where kernels run, how many threads, media made by ffmpeg at run time, what is told at the end.
+"""Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
+the end.
 
-Fixtures: `make_clip`, `shared_data` and `home`. How media are made and read stands in `material`.
+Fixtures: `make_clip`, `shared_data` and `home`. Functions to make and read media are in `material`.
 """
 
 import os
@@ -16,7 +17,7 @@ import pytest
 
 
 def _torch_sees_a_gpu() -> bool:
-    """Guessed, because importing torch takes longer than most tests."""
+    """A guess, because importing torch takes longer than most tests."""
     has_device = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
     return has_device and not version("torch").endswith("+cpu")
 
@@ -45,7 +46,7 @@ hypothesis.settings.load_profile("vidscale")
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says how the GPU suite was run; after the quick tests, which of them are not."""
+    """Reports how the GPU tests ran and, after the quick tests, which of them are slow."""
     kinds = (pytest.TestReport, pytest.CollectReport)
     reports = [report for some in terminalreporter.stats.values() for report in some if isinstance(report, kinds)]
     calls = [report for report in reports if report.when == "call"]
@@ -70,10 +71,10 @@ def _clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[o
 
 @pytest.fixture
 def make_clip(_clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Path) -> Callable[..., Path]:
-    """Makes a clip in `tmp_path`; a recipe that another test used is copied instead of coded again.
+    """Makes a clip in `tmp_path`; a clip that another test has made is copied instead of encoded again.
 
-    Arguments of the function: name (its suffix is the container); size, frames, fps and pix_fmt of the picture, which
-    moves; audio (a tone is added); options, more words for ffmpeg before the output, such as ``["-c:v", "libx265"]``.
+    Arguments of the function: name (its suffix is the container); size, frames, fps and pix_fmt of the moving picture;
+    audio (adds a tone); options, further ffmpeg output options, such as ``["-c:v", "libx265"]``.
     """
     folder, made = _clips
 
@@ -102,7 +103,7 @@ def make_clip(_clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Pat
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real clips and photographs beside the checkout; a test that needs them is skipped where they are not."""
+    """Real clips and photographs next to the checkout; tests that need them are skipped without them."""
     path = Path(__file__).parents[2] / "shared" / "data"
     if not path.is_dir():
         pytest.skip(f"no {path}")
@@ -113,14 +114,14 @@ def shared_data() -> Path:
 def own_cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test finds what another one, or the user, left in the cache folder."""
+    """An empty cache folder for every test."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{abs(hash(request.node.nodeid))}"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a user who has no pairs, not even those in the package, which have tests of their own; the working folder."""
+    """A home without any pairs, not even the shipped ones, which have their own tests; the working folder."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("vidscale.models.cards._SHIPPED", tmp_path / "none")
     monkeypatch.chdir(tmp_path)

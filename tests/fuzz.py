@@ -1,10 +1,10 @@
-"""Damages a file in many ways and puts each copy through vidscale: only success or a `VidscaleError` may come of it.
+"""Damages a file in many ways and runs vidscale on each copy: it must succeed or raise a `VidscaleError`.
 
-Run by test_fuzz.py in a process of its own, so that a crash of a library is seen as what it is. By hand, for longer:
+test_fuzz.py runs it in a separate process, so that a crash of a library is noticed. To run it longer by hand:
 
     python tests/fuzz.py encode movie.mp4 FOLDER --first 1000 --count 500
 
-Prints a line before each case and one behind it; ends with status 1 at the first case that goes wrong.
+Prints a line before and after each case; exits with status 1 at the first bad case.
 """
 
 import argparse
@@ -34,7 +34,7 @@ LONG = 1 << 20  # bytes; of a longer file only the beginning is coded
 
 
 def damaged(data: bytes, random: Random) -> bytes:
-    """A copy with bytes flipped, runs of them overwritten, taken out or repeated, or the end cut off."""
+    """A copy with bytes flipped, ranges overwritten, removed or repeated, or the end cut off."""
     copy = bytearray(data)
     region = min(len(copy), HEAD) if random.random() < 0.4 else len(copy)
     kind = random.choice(["flip", "flip", "flip", "cut", "overwrite", "remove", "repeat", "random"])
@@ -68,7 +68,7 @@ def decode(source: Path, original: Path) -> None:
 
 
 def measure(source: Path, original: Path) -> None:
-    """A source against itself, which is the damaged one."""
+    """Measures a damaged source against itself."""
     evaluate_files(original, source, FilesSettings())
     evaluate_files(source, original, FilesSettings())
 
@@ -87,7 +87,7 @@ TARGETS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def outcome(target: Callable[[Path, Path], None], case: Path, original: Path) -> str:
-    """What came of a case, in a word; AssertionError when it left something behind."""
+    """Runs a case and returns the outcome in one word; AssertionError when something is left behind."""
     threads, files = set(threading.enumerate()), set(case.parent.iterdir())
     try:
         target(case, original)

@@ -1,6 +1,6 @@
-"""What the tests of whole files share: making sources with ffmpeg, coding them, and reading the truth back.
+"""Shared by tests of whole files: making sources with ffmpeg, encoding them, and inspecting the results.
 
-Nothing here uses vidscale to look at a file: PyAV and the ffmpeg binary say what is in it.
+Files are inspected with PyAV and the ffmpeg binary, never with vidscale.
 """
 
 import re
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.jobs.pipeline import Outcome, decode, encode
-from vidscale.jobs.planning import EncodePlan, plan_decode, plan_encode
+from vidscale.jobs.planning import plan_decode, plan_encode
+from vidscale.jobs.plans import EncodePlan
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FASTEST = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "8"}
@@ -34,13 +35,13 @@ def ffmpeg(*words: object, data: bytes | None = None) -> bytes:
 
 
 def make(path: Path, *words: object, data: bytes | None = None) -> Path:
-    """Writes a file with ffmpeg."""
+    """Makes a file with ffmpeg."""
     ffmpeg(*words, path, data=data)
     return path
 
 
 def picture(size: str = "64x48", rate: object = 25, duration: object = 1, *, then: str = "") -> list[str]:
-    """Input options of a moving test picture; ``then`` is a chain of filters behind it."""
+    """Input options of a moving test picture; ``then`` is a chain of filters applied to it."""
     return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={duration}{',' + then if then else ''}"]
 
 
@@ -50,18 +51,18 @@ def sound(duration: object = 1, frequency: int = 440) -> list[str]:
 
 
 def plan(source: Path, output: Path | None = None, **settings: Any) -> EncodePlan:
-    """The plan of an encode at scale 1 with the encoder's fastest preset, where not told otherwise."""
+    """The plan of an encode, by default at scale 1 with the encoder's fastest preset."""
     defaults = {"scale": "1", "preset": FASTEST[settings.get("codec", "x264")], "overwrite": True}
     return plan_encode(source, output, EncodeSettings.resolve(defaults, settings))
 
 
 def coded(source: Path, output: Path | None = None, **settings: Any) -> Path:
-    """Codes a source, see `plan`; returns the small file."""
+    """Encodes a source, see `plan`; returns the small file."""
     return coding(source, output, **settings).path
 
 
 def coding(source: Path, output: Path | None = None, **settings: Any) -> Outcome:
-    """Codes a source, see `plan`; returns what came of it."""
+    """Encodes a source, see `plan`; returns the outcome."""
     return encode(plan(source, output, **settings))
 
 
@@ -79,7 +80,7 @@ def shown_times(path: Path, stream: int = 0) -> list[Fraction]:
 
 
 def ffmpeg_times(path: Path) -> list[float]:
-    """When ffmpeg shows the pictures of a video, in seconds, before any muxer touches these times."""
+    """Presentation times of a video's frames according to ffmpeg, in seconds, before any muxer changes them."""
     words = ["-nostdin", "-copyts", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", "showinfo"]
     command = [FFMPEG, "-hide_banner", *map(str, words), "-f", "null", "-"]
     result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=True)
@@ -87,7 +88,7 @@ def ffmpeg_times(path: Path) -> list[float]:
 
 
 def packet_times(path: Path, stream: int) -> list[Fraction]:
-    """Presentation times in seconds of the packets of a stream, by index in the container, in order of coding."""
+    """Presentation times in seconds of the packets of a stream, by index in the container, in decoding order."""
     with av.open(str(path)) as container:
         chosen = container.streams[stream]
         return [p.pts * chosen.time_base for p in container.demux(chosen) if p.size and p.pts is not None]  # type: ignore[operator]
@@ -100,11 +101,10 @@ def packet_data(path: Path, stream: int) -> list[bytes]:
 
 
 def pixels(path: Path, pix_fmt: str, shape: tuple[int, int], *options: object, stream: int = 0) -> Codes:
-    """Decoded pictures by ffmpeg, not turned, not converted unless ``pix_fmt`` asks for it.
+    """Frames decoded by ffmpeg, not rotated, not converted unless ``pix_fmt`` asks for it.
 
     Returns:
-        uint8 or uint16 [frames, samples]: the planes of each picture, (height, width) being ``shape``, one after the
-        other.
+        uint8 or uint16 [frames, samples]: the planes of each frame, concatenated; ``shape`` is its (height, width).
     """
     words = ["-noautorotate", "-i", path, "-map", f"0:v:{stream}", "-fps_mode", "passthrough"]
     data = ffmpeg(*words, *options, "-f", "rawvideo", "-pix_fmt", pix_fmt, "-")
@@ -113,7 +113,7 @@ def pixels(path: Path, pix_fmt: str, shape: tuple[int, int], *options: object, s
 
 
 def frame_samples(pix_fmt: str, height: int, width: int) -> int:
-    """Samples in all planes of one picture."""
+    """Number of samples in all planes of one frame."""
     half = (-(-height // 2), -(-width // 2))
     if "420" in pix_fmt or pix_fmt.startswith(("nv12", "p010")):
         return height * width + 2 * half[0] * half[1]
@@ -129,14 +129,14 @@ def luma(path: Path, pix_fmt: str, height: int, width: int) -> Codes:
 
 
 def described(path: Path) -> str:
-    """What ``ffmpeg -i`` prints of a file."""
+    """The output of ``ffmpeg -i`` for a file."""
     command = [FFMPEG, "-hide_banner", "-v", "verbose", "-i", str(path)]
     result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
     return result.stderr.decode(errors="replace")
 
 
 def stream_line(path: Path, index: int = 0) -> str:
-    """The line that ``ffmpeg -i`` prints of a stream."""
+    """The line of ``ffmpeg -i`` about a stream."""
     match = re.search(rf"Stream #0:{index}\b.*", described(path))
     if match is None:
         raise LookupError(f"{path} has no stream {index}")
@@ -165,7 +165,7 @@ def dispositions(path: Path) -> list[set[str]]:
 
 
 def cover(path: Path) -> bytes:
-    """The picture that a player shows as cover art."""
+    """The picture that players show as cover art."""
     return ffmpeg("-i", path, "-map", "0:v:1", "-c", "copy", "-f", "image2pipe", "-")
 
 

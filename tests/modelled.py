@@ -1,6 +1,6 @@
-"""Comparisons from a model of rate and distortion, not from any encoder: curves whose differences are known.
+"""Comparisons computed from a rate-distortion model instead of an encoder: curves whose differences are known.
 
-Quality is a straight line over log bitrate, so that everything that is interpolated is exact.
+Quality is linear in log bitrate, so that interpolation is exact.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FULL_X264 = Candidate("", "", Fraction(1), "x264", "slow")
 
 
 def modelled_point(kbps: float, quality: dict[Metric, float], crf: float = 30, frames: int = 50) -> Point:
-    """A point of two seconds."""
+    """A point measured over two seconds."""
     commands = (f"vidscale encode film.mp4 --crf {crf:g}",)
     return Point(crf, round(kbps * 250), Fraction(2), frames, quality, 2.0, 0.5, commands)
 
@@ -31,13 +31,13 @@ def modelled_curve(
     slope: float = 1.0,
     psnr: Sequence[float] = (30, 33, 36, 39, 42),
 ) -> Curve:
-    """The full size spends 1000 kbit/s on 36 dB and twice as much on every 3 dB more.
+    """A curve; the full size needs 1000 kbit/s for 36 dB, and twice as much for every 3 dB more.
 
     Args:
         candidate, movie: of the curve.
-        bits: factor of its bitrates.
-        slope: how many times as fast its log bitrate rises, turned around 36 dB.
-        psnr: of the points, rising; VMAF is 2 * PSNR.
+        bits: factor for all bitrates.
+        slope: factor for the slope of log bitrate over PSNR, around 36 dB.
+        psnr: of the points, increasing; VMAF is 2 * PSNR.
     """
     rates = 1000 * bits * 2 ** (slope * (np.asarray(psnr) - 36) / 3)
     points = [
@@ -50,6 +50,6 @@ def modelled_curve(
 def modelled_comparison(
     *curves: Curve, metrics: Sequence[Metric] = ("psnr_y", "vmaf"), **changes: object
 ) -> Comparison:
-    """All of them, movies named by the curves."""
+    """A comparison with these curves, and the movies they name."""
     movies = [MovieFacts(name, 64, 48, Fraction(25)) for name in dict.fromkeys(curve.movie for curve in curves)]
     return Comparison(**{"movies": movies, "curves": curves, "metrics": metrics} | changes)

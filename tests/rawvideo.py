@@ -1,4 +1,4 @@
-"""What the tests of raw pipes share: noise as frames, ffmpeg at the other end, a slow pipe."""
+"""Shared by tests of raw pipes: noise as frames, ffmpeg at the other end, a slow pipe."""
 
 import io
 import subprocess
@@ -13,7 +13,7 @@ YUV420P = PixelFormat("420", 8)
 
 
 def noise(info: VideoInfo, pts: Iterable[int] = (0, 1, 2)) -> Iterator[Frame]:
-    """One frame per timestamp, of all codes that the format has, the same ones every time."""
+    """One frame per timestamp, using all codes of the format, always the same."""
     rng = np.random.default_rng(1)
     shapes = info.format.plane_shapes(info.height, info.width)
     for one in pts:
@@ -27,7 +27,7 @@ def raw(frame: Frame) -> bytes:
 
 
 def ffmpeg(*args: str, data: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    """Runs ffmpeg, which must succeed."""
+    """Runs ffmpeg; it must succeed."""
     return subprocess.run([FFMPEG, "-hide_banner", *args], input=data, capture_output=True, check=True)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of bad input and interruption share: running the program, and seeing what it leaves behind."""
+"""Shared by tests of bad input and interruption: running the program, and checking what it leaves behind."""
 
 import os
 import re
@@ -24,7 +24,7 @@ FAST = ["--scale", "1", "--preset", "ultrafast", "--no-report"]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of the program: exit code and what it wrote."""
+    """A finished run of the program: its exit code and output."""
 
     code: int
     stdout: str
@@ -32,7 +32,7 @@ class Run:
 
 
 def run_here(*args: object) -> Run:
-    """Runs the command line in this process; an exception that it does not handle is raised."""
+    """Runs the command line in this process; unhandled exceptions are raised."""
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -40,18 +40,19 @@ def run_here(*args: object) -> Run:
 
 
 def start(*args: object, **pipes: Any) -> "subprocess.Popen[bytes]":
-    """Starts the program in a process of its own; stdout and stderr are pipes."""
+    """Starts the program in its own process; stdout and stderr are pipes."""
     words = [sys.executable, "-m", "vidscale", *map(str, args)]
     return subprocess.Popen(words, **{"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1} | pipes)
 
 
 def run_apart(*args: object, timeout_s: float = 60, **pipes: Any) -> Run:
-    """Runs the program in a process of its own."""
+    """Runs the program in its own process."""
     return finish(start(*args, **pipes), timeout_s)
 
 
 def documented(event: str) -> set[str]:
-    """Keys of a record by the manual: words in backquotes in its paragraph, or first in the rows of its table."""
+    """Keys of a record according to the manual: words in backquotes in its paragraph, or in the first column of its
+    table."""
     manual = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
     section = manual.split("## JSON records")[1].split("\n## ")[0]
     parts = re.split(r"^`(\w+)` \(`[^)]*\)", section, flags=re.MULTILINE)
@@ -71,7 +72,7 @@ os.execv(sys.executable, [sys.executable, "-m", "vidscale", *sys.argv[1:]])
 
 
 def run_unprivileged(*args: object) -> Run:
-    """Runs the program so that permissions count, for root too."""
+    """Runs the program so that file permissions apply, even for root."""
     result = subprocess.run(
         [sys.executable, "-c", _UNPRIVILEGED, *map(str, args)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -81,7 +82,7 @@ def run_unprivileged(*args: object) -> Run:
 
 
 def finish(process: "subprocess.Popen[bytes]", timeout_s: float = 60) -> Run:
-    """Waits for a started program; kills it and fails when it takes longer."""
+    """Waits for a started program; kills it and fails if it takes longer."""
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -92,7 +93,7 @@ def finish(process: "subprocess.Popen[bytes]", timeout_s: float = 60) -> Run:
 
 
 def message(run: Run, code: int = 1) -> str:
-    """The one line that says why a run was refused, without its beginning; the run must have ended in order."""
+    """The error line of a failed run, without its prefix; it must end stderr, and stdout must be empty."""
     assert run.code == code, f"exit code {run.code}: {run.stderr}"
     lines = run.stderr.splitlines()
     assert "Traceback" not in run.stderr
@@ -104,13 +105,13 @@ def message(run: Run, code: int = 1) -> str:
 
 
 def content(folder: Path) -> dict[str, bytes | None]:
-    """All that is in a folder and the folders below it: relative name to bytes, None for what is not a file."""
+    """Everything in a folder and its subfolders: relative path to bytes, None for anything but a file."""
     paths = [path for path in folder.rglob("*") if not path.is_symlink()]
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 def processes_naming(text: object) -> list[int]:
-    """Processes whose command line contains the text, without this one."""
+    """Other processes whose command line contains the text."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -123,27 +124,27 @@ def processes_naming(text: object) -> list[int]:
 
 
 def refused(folder: Path, *args: object, code: int = 1) -> str:
-    """Runs the program, which must refuse and leave nothing in the folder; what it says."""
+    """Runs the program, which must fail and leave nothing in the folder; returns the error line."""
     with nothing_left(folder):
         return message(run_here(*args), code)
 
 
 def cut(source: Path, part: float) -> Path:
-    """The first part of a file, as another file beside it."""
+    """The beginning of a file, as another file next to it."""
     target = source.with_name(f"cut{source.suffix}")
     target.write_bytes(source.read_bytes()[: int(source.stat().st_size * part) | 1])  # never whole packets of MPEG-TS
     return target
 
 
 def frame_count(path: Path) -> int:
-    """How many pictures of a file decode."""
+    """Number of frames of a file that decode."""
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
 
 
 @contextmanager
 def nothing_left(folder: Path) -> Iterator[None]:
-    """Makes sure that what happens inside leaves a folder as it was, byte for byte, and no process and no thread."""
+    """Checks that the block leaves a folder unchanged, byte for byte, and no process or thread running."""
     before, threads = content(folder), set(threading.enumerate())
     yield
     assert content(folder) == before
@@ -152,7 +153,7 @@ def nothing_left(folder: Path) -> Iterator[None]:
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float = 20, poll_s: float = 0.02) -> Any:
-    """What the condition gives when it gives something true; fails when that takes too long."""
+    """Returns the first true result of the condition; fails if that takes too long."""
     deadline = time.monotonic() + timeout_s
     while not (result := condition()):
         assert time.monotonic() < deadline, "timeout"
@@ -161,12 +162,12 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 20, poll_s: float 
 
 
 def fake_ffmpeg(path: Path, case: str, action: str) -> Path:
-    """A script that is ffmpeg but for one kind of call.
+    """A script that behaves like ffmpeg except for one kind of call.
 
     Args:
         path: the script.
-        case: pattern of the shell; a call whose words, joined by blanks, match it does the action instead.
-        action: command of the shell; ``$out`` is the file to write, ``$ffmpeg`` the real program.
+        case: shell pattern for the arguments, joined by spaces, of the calls that run the action instead.
+        action: shell command; ``$out`` is the file to write, ``$ffmpeg`` the real program.
     """
     path.write_text(
         f"#!/bin/sh\nffmpeg='{FFMPEG}'\n"

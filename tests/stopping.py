@@ -1,4 +1,4 @@
-"""A progress that ends the work it is told of."""
+"""A progress that stops the work after some steps."""
 
 
 class Stop:

@@ -1,4 +1,5 @@
-"""Content-adaptive resampling: the reference against the formula, gradients against differences, numba against both."""
+"""Content-adaptive resampling: the reference against the formula, gradients against finite differences, numba against
+both."""
 
 import subprocess
 import sys
@@ -26,7 +27,7 @@ SHAPES = [
 
 
 def material(shape, support, scale, *, dtype=torch.float32, seed=0, round_up=True):
-    """x, taps, offset_x, offset_y; no offset within 0.05 of a sample's centre, some far outside."""
+    """x, taps, offset_x, offset_y; no offset within 0.05 of a sample's centre, some far outside the picture."""
     torch.manual_seed(seed)
     n, _, height, width = shape
     h, w = ((side + (scale - 1 if round_up else 0)) // scale for side in (height, width))
@@ -72,14 +73,14 @@ def test_adaptive_ref_equals_formula(shape, support, scale):
     [((1, 2, 3, 4), 3, 2), ((1, 1, 2, 3), 4, 3), ((2, 1, 2, 1), 3, 1)],
 )
 def test_adaptive_gradcheck(shape, support, scale):
-    """All four inputs; with these sizes every tap is at a border."""
+    """All four inputs; the sizes are so small that every tap is at a border."""
     inputs = [t.requires_grad_() for t in material(shape, support, scale, dtype=torch.float64)]
     assert torch.autograd.gradcheck(lambda *a: adaptive_resample(*a, scale=scale), inputs)
 
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that a loop forgets to write show; where numba may still have to compile, np.empty is left alone."""
+    """Exposes memory that a loop does not write; np.empty is left alone while numba may still have to compile."""
     inputs = [t.requires_grad_() for t in material((1, 1, 4, 4), 1, 2)]
     adaptive_resample(*inputs, scale=2).sum().backward()
     adaptive_resample_heads(*inputs, scale=2)
@@ -122,7 +123,7 @@ def test_adaptive_equals_ref(shape, support, scale, round_up, poisoned_empty):
 
 @pytest.mark.parametrize(("dtype", "atol", "ratio"), [(torch.float16, 1e-3, 2e-3), (torch.bfloat16, 8e-3, 1e-2)])
 def test_adaptive_half_precision(dtype, atol, ratio):
-    """Sums are float32: what is lost is the rounding of inputs, which the reference is given too, and results."""
+    """Sums are float32, so only inputs and results are rounded; the reference gets the rounded inputs, too."""
     inputs = material((1, 3, 18, 22), 5, 2, dtype=dtype)
     grad = torch.randn(1, 3, 9, 11, dtype=dtype)
     got, got_grads = gradients(lambda *a: adaptive_resample(*a, scale=2), inputs, grad)

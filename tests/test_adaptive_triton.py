@@ -1,4 +1,4 @@
-"""The Triton kernels of adaptive resampling against the reference: compiled on a GPU, in the interpreter elsewhere."""
+"""The Triton kernels of adaptive resampling against the reference: compiled on a GPU, interpreted elsewhere."""
 
 import json
 import os
@@ -43,7 +43,7 @@ if DEVICE == "cuda":
 
 
 def material(shape, support, scale, *, dtype=torch.float32):
-    """x, taps, offset_x, offset_y; no offset within 0.05 of a sample's centre, some far outside."""
+    """x, taps, offset_x, offset_y; no offset within 0.05 of a sample's centre, some far outside the picture."""
     torch.manual_seed(0)
     size = (shape[0], support * support, *(-(-side // scale) for side in shape[2:]))
     offsets = []
@@ -57,7 +57,7 @@ def material(shape, support, scale, *, dtype=torch.float32):
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that a kernel forgets to write show."""
+    """Exposes memory that a kernel does not write."""
     plain = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -68,7 +68,7 @@ def poisoned_empty(monkeypatch):
 
 
 def compare(inputs, views, scale, *, atol, ratio):
-    """Forward and gradients of views of the inputs, against the reference in float64."""
+    """Compares forward and gradients, on views of the inputs, with the reference in float64."""
     exact = [t.detach().double().requires_grad_() for t in inputs]
     want = adaptive_resample_ref(*exact, scale=scale)
     grad = torch.randn_like(want).to(inputs[0].dtype)
@@ -160,7 +160,7 @@ def test_adaptive_triton_autograd():
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter runs where there is no GPU")
 def test_kernel_benchmark_smoke():
-    """Every way of every case agrees with its reference, on toy sizes, and each becomes a row."""
+    """Every implementation of every case agrees with its reference on small sizes, and gets a row."""
     script = Path(__file__).parents[1] / "benchmarks" / "bench_kernels.py"
     done = subprocess.run([sys.executable, script, "--smoke"], check=True, capture_output=True, text=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -176,7 +176,7 @@ def test_kernel_benchmark_smoke():
 
 @pytest.mark.slow
 def test_adaptive_triton_compiles():
-    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    """For a GPU that this machine need not have: the compiler rejects some code that the interpreter accepts."""
     code = """
 import triton
 from triton.backends.compiler import GPUTarget

@@ -1,4 +1,4 @@
-"""`vidscale measure --align`: offsets that ffmpeg made are found by the pictures, and nothing is made up."""
+"""`vidscale measure --align`: offsets made by ffmpeg are found, and none is found where there is none."""
 
 import re
 from fractions import Fraction
@@ -29,19 +29,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(folder: Path) -> Path:
-    """Seven seconds in 1/30000 s."""
+    """Seven seconds, timestamps in 1/30000 s."""
     return make(folder / "source.mp4", *picture("160x96", "30000/1001", 7, then="format=yuv420p"), *X264, "-crf", "16")
 
 
 @pytest.fixture(scope="module")
 def dist(folder: Path, source: Path) -> Path:
-    """The source coded badly, with its times."""
+    """The source at low quality, with the same timestamps."""
     return make(folder / "dist.mp4", "-i", source, *X264, "-crf", "36")
 
 
 @pytest.fixture(scope="module")
 def truth(source: Path, dist: Path) -> list[tuple[float, ...]]:
-    """Errors of the frames, paired by their times as they are."""
+    """Errors of the frames, paired by their unchanged times."""
     return [row.mse for row in evaluate_files(source, dist, FilesSettings()).rows]
 
 
@@ -121,7 +121,7 @@ SIZE = (Fraction(8), Fraction(8))
 
 
 def blinking(start: int) -> Any:
-    """Ten seconds of which every one is the same, from its frame number ``start``."""
+    """Ten identical seconds, from frame number ``start`` on."""
     planes = np.random.default_rng(0).integers(0, 256, (25, 8, 8), np.uint8)
     for n in range(start, 250):
         yield Frame(

@@ -1,4 +1,4 @@
-"""Opaque alpha is left out, which a note says; real alpha is refused at its first pixel, or dropped when asked."""
+"""Opaque alpha is dropped with a note; transparency is rejected at its first pixel, or dropped on request."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ FADING = [kind for kind in KINDS if kind != "gif"]  # where a picture lies upon 
 
 
 def clip(path: Path, kind: str, *, opaque_s: float = 99.0, duration: float = 1.0) -> Path:
-    """A clip with alpha, of which a half of each picture lets a quarter through from a time on."""
+    """A clip with alpha; from a given time on, half of each picture is 75 % opaque."""
     _, pix_fmt, words, _ = KINDS[kind]
     hole = f"drawbox=w=iw/2:h=ih:color=black@0.75:t=fill:replace=1:enable='gte(t,{opaque_s})'"
     if kind == "gif":  # has pixels that are seen or not

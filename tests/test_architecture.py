@@ -1,4 +1,4 @@
-"""The rooms of docs/architecture.md: who imports whom, and what a quick command may load."""
+"""The packages of docs/architecture.md: which imports which, and what a quick command may load."""
 
 import pkgutil
 import subprocess
@@ -17,7 +17,7 @@ MODULES = [m.name for m in pkgutil.walk_packages(vidscale.__path__, "vidscale.")
 
 
 def loaded_after(code: str) -> set[str]:
-    """Names of all modules that a fresh Python has loaded when the code is done."""
+    """Names of all modules that a fresh Python has loaded after the code ran."""
     script = f"import sys\n{code}\nprint(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
@@ -32,7 +32,7 @@ def test_imports_only_go_down() -> None:
 
 @pytest.mark.parametrize("package", ["vidscale"])
 def test_imports_form_no_circle(package: str) -> None:
-    """Imports inside functions count: they hide a circle and do not break it. `if TYPE_CHECKING:` does not count."""
+    """Including imports inside functions, which only hide a cycle; without those under `if TYPE_CHECKING:`."""
     graph = grimp.build_graph("vidscale", exclude_type_checking_imports=True, cache_dir=None)
     inside = {package, *graph.find_descendants(package)}
     imported = {module: graph.find_modules_directly_imported_by(module) & inside for module in inside}

@@ -1,4 +1,4 @@
-"""Small files whose identity is broken, unknown, contradictory or changes: one clear line, nothing left."""
+"""Small files whose identity is damaged, unknown, contradictory or changing: one clear line, and no files left."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Clip = Callable[..., Path]
 
 @pytest.fixture
 def clip(make_clip: Clip) -> Path:
-    """Two seconds with sound, a keyframe every ten pictures, the index in front."""
+    """Two seconds with audio, a keyframe every ten frames, the index at the front."""
     return make_clip("clip.mp4", frames=50, audio=True, options=["-g", "10", "-bf", "0", "-movflags", "+faststart"])
 
 
@@ -36,7 +36,7 @@ IDENTITY = Identity(
 
 
 def signed(source: Path, target: Path, *payloads: bytes | None, tag: str | None = None) -> Path:
-    """A copy of an H.264 file with one payload after the other in its keyframes, the last for all that follow."""
+    """A copy of an H.264 file with one of the payloads in each keyframe; the last one is repeated."""
     remaining = list(payloads)
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
@@ -61,7 +61,7 @@ def signed(source: Path, target: Path, *payloads: bytes | None, tag: str | None 
 
 
 def named(**changes: Any) -> bytes:
-    """An identity as it stands in a file, with some fields changed, without any check and checksum."""
+    """An identity as stored in a file, with some fields changed, without validation and checksum."""
     return json.dumps(json.loads(IDENTITY.model_dump_json()) | changes).encode()
 
 
@@ -185,7 +185,7 @@ def test_by_hand_does_not_override_contradictions(tmp_path: Path, clip: Path) ->
 
 
 def test_one_flipped_bit_is_damage_or_harmless() -> None:
-    """Never another identity: that would be taken for a splice."""
+    """It never becomes another identity, which would be taken for a splice."""
     for at in range(8 * len(SOUND)):
         flipped = bytearray(SOUND)
         flipped[at // 8] ^= 1 << at % 8

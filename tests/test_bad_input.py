@@ -1,4 +1,4 @@
-"""What bad input gets: one clear line, exit code 1 (2 for usage), and nothing else."""
+"""Bad input: one clear line, exit code 1 (2 for usage errors), and no files left."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ Clip = Callable[..., Path]
 
 @pytest.fixture
 def clip(make_clip: Clip) -> Path:
-    """Two seconds with sound, a keyframe every ten pictures, the index in front."""
+    """Two seconds with audio, a keyframe every ten frames, the index at the front."""
     return make_clip("clip.mp4", frames=50, audio=True, options=["-g", "10", "-bf", "0", "-movflags", "+faststart"])
 
 
@@ -178,7 +178,7 @@ def test_file_names_that_mean_something_to_ffmpeg_are_names(
 
 
 def bent(source: Path, seed: int, bytes_flipped: int) -> Path:
-    """A copy of an MP4 with some bytes of its media data flipped."""
+    """A copy of an MP4 with some bytes of its media data changed."""
     data, random = bytearray(source.read_bytes()), Random(seed)
     start = data.index(b"mdat") + 1000  # the first picture must stay, or the file holds no video
     for _ in range(bytes_flipped):
@@ -214,7 +214,7 @@ def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
 def test_end_that_a_long_film_lacks_is_told(tmp_path: Path, suffix: str) -> None:
-    """A second and a half of a hundred: Matroska counts no frames, but says how many bytes it has."""
+    """1.5 of 100 seconds: Matroska has no frame count, but its segment has a size."""
     codec = ["-c:v", "libx264"] if suffix == ".mkv" else ["-c:v", "libvpx"]
     whole = tmp_path / f"whole{suffix}"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x36:r=4:d=100", "-g", "20", *codec, whole)
@@ -272,7 +272,7 @@ def test_corrupt_packets_are_counted(tmp_path: Path, clip: Path, seed: int) -> N
     "options", [["-c:v", "mpeg4"], ["-c:v", "mpeg4", "-bf", "2"], ["-c:v", "libx264", "-bf", "2"], ["-c:v", "mjpeg"]]
 )
 def test_lost_picture_does_not_shift_those_behind_it(tmp_path: Path, make_clip: Clip, options: list[str]) -> None:
-    """In AVI, which numbers the packets and not the pictures."""
+    """In AVI, timestamps count packets, not frames."""
     source = make_clip("clip.avi", frames=50, options=options)
     data = bytearray(source.read_bytes())
     with av.open(str(source)) as container:
@@ -315,7 +315,7 @@ def test_picture_that_changes_mid_stream_is_refused(
 
 
 def with_timestamps(source: Path, target: Path, pts: list[int]) -> Path:
-    """The packets of a source without reordered pictures, each with another pts, in units of its time base / 40 ms."""
+    """The packets of a source without B-frames, each with a new pts, in units of its time base / 40 ms."""
     with av.open(str(source)) as reader, av.open(str(target), "w", format=target.suffix[1:]) as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written, full disks, and an ffmpeg that is missing or dies: one clear line, nothing left."""
+"""Outputs that cannot be written, full disks, a missing or dying ffmpeg: one clear line, and no files left."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ Clip = Callable[..., Path]
 
 @pytest.fixture
 def clip(make_clip: Clip) -> Path:
-    """Two seconds with sound, a keyframe every ten pictures, the index in front."""
+    """Two seconds with audio, a keyframe every ten frames, the index at the front."""
     return make_clip("clip.mp4", frames=50, audio=True, options=["-g", "10", "-bf", "0", "-movflags", "+faststart"])
 
 
@@ -42,7 +42,7 @@ def _coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(_coded: Path, clip: Path) -> Path:
-    """The clip as a small file, beside it."""
+    """The clip as a small file, next to it."""
     if not _coded.exists():
         assert run_here("encode", clip, "-o", _coded, *FAST).code == 0
     return Path(shutil.copy(_coded, clip.parent))

@@ -1,4 +1,5 @@
-"""Resampling with mixed filters: the reference against the definition, numba against it, fixed filters, gradients."""
+"""Resampling with mixed filters: the reference against the definition, numba against the reference, fixed filters,
+gradients."""
 
 import math
 import subprocess
@@ -31,7 +32,7 @@ def noise(shape, bit_depth=8, seed=0):
 
 
 def mixture(count, step, support, size, block, seed=1):
-    """Coefficients and a basis, signed, of a sum away from zero."""
+    """Coefficients and a basis with both signs, whose sum is not close to zero."""
     rng = np.random.default_rng(seed)
     phases = step.denominator
     basis = rng.normal(size=(count, phases, phases, *support)).astype(np.float32)
@@ -43,7 +44,7 @@ def mixture(count, step, support, size, block, seed=1):
 
 
 def naive(plane, coefficients, basis, *, step, siting, size, block):
-    """The definition, output by output, in float64."""
+    """The definition, sample by sample, in float64."""
     phases, support = step.denominator, basis.shape[3:]
     out = np.zeros(size)
     for y, x in np.ndindex(*size):
@@ -143,7 +144,7 @@ def test_basis_equals_ref(step, block):
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that a loop forgets to write show."""
+    """Exposes memory that a loop does not write."""
     plain = np.empty
 
     def poisoned(*args, **kwargs):
@@ -176,7 +177,7 @@ def photo(height, width, bit_depth):
 @pytest.mark.parametrize("siting", [CENTRED, LEFT], ids=["centred", "left"])
 @pytest.mark.parametrize("step", [s for s in STEPS if s != 1], ids=str)
 def test_basis_of_one_fixed_filter(step, siting, bit_depth, kind):
-    """Equals the fixed filter. That one clamps between its passes too, as shows where a picture is black or white."""
+    """Equals the fixed filter, except in black or white areas: that one also clamps between its passes."""
     plane = photo(336, 480, bit_depth)
     size = (int(336 / step), int(480 / step))
     arguments = {"step": step, "siting": siting, "size": size, "bit_depth": bit_depth}
@@ -196,7 +197,7 @@ def test_basis_keeps_flat_pictures(step):
 
 
 def test_basis_of_no_sum():
-    """A divisor below 1e-6, negative ones too, is held there: zero taps give zero, others what fits the code range."""
+    """Divisors below 1e-6, also negative ones, are clamped: zero taps give zero, others stay in the code range."""
     plane, basis = noise((8, 8)), np.ones((1, 1, 1, 1, 1), np.float32)
     arguments = {"step": Fraction(1), "siting": CENTRED, "size": (8, 8), "block": (8, 8), "bit_depth": 8}
     for coefficient in (0, -1):
@@ -205,7 +206,7 @@ def test_basis_of_no_sum():
 
 
 def test_basis_cells():
-    """Cell (y // rows, x // columns); a basis of shifts shows which filter was chosen."""
+    """Cell (y // rows, x // columns); a basis of shifts shows which filter was used."""
     plane = noise((10, 12))
     basis = np.zeros((2, 1, 1, 1, 2), np.float32)
     basis[0, ..., 0] = basis[1, ..., 1] = 1  # with support 2 at integer positions: the sample, and the one behind it

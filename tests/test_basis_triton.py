@@ -1,4 +1,4 @@
-"""The Triton kernel of mixed filters against the reference: compiled on a GPU, in triton's interpreter elsewhere."""
+"""The Triton kernel of mixed filters against the reference: compiled on a GPU, interpreted elsewhere."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def material(step, shape, block, support, count, lead=()):
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that the kernel forgets to write show."""
+    """Exposes memory that the kernel does not write."""
     plain = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -110,7 +110,7 @@ def test_basis_triton_gradients_where_wanted():
 
 @pytest.mark.slow
 def test_basis_triton_compiles():
-    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    """For a GPU that this machine need not have: the compiler rejects some code that the interpreter accepts."""
     code = """
 import triton
 from triton.backends.compiler import GPUTarget

@@ -1,4 +1,4 @@
-"""BD-rate against published values and a second library; crossings; what has no figure."""
+"""BD-rate against published values and a second library; crossings; curves without a figure."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Pairs = Sequence[tuple[float, float]]
 
 
 def curve(pairs: Pairs, family: str = "", *, metric: Metric = "psnr_y", other: Sequence[float] = ()) -> Curve:
-    """A curve of (kbit/s, quality); ``other`` are values of VMAF of the same points."""
+    """A curve of (kbit/s, quality); ``other`` is the VMAF of the same points."""
     scale = Fraction(2 if family else 1)
     points = []
     for at, (kbps, quality) in enumerate(pairs):
@@ -93,7 +93,7 @@ STEPS = st.lists(st.tuples(st.floats(0.02, 0.6), st.floats(0.2, 5)), min_size=4,
 
 
 def walked(steps: Pairs, quality: float) -> Pairs:
-    """(kbit/s, quality) from steps of log10 bitrate and of quality."""
+    """(kbit/s, quality) from steps in log10 of the bitrate and in quality."""
     log_rate, pairs = 2.0, []
     for more_rate, more_quality in steps:
         log_rate, quality = log_rate + more_rate, quality + more_quality

@@ -1,4 +1,4 @@
-"""`vidscale.media.bitstream` on synthetic packets; really encoded streams are in test_identity.py."""
+"""`vidscale.media.bitstream` on synthetic packets; encoded streams are in test_identity.py."""
 
 import re
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Closed captions and other side data of pictures: kept or named, wherever in a film they begin."""
+"""Closed captions and other side data of frames: kept or reported, wherever in a movie they start."""
 
 import re
 from collections.abc import Callable
@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plain(folder: Path) -> Path:
-    """25 pictures, some of them B."""
+    """25 frames, with B-frames."""
     return make(folder / "plain.mp4", *picture(), *B_FRAMES)
 
 
 def cc_data(number: int) -> bytes:
-    """Captions of one picture: a pair of characters, one of the second service, padding; 31 constructs now and then."""
+    """Captions of one frame: two characters, two of the second service, padding; sometimes 31 constructs."""
     constructs = [b"\xfc" + bytes([0x80 | number, 0x20]), b"\xfd\x80\x80", b"\xfa\x00\x00", b"\xff\x00\x01"]
     return b"".join(constructs) + b"\xfa\x00\x00" * (27 if number % 3 == 0 else 6)
 
@@ -49,7 +49,7 @@ def atsc(data: bytes) -> bytes:
 
 
 def edited(path: Path, source: Path, edit: Callable[[int, bytes], bytes]) -> Path:
-    """A copy whose coded pictures went through ``edit``, each with its number as shown."""
+    """A copy whose coded frames went through ``edit``, which gets their number in display order."""
     shown = shown_times(source)
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         stream = old.streams.video[0]
@@ -65,12 +65,12 @@ def edited(path: Path, source: Path, edit: Callable[[int, bytes], bytes]) -> Pat
 
 
 def with_sei(path: Path, source: Path, kind: int, payload: Payload, *, header: bytes = b"\x06") -> Path:
-    """A copy of an MP4 file whose pictures from the eleventh on carry an SEI message.
+    """A copy of an MP4 file with an SEI message in every frame from the eleventh on.
 
     Args:
         path, source: the files.
         kind: payloadType.
-        payload: of the picture with that number as shown.
+        payload: by frame number in display order.
         header: of the NAL unit, H.264's or H.265's.
     """
 
@@ -87,12 +87,12 @@ def with_sei(path: Path, source: Path, kind: int, payload: Payload, *, header: b
 
 @pytest.fixture(scope="session")
 def captioned(folder: Path, plain: Path) -> Path:
-    """Captions from the eleventh picture on, those of each picture different."""
+    """Different captions in every frame from the eleventh on."""
     return with_sei(folder / "captioned.mp4", plain, 4, lambda number: atsc(cc_data(number)))
 
 
 def captions_of(path: Path) -> dict[Fraction, bytes]:
-    """What each picture that carries captions carries, by time."""
+    """The captions of each frame that has some, by time."""
     found = {}
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
@@ -124,7 +124,7 @@ def test_captions_stay_with_their_pictures(
 
 
 def test_captions_of_mpeg2_are_kept(folder: Path, tmp_path: Path) -> None:
-    """As broadcast: MPEG-2 with B-frames in MPEG-TS; user data stand in front of the first slice."""
+    """As broadcast: MPEG-2 with B-frames in MPEG-TS; the user data precede the first slice."""
     source = make(folder / "plain.ts", *picture(), "-c:v", "mpeg2video", "-bf", "2", "-g", "12")
     data = [b"\xfc" + bytes([0x80 | number, 0x20]) + b"\xff\x11\x12" for number in range(25)]
 
@@ -150,7 +150,7 @@ def test_captions_follow_a_range(captioned: Path, tmp_path: Path) -> None:
 
 
 def test_captions_are_named_where_they_have_no_place(captioned: Path, tmp_path: Path) -> None:
-    """FFV1 holds none."""
+    """FFV1 cannot store captions."""
     small = coded(captioned, tmp_path / "small.mp4", scale="2")
     decided = plan_decode(small, tmp_path / "restored.mkv", DecodeSettings(lossless=True))
     assert decided.notes == ()  # they are late
@@ -241,7 +241,7 @@ def test_messages_have_up_to_31_constructs() -> None:
 
 
 def test_sei_has_the_temporal_layer_of_its_picture() -> None:
-    """H.265 7.4.2.2: not a lower one."""
+    """H.265 7.4.2.2: it must not be lower."""
     for temporal_id in (0, 2):
         unit = bytes([0x02, temporal_id + 1, 0xAF])
         packet = insert(b"\0\0\0\3" + unit, codec="hevc", extradata=HVCC, cc_data=b"\xfc\x80\x80")

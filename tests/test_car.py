@@ -1,4 +1,4 @@
-"""CAR's networks: sizes, numbers, gradients. Agreement with the published form is in test_checkpoint.py."""
+"""CAR's networks: sizes, parameters, gradients. Published checkpoints are in test_checkpoint.py."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_taps_that_are_clamped_come_back() -> None:
 
 
 def test_clamped_taps_hear_both_ways_until_the_margin() -> None:
-    """What pushes a clamped tap out and what pulls it in cancel in a bias that pixels share: noise makes no blur."""
+    """Gradients that push a clamped tap out and in cancel in a bias that pixels share: noise does not become blur."""
     taps = torch.zeros(1, 49, 1, 4)
     taps[:, 24] = 0.5
     taps[:, 23] = torch.tensor([-0.01, -0.01, -0.5, -0.5])  # within the margin and far beyond it

@@ -1,4 +1,4 @@
-"""`vidscale.triton_kernels.chain`: small networks for luma on a CPU."""
+"""`vidscale.triton_kernels.chain`: small luma networks on a CPU."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from vidscale.triton_kernels.chain import Chain, ChainRunner, Convolution
 
 
 def averaging(side=2, reach=5):
-    """A chain whose linear part is the mean of all samples that it reaches, each weight the same; nothing is added."""
+    """A chain whose linear part averages all samples in reach, and whose other layers add nothing."""
     samples = side**2
     nothing = np.zeros((samples, samples, reach, reach), np.float32)
     linear = np.full_like(nothing, 1 / (samples * reach**2))
@@ -27,7 +27,7 @@ def precisions():
 @pytest.mark.parametrize("bit_depth", [8, 10, 12, 16])
 @pytest.mark.parametrize("precision", precisions())
 def test_flat_picture_stays_flat_however_wide_the_linear_part(bit_depth, precision):
-    """100 weights of one size: sums of 12 bits by 16 would not fit in 32."""
+    """100 equal weights: with 12-bit samples and 16-bit weights, the sums exceed 32 bits."""
     run = ChainRunner(averaging(), bit_depth, precision)
     for code in (0, 1, 1 << bit_depth - 1, (1 << bit_depth) - 1):
         plane = np.full((7, 9), code, np.uint8 if bit_depth == 8 else np.uint16)
@@ -62,7 +62,7 @@ def weight(x):
 
 @pytest.mark.slow
 def test_compiled_code_is_kept_until_a_module_beside_it_changes(tmp_path):
-    """numba alone looks at the function's own file: it would go on with the vector code of before."""
+    """numba's cache checks the function's own file only and would reuse outdated vector code."""
     (tmp_path / "caller.py").write_text(CALLER)
 
     def said():
@@ -96,7 +96,7 @@ print(weighted(Weight(4)))
 
 
 def test_compiled_code_of_another_release_is_passed_over(tmp_path):
-    """Its index names modules that were renamed since: numba alone would end the program."""
+    """Its index names modules that have been renamed; numba alone would raise an error."""
     caller = tmp_path / "caller.py"
     for module in ("old_name", "new_name"):
         (tmp_path / f"{module}.py").write_text(TUPLES)

@@ -1,4 +1,4 @@
-"""`vidscale.models.checkpoint`: files with the published names, and the networks as they are described."""
+"""`vidscale.models.checkpoint`: files with the published names, and the networks as the paper describes them."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def mean(state: State, name: str, sign: int) -> None:
 
 
 def kgn(scale: int, stem: int = 6, body: int = 8, trunk: int = 10) -> State:
-    """A downscaler's checkpoint; published are 64, 128, 256."""
+    """A downscaler's checkpoint; the published sizes are 64, 128, 256."""
     state: State = {}
     mean(state, "sub_mean", -1)
     conv(state, "ds_1.1", 3, stem, 5)
@@ -49,7 +49,7 @@ def kgn(scale: int, stem: int = 6, body: int = 8, trunk: int = 10) -> State:
 
 
 def usn(scale: int, blocks: int = 3, width: int = 6) -> State:
-    """An upscaler's checkpoint; published are 32 blocks of 256."""
+    """An upscaler's checkpoint; the published one has 32 blocks of 256 channels."""
     state: State = {}
     mean(state, "sub_mean", -1)
     mean(state, "add_mean", +1)
@@ -70,7 +70,7 @@ def saved(state: State, path: Path) -> Path:
 
 
 def described_heads(state: State, image: Tensor, scale: int) -> list[Tensor]:
-    """The downscaler, step by step as the description has it."""
+    """The downscaler, step by step as described in the paper."""
 
     def layer(x: Tensor, name: str) -> Tensor:
         weight, bias = state[f"module.{name}.weight"], state[f"module.{name}.bias"]
@@ -135,7 +135,7 @@ def test_upscaler_agrees_with_the_description(scale: int, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("scale", "count"), [(2, 10_645_651), (4, 9_896_443)])
 def test_published_downscaler_has_these_shapes(scale: int, count: int) -> None:
-    """On the meta device: names and shapes without the numbers."""
+    """On the meta device: names and shapes without data."""
     from vidscale.models.checkpoint import _renamed, _resampler_modules
     from vidscale.models.networks.car import ResamplerNet
 

@@ -1,4 +1,4 @@
-"""The command line itself: help, dry runs, JSON records as documented, silence, exit codes."""
+"""The command line itself: help, dry runs, JSON records as documented, --quiet, exit codes."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FAST = ["--scale", "2", "--preset", "ultrafast"]
 
 
 def records(run: Run) -> list[dict[str, Any]]:
-    """The records on stdout, each an object on a line of its own, in JSON without NaN and Infinity."""
+    """The records on stdout: one JSON object per line, without NaN and Infinity."""
     assert run.code == 0, run.stderr
 
     def refuse(word: str) -> None:
@@ -37,7 +37,7 @@ def records(run: Run) -> list[dict[str, Any]]:
 
 
 def processor_seconds(*words: str) -> float:
-    """The least that a program needed of the processor in five runs."""
+    """The lowest CPU time of a program in five runs."""
     needed = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,7 +49,7 @@ def processor_seconds(*words: str) -> float:
 
 @pytest.mark.slow
 def test_help_is_quick() -> None:
-    """0.3 s where Python itself takes 0.035 to start: in proportion, so that a slow or busy machine may be slow."""
+    """0.3 s where Python itself starts in 0.035 s; the limit is relative, so that slow or busy machines pass."""
     assert processor_seconds("-m", "vidscale", "--help") < 8.5 * processor_seconds("-c", "pass")
 
 

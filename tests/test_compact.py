@@ -1,4 +1,4 @@
-"""The compact upscaler: as a network, on whole pictures, and as the upper half of a pair."""
+"""The compact upscaler: as a network, on whole frames, and as the upscaler of a pair."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ BY_TWO = Cell(2, 4)
 
 
 def trained(cell=BY_TWO, seed=0, **sizes):
-    """A network none of whose weights is where it starts."""
+    """A network with no weight at its initial value."""
     torch.manual_seed(seed)
     network = CompactUpscaler(cell, **{"width": 8, "depth": 3, "strengths": (18, 40)} | sizes)
     for name, weights in network.named_parameters():
@@ -65,7 +65,7 @@ def on_cpu(network, strength, bit_depth, precision="float32"):
 
 
 def whole(network, plane, strength, size):
-    """The truth for a whole picture: one pass in float64, with the picture's edge repeated."""
+    """The reference for a whole frame: one pass in float64, with repeated edges."""
     small, large = network.cell
     margin = network.margin * small
     padding = [
@@ -108,7 +108,7 @@ def test_chain_on_the_cpu_is_the_network(cell, size):
 @pytest.mark.parametrize("width", [1, 2, 5, 12, 16, 17, 40])
 @pytest.mark.parametrize(("first", "reach", "size"), [(5, 7, (38, 420)), (3, 1, (9, 1201))], ids=str)
 def test_any_number_of_channels_is_the_network(width, first, reach, size):
-    """A part of the lanes, all of them, more: those of neighbouring cells share lanes where they fit."""
+    """Fewer channels than lanes, as many, and more: neighbouring cells share lanes where possible."""
     network = trained(Cell(1, 2), width=width, first=first, reach=reach)
     plane = np.random.default_rng(1).integers(0, 256, [-(-side // 2) for side in size], dtype=np.uint8)
     want = whole(network, plane, 25.0, size)
@@ -118,7 +118,7 @@ def test_any_number_of_channels_is_the_network(width, first, reach, size):
 
 
 def test_bfloat16_is_the_same_picture(tmp_path):
-    """What a GPU runs, here on the CPU: trained weights, one code apart at most on nearly all samples."""
+    """The GPU's precision, here on the CPU: trained weights, nearly all samples within one code."""
     network = load_pair_dir(find_pair_dir("adaptive-quality-x2")).upscaler
     plane = np.ascontiguousarray(data.camera()[::2, ::2])
     exact = on_cpu(network, 28, 8)(plane, 512, 512).astype(int)
@@ -148,7 +148,7 @@ def test_strength_changes_the_result_inside_the_range_it_was_trained_for():
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("bit_depth", [8, 10])
 def test_bytes_are_the_same_picture(cell, bit_depth):
-    """int8 on pictures like those that were watched: one code of 8 bits apart at most on nearly all samples."""
+    """int8, on pictures like those its ranges were recorded on: nearly all samples within one 8-bit code."""
     network = trained(cell, width=16, depth=4)
     small = data.camera()[:120, :200] if cell.small == cell.large else data.camera()[100:220, 200:400]
     luma = torch.from_numpy(small / 255).float()[None, None]
@@ -180,7 +180,7 @@ for precision in chain.precisions:
 
 @pytest.mark.slow
 def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
-    """Those with AVX2 and AVX-VNNI, played here by leaving features out: fewer pixels at once, two dots for one."""
+    """AVX2 and AVX-VNNI, simulated by disabling features: fewer pixels at once, two dot products instead of one."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)
     command = [sys.executable, "-c", NARROW, str(tmp_path / "plane.npy")]
@@ -206,7 +206,7 @@ np.save(sys.argv[2], pair._luma_upscale(28, 8)(np.load(sys.argv[1]), 200, 300))
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
 def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable):
-    """As for machines that share a cache; LLVM would end the program at an instruction that it is not to use."""
+    """For machines that share a cache; LLVM would abort at an instruction that it must not use."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)
     command = [sys.executable, "-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
@@ -237,7 +237,7 @@ def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable
     ],
 )
 def test_weights_that_do_not_fit_are_named_on_the_cpu_too(harm, words):
-    """Nothing checks them again: compiled code would read beyond their ends."""
+    """Nothing checks them later: compiled code would read out of bounds."""
     weights = {name: tensor.numpy().copy() for name, tensor in trained().state_dict().items()}
     harm(weights)
     with pytest.raises(ModelError, match=f"^weights do not fit: .*{words}"):
@@ -300,7 +300,7 @@ def test_softened_downscaler_softens_luma_alone(tmp_path):
 
 
 def test_card_for_another_scale_is_refused(tmp_path):
-    """Its hash is of the weights alone, which would make a picture of their own scale, the rest of it left over."""
+    """The hash covers the weights only; they would produce a picture of the wrong size."""
     folder = pair_folder(tmp_path / "pair", trained())
     card = folder / "card.json"
     card.write_text(card.read_text().replace('"scale": "2"', '"scale": "3"'))
@@ -354,7 +354,7 @@ def test_copy_in_the_cache_is_found_by_hash_and_damage_is_refused_until_it_is_ma
 
 @pytest.mark.slow
 def test_encode_without_report_opens_no_weights_and_no_torch(make_clip, tmp_path):
-    """What is made small by a filter needs neither: torch alone takes seconds to import."""
+    """A filter downscales; importing torch alone takes seconds."""
     pair = pair_folder(tmp_path / "pair", trained())
     program = (
         "import sys; from vidscale import api; "

@@ -1,4 +1,4 @@
-"""`vidscale compare` as a whole: its numbers against ffmpeg's, what it computes and what it reuses, what it prints."""
+"""`vidscale compare` as a whole: its numbers against ffmpeg's, what it computes and reuses, what it prints."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def curve_of(comparison: Comparison, scaling: str) -> Curve:
 
 
 def made(folder: Path) -> dict[str, int]:
-    """Stored results: file name to time of writing."""
+    """Stored results: file name to modification time."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("points/*.json")}
 
 
@@ -60,7 +60,7 @@ def packet_bytes(path: Path) -> int:
 
 
 def filtered(source: Path, coded: Path, chain: str) -> str:
-    """What a filter of ffmpeg says of a coded file (first input) and its source (second)."""
+    """Output of an ffmpeg filter for a coded file (first input) and its source (second)."""
     command = [FFMPEG, "-hide_banner", "-i", str(coded), "-i", str(source), "-lavfi", chain, "-f", "null", "-"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return result.stderr
@@ -119,7 +119,7 @@ def test_perceptual_metrics_are_those_of_ffmpeg_with_two_files(tmp_path: Path, c
 def test_first_trial_has_no_compilation_in_its_times(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each direction of a filter, down and up, takes three seconds more when it runs for the first time."""
+    """Here each direction of a filter, down and up, takes three seconds longer on its first run."""
     compiled, slow_s = set(), 3.0
 
     def resample(plane: Any, *, step: Any, **more: Any) -> Any:
@@ -137,7 +137,7 @@ def test_first_trial_has_no_compilation_in_its_times(
 
 
 def test_commands_of_a_point_make_it_again(tmp_path: Path, clip: Path) -> None:
-    """Those of vidscale, those of ffmpeg, and pipes of both."""
+    """Commands of vidscale, of ffmpeg, and pipes of both."""
     settings = QUICK | {"pairs": "ffmpeg-lanczos,area:bicubic", "rates": "30"}
     comparison = api.compare(clip, output=tmp_path / "out", **settings)
     (programs := tmp_path / "programs").mkdir()
@@ -268,7 +268,7 @@ def test_another_metric_measures_what_is_coded(tmp_path: Path, clip: Path) -> No
 
 
 def test_another_content_is_another_movie(tmp_path: Path, make_clip: Clip) -> None:
-    """Of the same name, length and time: only the pictures tell."""
+    """Same name, duration and modification time: only the content differs."""
     clip = make_clip("clip.mkv", size="64x48", frames=8, options=["-c:v", "ffv1"])
     folder = tmp_path / "out"
     api.compare(clip, output=folder, **QUICK | {"rates": "24"})

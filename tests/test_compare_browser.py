@@ -1,4 +1,4 @@
-"""The page of a comparison in Chromium: what its scripts draw, choose and tell."""
+"""The page of a comparison in Chromium: what its scripts draw, select and print."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 
 def browsed(page: str, folder: Path, view: str = "", then: str = "") -> str:
-    """The page's text and markup after its scripts ran in a browser, after `then`, a line of script."""
+    """The page's text and markup after its scripts and then `then`, a line of JavaScript, ran in a browser."""
     assert CHROMIUM is not None
     errors = "<script>addEventListener('error', e => { document.documentElement.dataset.failed = e.message; })</script>"
     late = f"<script>setTimeout(() => {{ {then} }}, 300)</script>"

@@ -1,4 +1,4 @@
-"""What a comparison chooses by itself: segments, rates; and the keys by which it reuses results."""
+"""What a comparison selects automatically: segments and rates; and the keys by which it reuses results."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ from vidscale.system.threads import Clock
 
 @pytest.fixture(scope="module")
 def long_movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A minute at 10 fps with a late start; scenes begin at 4, 17.3, 31 and 50 s."""
+    """A minute at 10 fps with a late start; cuts at 4, 17.3, 31 and 50 s."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     scenes = [("testsrc2", 4), ("smptebars", 13.3), ("mandelbrot", 13.7), ("rgbtestsrc", 19), ("testsrc2", 10)]
     inputs = [word for name, length in scenes for word in ("-f", "lavfi", "-t", length, "-i", f"{name}=s=64x48:r=10")]
@@ -120,7 +120,7 @@ def test_cuts_of_a_long_movie_are_found_without_decoding_it_all(
 def test_asked_for_range_is_spanned_or_the_encoder_ends(
     codec: CodecName, slope: float, best: float, low: float, length: float
 ) -> None:
-    """On a curve whose quality falls evenly with crf."""
+    """On a curve whose quality falls linearly with crf."""
     wanted = low, low + length
     measured = {crf: best - slope * crf for crf in start_rates(codec, Fraction(2))}
     for _ in range(20):

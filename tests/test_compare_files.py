@@ -1,4 +1,4 @@
-"""comparison.json: what is read back, files of version 1, and files that are no comparison."""
+"""comparison.json: what is read back, files of version 1, and files that are not a comparison."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""compare reads a movie as each encoder codes it, and what it cannot code it says of the movie."""
+"""compare reads a movie in the format that each encoder gets, and reports movies that it cannot encode."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page of a comparison: answers that follow from known curves, safe with any text, whole in every empty case."""
+"""The page of a comparison: answers that follow from known curves, any text escaped, complete in every empty case."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from web import Page, assert_self_contained
 from vidscale.compare.analysis.answers import answers
 from vidscale.compare.analysis.bd_rate import Delta, NoFigure, bd_quality, bd_rate
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.analysis.lines import rate_line, relative_line
+from vidscale.compare.analysis.lines import SAMPLES, rate_line, relative_line
 from vidscale.compare.output.page import render_page
 from vidscale.compare.output.page_stills import shown_frames
 from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point, Still
@@ -26,7 +26,7 @@ NOISE = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 def data_of(page: str, name: str = "comparison") -> Any:
-    """The JSON inside a page, by the rules of JSON: without NaN and Infinity."""
+    """The JSON inside a page, parsed strictly: without NaN and Infinity."""
     text = page.split(f'id="{name}">')[1].split("</script>")[0]
     return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
@@ -152,6 +152,15 @@ def test_lines_go_through_the_points():
     assert (relative.kbps[0], relative.kbps[-1]) == pytest.approx((500, 2000))
 
 
+def test_lines_have_no_gaps_where_a_curve_is_steep_or_flat():
+    points = [modelled_point(kbps, {"psnr_y": psnr}) for kbps, psnr in ((100, 20), (110, 34), (1000, 36), (9000, 36.2))]
+    full = Curve("film.mp4", FULL, points)
+    test = Curve("film.mp4", LANCZOS, points)
+    for line in (rate_line(full, "psnr_y"), relative_line(full, test, "psnr_y")):
+        assert np.diff(np.log10(line.kbps)).max() < 0.05 * np.log10(90)
+    assert np.diff(rate_line(full, "psnr_y").values).max() < 0.05 * 16.2
+
+
 def test_page_holds_every_number():
     curves = [
         modelled_curve(candidate, movie=movie, bits=bits)
@@ -170,7 +179,7 @@ def test_page_holds_every_number():
     assert data["means"][0][1][0][0] == {"value": pytest.approx(50), "overlap": 1, "movies": 2, "total": 2}
     point = data["curves"][0][1]["points"][2]
     assert point == {"crf": 14, "kbps": 1500, "quality": [36, 72], "encode_s": 1, "decode_s": 0.25}
-    assert data["curves"][0][1]["relative"][0][1] == pytest.approx([50] * 33)
+    assert data["curves"][0][1]["relative"][0][1] == pytest.approx([50] * SAMPLES)
     assert data["curves"][0][0]["relative"] is None
 
 
@@ -221,7 +230,7 @@ def test_page_says_within():
 
 
 def full_with(*points: Point) -> Comparison:
-    """The full size of those points beside a modelled candidate."""
+    """The full size from those points, with a modelled candidate."""
     return modelled_comparison(Curve("film.mp4", FULL, points), modelled_curve(LANCZOS))
 
 

@@ -1,4 +1,4 @@
-"""How curves look: candidates that everybody can tell apart, and figures for papers."""
+"""How curves look: colours that everybody can distinguish, and figures for papers."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""`vidscale.config`: what settings may be, and which layer wins."""
+"""`vidscale.config`: which settings are valid, and which layer takes precedence."""
 
 import math
 from fractions import Fraction
@@ -22,7 +22,7 @@ from vidscale.media.geometry import parse_scale
 
 
 def refused(settings: Any, **values: Any) -> str:
-    """What is said of settings that cannot be: one line."""
+    """The one-line error for invalid settings."""
     with pytest.raises(UsageError) as error:
         settings.resolve(values)
     assert "\n" not in str(error.value)

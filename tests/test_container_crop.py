@@ -1,6 +1,6 @@
-"""Cropping in the container, MP4's clean aperture and Matroska's PixelCrop: the cropped picture is the picture.
+"""Cropping in the container, MP4's clean aperture and Matroska's PixelCrop: only the cropped picture is encoded.
 
-The truth is ffmpeg's binary, which applies it by itself.
+The reference is ffmpeg, which crops automatically.
 """
 
 import re
@@ -33,7 +33,7 @@ Make = Callable[..., Path]
 
 
 def with_clap(source: Path, target: Path, *numbers: int, track: int = 0) -> Path:
-    """A copy of an MP4 or QuickTime file whose index lies behind the media, with a clean aperture.
+    """A copy of an MP4 or QuickTime file, with its index behind the media, with a clean aperture.
 
     Args:
         source, target: the files.
@@ -62,7 +62,7 @@ def with_clap(source: Path, target: Path, *numbers: int, track: int = 0) -> Path
 
 
 def around(margins: Margins, width: int = W, height: int = H) -> tuple[int, ...]:
-    """The numbers of a clean aperture between margins."""
+    """The numbers of a clean aperture with these margins."""
     left, top, right, bottom = margins
     return width - left - right, 1, height - top - bottom, 1, left - right, 2, top - bottom, 2
 
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["mov", "mkv"])
 def cropped(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes a moving picture with margins in a container: Matroska's elements are those that ffmpeg writes."""
+    """Makes a moving picture with margins in a container; ffmpeg writes Matroska's elements."""
 
     def made(
         margins: Margins, *words: object, then: str = "null", pix_fmt: str = "yuv420p", audio: bool = False
@@ -90,13 +90,13 @@ def cropped(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 
 
 def framing(path: Path) -> str | None:
-    """What ffmpeg reads of a file's cropping: left, right, top, bottom."""
+    """The cropping of a file as ffmpeg reads it: left, right, top, bottom."""
     match = re.search(r"Frame Cropping: (\S+)", described(path))
     return match and match.group(1)
 
 
 def shown(path: Path) -> str:
-    """Size that ffmpeg's pictures of a file have, with aspect ratio, such as "96x60 [SAR 1:1 DAR 8:5]"."""
+    """Size and aspect ratio of a file's frames in ffmpeg, such as "96x60 [SAR 1:1 DAR 8:5]"."""
     command = [FFMPEG, "-hide_banner", "-i", str(path), "-c:v", "ffv1", "-frames:v", "1", "-f", "null", "-"]
     said = subprocess.run(
         command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True
@@ -107,7 +107,7 @@ def shown(path: Path) -> str:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """(height, width) that ffmpeg shows."""
+    """(height, width) of a file's frames in ffmpeg."""
     width, height = shown(path).split()[0].split("x")
     return int(height), int(width)
 

@@ -1,4 +1,4 @@
-"""What a container holds: asked of ffmpeg's muxers, without reading the film."""
+"""What a container can hold: tested with ffmpeg's muxers, without reading the movie."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from vidscale.media import containers
 
 
 def script(path: Path, text: str) -> Path:
-    """A program."""
+    """Writes an executable script."""
     path.write_text(text)
     path.chmod(0o755)
     return path
@@ -36,7 +36,7 @@ sys.exit(process.returncode)
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """29 MB of pictures, a subtitle 0.5 s before their end, and an attachment."""
+    """29 MB of video, a subtitle 0.5 s before its end, and an attachment."""
     folder = tmp_path_factory.mktemp("film")
     (folder / "late.srt").write_text("1\n00:00:09,500 --> 00:00:09,900\nthe end\n")
     (folder / "note.txt").write_text("an attachment\n")
@@ -64,7 +64,7 @@ AUDIO = ("aac", "libmp3lame", "libopus", "libvorbis", "flac", "ac3", "eac3", "pc
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film with sound in many formats, text in three, and an attachment."""
+    """A movie with audio in many formats, subtitles in three, and an attachment."""
     folder = tmp_path_factory.mktemp("many")
     (folder / "text.srt").write_text("1\n00:00:00,100 --> 00:00:00,300\nhello\n")
     inputs = [*picture(duration=0.4), *sound(0.4), "-i", folder / "text.srt"]
@@ -94,7 +94,7 @@ def test_what_is_kept_is_what_ffmpeg_copies(container: str, many: Path, tmp_path
 
 
 def test_ffmpeg_that_does_not_get_as_far_is_told(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow network drive is no reason to leave a stream out."""
+    """A slow network drive is no reason to drop a stream."""
     text = f'#!/bin/sh\ncase "$*" in *map*) sleep 60;; *) exec "{FFMPEG}" "$@";; esac\n'
     monkeypatch.setattr(containers, "_OPEN_TIMEOUT_S", 0.3)
     with pytest.raises(DecodeError, match=r"ffmpeg took more than 0\.3 s to open .*film\.mkv"):

@@ -1,4 +1,4 @@
-"""Packets near the end that do not decode: the pictures behind them come all the same, on any number of cores."""
+"""Undecodable packets near the end: the frames after them are still decoded, on any number of cores."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -38,7 +38,7 @@ FORMATS = {".mkv": "matroska", ".webm": "webm", ".mp4": "mp4", ".avi": "avi"}
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whole streams that several tests damage."""
+    """Intact streams that several tests damage."""
     return tmp_path_factory.mktemp("whole")
 
 
@@ -48,7 +48,7 @@ def whole(folder: Path, name: str) -> Path:
 
 
 def damaged(source: Path, target: Path, numbers: tuple[int, ...]) -> Path:
-    """A copy in which some packets, by their numbers in order of decoding, are not what a decoder can read."""
+    """A copy in which some packets, by number in decoding order, cannot be decoded."""
     with av.open(str(source)) as reader, av.open(str(target), "w", format=FORMATS[target.suffix]) as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream, opaque=True)
@@ -70,7 +70,7 @@ def damaged(source: Path, target: Path, numbers: tuple[int, ...]) -> Path:
 
 @pytest.fixture
 def with_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets decoders take so many threads, as they would with as many cores."""
+    """Sets the number of decoder threads, which normally depends on the cores."""
     opened = av.open
 
     def take(count: int) -> None:
@@ -86,14 +86,14 @@ def with_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def read(path: Path, time_range: TimeRange | None = None) -> tuple[list[Fraction], ReadLog]:
-    """Times of the frames, in seconds, and what happened."""
+    """Times of the frames, in seconds, and the log."""
     log = ReadLog()
     frames = decode_frames(probe(path), log=log, clock=Clock("decode"), time_range=time_range)
     return [frame.time for frame in frames], log
 
 
 def pictures_by_ffmpeg(path: Path) -> int:
-    """How many pictures ffmpeg gives."""
+    """Number of frames that ffmpeg decodes."""
     lines = ffmpeg("-v", "quiet", "-i", path, "-fps_mode", "passthrough", "-f", "framecrc", "-").decode().splitlines()
     return sum(not line.startswith("#") for line in lines)
 
@@ -155,7 +155,7 @@ def test_they_come_in_a_part_of_the_source(folder: Path, tmp_path: Path, with_th
 
 @pytest.mark.parametrize("suffix", [".ts", ".mpg"])
 def test_mpeg2_that_begins_anywhere_is_whole(suffix: str, tmp_path: Path) -> None:
-    """Pictures that lack what they refer to are left out in silence, and are none that were damaged."""
+    """Leading frames without their references are dropped silently and do not count as damaged."""
     source = make(tmp_path / f"all{suffix}", *picture(duration=4), "-c:v", "mpeg2video", "-bf", "2", "-g", "12")
     data = source.read_bytes()
     part = tmp_path / f"part{suffix}"

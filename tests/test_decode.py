@@ -1,4 +1,4 @@
-"""`decode`: what it restores, in which forms, and from which files."""
+"""`decode`: what it restores, in which formats, and from which files."""
 
 import json
 from fractions import Fraction
@@ -53,24 +53,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def movie(folder: Path) -> Path:
-    """64x48 with sound."""
+    """64x48 with audio."""
     return make(folder / "movie.mp4", *picture(), *sound(), "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
 
 
 def expected_codes(small: Path) -> npt.NDArray[Any]:
-    """What the upscaler makes of a small file: [frames, samples] of all planes."""
+    """The upscaler's result for a small file: [frames, samples] of all planes."""
     found = open_small(small, ffmpeg="", settings=DecodeSettings())
     frames = restored_frames(found, log=ReadLog(), decoding=Clock("d"), upscaling=Clock("u"))
     return np.stack([np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames])
 
 
 def run(*words: object) -> Any:
-    """The command line, in this process."""
+    """Runs the command line in this process."""
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def complaint(result: Any) -> str:
-    """The one line on stderr of a command that failed."""
+    """The line on stderr of a failed command."""
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     return str(line)
@@ -120,7 +120,7 @@ def test_lossless_keeps_the_aspect_ratio(container: str, folder: Path, tmp_path:
 
 
 def raw_clip(path: Path, width: int, height: int) -> Path:
-    """Two noisy pictures of any size, yuv420p."""
+    """Two noisy frames of any size, yuv420p."""
     size = width * height + 2 * ceil(width / 2) * ceil(height / 2)
     data = np.random.default_rng(1).integers(40, 200, 2 * size).astype(np.uint8).tobytes()
     words = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", 25, "-i", "pipe:0"]

@@ -1,4 +1,4 @@
-"""How long each picture is shown: the same in the source, the small file and the restored file."""
+"""How long each frame is shown: the same in the source, the small file and the restored file."""
 
 import re
 from fractions import Fraction
@@ -30,28 +30,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def held(folder: Path, b_frames: int = 0, frames: int = 30) -> Path:
-    """A clip whose picture that is decoded last stands for three seconds, as screen recorders write it."""
+    """A clip whose frame decoded last is shown for three seconds, as screen recorders write it."""
     plain = make(folder / f"plain{b_frames}.mp4", *picture(duration=frames / 25), *X264, "-bf", b_frames)
     last = rf"setts=pts=PTS:dts=DTS:duration=if(eq(N\,{frames - 1})\,3/TB\,DURATION)"
     return make(folder / f"held{b_frames}.mp4", "-i", plain, "-c", "copy", "-bsf:v", last)
 
 
 def uneven(folder: Path, gap_before: int, *, b_frames: int = 0) -> Path:
-    """Thirty pictures, three seconds between the last ``gap_before`` of them and the others."""
+    """Thirty frames, with three seconds between the last ``gap_before`` of them and the others."""
     times = rf"settb=1/12800,setpts=N*512+if(gte(N\,{30 - gap_before})\,3*12800\,0)"
     path = folder / f"uneven{gap_before}{b_frames}.mp4"
     return make(path, *picture(duration=2, then=f"trim=end_frame=30,{times}"), *PASS, *X264, "-bf", b_frames)
 
 
 def length_s(path: Path) -> float:
-    """How long ffmpeg says that a file is, in seconds."""
+    """Duration of a file according to ffmpeg, in seconds."""
     match = re.search(r"Duration: (\d+):(\d+):([\d.]+)", described(path))
     assert match is not None
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
 
 
 def durations(path: Path) -> list[Fraction]:
-    """What the packets of a video say, in seconds, in presentation order."""
+    """Durations of a video's packets, in seconds, in presentation order."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [p for p in container.demux(stream) if p.size]
@@ -118,7 +118,7 @@ def test_last_picture_stands_as_long_in_matroska(codec: str, container: str, fol
 
 
 def _reordering(codec: str) -> str:
-    """A preset with which pictures are decoded in another order than they are shown."""
+    """A preset with B-frames."""
     return {"x264": "veryfast", "x265": "superfast", "svtav1": FASTEST["svtav1"]}[codec]
 
 

@@ -1,4 +1,4 @@
-"""`vidscale.models.networks.edsr`: sizes, numbers, gradients."""
+"""`vidscale.models.networks.edsr`: sizes, parameters, gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What `encode` does to the pictures: sizes, pixel formats, colour, HDR, rotation, aspect ratio, interlacing."""
+"""What `encode` does to the frames: sizes, pixel formats, colour, HDR, rotation, aspect ratio, interlacing."""
 
 import re
 import struct
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tagged(path: Path, pix_fmt: str, words: str, *options: str) -> Path:
-    """A short clip with colour tags, once; ``words`` are those of the filter setparams."""
+    """A short clip with colour tags, made once; ``words`` are arguments of the setparams filter."""
     if not path.exists():
         options = options or ("-c:v", "libx264", "-preset", "ultrafast")
         make(path, *picture(duration=0.2), "-vf", f"format={pix_fmt},setparams={words}", *options)
@@ -79,13 +79,13 @@ def colour(path: Path) -> tuple[int, int, int, int]:
 
 
 def location(path: Path) -> str | None:
-    """The chroma location that ``ffmpeg -i`` prints."""
+    """The chroma location printed by ``ffmpeg -i``."""
     match = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\), \d+x", stream_line(path))
     return match.group(1) if match else None
 
 
 def side_data(path: Path) -> dict[SideData, bytes]:
-    """Side data of the first picture."""
+    """Side data of the first frame."""
     with av.open(str(path)) as container:
         entries: list[Any] = list(next(container.decode(video=0)).side_data)
         return {entry.type: bytes(entry) for entry in entries}
@@ -149,7 +149,7 @@ def test_restored_file_has_the_colour_of_the_source(
 
 
 def assert_same_pictures(path: Path, small: Path) -> None:
-    """The file holds code by code what `restored_frames` gives."""
+    """The file holds exactly the codes of `restored_frames`."""
     info = open_small(small, ffmpeg="", settings=DecodeSettings())
     frames = restored_frames(info, log=ReadLog(), decoding=Clock("d"), upscaling=Clock("u"))
     expected = np.stack([np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames])
@@ -224,7 +224,7 @@ def test_static_hdr_metadata_is_kept(codec: str, container: str, hdr10: Path, tm
 
 
 def bits(*fields: tuple[int, int]) -> bytes:
-    """Bytes of (value, width) fields, filled up with zeros."""
+    """Bytes of (value, width) fields, padded with zeros."""
     text = "".join(f"{value:0{width}b}" for value, width in fields)
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big")
@@ -242,7 +242,7 @@ TIMECODE = bits(
 
 
 def with_sei(path: Path, source: Path, kind: int, payload: bytes) -> Path:
-    """A copy whose first picture carries an SEI message."""
+    """A copy whose first frame carries an SEI message."""
     message = bytes([kind, len(payload)]) + payload + b"\x80"
     escaped = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", message)
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
@@ -370,7 +370,7 @@ RGB_TO_YUV = {"bt709": (0.2126, 0.0722), "bt2020nc": (0.2627, 0.0593)}
 
 
 def yuv_of_rgb(rgb: Floats, matrix: str, depth: int) -> Floats:
-    """Limited-range codes [frames, 3, pixels], not rounded, of R, G, B in 0 to 1."""
+    """Limited-range codes [frames, 3, pixels], not rounded, from R, G, B in 0 to 1."""
     kr, kb = RGB_TO_YUV[matrix]
     red, green, blue = rgb[:, 0], rgb[:, 1], rgb[:, 2]
     y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -430,7 +430,7 @@ def test_gray_is_measured_and_restored(folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def interlaced(folder: Path) -> Path:
-    """Ten flagged pictures with two fields each."""
+    """Ten frames of two fields each, flagged as interlaced."""
     words = ["-vf", "tinterlace=interleave_top,setfield=tff", "-c:v", "libx264", "-flags", "+ildct+ilme"]
     return make(folder / "interlaced.mp4", *picture(rate=50, duration=0.4), *words, "-pix_fmt", "yuv420p")
 
@@ -553,7 +553,7 @@ MATRICES = {
 @pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "webm", "ts"])
 @pytest.mark.parametrize("name", list(MATRICES))
 def test_turn_is_kept_or_named(name: str, container: str, tmp_path: Path) -> None:
-    """Whether a picture is turned as its source is, is ffmpeg's to say; a shift matters to no player that turns."""
+    """Compares the rotation that ffmpeg applies; players that rotate ignore the translation."""
     plain = make(tmp_path / "plain.mp4", *picture("128x96", duration=0.1), "-c:v", "libx264")
     source = tmp_path / "turned.mp4"
     with av.open(str(plain)) as old, av.open(str(source), "w") as new:
@@ -597,7 +597,7 @@ SCALES = ["1", "4/3", "1.5", "2", "3", "4", "8"]
 
 
 def noise(path: Path, width: int, height: int, pix_fmt: str = "yuv420p", frames: int = 2) -> Path:
-    """A clip of any size, from raw pictures with a slope and some noise."""
+    """A clip of any size, from raw frames with a gradient and some noise."""
     if path.exists():
         return path
     rng = np.random.default_rng(0)
@@ -699,7 +699,7 @@ def test_8k(folder: Path, tmp_path: Path) -> None:
 
 
 def blob(height: int, width: int) -> Floats:
-    """A bell well inside the picture, off its centre by a fraction of a pixel."""
+    """A bell well inside the frame, off its centre by a fraction of a pixel."""
     y, x = np.mgrid[:height, :width]
     return np.asarray(
         np.exp(-((y - 0.47 * height) ** 2 + (x - 0.53 * width) ** 2) / (2 * (min(height, width) / 7) ** 2))
@@ -707,7 +707,7 @@ def blob(height: int, width: int) -> Floats:
 
 
 def centroid(plane: npt.NDArray[Any], floor: float) -> tuple[float, float]:
-    """Where the brightness above ``floor`` lies, (y, x) in samples."""
+    """Centroid of the brightness above ``floor``, (y, x) in samples."""
     weight = np.clip(plane.astype(float) - floor, 0, None)
     y, x = np.mgrid[: plane.shape[0], : plane.shape[1]]
     return float((weight * y).sum() / weight.sum()), float((weight * x).sum() / weight.sum())

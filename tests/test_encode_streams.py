@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vfr(folder: Path) -> Path:
-    """25 pictures, 26 to 55 ms apart, in 1/90000 s, with B-frames and sound."""
+    """25 frames, 26 to 55 ms apart, in 1/90000 s, with B-frames and audio."""
     uneven = r"settb=1/90000,setpts=N*3600+mod(N*N*377\,1700)"
     words = ["-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-video_track_timescale", "90000"]
     return make(folder / "vfr.mp4", *picture(then=uneven), *sound(), *B_FRAMES, *words, "-c:a", "aac")
@@ -75,13 +75,13 @@ def vfr_mkv(folder: Path, vfr: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def long_gop(folder: Path) -> Path:
-    """Two seconds with one keyframe, and sound."""
+    """Two seconds with one keyframe, and audio."""
     return make(folder / "long.mp4", *picture(duration=2), *sound(2), *B_FRAMES, "-g", "50", "-c:a", "aac")
 
 
 @pytest.fixture(scope="session")
 def edited(folder: Path, long_gop: Path) -> Path:
-    """The part from 0.7 s on, cut without coding: an edit list hides the frames from the keyframe to there."""
+    """The part from 0.7 s on, cut without encoding: an edit list hides the frames after the keyframe until there."""
     return make(folder / "edited.mp4", "-ss", "0.7", "-i", long_gop, "-c", "copy")
 
 
@@ -128,7 +128,7 @@ STREAM_TAGS = [
 
 @pytest.fixture(scope="session")
 def rich_mkv(folder: Path, texts: dict[str, Path]) -> Path:
-    """All that Matroska holds: two subtitle tracks, dispositions, chapters, tags, an attachment, cover art."""
+    """Everything that Matroska holds: two subtitle tracks, dispositions, chapters, tags, an attachment, cover art."""
     inputs = ["-i", texts["english.srt"], "-i", texts["italian.srt"], "-i", texts["metadata.txt"]]
     words = ["-map", 0, "-map", 1, "-map", 2, "-map", 3, "-map_metadata", 4, "-map_chapters", 4, *STREAM_TAGS]
     words += ["-disposition:a:0", "default+original", "-disposition:s:0", "default"]
@@ -140,7 +140,7 @@ def rich_mkv(folder: Path, texts: dict[str, Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def rich_mp4(folder: Path, texts: dict[str, Path]) -> Path:
-    """All that MP4 holds: two text tracks, dispositions, chapters, tags, cover art."""
+    """Everything that MP4 holds: two text tracks, dispositions, chapters, tags, cover art."""
     inputs = ["-i", texts["english.srt"], "-i", texts["italian.srt"], "-i", texts["metadata.txt"]]
     inputs += ["-i", texts["cover.jpg"]]
     words = [word for stream in (0, 1, 2, 3, 5) for word in ("-map", stream)]
@@ -225,7 +225,7 @@ def test_timestamps_finer_than_matroska_are_said_once_and_kept_in_the_identity(v
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])
 def test_frames_that_matroska_cannot_tell_apart(container: str, folder: Path, tmp_path: Path) -> None:
-    """Every second frame comes a third of a millisecond after the one before."""
+    """Every second frame follows the one before by a third of a millisecond."""
     near = "settb=1/90000,setpts=3000*trunc(N/2)+30*mod(N\\,2)"
     words = ["-vf", near, "-fps_mode", "passthrough", "-enc_time_base", "demux", "-video_track_timescale", "90000"]
     source = make(folder / "near.mp4", *picture(duration=0.3), *words, *X264)
@@ -541,7 +541,7 @@ def test_container_that_cannot_hold_the_codec_is_refused(rich_mkv: Path, tmp_pat
 
 @pytest.fixture(scope="session")
 def two_videos(folder: Path) -> Path:
-    """Two video streams, sound and a data stream that ffmpeg's TS muxer takes but nothing plays."""
+    """Two video streams, audio, and a data stream that ffmpeg's TS muxer accepts but nothing plays."""
     (folder / "data.bin").write_bytes(bytes(100))
     inputs = [*picture(), *picture("80x48", rate=10), *sound(), "-f", "data", "-i", folder / "data.bin"]
     words = [word for stream in range(4) for word in ("-map", stream)]
@@ -576,7 +576,7 @@ def test_restoring_finds_the_coded_one_of_two_video_streams(two_videos: Path, tm
 
 @pytest.mark.parametrize("first", ["80x48", "40x24"])
 def test_the_coded_stream_is_found_where_the_tag_fits_another(first: str, folder: Path, tmp_path: Path) -> None:
-    """The second of two streams is coded; the first has its size, or that of the small picture."""
+    """The second of two streams is encoded; the first has its size, or that of the small picture."""
     inputs = [*picture(first), *picture("80x48", rate=10)]
     source = make(folder / f"two_{first}.mkv", *inputs, "-map", "0", "-map", "1", *X264)
     small = coded(source, tmp_path / "small.mkv", scale="2", stream="1")

@@ -1,4 +1,5 @@
-"""Whole files are called whole, and cut ones cut, in every container, whichever stream ends first or starts late."""
+"""Complete files are reported as complete, truncated ones as truncated, in every container, whichever stream ends first
+or starts late."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -41,7 +42,7 @@ def segments(folder: Path) -> tuple[bytes, list[bytes]]:
 
 
 def read(path: Path, stream: int = 0) -> ReadLog:
-    """What happened while a video was read."""
+    """The log of reading a video."""
     log = ReadLog()
     for _ in decode_frames(probe(path, stream=stream), log=log, clock=Clock("decode")):
         pass
@@ -134,14 +135,14 @@ def test_last_picture_may_stand_for_long(suffix: str, folder: Path) -> None:
 
 
 def held(folder: Path) -> Path:
-    """Two seconds, of which the last picture stands for three more."""
+    """Two seconds, the last frame of which is shown for three more."""
     filters = ["-bsf:v", r"setts=pts=PTS:dts=DTS:duration=if(eq(N\,49)\,3/TB\,DURATION)"]
     plain = make(folder / "plain.mp4", *picture(duration=2), *X264)
     return make(folder / "three_seconds_more.mp4", "-i", plain, "-c", "copy", *filters)
 
 
 def test_last_picture_of_matroska_may_stand_until_the_end_of_the_file(folder: Path, tmp_path: Path) -> None:
-    """As other muxers write it: the file says how long it is, its last block does not."""
+    """As other muxers write it: the file has a duration, its last block has none."""
     data = bytearray(make(folder / "held.mkv", "-i", held(folder), "-c", "copy").read_bytes())
     block_duration = data.rindex(bytes.fromhex("9b82"))
     data[block_duration] = 0xEC  # an element that means nothing
@@ -222,7 +223,7 @@ def test_cut_segment_breaks_off(part: float, segments: tuple[bytes, list[bytes]]
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4", ".avi", ".flv"])
 def test_end_of_zeros_breaks_off(suffix: str, folder: Path, tmp_path: Path) -> None:
-    """As a download leaves it that made room for the whole file first."""
+    """An unfinished download in a preallocated file."""
     data = cut_source(suffix, folder, 4).read_bytes()
     path = tmp_path / f"zeros{suffix}"
     path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))

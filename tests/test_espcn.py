@@ -1,4 +1,4 @@
-"""ESPCN as a network, as one that a pair asks for, and in movies."""
+"""ESPCN as a network, as a pair's network, and on movies."""
 
 from fractions import Fraction
 
@@ -69,7 +69,7 @@ def test_chain_on_the_cpu_is_the_network(scale, bit_depth, shape):
 
 
 def test_bfloat16_keeps_codes_apart():
-    """As on a GPU: all but the last convolution in bfloat16."""
+    """As on a GPU: everything but the last convolution in bfloat16."""
     network = linear_espcn(2)
     codes = np.tile(np.arange(256, dtype=np.uint8), (12, 1))
     exact, coarse = (
@@ -79,7 +79,7 @@ def test_bfloat16_keeps_codes_apart():
 
 
 def linear_espcn(scale):
-    """Weights that interpolate linearly, so that a ramp stays one: what the network adds must lie where it belongs."""
+    """Weights that interpolate linearly, so a ramp stays a ramp: every output sample must be in the right place."""
     network = ESPCN(scale)
     with torch.no_grad():
         for weights in network.parameters():
@@ -137,7 +137,7 @@ def downscaled_by(folder):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_pair_restores_where_lanczos_does(tmp_path, scale):
-    """The sub-pixel place of what comes back, by phase correlation with a Lanczos restoration."""
+    """The sub-pixel position of the result, by phase correlation with a Lanczos restoration."""
     from skimage import data, registration
 
     write_linear(tmp_path / "pair", scale)
@@ -155,7 +155,7 @@ def test_pair_restores_where_lanczos_does(tmp_path, scale):
 @pytest.mark.slow
 @pytest.mark.parametrize(("scale", "pix_fmt"), [(2, "yuv420p"), (2, "yuv420p10le"), (3, "yuv422p"), (4, "yuv444p10le")])
 def test_movie_of_odd_size_comes_back_in_place(tmp_path, scale, pix_fmt):
-    """A ramp in luma, and one in chroma, is what it was: nothing is shifted, in no plane."""
+    """A ramp in luma, and one in chroma, stays as it was: no plane is shifted."""
     height, width = 75, 97
     pixel_format = PixelFormat(pix_fmt[3:6], 10 if "10" in pix_fmt else 8)
     planes = [

@@ -1,4 +1,4 @@
-"""The ffmpeg binary and child processes: which binary is taken, and child processes that are always seen off."""
+"""The ffmpeg binary and child processes: which binary is used, and that child processes always end."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from vidscale.system import processes
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(tmp_path: Path) -> Iterator[None]:
-    """No child that names the test's folder, and no thread that reads one's stderr."""
+    """No child process with the test's folder in its command line, and no thread that reads its stderr."""
     threads = set(threading.enumerate())
     yield
     wait_for(lambda: not processes_naming(tmp_path))
@@ -158,7 +158,7 @@ def test_params_that_an_encoder_takes_are_not_refused(encoder: str, option: str,
 
 
 def flood(folder: Path, lines: int, *, end: str) -> list[str]:
-    """A program that fills any pipe with stderr before it reads its stdin."""
+    """A program that writes more to stderr than a pipe holds before it reads its stdin."""
     code = f"""
 import sys
 for number in range({lines}):

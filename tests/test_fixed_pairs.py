@@ -1,4 +1,4 @@
-"""Pairs of fixed filters: which filter makes small what, and which enlarges it."""
+"""Pairs of fixed filters: which filter downscales, and which one upscales."""
 
 from fractions import Fraction
 
@@ -35,7 +35,7 @@ def test_sharp_sharpens_luma_alone_and_comes_back_by_bicubic():
 
 
 def test_full_size_is_softened_where_a_card_says_so():
-    """1 2 1 along each axis, by scipy; chroma stays, and so does everything with the pair for players."""
+    """1 2 1 along each axis, by scipy; chroma is unchanged, as is everything with the pair for players."""
     luma = np.ascontiguousarray(data.chelsea()[:200, :320, 1])
     planes = [luma, *(np.ascontiguousarray(data.chelsea()[:100, :160, c]) for c in (0, 2))]
     soft = FixedPair("lanczos", Fraction(1), sharpness=-0.4).downscale(YuvImage(tuple(planes), LAYOUT, color=COLOR))
@@ -51,6 +51,6 @@ def test_full_size_is_softened_where_a_card_says_so():
 
 @pytest.mark.parametrize("suffix", ["0", "9", "-2", "two", "", "1e999999999"])
 def test_scale_in_a_name_is_one_that_pairs_have(suffix):
-    """The last would never be done as a fraction; small files name their pair, and may come from anybody."""
+    """The last one as a fraction would take forever to parse; names come from small files, which anybody can make."""
     with pytest.raises((ModelError, UsageError), match=f"pair 'lanczos-x{suffix}'"):
         find_pair(f"lanczos-x{suffix}", None)

@@ -1,4 +1,4 @@
-"""Footage: films found, divided, and read frame by frame."""
+"""Footage: videos found, split, and read frame by frame."""
 
 import weakref
 
@@ -14,7 +14,7 @@ FRAMES = 60
 
 
 def numbered(path, *options, pix_fmt="yuv420p", rate=25):
-    """A video of 32x16 whose luma tells the number of a frame: 3 codes a frame from 20 on, of 8 bits."""
+    """A video of 32x16 whose 8-bit luma encodes the frame number: 20, and 3 more per frame."""
     values = 20 + 3 * np.arange(FRAMES)
     raw = b"".join(np.full((16, 32), value, np.uint8).tobytes() + bytes([128] * 256) for value in values)
     words = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "32x16", "-r", rate, "-i", "-", "-pix_fmt", pix_fmt]
@@ -42,7 +42,7 @@ def test_every_frame_is_found_in_any_order(tmp_path, name, options, pix_fmt, rat
 
 
 def test_frames_to_train_on_and_to_validate_on_are_others(tmp_path):
-    """Also where frames last for different times, so that numbers are not those of frames."""
+    """Also with a variable frame rate, where frame numbers do not follow from times."""
     films = tmp_path / "films"
     films.mkdir()
     numbered(films / "a.mkv", "-c:v", "ffv1")

@@ -1,4 +1,4 @@
-"""Damaged files of all kinds, see fuzz.py: success or one clear line, never a crash, a hang or a leftover."""
+"""Damaged files of all kinds, see fuzz.py: success or one clear line, never a crash, a hang or leftover files."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ MAKE = {
 
 
 def fuzz(target: str, original: Path, folder: Path, *, count: int = CASES, first: int = 0) -> None:
-    """Runs cases in a process of their own. Fails at the first that goes wrong, or when half of them never ran."""
+    """Runs cases in a separate process. Fails at the first bad case, or when less than half of them ran."""
     work = folder / "work"
     work.mkdir(exist_ok=True)
     command = [sys.executable, FUZZ, target, original, work, "--first", first, "--count", count, "--seconds", SECONDS]

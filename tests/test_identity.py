@@ -1,4 +1,4 @@
-"""`vidscale.media.identity` on really encoded streams; packets made by hand are in test_bitstream.py."""
+"""`vidscale.media.identity` on encoded streams; synthetic packets are in test_bitstream.py."""
 
 import binascii
 import json
@@ -44,7 +44,7 @@ OTHER = Identity.model_validate(FIELDS | {"pair": "lanczos-x2", "sha256": ""})
 
 
 def ffmpeg(*args: str | Path) -> str:
-    """ffmpeg's stdout; fails when it says anything on stderr."""
+    """ffmpeg's stdout; fails when it prints anything to stderr."""
     cmd = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", "-nostdin", "-y", *map(str, args)]
     run = subprocess.run(cmd, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -53,7 +53,7 @@ def ffmpeg(*args: str | Path) -> str:
 
 
 def encode(path: Path, encoder: str, *options: str) -> None:
-    """25 pictures, 128x96, with a keyframe every 10. The encoders say much on stderr."""
+    """25 frames, 128x96, with a keyframe every 10. The encoders print much to stderr."""
     source = ["-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=1,format=yuv420p"]
     cmd = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *source, "-g", "10", "-c:v", encoder, *options]
     run = subprocess.run([*cmd, path], capture_output=True, text=True, check=False)
@@ -61,7 +61,7 @@ def encode(path: Path, encoder: str, *options: str) -> None:
 
 
 def framemd5(path: Path) -> list[str]:
-    """Timestamps and hash of every decoded picture."""
+    """Timestamps and hash of every decoded frame."""
     return ffmpeg("-i", path, "-map", "0:v", "-f", "framemd5", "-").splitlines()
 
 
@@ -95,7 +95,7 @@ def write(source: Path, target: Path, payload: bytes | None, tag: str | None = N
 
 
 def identities(path: Path) -> list[Identity | None]:
-    """What `extract` finds in each keyframe."""
+    """The result of `extract` for each keyframe."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         codec, extradata = stream.codec_context.codec.canonical_name, stream.codec_context.extradata
@@ -104,7 +104,7 @@ def identities(path: Path) -> list[Identity | None]:
 
 
 def side_data(path: Path) -> list[bytes]:
-    """Payloads behind our UUID, as libavcodec hands them out with the keyframes."""
+    """Payloads after our UUID, as libavcodec attaches them to keyframes."""
     with av.open(str(path)) as container:
         found = [
             bytes(data)
@@ -118,7 +118,7 @@ def side_data(path: Path) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def coded(tmp_path_factory) -> dict[str, Path]:
-    """Per codec an mp4 with B-frames and three keyframes."""
+    """For each codec an MP4 with B-frames and three keyframes."""
     folder = tmp_path_factory.mktemp("coded")
     for codec in CODECS:
         encode(folder / f"{codec}.mp4", *ENCODER[codec])
@@ -270,7 +270,7 @@ def test_raw_annex_b(coded, codec, extension, tmp_path):
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 @pytest.mark.parametrize("changes", [{"sha256": "", "tool": ""}, {"tool": ""}, {"tool": "x" * 64}])
 def test_stream_copy_to_raw_annex_b(coded, codec, extension, container, changes, tmp_path):
-    """From a later keyframe on, where the identity comes first: ffmpeg takes lengths of 256 to 511 for start codes."""
+    """From a later keyframe on, which starts with the identity: ffmpeg takes lengths of 256 to 511 for start codes."""
     tag = IDENTITY.model_copy(update=changes)
     assert (256 <= len(tag.to_json()) + 20 < 512) == bool(tag.sha256)
     small, raw = tmp_path / f"small.{container}", tmp_path / f"raw.{extension}"

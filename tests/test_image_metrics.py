@@ -1,4 +1,4 @@
-"""`vidscale.image_metrics` against scikit-image, kornia and its own definition spelt out."""
+"""`vidscale.image_metrics` against scikit-image, kornia and its definition."""
 
 import math
 import subprocess
@@ -19,7 +19,7 @@ Image = npt.NDArray[np.float32]
 
 @pytest.fixture
 def pictures() -> tuple[Image, Image]:
-    """A photograph, blurred and noisy, and as it is; [3, 61, 87]."""
+    """A photograph, blurred and noisy, and the original; [3, 61, 87]."""
     photograph = np.moveaxis(data.astronaut()[100:161, 180:267] / 255, 2, 0).astype(np.float32)
     blurred = (photograph + np.roll(photograph, 1, 1) + np.roll(photograph, 1, 2)) / 3
     noise = np.random.default_rng(1).normal(0, 0.01, photograph.shape)
@@ -27,7 +27,7 @@ def pictures() -> tuple[Image, Image]:
 
 
 def luma(image: Image, shave: int) -> npt.NDArray[np.float64]:
-    """By scikit-image, which implements MATLAB's rgb2ycbcr, in units of the peak of 255."""
+    """By scikit-image, which implements MATLAB's rgb2ycbcr, relative to a peak of 255."""
     inside = image[:, shave : image.shape[1] - shave, shave : image.shape[2] - shave]
     return rgb2ycbcr(inside.astype(np.float64), channel_axis=0)[0] / 255
 

@@ -1,4 +1,4 @@
-"""``vidscale images``: folders made small, restored, measured and compared; bad input; records as documented."""
+"""``vidscale images``: folders downscaled, restored, measured and compared; bad input; records as documented."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Photographs:
-    """Writes pictures of the same content below ``in``, by their names, and returns that folder."""
+    """Writes pictures with the same content into ``in``, under these names, and returns that folder."""
 
     def write(*names: str, mode: str = "RGB") -> Path:
         for name in names:
@@ -56,7 +56,7 @@ def picture(path: str | Path) -> Image.Image:
 
 
 def failures(run: Run) -> list[str]:
-    """The lines of pictures that failed, without their beginnings."""
+    """The error lines of pictures that failed, without their prefixes."""
     assert run.code == 1, run.stderr
     return [line.removeprefix("vidscale: ") for line in run.stderr.splitlines() if line.startswith("vidscale: ")]
 

@@ -1,4 +1,4 @@
-"""Pictures of formats that are not read are named, not passed over in silence."""
+"""Pictures in formats that are not read are reported, not skipped silently."""
 
 from pathlib import Path
 

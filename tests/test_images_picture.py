@@ -1,4 +1,4 @@
-"""`vidscale.images.picture`, `metadata` and `origin`: files as Pillow and tifffile see them, and what they hold."""
+"""`vidscale.images.picture`, `metadata` and `origin`: files as Pillow and tifffile read them, and what they hold."""
 
 import io
 import re
@@ -52,7 +52,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def camera_jpeg() -> bytes:
-    """As a camera writes it: EXIF with its directory, turned, a colour profile, 300 dpi, XMP."""
+    """As a camera writes it: EXIF with its directory, an orientation, a colour profile, 300 dpi, XMP."""
     exif = Image.Exif()
     exif[COPYRIGHT], exif[ORIENTATION] = "somebody", 6
     exif.get_ifd(EXIF_IFD)[TAKEN] = "2020:01:02 03:04:05"

@@ -1,4 +1,4 @@
-"""`vidscale.images.scaling` and `methods`: the filters by Pillow and torch, networks by themselves."""
+"""`vidscale.images.scaling` and `methods`: filters against Pillow and torch, networks against direct calls."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -49,13 +49,13 @@ def codes_of(one: Picture) -> npt.NDArray[np.int64]:
 
 
 def mirrored(plane: npt.NDArray[np.float64], factor: Fraction) -> tuple[npt.NDArray[np.float64], int]:
-    """The plane with its mirror image around it, and how wide that is once scaled."""
+    """The plane with mirrored borders, and the width of these borders once scaled."""
     margin = 12 * factor.denominator
     return np.pad(plane, margin, mode="symmetric"), int(margin * factor)
 
 
 def by_torch(codes: Codes, factor: Fraction, mode: str, *, clamp: bool) -> npt.NDArray[np.float64]:
-    """imresize of MATLAB: antialiased, a = -1/2, mirrored edges; with clamp also between the two axes."""
+    """MATLAB's imresize: antialiased, a = -1/2, mirrored edges; with clamp also between the two axes."""
     planes = []
     for plane in np.moveaxis(codes, 2, 0).astype(np.float64):
         values, margin = mirrored(plane, factor)
@@ -99,7 +99,7 @@ def test_filters_are_those_of_pillow(scale: int, kind: str) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_bicubic_scores_as_that_of_papers(scale: int) -> None:
-    """MATLAB's imresize of doubles clamps at the end alone: that changes no second digit of a PSNR."""
+    """MATLAB's imresize of doubles clamps only at the end, which does not change the second decimal of PSNR."""
     scaler = find_scaler("bicubic", Fraction(scale))
     ours = np.stack(scaler.upscale(scaler.downscale(picture(PHOTOGRAPH).planes), *PHOTOGRAPH.shape[:2]), axis=2)
     small = np.rint(by_torch(PHOTOGRAPH, Fraction(1, scale), "bicubic", clamp=False)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like, at every stage of a job: it ends at once, and leaves nothing half done."""
+"""Ctrl-C and other signals at every stage of a job: it ends at once and leaves nothing unfinished."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def film(_film: Path, tmp_path: Path) -> Path:
 
 
 def encoder_at_work(folder: Path) -> int:
-    """The ffmpeg that encodes, once it does."""
+    """Process ID of the encoding ffmpeg, once it is encoding."""
 
     def found() -> int:
         encoders = [pid for pid in processes_naming(f"{folder}/.") if b"pipe:0" in words_of(pid)]
@@ -60,7 +60,7 @@ def words_of(pid: int) -> bytes:
 
 
 def interrupted(process: "subprocess.Popen[bytes]", number: int, *, within_s: float = AT_ONCE_S) -> Run:
-    """Sends a signal to a running program, which must end in time and in order."""
+    """Sends a signal to a running program, which must exit in time and cleanly."""
     begin = time.monotonic()
     process.send_signal(number)
     run = finish(process, timeout_s=30)
@@ -72,7 +72,7 @@ def interrupted(process: "subprocess.Popen[bytes]", number: int, *, within_s: fl
 
 
 def assert_nothing_but(folder: Path, *names: str) -> None:
-    """Only these files are in the folder, and no process works on it."""
+    """The folder holds only these files, and no process uses it."""
     wait_for(lambda: not processes_naming(folder))
     assert {path.name for path in folder.iterdir()} == set(names)
 
@@ -123,7 +123,7 @@ def test_hangup_is_ignored_under_nohup(tmp_path: Path, film: Path) -> None:
     ids=lambda case: case.strip("*"),
 )
 def test_ffmpeg_that_hangs_can_be_interrupted(tmp_path: Path, film: Path, case: str) -> None:
-    """In a probe, in the encoder, in the muxer; the script waits for a child of its own."""
+    """While probing, encoding and muxing; the script waits for its own child process."""
     fake = fake_ffmpeg(tmp_path / "ffmpeg", case, 'touch "$0.hangs"; tail -f "$0"; true')
     part = ["--range", "0:0.5"]
     process = start("encode", film, "--ffmpeg", fake, "--scale", "1", "--preset", "ultrafast", *part)

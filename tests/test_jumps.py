@@ -1,4 +1,4 @@
-"""Recordings whose clock jumps: joined as ffmpeg joins them, picture and sound by the same."""
+"""Recordings whose clock jumps: joined as ffmpeg joins them, video and audio by the same offset."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -82,7 +82,7 @@ def rise(times: list[Fraction]) -> bool:
 
 
 def assert_joined(small: Path, parts: list[Path], *, origin: Fraction = Fraction(0)) -> list[Fraction]:
-    """The pictures and the sound of each part are there, all moved by the same; returns by how much."""
+    """Video and audio of each part are complete and moved by the same offset, which is returned."""
     video, audio = sorted(shown_times(small)), packet_times(small, 1)
     assert rise(video)
     assert rise(audio)
@@ -152,7 +152,7 @@ def test_jumps_back_ahead_and_past_the_end_of_the_clock(
 
 
 def test_pause_of_a_few_seconds_is_a_pause(folder: Path, tmp_path: Path) -> None:
-    """ffmpeg joins from 10 s on."""
+    """ffmpeg joins gaps of 10 s and more."""
     words = [*picture(), *sound(), *CODECS, "-output_ts_offset", "5"]
     (tmp_path / "pause.ts").write_bytes(
         part(folder, "a").read_bytes() + make(tmp_path / "later.ts", *words).read_bytes()
@@ -195,7 +195,7 @@ def test_recording_is_measured(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("a", "b"), ("b", "far", "a")])
 @pytest.mark.parametrize("text", ["0.2:0.7", "0.5:1.5", "1.2:1.6", "1.5:"])
 def test_range_of_a_recording(names: tuple[str, ...], text: str, folder: Path, tmp_path: Path) -> None:
-    """Counted in the joined time, whichever part it lies in."""
+    """It counts in the joined video, whichever part it is in."""
     source = recording(folder, *names)
     whole = coded(source, tmp_path / "whole.ts")
     small = coded(source, tmp_path / "small.ts", range=text)
@@ -213,7 +213,7 @@ def test_range_of_a_recording(names: tuple[str, ...], text: str, folder: Path, t
 
 
 def test_range_of_a_plain_recording_seeks(folder: Path) -> None:
-    """Whatever lies behind the range."""
+    """Whatever follows the range."""
     source = probe(make(folder / "long.ts", *picture(duration=3), *sound(3), *CODECS, "-g", "10"))
     wanted = [float(time - source.start_s) for time in shown_times(source.path)]
     for begin in ("0.3", "1", "2.2"):
@@ -225,7 +225,7 @@ def test_range_of_a_plain_recording_seeks(folder: Path) -> None:
 
 
 def test_samples_of_a_recording_lie_in_it(folder: Path) -> None:
-    """By its own account it lasts half a minute, by its pictures two seconds."""
+    """Its duration in the header is half a minute, its video lasts two seconds."""
     source = probe(recording(folder, "a", "far"))
     assert source.video.duration_s is not None
     assert source.video.duration_s > 20
@@ -257,7 +257,7 @@ def test_programme_stream_whose_clock_jumps(tmp_path: Path) -> None:
 
 
 def test_streams_that_begin_later_are_left_out_and_named(folder: Path, tmp_path: Path) -> None:
-    """A second programme of its own, as where an advertisement was put in between."""
+    """A second programme, as after an inserted advertisement."""
     ids = ["-mpegts_pmt_start_pid", "0x1100", "-mpegts_start_pid", "0x200", "-mpegts_service_id", "7"]
     other = make(tmp_path / "other.ts", "-i", part(folder, "far"), "-c", "copy", *ids)
     source = tmp_path / "three.ts"
@@ -278,7 +278,7 @@ TICK = Fraction(1, 90000)
 
 @dataclass
 class Packet:
-    """As much of a packet as the joiner looks at."""
+    """The part of a packet that the joiner reads."""
 
     stream_index: int
     time: float
@@ -299,14 +299,14 @@ class Packet:
 
 
 def stream(index: int, start: float, seconds: float, *, at: float, clock: float = 0) -> list[tuple[float, Packet]]:
-    """Packets of a stream with their places in the file, in seconds; video for index 0, else sound, subtitles for 9."""
+    """Packets of a stream with their positions in the file, in seconds; index 0 is video, 9 subtitles, others audio."""
     length, kind = {0: (0.04, "video"), 9: (0.5, "subtitle")}.get(index, (0.024, "audio"))
     count = round(seconds / length)
     return [(at + n * length, Packet(index, clock + start + n * length, length, kind)) for n in range(count)]
 
 
 def joined(*streams: list[tuple[float, Packet]]) -> tuple[int, dict[int, list[float]]]:
-    """Number of joints, and the times of each stream's packets, joined in the order of the file."""
+    """Number of joints, and the times of each stream's packets after joining in file order."""
     packets = [packet for _, packet in sorted((entry for s in streams for entry in s), key=lambda entry: entry[0])]
     joiner, times = Joiner(iter(packets), main=0), dict[int, list[float]]()
     for packet in joiner:
@@ -317,7 +317,7 @@ def joined(*streams: list[tuple[float, Packet]]) -> tuple[int, dict[int, list[fl
 @pytest.mark.parametrize("clock", [-100.0, -3.0, 20.0, 5000.0])
 @pytest.mark.parametrize("lag", [0.0, 0.7, 2.0])
 def test_joiner_waits_for_sound_that_lies_behind_in_the_file(clock: float, lag: float) -> None:
-    """Broadcasts send pictures ahead of their sound."""
+    """Broadcasts send video ahead of its audio."""
     joints, times = joined(
         stream(0, 0, 10, at=0, clock=200),
         stream(1, 0, 10, at=lag, clock=200),
@@ -331,7 +331,7 @@ def test_joiner_waits_for_sound_that_lies_behind_in_the_file(clock: float, lag: 
 
 
 def test_joiner_leaves_a_gap_in_one_stream() -> None:
-    """The picture was lost for 20 s, the sound was not."""
+    """20 s of video are missing, but no audio."""
     joints, times = joined(
         stream(0, 0, 5, at=0), stream(0, 25, 5, at=25), stream(1, 0, 30, at=0), stream(9, 0, 30, at=0)
     )
@@ -350,7 +350,7 @@ def test_joiner_leaves_sound_that_goes_back_alone() -> None:
 @pytest.mark.parametrize("wild", [-500.0, 500.0])
 @pytest.mark.parametrize("index", [0, 1])
 def test_joiner_gives_a_wild_timestamp_the_one_that_is_due(wild: float, index: int) -> None:
-    """A bit that was received wrongly."""
+    """As after a bit error."""
     streams = [stream(0, 0, 20, at=0, clock=1000), stream(1, 0, 20, at=0, clock=1000)]
     packet = streams[index][100][1]
     right = packet.dts
@@ -362,7 +362,7 @@ def test_joiner_gives_a_wild_timestamp_the_one_that_is_due(wild: float, index: i
 
 
 def test_joiner_sees_a_jump_of_one_programme_among_others() -> None:
-    """The streams of another programme, which share the file, go on."""
+    """The streams of other programmes in the file go on."""
     joints, times = joined(
         stream(0, 0, 10, at=0, clock=500),
         stream(1, 0, 10, at=0.3, clock=500),

@@ -1,4 +1,4 @@
-"""The tables and figures of README.md and docs/results.md are what the stored points and rows give."""
+"""The tables and figures of README.md and docs/results.md match the stored points and rows."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def make_table(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def pages_in(folder: Path, readme: str = README) -> Path:
-    """A folder with a README and a docs/results.md that have a place for every block."""
+    """A folder with a README and a docs/results.md that have the markers of every block."""
     (folder / "docs").mkdir(exist_ok=True)
     (folder / "README.md").write_text(readme)
     results = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in BLOCKS)
@@ -52,7 +52,7 @@ def store(comparison: Comparison, results: Path, name: str = "compare") -> None:
 
 
 def written(folder: Path, comparison: Comparison, name: str = "compare") -> dict[str, str]:
-    """The generated blocks of both pages, from one set of points."""
+    """The generated blocks of both pages, for one set of points."""
     store(comparison, folder / "results", name)
     done = make_table("--from-stored", "--results", folder / "results", "--pages", pages_in(folder))
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def written(folder: Path, comparison: Comparison, name: str = "compare") -> dict
 
 
 def blocks(folder: Path) -> dict[str, str]:
-    """Name to text of what lies between the markers of both pages."""
+    """Name to text between the markers of both pages."""
     text = (folder / "README.md").read_text(encoding="utf-8")
     text += (folder / "docs" / "results.md").read_text(encoding="utf-8")
     return dict(re.findall(r"(?s)<!-- ([\w-]+) -->\n(.*?)<!-- /\1 -->\n", text))
@@ -89,7 +89,7 @@ def test_pages_have_the_figures_of_the_stored_points(tmp_path: Path) -> None:
 
 
 def test_pages_have_no_figures_of_their_own() -> None:
-    """BD-rates are generated; what an experiment gave once is in docs/experiments.md, which says so."""
+    """BD-rates are generated; those of single experiments are in docs/experiments.md."""
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         if page.name != "experiments.md":
             outside = re.sub(r"(?s)<!-- ([\w-]+) -->\n.*?<!-- /\1 -->\n", "", page.read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def test_pages_have_no_figures_of_their_own() -> None:
 
 
 def test_readme_table_is_of_the_points_themselves() -> None:
-    """Its first two rows, worked out here from the points: means of BD-rates by VMAF, and nothing else."""
+    """Its first two rows, computed here from the points: means of BD-rates by VMAF, and nothing else."""
     table = rows(blocks(ROOT)["table"])
     columns = [("compare_1080p", "x264"), ("compare_1080p", "x265"), ("compare", "x264"), ("compare", "x265")]
     assert table[0] == ["BD-rate, VMAF 70 to 85", *(f"{SETS[name]}, {codec}" for name, codec in columns)]
@@ -150,7 +150,7 @@ def test_stored_points_are_whole_and_name_no_files(name: str) -> None:
 
 
 def test_table_of_known_curves(tmp_path: Path) -> None:
-    """Straight curves whose differences are exact: 20 % fewer bits than full size, 25 % more than ffmpeg's scaler."""
+    """Straight curves with exact differences: 20 % fewer bits than full size, 25 % more than ffmpeg's scaler."""
     curves = [
         modelled_curve(candidate, movie=movie, bits=bits)
         for movie, factor in {"one": 1.0, "two": 1.5}.items()
@@ -175,7 +175,7 @@ def test_table_of_known_curves(tmp_path: Path) -> None:
 
 
 def test_readme_table_of_known_curves(tmp_path: Path) -> None:
-    """Curves that differ by 20 % throughout, curves that cross at VMAF 72, and one that stops there."""
+    """Curves that differ by 20 % everywhere, curves that cross at VMAF 72, and one that ends there."""
     reach = (30, 33, 36, 39, 42, 45)
     full = modelled_curve(FULL, movie="one", psnr=reach)
     saves = modelled_curve(ADAPTIVE, movie="one", psnr=reach, bits=0.8)
@@ -205,7 +205,7 @@ def test_table_says_where_there_is_no_figure(tmp_path: Path) -> None:
 
 
 def test_table_within_a_range_is_printed_alone(tmp_path: Path) -> None:
-    """Curves that cross at 36 dB, VMAF 72: what saves below it loses above it."""
+    """Curves that cross at 36 dB, VMAF 72: the test saves bits below and costs bits above."""
     curves = [modelled_curve(FULL, movie="one"), modelled_curve(LANCZOS, movie="one", slope=1.2)]
     before = written(tmp_path, modelled_comparison(*curves))
     found = {}
@@ -221,7 +221,7 @@ def test_table_within_a_range_is_printed_alone(tmp_path: Path) -> None:
 
 
 def test_table_says_when_not_to_downscale(tmp_path: Path) -> None:
-    """Curves that cross at 36 dB, VMAF 72, and one that is worse throughout."""
+    """Curves that cross at 36 dB, VMAF 72, and one that is worse everywhere."""
     curves = [modelled_curve(FULL, movie=movie) for movie in ("one", "two")]
     curves += [modelled_curve(LANCZOS, movie="one", slope=1.2), modelled_curve(LANCZOS, movie="two", bits=1.1)]
     text = written(tmp_path, modelled_comparison(*curves))["small"]
@@ -250,7 +250,7 @@ def slower(point: Point) -> Point:
 
 
 def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None:
-    """Points of other pairs stay; new times are told beside those of the stored full size, a thousand times as long."""
+    """Points of other pairs stay; new times are relative to those of the stored full size, a thousand times as long."""
     movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
     stored = tmp_path / "results" / "compare"
     words = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0]
@@ -285,7 +285,7 @@ def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None
 
 @pytest.mark.parametrize("text", ["no markers\n", README.replace("/table", "table"), README + README])
 def test_table_errors(tmp_path: Path, text: str) -> None:
-    """A README without a place for the table is refused before anything is measured."""
+    """A README without markers is rejected before anything is measured."""
     words = ["--pages", pages_in(tmp_path, text), "--folder", tmp_path / "run", "--results", tmp_path / "results"]
     done = make_table(tmp_path / "missing.mp4", *words)
     assert "needs the lines" in done.stderr

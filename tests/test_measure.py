@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pair(folder: Path) -> tuple[Path, Path]:
-    """A moving picture, and the same through x264."""
+    """A moving picture, and the same encoded with x264."""
     ref = make(
         folder / "ref.mkv", *picture(SIZE, duration=0.6, then="noise=alls=8:allf=t"), "-pix_fmt", "yuv420p", *FFV1
     )
@@ -45,12 +45,12 @@ def pair(folder: Path) -> tuple[Path, Path]:
 
 
 def measured(ref: Path, dist: Path, **settings: Any) -> Report:
-    """The report on two files."""
+    """The report about two files."""
     return evaluate_files(ref, dist, FilesSettings.resolve(settings))
 
 
 def stats(ref: Path, dist: Path, name: str, path: Path) -> list[dict[str, float]]:
-    """Per-frame figures that an ffmpeg filter writes, such as ``psnr_y:34.20``."""
+    """Per-frame values that an ffmpeg filter writes, such as ``psnr_y:34.20``."""
     ffmpeg("-i", dist, "-i", ref, "-lavfi", f"[0:v][1:v]{name}=stats_file={path.as_posix()}", "-f", "null", "-")
     pairs = [re.findall(r"(\w+):([\d.inf-]+)", line) for line in path.read_text().splitlines()]
     return [{key: float(value) for key, value in line} for line in pairs]
@@ -375,7 +375,7 @@ def test_smaller_video_is_scaled_as_ffmpeg_does(
 
 @pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuv420p10le"])
 def test_scaling_and_cropping_keep_full_range(tmp_path: Path, pix_fmt: str) -> None:
-    """White in full range stays white, and does not become the white of limited range."""
+    """White in full range stays white and does not become limited-range white."""
     codec = ["-c:v", "mjpeg", "-q:v", "1"] if pix_fmt == "yuvj420p" else FFV1
     white = bytes([255]) * (64 * 64) if pix_fmt == "yuvj420p" else b"\xff\x03" * (64 * 64)
     chroma = bytes([128]) * (64 * 64 // 2) if pix_fmt == "yuvj420p" else b"\x00\x02" * (64 * 64 // 2)

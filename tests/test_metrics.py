@@ -21,13 +21,13 @@ CONTENTS = ["astronaut", "camera", "coffee", "page", "noise", "inverted", "flat"
 
 
 def codes(values, bit_depth):
-    """Values of 0 to 1 as a plane."""
+    """Values from 0 to 1 as a plane."""
     peak = 2**bit_depth - 1
     return np.rint(np.clip(values, 0, 1) * peak).astype(np.uint8 if bit_depth == 8 else np.uint16)
 
 
 def pair(content, bit_depth, shape=(121, 187)):
-    """A plane and what a codec might make of it; 'inverted', 'flat' and 'gradient' are what strains float32."""
+    """A plane and a distorted copy; 'inverted', 'flat' and 'gradient' are hard cases for float32."""
     rng = np.random.default_rng(7)
     height, width = shape
     ramp = np.linspace(0.9, 1, width) * np.ones((height, 1))
@@ -90,7 +90,7 @@ def test_ssim_gaussian_equals_kornia(bit_depth):
 
 
 def filter_stats(folder, name, planes, bit_depth):
-    """One figure per plane of a yuv420p frame from the statistics file of ffmpeg's `psnr` or `ssim`."""
+    """One value per plane of a yuv420p frame from the statistics file of ffmpeg's `psnr` or `ssim`."""
     from material import ffmpeg  # kernels are tested where there is no PyAV, too
 
     height, width = planes[0][0].shape
@@ -155,7 +155,7 @@ def test_metrics_identical_planes(content, bit_depth):
 
 
 def laid_out(plane, layout):
-    """The same codes in other memory."""
+    """The same codes in another memory layout."""
     height, width = plane.shape
     if layout == "padded":
         # The buffer ends with the last row's last sample: what lies behind it is not the plane's.

@@ -1,4 +1,4 @@
-"""The Triton kernels of the metrics against their reference: compiled on a GPU, in triton's interpreter elsewhere."""
+"""The Triton kernels of the metrics against their reference: compiled on a GPU, interpreted elsewhere."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ runnable = pytest.mark.skipif(
 
 
 def planes(shape, bit_depth):
-    """Noise and the same with more noise, as views of wider buffers."""
+    """Noise, and the same with more noise, as views of wider buffers."""
     rng, peak = np.random.default_rng(3), 2**bit_depth - 1
     height, width = shape
     x = rng.integers(0, peak + 1, (height, width + 7))
@@ -31,7 +31,7 @@ def planes(shape, bit_depth):
 
 @pytest.fixture(autouse=True)
 def poisoned_empty(monkeypatch):
-    """Makes memory that a kernel forgets to write show."""
+    """Exposes memory that a kernel does not write."""
     plain = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -87,7 +87,7 @@ def test_metrics_dispatch_to_triton():
 
 @pytest.mark.slow
 def test_metrics_triton_compiles():
-    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    """For a GPU that this machine need not have: the compiler rejects some code that the interpreter accepts."""
     code = """
 import triton
 from triton.backends.compiler import GPUTarget

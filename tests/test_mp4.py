@@ -1,4 +1,4 @@
-"""Tags in MP4 and QuickTime files: where players look for them, and what else there is, under keys."""
+"""Tags in MP4 and QuickTime files: standard ones where players look for them, others under keys."""
 
 import shutil
 import struct
@@ -58,7 +58,7 @@ def boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def box(data: bytes, *path: str) -> bytes:
-    """The content of the first box of that path; ``meta`` has a version in front of its boxes in MP4."""
+    """The content of the first box with that path; ``meta`` has a version before its boxes in MP4."""
     for kind in path:
         data = next(content for found, content in boxes(data) if found == kind)
         if kind == "meta" and data[4:8] != b"hdlr":
@@ -67,7 +67,7 @@ def box(data: bytes, *path: str) -> bytes:
 
 
 def atoms(path: Path) -> dict[str, bytes]:
-    """The atoms in which players look for tags."""
+    """The atoms that players read as tags."""
     user_data = box(path.read_bytes(), "moov", "udta")
     return dict(boxes(box(user_data, "meta", "ilst") if path.suffix == ".mp4" else user_data))
 
@@ -85,7 +85,7 @@ def keys(path: Path) -> dict[str, str]:
 
 
 def tagged(path: Path, values: dict[str, str], *options: object) -> Path:
-    """A film with tags."""
+    """A movie with tags."""
     words = [word for key, value in values.items() for word in ("-metadata", f"{key}={value}")]
     return make(path, *picture(duration=0.4), *sound(0.4), *X264, "-c:a", "aac", *words, *options)
 
@@ -131,7 +131,7 @@ def test_identity_stands_under_a_key(codec: str, container: str, tmp_path: Path)
 
 
 def test_file_with_the_identity_among_use_metadata_tags_is_read(tmp_path: Path) -> None:
-    """As all were written before."""
+    """As earlier versions wrote it."""
     source = tagged(tmp_path / "film.mp4", {})
     small = coded(source, tmp_path / "small.mp4", scale="2")
     old = make(tmp_path / "old.mp4", "-i", small, "-c", "copy", "-movflags", "use_metadata_tags")
@@ -170,7 +170,7 @@ def test_title_in_a_language_is_no_second_tag(tmp_path: Path) -> None:
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    """Two streams in several chunks, with the index behind the media."""
+    """Two streams in several chunks, with the index after the media."""
     return make(tmp_path / "film.mp4", *picture(duration=2), *sound(2), *X264, "-c:a", "aac", "-metadata", "title=T")
 
 
@@ -184,7 +184,7 @@ def played(path: Path) -> bytes:
 def test_media_are_found_again(
     first: bool, wide: bool, block: int, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the index stood in front already, and where it needs 64-bit offsets, which 4 GiB of media need."""
+    """Also when the index was at the front already, and when it needs 64-bit offsets, for 4 GiB of media."""
     if first:
         film = make(film.with_name("fast.mp4"), "-i", film, "-c", "copy", "-movflags", "faststart")
     monkeypatch.setattr(mp4, "_MOST_OFFSET", 1000 if wide else 2**32 - 1)

@@ -1,4 +1,4 @@
-"""File names beyond the locale: every command takes them, writes them byte by byte, and prints them."""
+"""File names outside the locale: every command accepts them, writes them byte for byte, and prints them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pairs of networks in the video pipeline: from a folder to a movie and back."""
+"""Network pairs in the video pipeline: from a folder to a movie and back."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ from vidscale.system.workspace import cache_folder
 
 
 def write_pair(folder, seed=0, name="car-x2"):
-    """An untrained small pair; the downscaler begins as a soft filter, so pictures stay pictures."""
+    """A small untrained pair; its downscaler starts as a soft filter, so that results look like pictures."""
     torch.manual_seed(seed)
     down, up = ResamplerNet(2, stem=4, body=8, trunk=8, blocks=1), EDSR(2, blocks=1, width=8)
     return write_pair_dir(folder, name, down, up)
@@ -31,7 +31,7 @@ def write_pair(folder, seed=0, name="car-x2"):
 
 @pytest.fixture
 def pairs(tmp_path, monkeypatch):
-    """A folder of this user's pairs with one pair in it."""
+    """A user's folder of pairs, with one pair."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     root = tmp_path / "data" / "vidscale" / "pairs"
     write_pair(root / "car-x2")
@@ -61,7 +61,7 @@ def test_find_pair_by_family_name_and_folder(pairs):
 
 
 def test_downscaling_is_centred(pairs):
-    """A picture that is symmetric stays symmetric: no shift by half a pixel, in no plane."""
+    """A symmetric picture stays symmetric: no plane is shifted by half a pixel."""
     pair = find_pair("car", Fraction(2), "cpu")
     flat = Color("pc", "bt709", chroma_location="center")
     layout = PixelFormat("gray", 8)

@@ -1,4 +1,4 @@
-"""Colour words that an encoder has no place for are named, and refused when strict; others are kept."""
+"""Colours that an encoder cannot signal are reported, and rejected by --strict; others are kept."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tagged(folder: Path, what: str, word: object) -> Path:
-    """A source whose container says so; of the others BT.709."""
+    """A source whose container has these colour tags, and otherwise BT.709."""
     said = dict.fromkeys(OPTIONS.values(), "bt709") | {OPTIONS[what]: word}
     tags = "setparams=range=tv:" + ":".join(f"{option}={value}" for option, value in said.items())
     path = folder / f"{what}-{word}.mkv"

@@ -38,7 +38,7 @@ def written(info, frames):
 
 
 def seen_by_ffmpeg(data):
-    """Times and md5 of the pictures, as a filter or an encoder would get them, and ffmpeg's log."""
+    """Times and MD5 of the frames as a filter or an encoder gets them, and ffmpeg's log."""
     done = ffmpeg("-copyts", "-f", "nut", "-i", "pipe:0", *EXACT, "-f", "framemd5", "-", data=data)
     lines = done.stdout.decode().splitlines()
     time_base = next(Fraction(line.split(":")[1].strip()) for line in lines if line.startswith("#tb"))

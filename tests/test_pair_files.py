@@ -1,4 +1,4 @@
-"""`vidscale.models.pair_files`, `cards` and ``vidscale models``: pairs written, read again, found, damaged."""
+"""`vidscale.models.pair_files`, `cards` and ``vidscale models``: pairs written, read, found, damaged."""
 
 import hashlib
 import json

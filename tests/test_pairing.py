@@ -1,4 +1,5 @@
-"""Pairs of frames whose times containers rounded each in its way: all of them, and never a neighbour."""
+"""Pairs of frames whose times were rounded by different containers: every frame gets its partner, and never a
+neighbour."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -30,7 +31,7 @@ FORMAT = PixelFormat("gray", 8)
 def stamped(
     times: Iterable[Fraction], unit: Fraction, way: str = "nearest", *, without: Iterable[int] = (), late: object = 0
 ) -> list[Frame]:
-    """Frames that show their own number, at times in whole units."""
+    """Frames that show their own number, at integer times."""
     found = []
     for number, time in enumerate(times):
         if number not in without:
@@ -50,7 +51,7 @@ def regular(rate: str, count: int = 200) -> list[Fraction]:
 
 
 def uneven(count: int = 200) -> list[Fraction]:
-    """A variable frame rate, from 8 ms to 120 ms from frame to frame."""
+    """A variable frame rate, with 8 to 120 ms from frame to frame."""
     gaps = np.random.default_rng(3).integers(240, 3600, count)
     return [Fraction(int(total), 30000) for total in np.cumsum(gaps)]
 
@@ -88,7 +89,7 @@ def test_constant_shift_below_a_tick(rate: str, way: str, late: str) -> None:
 @pytest.mark.parametrize("rate", ["480", "600", "960", "1000"])
 @pytest.mark.parametrize("gone", [set(), {57}, {60, 61, 140}])
 def test_very_fast_cameras(rate: str, way: str, gone: set[int]) -> None:
-    """Frames are hardly further apart than ticks: how times were rounded is seen from the frames before."""
+    """Frame distances are close to the ticks: earlier frames show how times were rounded."""
     times = regular(rate)
     found, _ = numbers(stamped(times, Fraction(1, 90000)), stamped(times, MS, way, without=gone))
     assert found == [(n, n) for n in range(200) if n not in gone]
@@ -126,7 +127,7 @@ def test_ticks_as_long_as_frames(rate: str) -> None:
 )
 @pytest.mark.parametrize("align", [False, True])
 def test_copies_in_other_containers(tmp_path: Path, name: str, rate: str, align: bool) -> None:
-    """Packets copied without a change; two files of one content have no error."""
+    """Remuxed packets: two files with the same content have no error."""
     codec = ["-c:v", "libx264", "-bf", "0", "-pix_fmt", "yuv420p"]
     ref = make(tmp_path / "ref.mp4", *picture("64x48", rate=rate, duration=4), *codec)
     cut = name.split(".")[0]

@@ -1,4 +1,4 @@
-"""Sources that are spread over files: playlists, lists, patterns of names. Their size, and that they are coded."""
+"""Sources in several files: playlists, lists, numbered pictures. Their size, and that they can be encoded."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ HLS = ["-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod"]
 
 
 def size(folder: Path, *patterns: str) -> int:
-    """Bytes of all files of these names."""
+    """Total bytes of all files with these names."""
     files = [file for pattern in patterns for file in folder.glob(pattern)]
     assert files
     return sum(file.stat().st_size for file in files)
@@ -29,7 +29,7 @@ def playlist(folder: Path, *options: str) -> Path:
 
 
 def with_sound(folder: Path, variants: str, *maps: object) -> Path:
-    """A master playlist, written by ffmpeg beside the playlists that it names."""
+    """A master playlist, written by ffmpeg next to the playlists it names."""
     words = [*maps, *H264, "-c:a", "aac", *HLS, "-master_pl_name", "master.m3u8", "-var_stream_map", variants]
     make(folder / "part%v.m3u8", *picture(duration=3), *sound(3), *words)
     return folder / "master.m3u8"
@@ -61,7 +61,7 @@ def test_playlist_is_as_large_as_its_parts(name: str, tmp_path: Path) -> None:
 
 
 def test_variants_of_a_film_have_no_size(tmp_path: Path) -> None:
-    """One of them is shown; which one, is the player's choice."""
+    """Only one of them is played; the player chooses which."""
     maps = ["-map", "0:v", "-map", "0:v", "-map", "1:a", "-b:v:0", "100k", "-b:v:1", "300k"]
     source = with_sound(tmp_path, "v:0,agroup:a v:1,agroup:a a:0,agroup:a", *maps)
     assert probe(source).size_bytes is None

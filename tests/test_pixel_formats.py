@@ -1,4 +1,4 @@
-"""Every pixel format that ffmpeg decodes to is coded, said where something is converted, or refused in one line."""
+"""Every pixel format that ffmpeg decodes to is encoded, with a note if it is converted, or rejected in one line."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -67,7 +67,7 @@ EXACT = [  # but where swscale itself writes and reads green one code off
 
 
 def source_of(pix_fmt: str, **color: Any) -> Source:
-    """What the probe would say of a file with pictures of that format."""
+    """The probe's result for a file in that format."""
     reading = reading_of(pix_fmt)
     video = VideoInfo(W, H, reading.format, Color(**{"matrix": "bt709", **color}), Fraction(1, 25))
     return Source(
@@ -89,7 +89,7 @@ def source_of(pix_fmt: str, **color: Any) -> Source:
 
 
 def random_planes(pix_fmt: str) -> list[npt.NDArray[Any]]:
-    """Codes of all depths for the planes of a format, without alpha."""
+    """Random codes at the depth of a format for all of its planes but alpha."""
     reading, rng = reading_of(pix_fmt), np.random.default_rng(1)
     sub_y, sub_x = reading.subsampling
     shapes = [(H, W)] + [(-(-H // sub_y), -(-W // sub_x))] * (0 if reading.format.chroma == "gray" else 2)
@@ -97,7 +97,7 @@ def random_planes(pix_fmt: str) -> list[npt.NDArray[Any]]:
 
 
 def filled(pix_fmt: str, planes: list[npt.NDArray[Any]]) -> av.VideoFrame:
-    """A picture of a planar format."""
+    """A frame of a planar format."""
     frame = av.VideoFrame(W, H, pix_fmt)
     for plane, codes in zip(frame.planes, planes, strict=True):
         rows = np.zeros((plane.height, plane.line_size // codes.itemsize), codes.dtype)
@@ -108,7 +108,7 @@ def filled(pix_fmt: str, planes: list[npt.NDArray[Any]]) -> av.VideoFrame:
 
 
 def packed(pix_fmt: str, planes: list[npt.NDArray[Any]]) -> av.VideoFrame:
-    """An opaque picture, by swscale."""
+    """An opaque frame, by swscale."""
     reading = reading_of(pix_fmt)
     planar = reading.planar
     if planar.startswith("ya"):  # gray and alpha, which have no planar form: made of gray
@@ -211,7 +211,7 @@ def test_black_and_white_is_gray_of_full_range(name: str, codec: str, folder: Pa
 
 
 def at_depth(codes: npt.NDArray[Any], had: int, gets: int) -> npt.NDArray[Any]:
-    """Codes of limited range at another depth, by H.273: a power of two."""
+    """Limited-range codes at another depth, by H.273: a power of two."""
     scaled = codes * Fraction(2) ** (gets - had)
     return np.vectorize(lambda code: min(int(code + Fraction(1, 2)), (1 << gets) - 1))(scaled)
 

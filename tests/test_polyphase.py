@@ -1,4 +1,4 @@
-"""Fixed resampling against a naive float64 version, ffmpeg's zscale, block means, and on planes of every layout."""
+"""Fixed resampling against a naive float64 version, ffmpeg's zscale and block means, in every memory layout."""
 
 import math
 import subprocess
@@ -61,7 +61,7 @@ def naive_weight(kind, step, distance):
 
 
 def naive_matrix(kind, step, siting, length_in, length_out):
-    """[length_out, length_in]: every weight of every sample, mirrored ones added to where they fall."""
+    """[length_out, length_in]: the weights of every sample; those of mirrored samples are added to the originals."""
     matrix = np.zeros((length_out, length_in))
     reach = math.ceil(3 * max(step, Fraction(1))) + 1
     for i in range(length_out):
@@ -73,7 +73,7 @@ def naive_matrix(kind, step, siting, length_in, length_out):
 
 
 def naive(plane, *, step, siting, size, kind, bit_depth):
-    """The definition as two matrix products, in float64 codes that are not rounded yet."""
+    """The definition as two matrix products, in float64 codes before rounding."""
     rows, columns = (naive_matrix(kind, step, siting[a], plane.shape[a], size[a]) for a in (0, 1))
     peak, values = 2**bit_depth - 1, plane.astype(np.float64)
     if step > 1:
@@ -120,7 +120,7 @@ def test_polyphase_odd_shapes(shape, step, poisoned_empty):
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that a kernel forgets to write show."""
+    """Exposes memory that a kernel does not write."""
     plain = np.empty
     monkeypatch.setattr(np, "empty", lambda *args, **kwargs: poison(plain(*args, **kwargs)))
 
@@ -144,7 +144,7 @@ def test_polyphase_equals_ref(kind, step, bit_depth):
 
 
 def zscale(frames, *, size, kind, bit_depth, location):
-    """ffmpeg's zscale over frames of three planes."""
+    """ffmpeg's zscale on frames of three planes."""
     from material import FFMPEG  # kernels are tested where there is no PyAV, too
 
     height, width = frames[0][0].shape
@@ -208,7 +208,7 @@ def test_polyphase_area_is_overlap_at_three_halves():
 @pytest.mark.parametrize("location", SITING)
 @pytest.mark.parametrize("step", [Fraction(2), Fraction(3, 2), Fraction(1, 2), Fraction(2, 3)], ids=str)
 def test_polyphase_keeps_positions(step, location):
-    """A ramp has the value that belongs to a sample's position, so a shift of a fraction of a sample would show."""
+    """A ramp's values are its positions, so that a shift by a fraction of a sample would show."""
     siting = SITING[location]
     plane = np.add.outer(np.arange(60) * 200, np.arange(80) * 300).astype(np.uint16)
     size = tuple(int(n / step) for n in plane.shape)

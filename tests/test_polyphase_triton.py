@@ -1,4 +1,4 @@
-"""The Triton kernel of fixed resampling against the reference: compiled on a GPU, in triton's interpreter elsewhere."""
+"""The Triton kernel of fixed resampling against the reference: compiled on a GPU, interpreted elsewhere."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def noise(shape, bit_depth):
 
 @pytest.fixture
 def poisoned_empty(monkeypatch):
-    """Makes memory that the kernel forgets to write show."""
+    """Exposes memory that the kernel does not write."""
     plain = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -67,7 +67,7 @@ def test_polyphase_triton_equals_ref(kind, step, bit_depth, poisoned_empty):
 
 @pytest.mark.slow
 def test_polyphase_triton_compiles():
-    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    """For a GPU that this machine need not have: the compiler rejects some code that the interpreter accepts."""
     code = """
 import triton
 from triton.backends.compiler import GPUTarget

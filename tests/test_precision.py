@@ -1,4 +1,4 @@
-"""`vidscale.models.precision`: what a processor runs a network in is tried once and remembered."""
+"""`vidscale.models.precision`: the fastest precision on a processor is measured once and cached."""
 
 import json
 
@@ -14,7 +14,7 @@ SECONDS = {"float32": 2.0, "int8": 1.0}
 
 @pytest.fixture
 def tried(monkeypatch, tmp_path):
-    """What was tried, in order; times are those of `SECONDS`, on a processor that has both."""
+    """What was timed, in order; times are those of `SECONDS`, on a processor that supports both."""
     found = []
 
     def seconds(_, option):

@@ -1,4 +1,4 @@
-"""The step-by-step upscaler: its stages, chains of them, and pairs for movies and pictures."""
+"""The step-by-step upscaler: its stages, chains of stages, and pairs for movies and pictures."""
 
 from fractions import Fraction
 
@@ -25,7 +25,7 @@ def count(network):
 
 
 def residual(scale=2, seed=0, *, trained=True):
-    """A small stage; trained ones add something to the interpolation."""
+    """A small stage that, like trained ones, adds something to the interpolation."""
     torch.manual_seed(seed)
     stage = ResidualStage(scale, width=6, blocks=2)
     if trained:
@@ -148,7 +148,7 @@ def test_pair_shrinks_planes_by_its_filter(tmp_path):
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 def test_movie_of_odd_size_comes_back_in_place(tmp_path, pix_fmt):
-    """Stages that interpolate keep a ramp where it is."""
+    """Stages that interpolate leave a ramp in place."""
     height, width = 203, 259
     pixel_format = PixelFormat("420", 10 if "10" in pix_fmt else 8)
     unit = 1 << (pixel_format.bit_depth - 8)

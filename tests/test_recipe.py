@@ -1,4 +1,4 @@
-"""`vidscale.jobs.recipe`: what recipe files may say, and pipes that run and end."""
+"""`vidscale.jobs.recipe`: what recipe files may contain, and how pipes run and end."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ def pipe(*stages: list[str]) -> Recipe:
 
 
 def python(code: str) -> list[str]:
-    """A stage: a Python program that has bytes in `data` and writes what is in `data` in the end."""
+    """A stage: a Python program that gets its input as `data` and writes what `data` holds at the end."""
     return [sys.executable, "-c", f"import sys\ndata = sys.stdin.buffer.read()\n{code}\nsys.stdout.buffer.write(data)"]
 
 

@@ -1,4 +1,4 @@
-"""`vidscale.media.regions` against a search by brute force, and crops of every chroma format."""
+"""`vidscale.media.regions` against a brute-force search, and crops in every chroma format."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""The report: numbers by hand and against ffmpeg, files that round-trip, a page that is safe and needs no network."""
+"""The report: numbers computed by hand and by ffmpeg, files that round-trip, a page that is safe and works offline."""
 
 import base64
 import csv
@@ -38,7 +38,9 @@ from vidscale.report.worst_frames import PICTURE_WIDTH, WorstFrames, color_notes
 from vidscale.web.page import timecode
 
 YUV420 = PixelFormat("420", 8)
-SOURCE = SourceFacts("film.mkv", 64, 48, YUV420, Color("tv", "bt709", "bt709", "bt709"), Fraction(2), 100_000, 90_000)
+SOURCE = SourceFacts(
+    "film.mkv", 64, 48, YUV420, Color("tv", "bt709", "bt709", "bt709"), Fraction(2), 100_000, 90_000, "prores"
+)
 DISTORTED = DistortedFacts("film.small.mp4", 32, 24, "h264", Fraction(2), 25_000, 24_000)
 
 
@@ -60,7 +62,7 @@ def frame(value: int, index: int = 0, width: int = 64, height: int = 48, format:
 
 @pytest.fixture(scope="module")
 def full_report() -> Report:
-    """Every field filled, with the numbers JSON has no word for, and names that are markup."""
+    """Every field set, including numbers that JSON cannot express and names with markup."""
     rows = (
         score(0, pict_type="I", bytes=5000, span_bytes=5300, vmaf=90.5, vmaf_neg=88.0, xpsnr_y=41.0),
         score(1, (0.0, 0.0, 0.5), pts_s=Fraction(1001, 30000), bytes=None, vmaf=99.0, vmaf_neg=98.0, xpsnr_y=math.inf),
@@ -241,6 +243,14 @@ def test_json_keys_are_documented(full_report, tmp_path):
     assert not missing
 
 
+def test_json_of_older_reports_is_read(full_report, tmp_path):
+    write_json(full_report, tmp_path / "report.json")
+    data = json.loads((tmp_path / "report.json").read_text())
+    del data["source"]["codec"]
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    assert read_json(tmp_path / "report.json").source == dataclasses.replace(full_report.source, codec="")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 1}'])
 def test_json_errors(text, tmp_path):
     (tmp_path / "report.json").write_text(text)
@@ -338,6 +348,10 @@ def test_html_is_self_contained(full_report):
     text = render_html(full_report)
     assert Page(text).references
     assert_self_contained(text)
+
+
+def test_html_names_the_codecs_of_both_files(full_report):
+    assert "Codec prores h264" in " ".join(" ".join(Page(render_html(full_report)).visible).split())
 
 
 def test_html_escapes_names(full_report):

@@ -1,4 +1,4 @@
-"""YUV planes as RGB and back, against ffmpeg's zscale."""
+"""Conversion of YUV planes to RGB and back, against ffmpeg's zscale."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""The pairs inside the package: whole, small, and better than the filters they stand on."""
+"""The pairs in the package: complete, small, and better than the filters they are based on."""
 
 from fractions import Fraction
 
@@ -59,7 +59,7 @@ def test_shipped_pair_is_whole_and_says_where_it_comes_from(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_pair_restores_what_a_filter_cannot(name):
-    """A picture that nothing was trained on, not coded between: the network must at least not harm."""
+    """A picture outside the training set, without coding: the network must at least not make it worse."""
     pair = find_pair(name, None, "cpu")
     picture = data.chelsea()[:288, :432, 1]
     planes = [np.ascontiguousarray(picture), np.full((144, 216), 128, np.uint8), np.full((144, 216), 128, np.uint8)]

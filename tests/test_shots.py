@@ -1,4 +1,4 @@
-"""Shots of the report: cuts that ffmpeg made are found, and each shot's numbers are those of its frames alone."""
+"""Shots of the report: cuts made by ffmpeg are found, and a shot's numbers are those of its own frames."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cut_together(path: Path, size: str, pix_fmt: str) -> Path:
-    """A film of three scenes."""
+    """A movie of three scenes."""
     words = []
     for scene, (start, end) in zip(SCENES, pairwise(CUTS), strict=True):
         options = f"{scene}{':' if '=' in scene else '='}s={size}:r=25"

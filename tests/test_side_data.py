@@ -1,4 +1,4 @@
-"""Side data of kinds that PyAV has no name for is passed over, and what it has a name for is read all the same."""
+"""Side data of kinds unknown to PyAV is skipped, and known kinds are still read."""
 
 import struct
 import zlib
@@ -35,7 +35,7 @@ def in_png(data: bytes, tiff: bytes) -> bytes:
 
 @pytest.fixture(params=["jpg", "png"])
 def timelapse(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Photographs with EXIF, one after the other as a camera's interval timer makes a film of them."""
+    """Photographs with EXIF in sequence, as a camera's interval timer records them."""
     suffix, insert = request.param, in_jpeg if request.param == "jpg" else in_png
     words = ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"] if suffix == "jpg" else ["-c:v", "png", "-pix_fmt", "rgb24"]
     make(tmp_path / f"p%d.{suffix}", *picture("64x48", 5, 1), *words)

@@ -1,4 +1,4 @@
-"""`stage down` and `stage up` as people use them: raw video through pipes, between two processes of ffmpeg."""
+"""`stage down` and `stage up` in real use: raw video through pipes, between two ffmpeg processes."""
 
 import io
 import subprocess
@@ -39,14 +39,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def y4m(folder: Path) -> Path:
-    """Ten pictures, 4:2:0 sited left."""
+    """Ten frames, 4:2:0, left siting."""
     words = ["-pix_fmt", "yuv420p", "-chroma_sample_location", "left"]
     return make(folder / "source.y4m", *picture(duration=0.4), *words, "-f", "yuv4mpegpipe")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """Outcome of a command."""
 
     exit_code: int
     stdout: bytes
@@ -54,7 +54,7 @@ class Result:
 
 
 def stage(*words: object, data: bytes = b"") -> Result:
-    """`vidscale stage`, in this process, with a standard input that can be peeked into as the real one can."""
+    """`vidscale stage` in this process, with a standard input that can be peeked at like the real one."""
     stdin, stdout = io.BufferedReader(io.BytesIO(data)), io.BytesIO()  # type: ignore[arg-type]
     with (
         patch("vidscale.cli.stage.raw_stdin", lambda: stdin),
@@ -65,12 +65,12 @@ def stage(*words: object, data: bytes = b"") -> Result:
 
 
 def program(*words: object) -> list[str]:
-    """The command line of `vidscale stage` as a process."""
+    """The command line of `vidscale stage` as a separate process."""
     return [sys.executable, "-m", "vidscale", "stage", *map(str, words)]
 
 
 def chain(*commands: list[str]) -> tuple[bytes, list[int], bytes]:
-    """Runs programs with pipes between them: stdout of the last, exit codes, all that was written to stderr."""
+    """Runs programs connected by pipes: stdout of the last, exit codes, everything on stderr."""
     running: list[subprocess.Popen[bytes]] = []
     for command in commands:
         source = running[-1].stdout if running else subprocess.DEVNULL
@@ -87,13 +87,13 @@ def chain(*commands: list[str]) -> tuple[bytes, list[int], bytes]:
 
 
 def raw_of(stream: bytes, path: Path, pix_fmt: str, height: int, width: int) -> Codes:
-    """Pictures [frames, samples] of a raw stream, as ffmpeg reads it."""
+    """Frames [frames, samples] of a raw stream, as ffmpeg reads it."""
     path.write_bytes(stream)
     return pixels(path, pix_fmt, (height, width))
 
 
 def scaled(frames: Codes, pixel_format: PixelFormat, size: tuple[int, int], scale: str, *, up: bool = False) -> Codes:
-    """What the pair itself makes of such pictures."""
+    """The pair's own result for such frames."""
     height, width = size
     pair = find_pair("lanczos", Fraction(scale))
     out = []

@@ -1,4 +1,4 @@
-"""What a small file tells its upscaler about how strongly it was coded, when the encoder was told by other means."""
+"""The coding strength stored in a small file when the encoder's rate was not set by crf."""
 
 from pathlib import Path
 
@@ -54,7 +54,8 @@ def test_bitrate_is_told_as_the_crf_that_gives_it(
 @pytest.mark.parametrize("preset", ["ultrafast", "medium"])
 @pytest.mark.parametrize("codec", ["x264", "x265"])
 def test_constant_quantiser(source: Path, tmp_path: Path, codec: str, preset: str) -> None:
-    """The strengths rise with it, near it: the crf of a quantiser is a few below it, since B-frames get more."""
+    """Strengths rise with the quantiser and stay close to it: crf is a few below, since B-frames get a higher
+    quantiser."""
     found = [
         told(coded(source, tmp_path / f"{qp}.mp4", codec=codec, preset=preset, encoder_params=f"qp={qp}"))
         for qp in (20, 32, 44)

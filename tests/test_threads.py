@@ -28,7 +28,7 @@ class BoomError(Exception):
 
 
 class Source:
-    """Counts upwards, and what was taken from it."""
+    """Counts upwards, and records how many items were taken."""
 
     def __init__(self, fail_at: int | None = None, closing: BaseException | None = None) -> None:
         self.taken = 0
@@ -295,7 +295,7 @@ def test_in_order_takes_few_items_ahead():
 
 
 def test_in_order_hands_out_a_result_before_the_next_item_is_there():
-    """As somebody wants it who sends a frame only when the last one has come back."""
+    """For a caller that sends a frame only after it has received the previous one."""
     came_back = threading.Semaphore(1)
 
     def items():

@@ -1,4 +1,4 @@
-"""`vidscale.models.networks.tiling`: pictures in tiles against the same pictures whole."""
+"""`vidscale.models.networks.tiling`: tiled results against whole ones."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -89,7 +89,7 @@ def test_run_fitted_repeats_the_edge_and_crops() -> None:
 
 
 def positive(network: torch.nn.Module) -> torch.nn.Module:
-    """The network with weights that let everything through, so that what it depends on shows in the gradient."""
+    """The network with weights that block nothing, so that gradients show everything it depends on."""
     with torch.no_grad():
         for weights in network.parameters():
             weights.copy_(0.01 + 0.01 * torch.rand_like(weights))

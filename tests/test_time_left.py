@@ -1,4 +1,4 @@
-"""How long a job still takes: nothing before it can be known, and then the truth."""
+"""The remaining time of a job: nothing until it can be estimated, and then the truth."""
 
 import re
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from vidscale.cli.time_left import TimeLeft
 
 
 class Clock:
-    """Passes when told to."""
+    """A clock that advances on demand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,7 +36,7 @@ def seconds(text: str) -> float | None:
 
 
 def test_filters_that_are_compiled_first_do_not_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first of 600 frames takes 12 s, the others 10 ms: there were 1359 s left, and then 8."""
+    """The first of 600 frames takes 12 s, the others 10 ms: it used to show 1359 s left, and then 8."""
     console = Console()
     console.start("encoding", 600)
     clock.now += 12
@@ -53,7 +53,7 @@ def test_filters_that_are_compiled_first_do_not_count(clock: Clock, capsys: pyte
 
 @pytest.mark.parametrize(("per_unit", "total", "first"), [(0.1, 1000, 50), (0.1, 100, 32), (1, 10000, 31), (40, 9, 2)])
 def test_first_estimate(clock: Clock, per_unit: float, total: int, first: int) -> None:
-    """After 3 s and a twentieth of the job, or 30 s, from the first unit on."""
+    """After 3 s and a twentieth of the job, or after 30 s, counted from the first unit."""
     estimate = TimeLeft()
     assert estimate.text(total) == ""
     clock.now += 100

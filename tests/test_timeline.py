@@ -1,4 +1,4 @@
-"""When pictures are shown, in files that say so badly or not at all: ffmpeg's times, and always rising."""
+"""Presentation times of files with bad or no timestamps: those of ffmpeg, always increasing."""
 
 import struct
 from fractions import Fraction
@@ -28,7 +28,7 @@ MILLISECOND = 1e-3
 
 
 class Shown(NamedTuple):
-    """A decoded picture: when, what, and from how many bytes."""
+    """A decoded frame: time, content, and coded size."""
 
     time: float
     luma: bytes
@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 
 
 def shown(path: Path, time_range: TimeRange | None = None) -> tuple[list[Shown], ReadLog]:
-    """All pictures of a file, or of a part of it, at the times that they have in the file."""
+    """All frames of a file, or of a part of it, at their times in the file."""
     log = ReadLog()
     frames = [
         Shown(float(frame.time), np.ascontiguousarray(frame.planes[0]).tobytes(), frame.coded_bytes)
@@ -58,7 +58,7 @@ def rise(values: list[float]) -> bool:
 
 
 def assert_parts_are_those_of_the_whole(path: Path) -> None:
-    """Every range holds the pictures that lie in it when the whole file is read."""
+    """Every range holds the frames that fall in it when the whole file is read."""
     whole, start = shown(path)[0], float(probe(path).start_s)
     tried = 0
     for first, last in (("0.1", "0.4"), ("0.52", "1.4"), ("0.96", "2"), ("1", "2"), ("1.24", "1.9"), ("1.52", "9")):
@@ -94,7 +94,7 @@ GAPS = {
 
 
 def avi(folder: Path, codec: str, gap: str) -> Path:
-    """Three seconds, 25 pictures each, of which some are dropped."""
+    """Three seconds at 25 frames per second, some of them dropped."""
     words = ["-vf", f"select='{GAPS[gap]}'", "-fps_mode", "passthrough", *AVI[codec]]
     return make(folder / f"{codec}-{gap}.avi", *picture(duration=3), *words)
 
@@ -169,7 +169,7 @@ def boxes(data: bytes, start: int, end: int) -> list[tuple[int, bytes, int]]:
 
 
 def with_table(source: Path, target: Path, name: bytes, entries: list[tuple[int, int]] | None) -> Path:
-    """An MP4 file with its index behind its data, whose first track has another table of times; None removes it."""
+    """An MP4 file, with its index after its data, whose first track has another table of times; None removes it."""
     data = bytearray(source.read_bytes())
     start, end, path = 0, len(data), []
     for step in (b"moov", b"trak", b"mdia", b"minf", b"stbl", name):
@@ -196,7 +196,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Path:
-    """25 pictures of 512/12800 s, none reordered."""
+    """25 frames of 512/12800 s, without B-frames."""
     return make(folder / "plain.mp4", *picture(), *X264, "-bf", "0", "-g", "12")
 
 
@@ -293,7 +293,7 @@ def test_equal_timestamps_of_reordered_pictures(reordered: Path, tmp_path: Path)
 
 
 def moved(source: Path, target: Path, pts_ms: list[int]) -> Path:
-    """The packets of a source, none reordered, at other times."""
+    """The packets of a source without B-frames, at other times."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)

@@ -1,4 +1,4 @@
-"""Training of CAR: its losses, its rounding, its material, and that it learns."""
+"""Training of CAR: its losses, its rounding, its data, and that it learns."""
 
 import json
 import subprocess
@@ -163,7 +163,7 @@ def test_crops_errors(photos, tmp_path):
 
 
 def test_car_resumes_with_the_same_bits(crops, photos, tmp_path, monkeypatch):
-    """Through the real operation, whose backward scatters: no order of additions may change from run to run."""
+    """With the real operation, whose backward scatters: the order of additions must not vary between runs."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # so many share it, even where tests have one thread each
     held_out = held_out_pictures([photos / "a.png"], side=48)
     train(CarTask(TINY, Crops(crops), held_out), TINY.loop, tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Training of ESPCN: it learns, on films as on pictures, goes on bit for bit, and says what it cannot use."""
+"""Training of ESPCN: it learns from videos and pictures, resumes bit for bit, and reports what it cannot use."""
 
 import json
 import subprocess
@@ -33,14 +33,14 @@ TINY = EspcnRecipe(
 
 
 def blobs(seed, height=96, width=112):
-    """A picture of hard edges, which interpolation blurs."""
+    """A picture with hard edges, which interpolation blurs."""
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(height, width)), 2.0)
     return (255 * (smooth > 0)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
-    """A film of twelve frames and a folder of four pictures."""
+    """A video of twelve frames and a folder of four pictures."""
     folder = tmp_path_factory.mktemp("footage")
     raw = b"".join((16 + blobs(n) // 255 * 219).astype(np.uint8).tobytes() for n in range(12))
     words = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "112x96", "-r", 25, "-i", "-", "-c:v", "libx264", "-crf", 4]
@@ -94,7 +94,7 @@ def test_espcn_resumes_with_the_same_bits(footage, unfamiliar, tmp_path):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_examples_lie_upon_each_other(footage, scale):
-    """LR and HR parts of a ramp have one slope and one middle, however they are turned."""
+    """LR and HR crops of a ramp have the same slope and mean, whatever their rotation."""
     learned, held_out = split(find_films(footage), 0.2)
     task = EspcnTask(replace(TINY, scale=scale, crop=12), learned, held_out)
     ramp = np.add.outer(np.arange(200) * 90, np.arange(180) * 50).astype(np.uint16)

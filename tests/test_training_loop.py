@@ -1,4 +1,4 @@
-"""The training loop: it learns, it goes on bit for bit, it says when it cannot."""
+"""The training loop: it learns, resumes bit for bit, and reports when it cannot continue."""
 
 import math
 import os
@@ -25,7 +25,7 @@ SETTINGS = LoopSettings(
 
 
 class Line:
-    """Fits y = 3 x - 1 by a linear layer with a normalisation that has buffers; known to converge."""
+    """Fits y = 3 x - 1 with a linear layer and a normalisation that has buffers; known to converge."""
 
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Training through the real codec: shots, sets of coded crops, and a pair in the end."""
+"""Training on real encodes: shots, sets of coded crops, and finally a pair."""
 
 import json
 from dataclasses import replace
@@ -61,7 +61,7 @@ def others(tmp_path_factory):
 
 @pytest.fixture
 def one_thread():
-    """Networks this small are trained fastest by one, whatever else runs."""
+    """Networks this small train fastest on one thread, whatever else runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -100,7 +100,7 @@ def test_shot_keeps_colours():
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", ["1", "3/2", "2", "3"])
 def test_pieces_lie_on_each_other(photos, tmp_path, scale):
-    """The decoded piece, enlarged, is the original: at the right place, not beside it."""
+    """A decoded crop, enlarged, matches the original at the same position, not next to it."""
     pieces = made(replace(TINY, scale=scale, chunks=1), photos, tmp_path)
     assert pieces.scale == Fraction(scale)
     lr, hr, strength = pieces.batch(12, torch.Generator().manual_seed(0))
@@ -172,7 +172,7 @@ def test_clips_are_read_in_parts(tmp_path):
 
 @pytest.mark.parametrize("scale", ["3/2", "4"])
 def test_clips_of_any_size_are_coded(photos, tmp_path, scale):
-    """Sides that are no multiples of anything: parts fit the encoder, as its small pictures must."""
+    """Sizes that are multiples of nothing: parts are cut so that they and their small pictures fit the encoder."""
     (tmp_path / "clips").mkdir()
     make(tmp_path / "clips" / "a.mkv", *picture("150x98", 25, 1), "-c:v", "ffv1", "-pix_fmt", "yuv420p")
     settings = replace(TINY, scale=scale, chunks=1, clip_share=1.0)
@@ -182,7 +182,7 @@ def test_clips_of_any_size_are_coded(photos, tmp_path, scale):
 
 @pytest.mark.slow
 def test_training_beats_bicubic_and_lanczos(photos, others, tmp_path, one_thread):
-    """Some steps of the quick recipe's training, on a small set."""
+    """A few steps of the quick recipe, on a small set."""
     settings = replace(TINY, chunks=1, shots=16, taken=3, pieces=4, side=32, frames=3)
     recipe = read_recipe(PairRecipe, QUICK)
     loop = replace(recipe.loop, steps=600, validate_every=200, warmup_steps=20, ema=0.98)
@@ -209,7 +209,7 @@ def test_shipped_recipes_can_be_read(recipe):
 
 @pytest.mark.parametrize("path", [path for path in PAIR_RECIPES if path != QUICK], ids=lambda path: path.stem)
 def test_recipe_of_an_installed_pair_makes_its_networks(path):
-    """Whatever a recipe leaves to defaults: its command has to make this pair again."""
+    """Whatever a recipe leaves to defaults, its command must reproduce this pair."""
     recipe = read_recipe(PairRecipe, path)
     card = read_card(SHIPPED / recipe.name)
     assert recipe.network.network().sizes == {"first": 3} | dict(card.upscaler)  # older cards do not tell the first
@@ -305,7 +305,7 @@ def test_what_is_missing_is_told_before_anything_is_coded(photos, others, tmp_pa
 
 
 def test_sets_made_earlier_are_read(photos, tmp_path):
-    """They have chroma beside what is read."""
+    """They also have chroma, which is not used."""
     made(replace(TINY, chunks=1), photos, tmp_path)
     (path,) = tmp_path.glob(CHUNKS)
     records = np.load(path)
@@ -320,7 +320,7 @@ def test_sets_made_earlier_are_read(photos, tmp_path):
 
 @pytest.mark.slow
 def test_lanczos_is_the_filter_of_ffmpeg(photos, tmp_path):
-    """What gains are told over: zscale's Lanczos, on pieces whose edges are far enough from the middle."""
+    """The baseline of reported gains: zscale's Lanczos, on crops whose middle the edges do not affect."""
     pieces = made(replace(TINY, chunks=1, shots=8, pieces=4), photos, tmp_path)
     task = UpscalerTask(CompactSizes(small=1, large=2), LoopSettings(), pieces, pieces)
     assert len(pieces) == 64

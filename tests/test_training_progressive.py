@@ -1,4 +1,4 @@
-"""Training of the step-by-step upscaler: stages apart, then the chain."""
+"""Training of the step-by-step upscaler: stages separately, then the chain."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""y4m against ffmpeg in both directions, and against streams that are cut off, damaged or slow."""
+"""y4m against ffmpeg in both directions, and with truncated, damaged or slow streams."""
 
 import hashlib
 import io

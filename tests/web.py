@@ -1,10 +1,10 @@
-"""Reading a page as a browser would, as far as the standard library can."""
+"""Reads a page as a browser would, as far as the standard library can."""
 
 from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Tags and references of a page, and the text outside of scripts and styles."""
+    """Tags and references of a page, and the text outside scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Page(HTMLParser):
 
 
 def assert_self_contained(text: str) -> None:
-    """No link, style or picture from elsewhere, and a policy that forbids it."""
+    """No link, style or picture from outside, and a policy that forbids them."""
     page = Page(text)
     assert all(reference.startswith("data:image/") for reference in page.references)
     assert "link" not in page.tags

@@ -2,6 +2,8 @@
 
 import sys
 
+from vidscale.errors import reason_of
+
 
 def main() -> None:
     """Runs the command line; Ctrl-C also works while it is still being imported."""
@@ -13,7 +15,7 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:  # outside of commands: help that cannot be printed
-        print(f"vidscale: {error.strerror or error}", file=sys.stderr)
+        print(f"vidscale: {reason_of(error)}", file=sys.stderr)
         sys.stdout = None  # or the interpreter would flush it again at exit
         sys.exit(1)
 

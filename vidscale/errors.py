@@ -133,3 +133,8 @@ def plain_reason(detail: Mapping[str, Any]) -> str:
     shown = ascii(detail["input"])
     shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
     return f"{name} = {shown}: {words}" if name else f"{shown}: {words}"
+
+
+def reason_of(error: BaseException) -> str:
+    """The reason of an error of the system or of ffmpeg, without its number and file: ``Permission denied``."""
+    return str(getattr(error, "strerror", None) or error)

@@ -142,7 +142,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
 
     ``job`` runs in a thread; on interruption its child processes are killed and its temporary files are removed.
     """
-    from vidscale.errors import VidscaleError
+    from vidscale.errors import VidscaleError, reason_of
     from vidscale.system.threads import Unfinished, run_interruptible
 
     console = Console(quiet=quiet)
@@ -170,7 +170,7 @@ def run_job(job: Callable[[Console], T], *, quiet: bool = False) -> T:
             raise
         except OSError as error:
             console.close()
-            fail(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+            fail(f"{error.filename}: {reason_of(error)}" if error.filename else reason_of(error))
         except Exception as error:
             if logging.getLogger().isEnabledFor(logging.DEBUG):
                 raise

@@ -98,6 +98,7 @@ def decode_movie(
     """Plans, restores and prints the result; shared with recipes."""
     from vidscale.jobs.pipeline import decode as run_decode
     from vidscale.jobs.planning import plan_decode
+    from vidscale.jobs.plans import commands
 
     started = time.perf_counter()
     plan = plan_decode(source, output, settings)
@@ -105,7 +106,7 @@ def decode_movie(
     if dry_run:
         resolved = settings.model_dump(mode="json")
         pair = plan.small.pair.name
-        print_plan(plan.output.path, resolved, plan.commands(), pair=pair, json_output=json_output)
+        print_plan(plan.output.path, resolved, commands(plan), pair=pair, json_output=json_output)
         return
     outcome = run_decode(plan, console)
     console.close()

@@ -13,7 +13,7 @@ from vidscale.cli.options import given
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
     from vidscale.jobs.pipeline import Outcome
-    from vidscale.jobs.planning import EncodePlan
+    from vidscale.jobs.plans import EncodePlan
     from vidscale.report.rows import Report
 
 
@@ -116,6 +116,7 @@ def encode_movie(
     """Plans, encodes, measures and prints the result; shared with recipes."""
     from vidscale.jobs.pipeline import encode as run_encode
     from vidscale.jobs.planning import plan_encode
+    from vidscale.jobs.plans import commands
 
     started = time.perf_counter()
     plan = plan_encode(source, output, settings)
@@ -123,7 +124,7 @@ def encode_movie(
         console.note(note)
     if dry_run:
         resolved = plan.settings.model_dump(mode="json")
-        print_plan(plan.output.path, resolved, plan.commands(), pair=plan.pair.name, json_output=json_output)
+        print_plan(plan.output.path, resolved, commands(plan), pair=plan.pair.name, json_output=json_output)
         return
     outcome = run_encode(plan, console)
     for note in outcome.notes:

@@ -58,7 +58,7 @@ def down(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Downscale pictures. Each records how to restore it."""
+    """Downscale pictures. Each stores how to restore it."""
 
     def work(settings: "ImageSettings", console: Console) -> "Iterator[Result]":
         from vidscale.images.jobs import downscale_folder
@@ -77,7 +77,7 @@ def up(
     pair: options.MadeBy = None,
     size: Annotated[
         str | None,
-        typer.Option("--size", help="Size to restore.", metavar="WIDTHxHEIGHT", show_default="recorded in the picture"),
+        typer.Option("--size", help="Size to restore.", metavar="WIDTHxHEIGHT", show_default="stored in the picture"),
     ] = None,
     picture_format: Format = None,
     quality: Quality = None,
@@ -125,7 +125,10 @@ def round_trip(
 def bench(
     paths: Paths,
     output: FolderOrNone = None,
-    scale: options.Scale = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="Source size over small size, 1 to 8.", metavar="2|1.5|3/2", show_default="2"),
+    ] = None,
     pairs: Annotated[
         str | None,
         typer.Option("--pairs", help="Pairs to compare.", metavar="PAIR,PAIR|none", show_default="all installed ones"),
@@ -135,7 +138,7 @@ def bench(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare methods of downscaling and restoring pictures, as papers do."""
+    """Compare methods of downscaling and restoring pictures, the way papers do."""
 
     def job(console: Console) -> None:
         from vidscale.config import BenchSettings

@@ -18,9 +18,7 @@ def measure(
     report_dir: Annotated[
         Path | None, typer.Option("--report-dir", "-o", help="Folder for the report.", metavar="FOLDER", readable=False)
     ] = None,
-    align: Annotated[
-        bool, typer.Option("--align", help="Find a constant time offset between the two by their pictures.")
-    ] = False,
+    align: Annotated[bool, typer.Option("--align", help="Find a constant time offset by comparing pictures.")] = False,
     align_window: Annotated[
         float | None,
         typer.Option("--align-window", help="Largest offset to try.", metavar="SECONDS", show_default="10"),
@@ -32,8 +30,9 @@ def measure(
         float | None,
         typer.Option(
             "--max-unpaired",
-            help="Exit with code 1 if more of either video's frames have no partner; else if more than 10 of both do.",
+            help="Exit with code 1 if a larger share of either video's frames has no partner.",
             metavar="PERCENT",
+            show_default="10, and of both videos",
         ),
     ] = None,
     crop: Annotated[
@@ -42,9 +41,7 @@ def measure(
     ] = None,
     scale_dist: Annotated[
         str | None,
-        typer.Option(
-            "--scale-dist", help="Scale the second video to the source's size.", metavar="bilinear|bicubic|lanczos"
-        ),
+        typer.Option("--scale-dist", help="Scale DIST to the source's size.", metavar="bilinear|bicubic|lanczos"),
     ] = None,
     ssim: options.Ssim = None,
     vmaf: options.Vmaf = False,

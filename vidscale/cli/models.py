@@ -81,7 +81,7 @@ def export(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a pair to a folder, for another machine: --pair FOLDER uses it there."""
+    """Write a pair to a folder, for use on other machines with --pair FOLDER."""
 
     def job(console: Console) -> None:
         from vidscale.models.cards import find_pair_dir

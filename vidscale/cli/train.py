@@ -63,7 +63,7 @@ def car(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train CAR (Sun and Chen 2020): downscaler and upscaler jointly, no codec in between."""
+    """Train CAR (Sun and Chen 2020): downscaler and upscaler jointly, without a codec in between."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments
@@ -99,7 +99,7 @@ def pair(
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option("--clips", help="Folder of videos to train on too.", metavar="FOLDER", show_default=False),
+        typer.Option("--clips", help="Folder of videos to train on as well.", metavar="FOLDER", show_default=False),
     ] = None,
     coded: Annotated[
         Path | None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
-from vidscale.errors import IdentityError, VidscaleError
+from vidscale.errors import IdentityError, VidscaleError, reason_of
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
@@ -196,7 +196,7 @@ def attempt(item: Item, work: Callable[[Item], T]) -> T | Failed:
     except VidscaleError as error:
         return Failed(item.path, str(error))
     except OSError as error:
-        return Failed(item.path, error.strerror or str(error))
+        return Failed(item.path, reason_of(error))
     except MemoryError:
         return Failed(item.path, "out of memory")
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from vidscale.config import DecodeSettings, FilesSettings, MeasureSettings
 from vidscale.errors import MeasureError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.pipeline import Outcome
-from vidscale.jobs.planning import EncodePlan, expected_frames
+from vidscale.jobs.plans import EncodePlan, commands
 from vidscale.jobs.restore import SmallFile, find_identity, open_small, restored_frames
 from vidscale.jobs.sides import Side, at_one_depth, check_comparable, color_notes, cropped, scaled
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -62,7 +63,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
         report,
         source=replace(report.source, size_bytes=None) if settings.range else report.source,
         stages=(*encoding, *report.stages),
-        commands=tuple(shlex.join(command) for command in plan.commands()),
+        commands=tuple(shlex.join(command) for command in commands(plan)),
         notes=(*plan.notes, *outcome.notes),
         wall_s=time.perf_counter() - started if started else None,
     )
@@ -205,6 +206,7 @@ def _report(
             duration_s=duration,
             size_bytes=ref.size_bytes,
             video_bytes=measured.ref_bytes or None,
+            codec=ref.codec,
         ),
         distorted=DistortedFacts(
             name=dist.path.name,

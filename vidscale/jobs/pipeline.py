@@ -1,4 +1,4 @@
-"""Execution of a plan (`vidscale.jobs.planning`): encodes or restores one file.
+"""Execution of a plan (`vidscale.jobs.plans`): encodes or restores one file.
 
 source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import EncodeError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
-from vidscale.jobs.planning import DecodePlan, EncodePlan, expected_frames
+from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.encoders import ENCODERS
@@ -130,8 +131,8 @@ def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, works
     encoded.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
     joined = _joined(plan, log, workspace)
-    command = plan.mux_command(
-        signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers, joined=joined
+    command = mux_command(
+        plan, signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers, joined=joined
     )
     mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
     check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
@@ -148,11 +149,10 @@ def _signed_suffix(output: OutputPlan, codec: str) -> str:
 
 def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -> Path | None:
     """A file with the other streams, when ffmpeg would copy the wrong parts because of timestamp jumps."""
-    time_range = plan.settings.range if isinstance(plan, EncodePlan) else None
-    if not log.joints and not (plan.source.may_jump and time_range):
+    if not log.joints and not (plan.source.may_jump and plan.time_range):
         return None
     path = workspace.file(f"joined{plan.output.path.suffix}")
-    is_made = copy_joined(plan.source, plan.output, path, origin_s=log.origin_s, time_range=time_range)
+    is_made = copy_joined(plan.source, plan.output, path, origin_s=log.origin_s, time_range=plan.time_range)
     return path if is_made else None
 
 

@@ -6,9 +6,9 @@ from typing import IO
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import UsageError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import raw_video_notes
 from vidscale.jobs.pipeline import counted, read_notes
-from vidscale.jobs.planning import expected_frames
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.containers import CONTAINERS
 from vidscale.media.ffmpeg import find_ffmpeg

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason
+from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason, reason_of
 from vidscale.system import processes
 from vidscale.system.names import name_from_text
 from vidscale.system.workspace import partial_files
@@ -61,8 +61,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         data = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"recipe {path} cannot be read: {reason}") from error
+        raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
     if "command" not in data:
         raise ConfigError(f"recipe {path} has no command: encode, decode or pipe (recipes to train are for `train`)")
     try:
@@ -121,7 +120,7 @@ def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subproc
                 stdout=_STDERR if last else subprocess.PIPE,
             )
         except OSError as error:
-            raise EncodeError(f"cannot start {command[0]}: {error.strerror or error}", cmd=command) from error
+            raise EncodeError(f"cannot start {command[0]}: {reason_of(error)}", cmd=command) from error
         stack.callback(processes.end, process)
         if process.stdout is not None:
             stack.callback(process.stdout.close)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.errors import ConfigError, DecodeError
+from vidscale.errors import ConfigError, DecodeError, reason_of
 from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, StreamInfo
 from vidscale.system.processes import announces
@@ -215,6 +215,6 @@ def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
     try:
         return announces(command, b"Output #0, ", timeout_s=_OPEN_TIMEOUT_S)
     except OSError as error:
-        raise DecodeError(f"{ffmpeg} cannot be started: {error.strerror or error}") from error
+        raise DecodeError(f"{ffmpeg} cannot be started: {reason_of(error)}") from error
     except subprocess.TimeoutExpired:
         raise DecodeError(f"ffmpeg took more than {_OPEN_TIMEOUT_S} s to open {source.path}") from None

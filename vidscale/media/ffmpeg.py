@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.errors import ConfigError, EncodeError, reason_of
 from vidscale.system import processes
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _lacking(path: str, encoders: tuple[str, ...], filters: tuple[str, ...]) -> 
             if missing := [name for name in filters if name not in known]:
                 return f"has no filter {', '.join(missing)}"
     except OSError as error:
-        return f"cannot be started ({error.strerror or error})"
+        return f"cannot be started ({reason_of(error)})"
     except subprocess.TimeoutExpired:
         return "does not respond"
     return None
@@ -197,7 +197,7 @@ class FfmpegProcess:
                 bufsize=0,
             )
         except OSError as error:
-            raise EncodeError(f"cannot start {self.cmd[0]}: {error.strerror or error}", cmd=self.cmd) from error
+            raise EncodeError(f"cannot start {self.cmd[0]}: {reason_of(error)}", cmd=self.cmd) from error
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._drain = threading.Thread(target=self._read_stderr, daemon=True)
         self._drain.start()

@@ -24,6 +24,7 @@ from vidscale.errors import (
     IdentityError,
     UnusableIdentityError,
     plain_reason,
+    reason_of,
 )
 from vidscale.media import bitstream
 from vidscale.media.frames import Chroma, Siting
@@ -246,7 +247,7 @@ def _opened(path: str | Path) -> "Iterator[InputContainer]":
         with av.open(str(Path(path).absolute()), metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as exc:
-        raise DecodeError(f"{path}: {exc.strerror or exc}") from exc
+        raise DecodeError(f"{path}: {reason_of(exc)}") from exc
     except (DecodeError, IdentityError) as exc:
         raise type(exc)(f"{path}: {exc}") from exc
 

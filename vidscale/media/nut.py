@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from vidscale.errors import ConfigError, DecodeError
+from vidscale.errors import ConfigError, DecodeError, reason_of
 from vidscale.media import nut_layout
 from vidscale.media.frames import Chroma, Color, Frame, PixelFormat, Plane, VideoInfo
 from vidscale.media.rawpipe import (
@@ -169,7 +169,7 @@ class _Source:
 
 
 def _unreadable(exc: "av.FFmpegError") -> str:
-    return f"the input cannot be read as NUT, or it holds no frame: {exc.strerror}"
+    return f"the input cannot be read as NUT, or it holds no frame: {reason_of(exc)}"
 
 
 def _info(container: "av.container.InputContainer") -> VideoInfo:
@@ -221,7 +221,7 @@ def _frames(container: "av.container.InputContainer", source: _Source, info: Vid
                 yield Frame(planes, info.format, pts=packet.pts, time_base=info.time_base, color=info.color)
                 index += 1
         except av.FFmpegError as exc:
-            raise DecodeError(f"the NUT stream cannot be read after {index} frames: {exc.strerror}") from exc
+            raise DecodeError(f"the NUT stream cannot be read after {index} frames: {reason_of(exc)}") from exc
         if index and not source.ends_with_index:
             raise DecodeError(
                 f"the NUT stream is cut off: it ends after {index} frames without the index that ffmpeg writes"

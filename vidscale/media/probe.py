@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 import av
 from av.container import Flags
 
-from vidscale.errors import DecodeError
+from vidscale.errors import DecodeError, reason_of
 from vidscale.media import h273
 from vidscale.media.alpha import BlockAlpha
 from vidscale.media.container_crop import Window, container_crop, window_of
@@ -131,8 +131,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     except av.error.EOFError:
         raise DecodeError(f"{path} ends within its header") from None
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
+        raise DecodeError(f"{path} cannot be opened as a video: {reason_of(error)}") from error
     # Unlike ffmpeg, PyAV sets genpts, which makes up missing presentation times; for AVI they would be wrong.
     container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
     return container
@@ -231,7 +230,7 @@ def _first_frames(
         with contextlib.suppress(av.FFmpegError):
             frames += stream.decode(None)  # drain the decoder
     if not frames:
-        reason = f": {getattr(problem, 'strerror', None) or problem}" if problem else ""
+        reason = f": {reason_of(problem)}" if problem else ""
         raise DecodeError(
             f"{path} holds no decodable frame in video stream {stream.index} ({stream.codec_context.name}){reason}"
         ) from problem

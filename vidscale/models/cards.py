@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.errors import ModelError
+from vidscale.errors import ModelError, reason_of
 from vidscale.media.geometry import parse_scale
 from vidscale.system.workspace import cache_folder
 
@@ -105,7 +105,7 @@ def read_card(folder: Path) -> PairCard:
     try:
         return PairCard.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelError(f"no pair in {folder}: {CARD}: {error.strerror}") from error
+        raise ModelError(f"no pair in {folder}: {CARD}: {reason_of(error)}") from error
     except (ModelError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: {error}") from error
 

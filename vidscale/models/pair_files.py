@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vidscale.errors import ConfigError, ModelError
+from vidscale.errors import ConfigError, ModelError, reason_of
 from vidscale.models.cards import BACK_PROJECTION, CARD, UNKNOWN, PairCard
 from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.networks.back_projection import BackProjection
@@ -126,7 +126,7 @@ def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> 
         weights.replace(folder / WEIGHTS)
         text.replace(folder / CARD)
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(f"cannot write {folder}: {reason_of(error)}") from error
     finally:
         with suppress(OSError):
             weights.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vidscale.errors import VidscaleError
+from vidscale.errors import VidscaleError, reason_of
 from vidscale.media.frames import Color, PixelFormat
 from vidscale.report.rows import (
     DistortedFacts,
@@ -48,7 +48,7 @@ def write_report(report: Report, directory: Path) -> None:
         write_csv(report, directory / "frames.csv")
         write_html(report, directory / "index.html")
     except OSError as exc:
-        raise VidscaleError(f"cannot write the report {directory}: {exc.strerror or exc}") from exc
+        raise VidscaleError(f"cannot write the report {directory}: {reason_of(exc)}") from exc
 
 
 def write_html(report: Report, path: Path) -> None:
@@ -140,6 +140,7 @@ def _source_facts(facts: SourceFacts) -> dict[str, Any]:
         "name": facts.name,
         "width": facts.width,
         "height": facts.height,
+        "codec": facts.codec,
         "pix_fmt": facts.format.name,
         "chroma": facts.format.chroma,
         "bit_depth": facts.format.bit_depth,
@@ -235,6 +236,7 @@ def _report_from(data: dict[str, Any]) -> Report:
             duration_s=_fraction(source["duration_s_exact"]),
             size_bytes=source["size_bytes"],
             video_bytes=source["video_bytes"],
+            codec=source.get("codec", ""),  # absent from older reports
         ),
         distorted=DistortedFacts(
             name=distorted["name"],

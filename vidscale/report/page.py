@@ -170,7 +170,7 @@ def _files_table(report: Report) -> Table:
     rows = (
         ("Name", source.name, coded.name),
         ("Picture", f"{source.width}×{source.height}", f"{coded.coded_width}×{coded.coded_height}, coded"),
-        ("Codec", "–", coded.codec or "raw"),
+        ("Codec", source.codec or "–", coded.codec or "raw"),
         ("Compared as", f"{source.format.name}, {source.format.bit_depth} bit", "the same"),
         ("Range, matrix, primaries, transfer", ", ".join(said) or "unspecified", "the same"),
         ("Duration", *(timecode(d) if d is not None else "–" for d in (source.duration_s, coded.duration_s))),

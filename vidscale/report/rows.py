@@ -55,6 +55,7 @@ class SourceFacts:
         duration_s: length of the compared part in seconds, exact; None when unknown.
         size_bytes: size of the whole file; None when unknown or when only a part of it was encoded.
         video_bytes: bytes of the video packets in `duration_s`; None when unknown.
+        codec: ffmpeg's name, such as "prores"; "" when unknown.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SourceFacts:
     duration_s: Fraction | None = None
     size_bytes: int | None = None
     video_bytes: int | None = None
+    codec: str = ""
 
     @property
     def bitrate_kbps(self) -> float | None:

@@ -6,7 +6,7 @@ from typing import cast
 
 import av
 
-from vidscale.errors import EncodeError
+from vidscale.errors import EncodeError, reason_of
 from vidscale.media.timing import Timing
 
 _MOVIE_TICK_S = Fraction(1, 1000)  # unit of track durations in MP4
@@ -67,4 +67,4 @@ def _check_end(ends: set[int], unit: Fraction, timing: Timing) -> None:
 
 def unreadable(error: Exception) -> EncodeError:
     """The error for an output that cannot be read back."""
-    return EncodeError(f"the output cannot be read back: {getattr(error, 'strerror', None) or error}")
+    return EncodeError(f"the output cannot be read back: {reason_of(error)}")

@@ -17,8 +17,8 @@ import av
 from av.bitstream import BitStreamFilterContext
 from av.codec.codec import Capabilities
 
-from vidscale.errors import DecodeError
-from vidscale.media.packets import MAX_REORDER, VideoPackets
+from vidscale.errors import DecodeError, reason_of
+from vidscale.media.packets import VideoPackets
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import core_count
 
@@ -26,12 +26,20 @@ logger = logging.getLogger(__name__)
 
 _SILENT = {"mpeg1video", "mpeg2video", "av1"}  # codecs whose decoders may not report undecodable packets
 _MOST_LATE = 8  # pictures that are output after a later one
+_MOST_HELD = 4096  # packets whose timestamps are kept for their pictures
 _HIDING = {"vp8"}  # codecs with packets that are not displayed
 _MOST_LOST = Fraction(2, 5)  # of all packets: if more yield no picture, the packets are single fields
+
+Decoded = tuple[av.VideoFrame, int | None]  # a picture and the size of its packet, bytes; None when unknown
+_Numbered = tuple[av.VideoFrame, int]  # a picture and the number of its packet
 
 
 class Decoder:
     """A stream's decoder: packets in, pictures out in presentation order.
+
+    Packets are sent with their number as timestamp, since their own may repeat or be missing; libavcodec copies it to
+    the picture. PyAV's ``Packet.opaque`` would deadlock: the decoder's threads need the GIL to free it, and PyAV holds
+    the GIL while it waits for them to close a decoder.
 
     Args:
         stream: a stream from which nothing was decoded yet.
@@ -56,24 +64,21 @@ class Decoder:
         self.end = 0
         self._stream, self._log, self._timed = stream, log, timed
         self._codec = stream.codec_context.codec.canonical_name
-        self._sizes: dict[int, int] = {}  # of packets, by timestamp, until their pictures come
-        stream.codec_context.copy_opaque = True
+        self._pts: dict[int, int | None] = {}  # of packets, by number
+        self._sizes: dict[int, int] = {}  # of packets, by number, until their pictures come
         self._packets = 0
         self._all_timed = True  # every packet has a timestamp
         self._leading = 0  # packets before the first picture, whose references are missing
         self._usual_lag: int | None = None  # pictures that the decoder holds back
         self._drained: int | None = None  # pictures output while draining
-        self._late: list[av.VideoFrame] = []
+        self._late: list[_Numbered] = []
         # A packet of VP9 may hold several pictures, and PyAV reports the error of only one.
         self._split = BitStreamFilterContext("vp9_superframe_split", stream) if self._codec == "vp9" else None
 
-    def decode(self, packet: "av.Packet[av.VideoStream]") -> list[tuple[av.VideoFrame, int | None]]:
-        """Decodes a packet; an empty one drains the decoder. Returns pictures and their packets' sizes in bytes."""
+    def decode(self, packet: "av.Packet[av.VideoStream]") -> list[Decoded]:
+        """Decodes a packet; an empty one drains the decoder."""
         if packet.size:
-            if packet.is_discard:
-                self.hidden += 1
-            else:
-                self._remember(packet)
+            self._number(packet)
             frames = self._in_order([frame for part in self._parts(packet) for frame in self._decoded(part)])
         else:
             rest = self._drain(packet)
@@ -84,20 +89,32 @@ class Decoder:
             else:
                 frames += self._late
             self._late = []
-        return [(frame, self._size(frame)) for frame in frames]
+        return [(frame, self._size(frame, number)) for frame, number in frames]
 
-    def _remember(self, packet: "av.Packet[av.VideoStream]") -> None:
-        """Keeps a packet's size until its picture is output; discards old entries of lost pictures."""
-        self._packets += 1
-        packet.opaque = (packet.size,)  # PyAV keys opaque objects by identity, which small ints share
-        if packet.pts is None:
-            self._all_timed = False
-            return
-        self.end = packet.pts + (packet.duration or 0)
-        self._sizes[packet.pts] = packet.size
-        if len(self._sizes) > 2 * MAX_REORDER:
-            for pts in sorted(self._sizes)[:MAX_REORDER]:
-                del self._sizes[pts]
+    def _number(self, packet: "av.Packet[av.VideoStream]") -> None:
+        """Replaces a packet's timestamp by its number, and keeps timestamp and size."""
+        if packet.is_discard:
+            self.hidden += 1
+        else:
+            self._packets += 1
+            if packet.pts is None:
+                self._all_timed = False
+            else:
+                self.end = packet.pts + (packet.duration or 0)
+        number = self._packets + self.hidden
+        self._pts[number] = packet.pts
+        if not packet.is_discard:
+            self._sizes[number] = packet.size
+        self._pts.pop(number - _MOST_HELD, None)
+        self._sizes.pop(number - _MOST_HELD, None)
+        packet.pts = number
+
+    def _numbered(self, frames: list[av.VideoFrame]) -> list[_Numbered]:
+        """Decoded pictures with the timestamps of their packets."""
+        numbers = [frame.pts or 0 for frame in frames]  # 0 is no packet's
+        for frame, number in zip(frames, numbers, strict=True):
+            frame.pts = self._pts.get(number)
+        return list(zip(frames, numbers, strict=True))
 
     def _parts(self, packet: "av.Packet[av.VideoStream]") -> list["av.Packet[av.VideoStream]"]:
         if self._split is None:
@@ -111,10 +128,10 @@ class Decoder:
             part.time_base = self._stream.time_base or Fraction(1)
         return parts
 
-    def _decoded(self, part: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+    def _decoded(self, part: "av.Packet[av.VideoStream]") -> list[_Numbered]:
         self.submitted += 1
         try:
-            return self._stream.decode(part)
+            return self._numbered(self._stream.decode(part))
         except av.error.EOFError:
             return []
         except MemoryError:
@@ -128,9 +145,9 @@ class Decoder:
         self._log.unreadable += 1
         self.failed.append(self.submitted)
 
-    def _drain(self, flush: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
+    def _drain(self, flush: "av.Packet[av.VideoStream]") -> list[_Numbered]:
         try:
-            return self._stream.decode(flush)
+            return self._numbered(self._stream.decode(flush))
         except MemoryError:
             raise
         except av.FFmpegError as error:  # only decoding again shows which packet it is
@@ -142,33 +159,37 @@ class Decoder:
         """Number of packets in the decoder whose pictures are not output yet."""
         return self._packets - self.pictures - len(self.failed)
 
-    def _in_order(self, frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _in_order(self, frames: list[_Numbered]) -> list[_Numbered]:
         """Frames sorted by timestamp when pictures are missing.
 
         After an undecodable picture, a decoder may output a delayed picture after later ones.
         """
-        ready: list[av.VideoFrame] = []
-        for frame in frames:
+        ready: list[_Numbered] = []
+        for frame, number in frames:
             self.pictures += 1
             if self._usual_lag is None:
                 self._usual_lag = self._lag
-                self._leading = sum(1 for pts in self._sizes if frame.pts is not None and pts < frame.pts)
+                self._leading = sum(1 for pts in self._awaited if frame.pts is not None and pts < frame.pts)
             is_damaged = bool(self.failed) or self._codec in _SILENT
             lost = self._timed and is_damaged and (bool(self._late) or self._lag > self._usual_lag)
             if lost and frame.pts is not None and not (self.last_pts and frame.pts < self.last_pts):
-                insort(self._late, frame, key=lambda late: late.pts or 0)
+                insort(self._late, (frame, number), key=lambda late: late[0].pts or 0)
                 ready += [self._late.pop(0)] if len(self._late) > _MOST_LATE else []
             else:
-                ready += [*self._late, frame]
+                ready += [*self._late, (frame, number)]
                 self._late.clear()
         return ready
 
-    def _size(self, frame: av.VideoFrame) -> int | None:
+    def _size(self, frame: av.VideoFrame, number: int) -> int | None:
+        """Size of a picture's packet; 0 for a packet's second picture."""
         if self._timed:
             self.last_pts = frame.pts
-        by_time = None if frame.pts is None else self._sizes.pop(frame.pts, None)
-        size = cast("tuple[int] | None", frame.opaque)
-        return by_time if size is None else size[0]
+        return self._sizes.pop(number, 0 if number in self._pts else None)
+
+    @property
+    def _awaited(self) -> set[int]:
+        """Timestamps of the packets whose pictures are not output yet."""
+        return {pts for number in self._sizes if (pts := self._pts[number]) is not None}
 
     @property
     def unreported(self) -> int:
@@ -197,20 +218,20 @@ class Decoder:
         """Whether pictures may be missing after the decoder was drained."""
         if not self.pending or self._drained is None:
             return False
-        if self._sizes and self.last_pts is not None:
-            return max(self._sizes) > self.last_pts
+        if self.last_pts is not None and (awaited := self._awaited):
+            return max(awaited) > self.last_pts
         return self._drained < (self._usual_lag or 0)
 
-    def missing(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """Of frames decoded again, those not output before, with the sizes of their packets."""
+    def missing(self, again: Iterator[Decoded]) -> Iterator[Decoded]:
+        """Of pictures decoded again, those not output before."""
         if self.last_pts is None:  # they can only be counted; both passes begin at the same packet
-            rest: Iterator[av.VideoFrame] = islice(frames, self.pictures, None)
+            rest: Iterator[Decoded] = islice(again, self.pictures, None)
         else:
-            last, sizes = self.last_pts, self._sizes
-            rest = (frame for frame in frames if frame.pts is not None and frame.pts > last and frame.pts in sizes)
-        for frame in rest:
+            awaited = {pts for pts in self._awaited if pts > self.last_pts}
+            rest = (picture for picture in again if picture[0].pts in awaited)
+        for picture in rest:
             self.pictures += 1
-            yield frame, self._size(frame)
+            yield picture
 
 
 def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.VideoStream]"]:
@@ -232,7 +253,7 @@ def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.
     except av.error.EOFError:
         pass
     except (av.FFmpegError, OSError) as error:
-        raise DecodeError(f"reading the source failed: {getattr(error, 'strerror', None) or error}") from error
+        raise DecodeError(f"reading the source failed: {reason_of(error)}") from error
     if is_drained:
         return
     last = cast("av.Packet[av.VideoStream]", av.Packet())
@@ -240,8 +261,8 @@ def read_packets(packets: VideoPackets, log: ReadLog) -> Iterator["av.Packet[av.
     yield last
 
 
-def decode_the_end(packets: VideoPackets, first: Decoder, log: ReadLog) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """The pictures that are missing after a decoder was drained, with the sizes of their packets.
+def decode_the_end(packets: VideoPackets, first: Decoder, log: ReadLog) -> Iterator[Decoded]:
+    """The pictures that are missing after a decoder was drained.
 
     Args:
         packets: of the reopened file, from a keyframe before the decoder's last picture; without timestamps, from the
@@ -252,11 +273,8 @@ def decode_the_end(packets: VideoPackets, first: Decoder, log: ReadLog) -> Itera
     packets.stream.codec_context.thread_count = 1
     decoder = Decoder(packets.stream, ReadLog(), timed=True)
 
-    def frames() -> Iterator[av.VideoFrame]:
-        for packet in read_packets(packets, ReadLog()):
-            yield from (frame for frame, _ in decoder.decode(packet))
-
-    yield from first.missing(frames())
+    again = (picture for packet in read_packets(packets, ReadLog()) for picture in decoder.decode(packet))
+    yield from first.missing(again)
     failed = [number for number in decoder.failed if number > decoder.submitted - first.pending]
     first.failed += failed
     log.unreadable += len(failed)

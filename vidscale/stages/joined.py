@@ -9,7 +9,7 @@ from typing import Any
 import av
 
 from vidscale.config import TimeRange
-from vidscale.errors import EncodeError
+from vidscale.errors import EncodeError, reason_of
 from vidscale.media.containers import OutputPlan
 from vidscale.media.jumps import SKEW_S, Joiner
 from vidscale.media.packets import Demuxed
@@ -65,8 +65,7 @@ def copy_joined(
                 packet.stream = copy
                 target.mux(packet)
     except (av.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EncodeError(f"copying the other streams of {source.path} failed: {reason}") from error
+        raise EncodeError(f"copying the other streams of {source.path} failed: {reason_of(error)}") from error
     return True
 
 

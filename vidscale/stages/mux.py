@@ -11,7 +11,7 @@ import av
 import ffmpeg as ffmpeg_python
 
 from vidscale.config import TimeRange
-from vidscale.errors import EncodeError
+from vidscale.errors import EncodeError, reason_of
 from vidscale.media import h273
 from vidscale.media.captions import Captions
 from vidscale.media.captions import insert as insert_captions
@@ -79,7 +79,7 @@ def sign(
                 packet.stream = copy
                 target.mux(packet)
     except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"copying the encoded video failed: {getattr(error, 'strerror', None) or error}") from error
+        raise EncodeError(f"copying the encoded video failed: {reason_of(error)}") from error
 
 
 def _pts(packet: Any, time_base: Fraction) -> int:
@@ -289,7 +289,7 @@ def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, ide
         tags = _kept_tags(source, identity)
         write_keys(path, {key: value for key, value in tags.items() if key.lower() not in held})
     except OSError as error:
-        raise EncodeError(f"writing the tags failed: {error.strerror or error}") from error
+        raise EncodeError(f"writing the tags failed: {reason_of(error)}") from error
 
 
 def _kept_tags(source: Source, identity: Identity | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.errors import ConfigError, EncodeError, reason_of
 from vidscale.system.names import READABLE
 
 fcntl: ModuleType | None
@@ -56,7 +56,7 @@ def check_target(target: Path, *, source: Path | None, overwrite: bool) -> None:
     try:
         _check_target(target, source, overwrite)
     except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
+        raise ConfigError(f"cannot write {target}: {reason_of(error)}") from error
 
 
 def _check_target(target: Path, source: Path | None, overwrite: bool) -> None:
@@ -92,7 +92,7 @@ def check_folder(folder: Path, *, record: str | None = None) -> None:
         if record and (folder / "index.html").exists() and not (folder / record).exists():
             raise ConfigError(f"{folder} has an index.html that vidscale did not write; choose another folder")
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be a folder: {error.strerror or error}") from error
+        raise ConfigError(f"{folder} cannot be a folder: {reason_of(error)}") from error
 
 
 @contextlib.contextmanager
@@ -121,7 +121,7 @@ def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iter
             with _open_lock:
                 _open.discard(workspace)
     except OSError as error:
-        raise EncodeError(f"cannot write {target}: {error.strerror or error}") from error
+        raise EncodeError(f"cannot write {target}: {reason_of(error)}") from error
 
 
 def _name(result: Path, target: Path, overwrite: bool) -> None:

@@ -25,6 +25,7 @@ from vidscale.training.motion_search import AFTER, BEFORE, BLOCK, EDGE, FRACTION
 _QP_OFFSETS = (-1.0, 1.5, 6.5)
 _FRAME_WEIGHTS = (1 / 16, 1.0, 2.7)
 _ROUNDING_INTRA, _ROUNDING_INTER = 1 / 3, 0.2  # what is added before truncation: dead zones
+_DEAD_ZONE_COST = 0.3  # bits of coefficients that the encoder drops, relative to the entropy of their size
 _BLOCK_BITS = 0.2  # what a block costs besides its coefficients
 _INTRA_BITS = 4.0  # what choosing intra in a P or B frame costs
 _STEP_ONE = 4  # qp whose quantiser step is 1 code (ITU-T H.265, 8.6.2)
@@ -111,7 +112,7 @@ def coefficient_bits(levels: Tensor) -> Tensor:
     Fitted to x264 and x265 over downscalers. Without the second factor, noise within the dead zone seems to cost bits.
     """
     squared = levels.square()
-    return 0.5 * torch.log2(1 + 4 * squared) * squared / (1 + squared)
+    return 0.5 * torch.log2(1 + 4 * squared) * (squared + _DEAD_ZONE_COST) / (squared + 1)
 
 
 def quantised(levels: Tensor, rounding: float) -> Tensor:

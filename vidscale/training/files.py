@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vidscale.errors import ConfigError, EncodeError, TrainingError
+from vidscale.errors import ConfigError, EncodeError, TrainingError, reason_of
 from vidscale.system.workspace import partial_files
 
 
@@ -30,6 +30,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+        raise TrainingError(f"cannot write {path}: {reason_of(error)}") from error
     except (ConfigError, EncodeError) as error:
         raise TrainingError(str(error)) from error

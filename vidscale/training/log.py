@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidscale.errors import TrainingError
+from vidscale.errors import TrainingError, reason_of
 from vidscale.system.names import READABLE
 from vidscale.system.workspace import replacing
 
@@ -88,7 +88,7 @@ class TrainingLog:
             with replacing(path) as file:
                 file.writelines(map(_line, rows))
         except OSError as error:
-            raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+            raise TrainingError(f"cannot write {path}: {reason_of(error)}") from error
 
     def add(self, row: LogRow) -> None:
         """Appends one row."""
@@ -96,7 +96,7 @@ class TrainingLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
         except OSError as error:
-            raise TrainingError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise TrainingError(f"cannot write {self._path}: {reason_of(error)}") from error
 
 
 def _line(row: LogRow) -> str:
@@ -155,7 +155,7 @@ def plot_log(rows: Sequence[LogRow], path: Path, *, title: str, sections: Sequen
     try:
         path.write_text(page, encoding="utf-8", errors=READABLE)
     except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+        raise TrainingError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def _figure(rows: Sequence[LogRow]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
         task.finish(),
         licence=recipe.licence,
         data=recipe.data,
-        training=_told(recipe, trained, gain),
+        training=_summary(recipe, trained, gain),
         overwrite=True,
     )
     return trained
@@ -168,10 +168,10 @@ def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> Non
         maker.make(progress, jobs=core_count())
 
 
-def _told(recipe: PairRecipe, trained: Trained, gain: float) -> str:
-    """Training details for the card."""
+def _summary(recipe: PairRecipe, trained: Trained, gain: float) -> str:
+    """How the pair was trained, for its card."""
     return (
-        f"vidscale train pair, seed {recipe.loop.seed}: {trained.steps} steps of {recipe.loop.batch} coded crops in "
-        f"{trained.seconds / 60:.0f} min on {recipe.loop.device} ({platform.machine()}), torch {torch.__version__}; "
-        f"held-out crops {gain:+.2f} dB over Lanczos interpolation"
+        f"vidscale train pair, seed {recipe.loop.seed}: {trained.steps} steps with batches of {recipe.loop.batch} "
+        f"coded crops in {trained.seconds / 60:.0f} min on {recipe.loop.device} ({platform.machine()}), torch "
+        f"{torch.__version__}; {gain:+.2f} dB over Lanczos interpolation on held-out crops"
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidscale.errors import ConfigError, TrainingError, plain_reason
+from vidscale.errors import ConfigError, TrainingError, plain_reason, reason_of
 from vidscale.system.names import name_from_text
 from vidscale.system.workspace import replacing
 
@@ -33,8 +33,7 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
         try:
             said = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"recipe {path} cannot be read: {reason}") from error
+            raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
     for name, value in (assignments or {}).items():
         *tables, key = name.split(".")
         table = said
@@ -83,7 +82,7 @@ def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:
     except ValueError as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
     except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+        raise TrainingError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def _difference(before: str, now: str) -> str:

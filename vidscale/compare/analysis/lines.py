@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidscale.compare.analysis.bd_rate import NoFigure, common_quality
-from vidscale.compare.analysis.interpolation import difference, front_of
+from vidscale.compare.analysis.interpolation import Numbers, Poly, difference, front_of
 from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Curve
 
-SAMPLES = 33
+SAMPLES = 49
+_FINE = 64 * SAMPLES  # samples from which these are chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def rate_line(curve: Curve, metric: Metric) -> Line:
     front = front_of(curve, metric)
     if front.shortage:
         return Line((), ())
-    quality = np.linspace(front.quality[0], front.quality[-1], SAMPLES)
+    quality = _spread(front.rate_at(), front.quality[0], front.quality[-1])
     return Line(tuple((10 ** front.rate_at()(quality)).tolist()), tuple(quality.tolist()))
 
 
@@ -40,6 +41,15 @@ def relative_line(anchor: Curve, test: Curve, metric: Metric) -> Line:
     common = None if a.shortage or t.shortage else common_quality(a, t, metric)
     if common is None or isinstance(common, NoFigure):
         return Line((), ())
-    quality = np.linspace(*common, SAMPLES)
+    quality = _spread(a.rate_at(), *common)
     more = difference(t.rate_at(), a.rate_at(), *common)(quality)
     return Line(tuple((10 ** a.rate_at()(quality)).tolist()), tuple(((10**more - 1) * 100).tolist()))
+
+
+def _spread(rate_at: Poly, low: float, high: float) -> Numbers:
+    """Values of quality from ``low`` to ``high``: evenly spaced where the curve is steep, and at evenly spaced bitrates
+    where it is flat."""
+    fine = np.linspace(low, high, _FINE)
+    rates = rate_at(fine)
+    place = (fine - low) / (high - low) + (rates - rates[0]) / (rates[-1] - rates[0])
+    return np.interp(np.linspace(0, 2, SAMPLES), place, fine)

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as checked
 from pydantic_core import from_json
 
 from vidscale.compare.points import Comparison, Curve, Point
-from vidscale.errors import ConfigError, VidscaleError, plain_reason
+from vidscale.errors import ConfigError, VidscaleError, plain_reason, reason_of
 from vidscale.media.geometry import scale_text
 from vidscale.system.workspace import replacing
 
@@ -45,7 +45,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
         with replacing(folder / "index.html") as file:
             file.write(render_page(comparison))
     except OSError as error:
-        raise VidscaleError(f"the comparison {folder} cannot be written: {error.strerror or error}") from error
+        raise VidscaleError(f"the comparison {folder} cannot be written: {reason_of(error)}") from error
 
 
 def write_json(comparison: Comparison, path: Path) -> None:
@@ -76,7 +76,7 @@ def read_comparison(path: str | Path) -> Comparison:
             raise ConfigError(f"{file} has version {version}; this vidscale reads 1 to {SCHEMA_VERSION}")
         comparison = _DOCUMENTS.validate_python(data).comparison
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise ConfigError(f"{file} cannot be read: {reason_of(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"{file} is not a comparison: {plain_reason(error.errors()[0])}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -10,7 +10,7 @@ from vidscale.compare.analysis.lines import rate_line
 from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.output.styles import PALETTE, CurveStyle, curve_styles
 from vidscale.compare.points import Comparison, Curve
-from vidscale.errors import ConfigError, VidscaleError
+from vidscale.errors import ConfigError, VidscaleError, reason_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def plot_curves(comparison: Comparison, path: Path) -> None:
             figure.savefig(temporary, format=kind, dpi=dpi, metadata=_UNDATED[kind])
         temporary.replace(path)
     except OSError as exc:
-        raise VidscaleError(f"the plot {path} cannot be written: {exc.strerror or exc}") from exc
+        raise VidscaleError(f"the plot {path} cannot be written: {reason_of(exc)}") from exc
     finally:
         temporary.unlink(missing_ok=True)
 

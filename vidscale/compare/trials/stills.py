@@ -16,7 +16,7 @@ from vidscale.compare.trials.movies import Movie
 from vidscale.compare.trials.restoring import restored_frame
 from vidscale.compare.trials.runner import Trial, TrialRunner
 from vidscale.config import Interlaced
-from vidscale.jobs.planning import expected_frames
+from vidscale.jobs.estimates import expected_frames
 from vidscale.media.frames import Frame, Plane
 from vidscale.media.regions import detail, region_of_largest_sum
 from vidscale.report.rows import SourceFacts

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from vidscale.compare.trials.encoding import EncodeRecord
 from vidscale.compare.trials.keys import TrialKey
-from vidscale.errors import EncodeError
+from vidscale.errors import EncodeError, reason_of
 from vidscale.system.workspace import replacing
 
 _FORMAT = 2
@@ -145,7 +145,7 @@ def _write(path: Path, data: bytes) -> None:
         with replacing(path) as file:
             file.write(data.decode())
     except OSError as error:
-        raise EncodeError(f"cannot write {path}: {error.strerror or error}") from error
+        raise EncodeError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def file_digest(path: Path) -> str:
