@@ -63,6 +63,11 @@ class DownscalerTask:
         for name, scale in (("training", triples.scale), ("validation", held_out.scale)):
             if scale != network.scale:
                 raise TrainingError(f"the {name} triples have scale {scale}, the network has {network.scale}")
+        inner = triples.inner
+        if inner <= 2 * upscaler.margin * upscaler.cell.small:
+            raise TrainingError(
+                f"an inner area of {inner} samples is too small for the upscaler, which loses its edges"
+            )
         self._filter = [self._of_filter(crf) for crf in _KNOTS]
         with torch.no_grad():
             self._before = {

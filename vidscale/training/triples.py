@@ -131,6 +131,11 @@ class Triples:
         record = self._chunks[0].dtype
         return Fraction(record["hr"].shape[-1], record["lr"].shape[-1])
 
+    @property
+    def inner(self) -> int:
+        """Side of the area that is coded, LR samples."""
+        return int(self._chunks[0].dtype[_VECTORS[0]].shape[0]) * BLOCK
+
     def drawn(self, number: int, examples: torch.Generator) -> Batch:
         """Random triples, randomly flipped and transposed."""
         chosen = torch.randint(0, len(self), (number,), generator=examples).tolist()

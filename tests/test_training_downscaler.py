@@ -1,0 +1,117 @@
+"""Training a downscaler: triples, the task, and the pair that it writes."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from vidscale.errors import ConfigError, TrainingError
+from vidscale.media.frames import PixelFormat, YuvImage
+from vidscale.models.fixed_pair import FixedPair
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.pairs import find_pair
+from vidscale.system.progress import Progress
+from vidscale.training.codec_proxy import motion_positions
+from vidscale.training.downscaler_pair import DownscalerRecipe, train_downscaler
+from vidscale.training.loop import LoopSettings
+from vidscale.training.recipes import read_recipe
+from vidscale.training.triple_maker import TripleMaker
+from vidscale.training.triples import Triples, TripleSettings
+
+SMALL = TripleSettings(inner=40, chunks=1, shots=4, clip_share=0)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "coffee"):
+        Image.fromarray(getattr(data, name)()).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("triples")
+    TripleMaker(SMALL, photos, folder).make(Progress(), jobs=1)
+    return folder
+
+
+@pytest.mark.slow
+def test_triples_hold_what_the_filter_makes(made):
+    triples = Triples(made)
+    batch = triples.batch([0, 3])
+    assert len(triples) == 4
+    assert triples.scale == 2
+    assert batch.hr.shape == (2, 3, 160, 160)
+    luma = (batch.hr[1, 2] * 255).byte().numpy()
+    expected = FixedPair("lanczos", Fraction(2)).downscale(YuvImage((luma,), PixelFormat("gray", 8)))[0]
+    np.testing.assert_array_equal((batch.lr[1, 2] * 255).round().byte().numpy(), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(8))
+def test_vectors_turn_with_their_picture(turn, made):
+    """In every orientation the prediction of the turned picture is the turned prediction."""
+    triples = Triples(made)
+    plain, turned = triples.batch([1]), triples.batch([1], [turn])
+
+    def predicted(batch):
+        """Whole samples only: the fraction is cut off, which is the same in all orientations only for whole vectors."""
+        side = batch.lr.shape[-1]
+        return batch.lr[0, 0].flatten()[batch.motion.p_from_i[0] % side**2].view(40, 40)
+
+    still = motion_positions(torch.zeros(1, 5, 5, 2, dtype=torch.int16), 80)
+    error = (predicted(turned) - turned.lr[0, 2, 20:60, 20:60]).abs().mean()
+    reference = (predicted(plain) - plain.lr[0, 2, 20:60, 20:60]).abs().mean()
+    unmoved = (plain.lr[0, 0].flatten()[still[0]].view(40, 40) - plain.lr[0, 2, 20:60, 20:60]).abs().mean()
+    assert error < max(2 * reference, 0.5 * unmoved, 0.02)
+
+
+@pytest.mark.slow
+def test_training_writes_a_pair_that_downscales(photos, tmp_path):
+    loop = LoopSettings(steps=6, batch=2, learning_rate=5e-3, warmup_steps=1, validate_every=3, checkpoint_every=3)
+    recipe = DownscalerRecipe(name="mine-x2", held_out_shots=2, triples=SMALL, loop=loop)
+    folders = {"photos": photos, "validation": photos, "clips": None, "material": tmp_path / "material"}
+    trained = train_downscaler(recipe, tmp_path / "run", **folders)
+    assert trained.steps == 6
+    assert trained.best_db > -1
+    written = load_pair_dir(tmp_path / "run" / "pair")
+    shipped = load_pair_dir(find_pair("adaptive-x2", None).folder)
+    assert isinstance(written.downscaler, BackProjection)
+    for name, weights in written.upscaler.state_dict().items():
+        assert torch.equal(weights, shipped.upscaler.state_dict()[name])
+    pair = find_pair(str(tmp_path / "run" / "pair"), None, "cpu")
+    image = YuvImage((np.ascontiguousarray(data.camera()[:121, :203]),), PixelFormat("gray", 8))
+    plain, corrected = pair.downscale(image)[0], pair.downscale(image, 28.0)[0]
+    np.testing.assert_array_equal(plain, FixedPair("lanczos", Fraction(2)).downscale(image)[0])
+    change = abs(corrected.astype(int) - plain)
+    assert 0 < change.max() < 64
+    again = train_downscaler(recipe, tmp_path / "run", **folders | {"photos": None, "validation": None})
+    assert again.steps == 6
+
+
+def test_incomplete_material_names_the_option(tmp_path):
+    recipe = DownscalerRecipe(triples=SMALL)
+    with pytest.raises(TrainingError, match="--photos"):
+        train_downscaler(recipe, tmp_path, photos=None, validation=None, clips=None, material=tmp_path)
+
+
+@pytest.mark.parametrize("pair", ["espcn-x2", "progressive-x8"])
+def test_other_upscalers_cannot_guide(pair, tmp_path):
+    recipe = DownscalerRecipe(pair=pair, triples=SMALL)
+    with pytest.raises(TrainingError, match="compact"):
+        train_downscaler(recipe, tmp_path, photos=None, validation=None, clips=None, material=tmp_path)
+
+
+def test_odd_settings_are_refused(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("[triples]\ninner = 20\n")
+    with pytest.raises(ConfigError, match="inner 20"):
+        read_recipe(DownscalerRecipe, path)
+    with pytest.raises(TrainingError, match="no triples"):
+        Triples(Path(tmp_path))
