@@ -108,6 +108,11 @@ def test_other_upscalers_cannot_guide(pair, tmp_path):
         train_downscaler(recipe, tmp_path, photos=None, validation=None, clips=None, material=tmp_path)
 
 
+def test_recipes_in_the_repository_are_valid():
+    recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("downscaler_*.toml"))
+    assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == ["adaptive-x2"]
+
+
 def test_odd_settings_are_refused(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text("[triples]\ninner = 20\n")
