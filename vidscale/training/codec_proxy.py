@@ -11,6 +11,7 @@ downscalers, and its gradient with finite differences.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +21,32 @@ from torch.nn import functional as F
 
 from vidscale.training.motion_search import AFTER, BEFORE, BLOCK, EDGE, FRACTIONS, TAPS
 
-# Quantisers of I, P and B frames relative to the crf, and how many frames of each kind stand in a long sequence
-# relative to P frames; from x265's logs at preset medium.
-_QP_OFFSETS = (-1.0, 1.5, 6.5)
-_FRAME_WEIGHTS = (1 / 16, 1.0, 2.7)
-_ROUNDING_INTRA, _ROUNDING_INTER = 1 / 3, 0.2  # what is added before truncation: dead zones
-_DEAD_ZONE_COST = 0.3  # bits of coefficients that the encoder drops, relative to the entropy of their size
+_FRAME_WEIGHTS = (1 / 16, 1.0, 2.7)  # I, P and B frames in a long sequence, relative to P frames
 _BLOCK_BITS = 0.2  # what a block costs besides its coefficients
 _INTRA_BITS = 4.0  # what choosing intra in a P or B frame costs
 _STEP_ONE = 4  # qp whose quantiser step is 1 code (ITU-T H.265, 8.6.2)
+_AQ_SIDE, _AQ_USUAL = 16, 14.43  # macroblock, and the log2 of its energy at which x264's aq-mode 1 changes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What differs between encoders; the default is closest to x265 at preset medium.
+
+    Attributes:
+        qp_offsets: quantisers of I, P and B frames relative to the crf, from x265's logs.
+        rounding_intra, rounding_inter: what is added to levels before truncation.
+        dead_zone_cost: bits of small coefficients, which the encoder drops, relative to the entropy of their size.
+        aq_strength: of adaptive quantisation: how much the qp rises when a macroblock's energy doubles.
+    """
+
+    qp_offsets: tuple[float, float, float] = (-1.0, 1.5, 6.5)
+    rounding_intra: float = 1 / 3
+    rounding_inter: float = 0.2
+    dead_zone_cost: float = 0.3
+    aq_strength: float = 0.0
+
+
+X265 = Encoder()
 
 
 class Motion(NamedTuple):
@@ -75,7 +93,9 @@ def motion_positions(vectors: Tensor, side: int) -> Tensor:
     return ((fraction * side + row) * side + column).flatten(1)
 
 
-def encode(frames: Tensor, motion: Motion, crf: Tensor, grid: tuple[int, int] = (0, 0)) -> Coded:
+def encode(
+    frames: Tensor, motion: Motion, crf: Tensor, grid: tuple[int, int] = (0, 0), encoder: Encoder = X265
+) -> Coded:
     """Encodes triples of small pictures.
 
     Args:
@@ -84,6 +104,7 @@ def encode(frames: Tensor, motion: Motion, crf: Tensor, grid: tuple[int, int] = 
         crf: [N].
         grid: shift of the transform's grid, 0 to 7 samples down and right; drawn at random in training, so that
             nothing is fitted to one grid.
+        encoder: drawn in training too.
 
     Returns:
         rates, and decoded inner areas; gradients pass to `frames` only.
@@ -91,28 +112,27 @@ def encode(frames: Tensor, motion: Motion, crf: Tensor, grid: tuple[int, int] = 
     rounded = _straight_round(frames)
     i, b, p = rounded[:, 0:1], rounded[:, 1:2], rounded[:, 2:3]
     inner = slice(EDGE, frames.shape[-1] - EDGE)
-    decoded_i, bits_i = _code(i, None, crf + _QP_OFFSETS[0], _ROUNDING_INTRA, grid)
+    qp_i, qp_p, qp_b = (crf + offset for offset in encoder.qp_offsets)
+    decoded_i, bits_i = _code(i, None, qp_i, grid, encoder)
     from_i = _interpolated(decoded_i)
-    decoded_p, bits_p = _code(
-        p[..., inner, inner], _predicted(from_i, motion.p_from_i), crf + _QP_OFFSETS[1], _ROUNDING_INTER, grid
-    )
+    decoded_p, bits_p = _code(p[..., inner, inner], _predicted(from_i, motion.p_from_i), qp_p, grid, encoder)
     around = p.clone()
     around[..., inner, inner] = decoded_p
     from_p = _interpolated(around)
     prediction = (_predicted(from_i, motion.b_from_i) + _predicted(from_p, motion.b_from_p)) / 2
-    decoded_b, bits_b = _code(b[..., inner, inner], prediction, crf + _QP_OFFSETS[2], _ROUNDING_INTER, grid)
+    decoded_b, bits_b = _code(b[..., inner, inner], prediction, qp_b, grid, encoder)
     rates = (bits.mean(1) for bits in (bits_i, bits_p, bits_b))
     total = sum(weight * rate for weight, rate in zip(_FRAME_WEIGHTS, rates, strict=True))
     return Coded(total / sum(_FRAME_WEIGHTS) / BLOCK**2, decoded_p, decoded_b)
 
 
-def coefficient_bits(levels: Tensor) -> Tensor:
+def coefficient_bits(levels: Tensor, dead_zone_cost: float = X265.dead_zone_cost) -> Tensor:
     """Bits for transform coefficients, in quantiser steps: next to none in the dead zone, one per octave far above.
 
     Fitted to x264 and x265 over downscalers. Without the second factor, noise within the dead zone seems to cost bits.
     """
     squared = levels.square()
-    return 0.5 * torch.log2(1 + 4 * squared) * (squared + _DEAD_ZONE_COST) / (squared + 1)
+    return 0.5 * torch.log2(1 + 4 * squared) * (squared + dead_zone_cost) / (squared + 1)
 
 
 def quantised(levels: Tensor, rounding: float) -> Tensor:
@@ -139,7 +159,7 @@ class _Quantise(torch.autograd.Function):
 
 
 def _code(
-    picture: Tensor, prediction: Tensor | None, qp: Tensor, rounding: float, grid: tuple[int, int]
+    picture: Tensor, prediction: Tensor | None, qp: Tensor, grid: tuple[int, int], encoder: Encoder
 ) -> tuple[Tensor, Tensor]:
     """Codes pictures [N, 1, h, w] block by block, intra where that is cheaper or there is no prediction.
 
@@ -148,20 +168,30 @@ def _code(
     """
     shifted = picture.roll(grid, (2, 3))
     size = shifted.shape[-2:]
-    step = (2 ** ((qp - _STEP_ONE) / 6)).view(-1, 1, 1)
+    block_qp = qp[:, None] + encoder.aq_strength * _excess_energy(shifted)
+    step = (2 ** ((block_qp - _STEP_ONE) / 6))[..., None]
     source, predicted = _blocks(shifted), _intra(shifted)
     levels = _transformed(source - predicted) / step
-    bits = coefficient_bits(levels).sum(-1) + _BLOCK_BITS
+    bits = coefficient_bits(levels, encoder.dead_zone_cost).sum(-1) + _BLOCK_BITS
     if prediction is not None:
         inter = _blocks(prediction.roll(grid, (2, 3)))
         inter_levels = _transformed(source - inter) / step
-        inter_bits = coefficient_bits(inter_levels).sum(-1) + _BLOCK_BITS
+        inter_bits = coefficient_bits(inter_levels, encoder.dead_zone_cost).sum(-1) + _BLOCK_BITS
         is_inter = (inter_bits <= bits + _INTRA_BITS).detach()
         bits = torch.where(is_inter, inter_bits, bits + _INTRA_BITS)
         levels = torch.where(is_inter[..., None], inter_levels, levels)
         predicted = torch.where(is_inter[..., None], inter, predicted)
+    rounding = encoder.rounding_intra if prediction is None else encoder.rounding_inter
     decoded = predicted + _restored(quantised(levels, rounding) * step)
     return _picture(decoded, size).roll((-grid[0], -grid[1]), (2, 3)), bits
+
+
+def _excess_energy(picture: Tensor) -> Tensor:
+    """log2 of the energy around each block over the usual one [N, blocks]. It has no gradient."""
+    padded = F.pad(picture.detach(), [(_AQ_SIDE - BLOCK) // 2] * 4, mode="replicate")
+    means, squares = (F.avg_pool2d(part, _AQ_SIDE, BLOCK) for part in (padded, padded.square()))
+    energy = (squares - means.square()) * _AQ_SIDE**2
+    return (energy.clamp(min=1).log2() - _AQ_USUAL).flatten(1)
 
 
 def _intra(picture: Tensor) -> Tensor:

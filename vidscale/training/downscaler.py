@@ -9,7 +9,7 @@ from torch import Tensor
 from vidscale.errors import TrainingError
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
-from vidscale.training.codec_proxy import Coded, encode
+from vidscale.training.codec_proxy import X265, Coded, Encoder, encode
 from vidscale.training.loop import LoopSettings, Losses, ParameterGroup
 from vidscale.training.motion_search import BLOCK, EDGE
 from vidscale.training.triples import Batch, Triples
@@ -21,6 +21,14 @@ _VALIDATED = (20.0, 25.0, 30.0, 35.0)
 _B_WEIGHT = 2.7  # B frames per P frame
 _SMALLEST_ERROR = 1e-3  # squared codes
 _VALIDATION_BATCH = 8
+# One of these is drawn for each batch, so that nothing is fitted to what one of them has wrong.
+_ENCODERS = (
+    X265,
+    Encoder(dead_zone_cost=1.0),
+    Encoder(dead_zone_cost=0.0, rounding_inter=0.25),
+    Encoder(qp_offsets=(2.0, 2.0, 4.0), rounding_inter=1 / 6),
+    Encoder(dead_zone_cost=0.6, aq_strength=0.5),
+)
 
 
 class _Rate(NamedTuple):
@@ -68,7 +76,7 @@ class DownscalerTask:
             raise TrainingError(
                 f"an inner area of {inner} samples is too small for the upscaler, which loses its edges"
             )
-        self._filter = [self._of_filter(crf) for crf in _KNOTS]
+        self._filter = {encoder: [self._of_filter(crf, encoder) for crf in _KNOTS] for encoder in _ENCODERS}
         with torch.no_grad():
             self._before = {
                 crf: [self._rate(batch, batch.lr, crfs) for batch, crfs in self._validation(crf)] for crf in _VALIDATED
@@ -82,8 +90,9 @@ class DownscalerTask:
         low, high = _CRFS
         crf = torch.rand(self._loop.batch, generator=examples) * (high - low) + low
         grid = torch.randint(0, BLOCK, (2,), generator=examples).tolist()
-        rate = self._rate(batch, self._downscaled(batch, crf), crf, (grid[0], grid[1]))
-        slope, usual = self._slopes(crf)
+        encoder = _ENCODERS[int(torch.randint(0, len(_ENCODERS), (1,), generator=examples))]
+        rate = self._rate(batch, self._downscaled(batch, crf), crf, (grid[0], grid[1]), encoder)
+        slope, usual = self._slopes(crf, encoder)
         weight = 2 / (usual + rate.bits.detach())  # fraction of the bits; neither dull nor busy pictures dominate
         total = ((rate.bits + rate.error / slope) * weight).mean()
         return Losses(total, {"bits": (rate.bits * weight).mean().detach()})
@@ -105,8 +114,10 @@ class DownscalerTask:
         lr = batch.lr.view(n * frames, 1, *batch.lr.shape[2:])
         return self.network(hr, lr, crf.repeat_interleave(frames)).view_as(batch.lr)  # type: ignore[no-any-return]
 
-    def _rate(self, batch: Batch, lr: Tensor, crf: Tensor, grid: tuple[int, int] = (0, 0)) -> _Rate:
-        coded: Coded = encode(lr * _PEAK, batch.motion, crf, grid)
+    def _rate(
+        self, batch: Batch, lr: Tensor, crf: Tensor, grid: tuple[int, int] = (0, 0), encoder: Encoder = X265
+    ) -> _Rate:
+        coded: Coded = encode(lr * _PEAK, batch.motion, crf, grid, encoder)
         scale = self.network.scale
         edge = int((EDGE + self._upscaler.margin * self._upscaler.cell.small) * scale)
         errors = []
@@ -117,22 +128,22 @@ class DownscalerTask:
         return _Rate(coded.bits, (errors[0] + _B_WEIGHT * errors[1]) / (1 + _B_WEIGHT))
 
     @torch.no_grad()
-    def _of_filter(self, crf: float) -> tuple[float, float]:
+    def _of_filter(self, crf: float, encoder: Encoder) -> tuple[float, float]:
         """Mean bits and mean squared error of the filter alone."""
-        rates = [self._rate(batch, batch.lr, crfs) for batch, crfs in self._validation(crf)]
+        rates = [self._rate(batch, batch.lr, crfs, encoder=encoder) for batch, crfs in self._validation(crf)]
         return float(torch.cat([r.bits for r in rates]).mean()), float(torch.cat([r.error for r in rates]).mean())
 
-    def _slopes(self, crf: Tensor) -> tuple[Tensor, Tensor]:
+    def _slopes(self, crf: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
         """The filter's slope of squared error over bits and its bits, at each crf: what a bit is worth there."""
         knots = torch.tensor(_KNOTS)
-        bits, errors = torch.tensor(self._filter).T
+        bits, errors = torch.tensor(self._filter[encoder]).T
         middle = (knots[1:] + knots[:-1]) / 2
         slopes = (errors[1:] - errors[:-1]) / (bits[:-1] - bits[1:])
         return _interpolated(crf, middle, slopes.log()).exp(), _interpolated(crf, knots, bits.log()).exp()
 
     def _decibels_per_octave(self, crf: float) -> float:
         """PSNR that the filter gains when its bits double, dB."""
-        (bits, errors), step = torch.tensor(self._filter).T, 4.0
+        (bits, errors), step = torch.tensor(self._filter[X265]).T, 4.0
         knots = torch.tensor(_KNOTS)
         (more, less) = (torch.tensor([crf + side]) for side in (-step / 2, step / 2))
         decibels = [-10 * _interpolated(c, knots, errors.log10()) for c in (more, less)]
