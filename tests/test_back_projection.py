@@ -107,6 +107,7 @@ def rounded(codes, bit_depth=8):
     return np.floor(codes.clip(0, (1 << bit_depth) - 1) + 0.5).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUIDES)
 @pytest.mark.parametrize("bit_depth", [8, 10])
 def test_shipped_guides_correct_as_in_torch(name, bit_depth):
@@ -158,6 +159,7 @@ def test_gradient_is_that_of_autograd(cell, sizes):
 needs_pairs = pytest.mark.skipif(not PAIRS, reason="this processor has no AVX2")
 
 
+@pytest.mark.slow
 @needs_pairs
 @pytest.mark.parametrize("name", GUIDES)
 @pytest.mark.parametrize("photograph", [data.camera, data.coffee], ids=["camera", "coffee"])
@@ -185,6 +187,7 @@ def test_integers_are_as_good_at_any_bit_depth(bit_depth, cell):
     assert np.abs(run.project(hr, lr).errors - error).mean() < (1 << bit_depth) / 255 / 10
 
 
+@pytest.mark.slow
 @needs_pairs
 @pytest.mark.parametrize("cell", [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3)], ids=str)
 @pytest.mark.parametrize("size", [(37, 53), (1, 1), (5, 400), (120, 3)], ids=str)

@@ -20,7 +20,7 @@ _WIDE = {"avx512f", "avx512bw"} <= _features
 _DOTS = ("avx512vnni" if _WIDE else "avxvnni") in _features
 
 LANES = 16 if _WIDE else 8
-VECTORS = 6 if _WIDE else 2  # of cells that are summed at once, `CHANNELS` of them
+VECTORS = 4 if _WIDE else 2  # of cells that are summed at once, `CHANNELS` of them
 TAIL = 2  # vectors at the end of a row
 CHANNELS = 4  # summed at once
 PAIRS = _WIDE or "avx2" in _features  # whether int16 is available
