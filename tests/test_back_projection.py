@@ -1,11 +1,17 @@
 """The downscaler by back-projection on the CPU, against the network in torch and against float64."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
 
 from vidscale.errors import ModelError
 from vidscale.models.back_projection import back_projection_of
@@ -14,8 +20,8 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
+from vidscale.triton_kernels._lanes import PAIRS
 from vidscale.triton_kernels.back_projection import BackProjectionRunner
-from vidscale.triton_kernels.chain_gradient import ChainGradient
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 GUIDES = ["adaptive-x2", "adaptive-x1.5", "restore-x1", "adaptive-x3", "adaptive-x4"]
@@ -48,19 +54,32 @@ def corrector(guide, seed=0, **sizes):
     return network.eval()
 
 
-def material(scale, size=(100, 150), bit_depth=8):
-    """A photograph and the same scaled down with Lanczos."""
-    hr = data.camera()[20 : 20 + size[0], 20 : 20 + size[1]].astype(np.uint16)
+def observed(network):
+    """The same downscaler with a guide that has seen a photograph."""
+    luma = torch.from_numpy(data.camera()[:384, :384] / 255).float()[None, None]
+    network.guide.observe(luma, torch.tensor([STRENGTH]))
+    return network
+
+
+def small(hr, scale, bit_depth=8):
+    """Scaled down with Lanczos."""
+    size = tuple(-(-side // scale) for side in hr.shape)
+    return polyphase_resample(hr, step=scale, siting=(HALF, HALF), size=size, kind="lanczos", bit_depth=bit_depth)
+
+
+def material(scale, size=(100, 150), bit_depth=8, picture=None):
+    """A photograph and the same scaled down."""
+    picture = data.camera() if picture is None else picture
+    luma = picture if picture.ndim == 2 else picture[..., 1]
+    hr = luma[: size[0], : size[1]].astype(np.uint16)
     hr = (hr << (bit_depth - 8)) + hr % (1 << (bit_depth - 8))
     hr = hr.astype(np.uint8 if bit_depth == 8 else np.uint16)
-    small = tuple(-(-side // scale) for side in size)
-    lr = polyphase_resample(hr, step=scale, siting=(HALF, HALF), size=small, kind="lanczos", bit_depth=bit_depth)
-    return hr, lr
+    return hr, small(hr, scale, bit_depth)
 
 
-def on_cpu(network, bit_depth=8, strength=STRENGTH):
+def on_cpu(network, bit_depth=8, strength=STRENGTH, precision="float32"):
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return BackProjectionRunner(back_projection_of(weights, strength), bit_depth)
+    return BackProjectionRunner(back_projection_of(weights, strength), bit_depth, precision)
 
 
 def whole_cells(plane, side, count, peak):
@@ -88,6 +107,7 @@ def rounded(codes, bit_depth=8):
     return np.floor(codes.clip(0, (1 << bit_depth) - 1) + 0.5).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUIDES)
 @pytest.mark.parametrize("bit_depth", [8, 10])
 def test_shipped_guides_correct_as_in_torch(name, bit_depth):
@@ -128,14 +148,112 @@ def test_gradient_is_that_of_autograd(cell, sizes):
     network = corrector(guide_of(cell, **sizes))
     hr, lr = material(network.scale, (90, 144))
     _, error, projected = reference(network, hr, lr)
-    got_error, got = ChainGradient(on_cpu(network)._guide, 8)(hr, lr)
-    large = cell.large
-    rows = error.reshape(error.shape[0] // large, large, -1, large).transpose(0, 2, 1, 3)
-    assert np.mean(got_error != np.round(rows.reshape(got_error.shape))) < 0.001
+    got = on_cpu(network).project(hr, lr)
+    assert np.mean(got.errors != np.round(error)) < 0.001
     # An error that rounds differently changes its surroundings.
-    close = np.abs(got - projected) < 1e-4
+    close = np.abs(got.gradient - projected) < 1e-4
     assert close.mean() > 0.99
-    assert np.abs(got - projected).max() < 1
+    assert np.abs(got.gradient - projected).max() < 1
+
+
+needs_pairs = pytest.mark.skipif(not PAIRS, reason="this processor has no AVX2")
+
+
+@pytest.mark.slow
+@needs_pairs
+@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("photograph", [data.camera, data.coffee], ids=["camera", "coffee"])
+def test_integers_are_as_good_on_photographs(name, photograph):
+    network = corrector(shipped(name))
+    hr, lr = material(network.scale, (384, 384), picture=photograph())
+    want, _, projected = reference(network, hr, lr)
+    run = on_cpu(network, precision="int16")
+    got = run(hr, lr)
+    assert (got.dtype, got.shape) == (lr.dtype, lr.shape)
+    assert peak_signal_noise_ratio(rounded(want), got, data_range=255) > 55
+    assert np.mean(got - want) == pytest.approx(0, abs=0.1)
+    assert np.corrcoef(run.project(hr, lr).gradient.ravel(), projected.ravel())[0, 1] > 0.998
+
+
+@needs_pairs
+@pytest.mark.parametrize("bit_depth", [9, 10, 12, 15, 16])
+@pytest.mark.parametrize("cell", [Cell(1, 2), Cell(2, 3)], ids=str)
+def test_integers_are_as_good_at_any_bit_depth(bit_depth, cell):
+    network = observed(corrector(cell))
+    hr, lr = material(network.scale, (120, 180), bit_depth)
+    want, error, _ = reference(network, hr, lr, bit_depth)
+    run = on_cpu(network, bit_depth, precision="int16")
+    assert peak_signal_noise_ratio(rounded(want, bit_depth), run(hr, lr), data_range=(1 << bit_depth) - 1) > 55
+    assert np.abs(run.project(hr, lr).errors - error).mean() < (1 << bit_depth) / 255 / 10
+
+
+@pytest.mark.slow
+@needs_pairs
+@pytest.mark.parametrize("cell", [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3)], ids=str)
+@pytest.mark.parametrize("size", [(37, 53), (1, 1), (5, 400), (120, 3)], ids=str)
+def test_integers_are_as_good_at_any_size(cell, size):
+    network = observed(corrector(cell))
+    hr, lr = material(network.scale, size)
+    want = rounded(reference(network, hr, lr)[0])
+    got = on_cpu(network, precision="int16")(hr, lr)
+    assert np.abs(got - want).max() <= 1
+    assert np.mean(got != want) < 0.1
+
+
+@needs_pairs
+@pytest.mark.parametrize("name", ["adaptive-x2", "adaptive-x1.5"])
+def test_pictures_that_no_camera_takes_do_not_overflow(name):
+    network = corrector(shipped(name))
+    random = np.random.default_rng(0)
+    tiles = random.integers(0, 2, (12, 18)).astype(np.uint8) * 255
+    for hr in (random.integers(0, 2, (96, 144)).astype(np.uint8) * 255, np.kron(tiles, np.ones((8, 8), np.uint8))):
+        lr = small(hr, network.scale)
+        want = rounded(reference(network, hr, lr)[0])
+        assert peak_signal_noise_ratio(want, on_cpu(network, precision="int16")(hr, lr), data_range=255) > 30
+
+
+def test_pictures_in_parallel_and_of_other_sizes_are_the_same():
+    network = corrector(shipped("adaptive-x2"))
+    pairs = [material(network.scale, size) for size in ((100, 150), (64, 64), (100, 150), (31, 90))]
+    for precision in ("float32", "int16") if PAIRS else ("float32",):
+        alone = [on_cpu(network, precision=precision)(*pair) for pair in pairs]
+        run = on_cpu(network, precision=precision)
+        with ThreadPoolExecutor(3) as threads:
+            together = list(threads.map(run, *zip(*pairs * 4, strict=True)))
+        assert all(map(np.array_equal, alone * 4, together))
+
+
+ELSEWHERE = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import test_back_projection as test
+from vidscale.triton_kernels._lanes import LANES
+network = test.corrector(test.shipped("adaptive-x2"))
+pair = test.material(network.scale)
+run = test.on_cpu(network, precision=sys.argv[2])
+print(LANES, *np.unique(run(*pair), return_counts=True)[1], *run.project(*pair).gradient[::7, ::7].ravel())
+"""
+AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "processor", "features"), [
+    pytest.param("int16", "haswell", AVX2, marks=needs_pairs),
+    pytest.param("float32", "haswell", AVX2, marks=needs_pairs),
+    ("float32", "generic", "+sse2"),
+])  # fmt: skip
+def test_other_processors_make_the_same_picture(precision, processor, features, tmp_path):
+    """Those with AVX2 alone and those without, played here by what numba compiles for."""
+    command = [sys.executable, "-c", ELSEWHERE, str(Path(__file__).parent), precision]
+    told = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = [
+        subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | changes).stdout.split()
+        for changes in (told, {})
+    ]
+    assert done[0][0] == "8"
+    numbers = [np.array(words[1:], float) for words in done]
+    assert np.array_equal(*numbers) if precision == "int16" else np.allclose(*numbers, atol=0.5)
 
 
 def test_strength_changes_the_correction():

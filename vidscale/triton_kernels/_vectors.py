@@ -1,6 +1,6 @@
 """Inner products over neighbouring pixels as vector code, which numba does not generate from loops by itself."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -79,16 +79,39 @@ def _convolve(
         return None, None
     number = types.int64
     arguments = (samples, starts, number, weights, number, number, out, number, number, added, after, number, bounds)
-    return types.void(*arguments), generator(Block, _ARGUMENTS)
+    step, taken, element = _STEPS[samples.dtype]
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        values = dict(zip(_ARGUMENTS, zip(signature.args, args, strict=True), strict=True))
+        arrays = {
+            name: context.make_array(kind)(context, builder, value=value)
+            for name, (kind, value) in values.items()
+            if isinstance(kind, types.Array)
+        }
+        numbers = {name: value for name, (_, value) in values.items()}
+        block = _Block(builder, element, taken, step, arrays, numbers)
+        done = builder.append_basic_block("done")
+        for known in _COMMON_PITCHES:
+            this, other = builder.append_basic_block(f"pitch{known}"), builder.append_basic_block("other")
+            builder.cbranch(builder.icmp_signed("==", numbers["pitch"], _int(known)), this, other)
+            builder.position_at_end(this)
+            block.sum(partial(_times, known))
+            builder.branch(done)
+            builder.position_at_end(other)
+        block.sum(lambda p: builder.mul(numbers["pitch"], _int(p)))
+        builder.branch(done)
+        builder.position_at_end(done)
+        block.store()
+        return context.get_dummy_value()
+
+    return types.void(*arguments), generate
 
 
 convolve: Any = _convolve  # numba callers leave out the first argument
 
 
-class Block:
+class _Block:
     """Generates the code of `convolve`: sums stay in registers from the first sample until they are stored.
-
-    Subclasses choose differently between the two branches of the activation.
 
     Args:
         builder: positioned where the code goes.
@@ -144,7 +167,7 @@ class Block:
             total = builder.load(place)
             if self._element is not _F32:
                 total = builder.sitofp(total, _FLOATS)
-            y = self._activated(_fma(builder, total, *rising), _fma(builder, total, *falling), pixel)
+            y = _larger(builder, _fma(builder, total, *rising), _fma(builder, total, *falling))
             offset = [builder.mul(self._numbers["made"], _int(pixel))]
             if added is not None:
                 y = builder.fadd(y, _load(builder, builder.gep(added, offset), _FLOATS))
@@ -157,10 +180,6 @@ class Block:
                     y = builder.trunc(builder.fptosi(y, _WHOLE), ir.VectorType(kept, LANES))
             builder.store(y, builder.bitcast(builder.gep(out, offset), y.type.as_pointer()), align=1)
 
-    def _activated(self, rising: ir.Value, falling: ir.Value, pixel: int) -> ir.Value:
-        """The activation of pixel `pixel`: one of the two, which differ by a factor of `slope`."""
-        return _larger(self._builder, rising, falling)
-
     def _after(self) -> Iterator[ir.Value]:
         """Gain, bias and zero of this block's channels."""
         builder, after = self._builder, self._arrays["after"]
@@ -172,36 +191,6 @@ class Block:
     def _bound(self, n: int) -> ir.Value:
         builder = self._builder
         return _spread(builder, builder.load(builder.gep(self._arrays["bounds"].data, [_int(n)])), _FLOATS)
-
-
-def generator(block: type[Block], names: Sequence[str]) -> Callable[..., Any]:
-    """Code generator of an intrinsic. Args: names: of its arguments, among them those of `convolve` except `added`."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        values = dict(zip(names, zip(signature.args, args, strict=True), strict=True))
-        arrays = {
-            name: context.make_array(kind)(context, builder, value=value)
-            for name, (kind, value) in values.items()
-            if isinstance(kind, types.Array)
-        }
-        numbers = {name: value for name, (_, value) in values.items()}
-        step, taken, element = _STEPS[values["samples"][0].dtype]
-        made = block(builder, element, taken, step, arrays, numbers)
-        done = builder.append_basic_block("done")
-        for known in _COMMON_PITCHES:
-            this, other = builder.append_basic_block(f"pitch{known}"), builder.append_basic_block("other")
-            builder.cbranch(builder.icmp_signed("==", numbers["pitch"], _int(known)), this, other)
-            builder.position_at_end(this)
-            made.sum(partial(_times, known))
-            builder.branch(done)
-            builder.position_at_end(other)
-        made.sum(lambda p: builder.mul(numbers["pitch"], _int(p)))
-        builder.branch(done)
-        builder.position_at_end(done)
-        made.store()
-        return context.get_dummy_value()
-
-    return generate
 
 
 def _times(pitch: int, pixel: int) -> ir.Constant:

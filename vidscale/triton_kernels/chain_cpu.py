@@ -18,7 +18,7 @@ from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Ints, Lay
 _ALL = 65535
 
 
-class Rings(NamedTuple):
+class _Rings(NamedTuple):
     """Ring buffers for the rows of each layer's input.
 
     Attributes:
@@ -46,29 +46,23 @@ def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells:
         out: [H, W], same dtype; the result is written here.
         layers, linear, cells: the packed network.
     """
-    columns = -(-out.shape[1] // cells.large)
-    rings = rings_of(layers, linear, columns)
-    before = CellRow.of(int(rings.width[0]), cells.small, cells.small**2, plane.dtype)
-    behind = CellRow.of(columns, cells.large, int(layers.channels[-1]), plane.dtype)
-    _run(plane, out, layers, linear, cells, rings, before, behind)
-
-
-def rings_of(layers: Layers, linear: Linear, columns: int) -> Rings:
-    """Buffers for pictures of this width in cells."""
     lost = np.cumsum(layers.support - 1)
-    width = columns + lost[-1] - np.concatenate([[0], lost])
+    width = -(-out.shape[1] // cells.large) + lost[-1] - np.concatenate([[0], lost])
     channels, beyond = layers.channels[:-1], PIXELS * layers.neighbours.max()
     pitch = (width[:-1] + layers.support + beyond) * channels + LANES
     ends = np.cumsum(pitch * layers.support)
     memory = np.zeros(ends[-1], np.uint8 if layers.weights.dtype == np.int8 else np.float32)
     kept = int(lost[-1] + linear.support) // 2 + 1 if linear.support else 0
     codes = np.zeros(pitch[0] * kept, linear.weights.dtype)
-    return Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
+    rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
+    before = CellRow.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
+    behind = CellRow.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
+    _run(plane, out, layers, linear, cells, rings, before, behind)
 
 
 @compiled
 def _run(
-    plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells, rings: Rings, before: CellRow,
+    plane: Samples, out: Samples, layers: Layers, linear: Linear, cells: Cells, rings: _Rings, before: CellRow,
     behind: CellRow,
 ) -> None:  # fmt: skip
     depth, channels = layers.support.size, layers.channels
@@ -116,7 +110,7 @@ def _begin(starts: Ints, ring: int, pitch: int, end: int, slots: int, first: int
 
 
 @compiled
-def _layer(layers: Layers, n: int, rings: Rings, have: Ints, out: Samples, row: int, added: Floats | None) -> None:
+def _layer(layers: Layers, n: int, rings: _Rings, have: Ints, out: Samples, row: int, added: Floats | None) -> None:
     """Compute one row of a layer into `out`, starting at `row`; `added` is added to it unless it is None."""
     support, taken, made, many = layers.support[n], layers.channels[n], layers.channels[n + 1], layers.neighbours[n]
     starts = np.empty(support, np.int64)
@@ -132,7 +126,7 @@ def _layer(layers: Layers, n: int, rings: Rings, have: Ints, out: Samples, row: 
 
 
 @compiled
-def _linear(linear: Linear, rings: Rings, first: int, end: int, taken: int, columns: int, line: Floats) -> None:
+def _linear(linear: Linear, rings: _Rings, first: int, end: int, taken: int, columns: int, line: Floats) -> None:
     """Compute one row of the linear part; `end` is one past the last row of codes it needs."""
     starts = np.empty(linear.support, np.int64)
     made, many = linear.channels, linear.neighbours

@@ -1,0 +1,121 @@
+"""CPU time of the downscaler by back-projection, for a 1080p frame on one core, compared with its guide's forward pass.
+
+    python benchmarks/bench_back_projection.py [--guide adaptive-x2 ...] [-o benchmarks/results/back_projection.jsonl]
+
+One row for every guide and precision: milliseconds of the guide as the upscaler runs it (``upscale``), and of each pass
+of the downscaler: ``errors`` (the guide with signs, and the subtraction), ``project`` (the way back), ``correct`` (the
+network and the filter; its weights are random, which costs the same). ``ratio`` is their sum over ``upscale``. All run
+in alternation, so that other load affects them alike; medians of the thread's CPU time.
+
+``NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma,...`` plays a processor with AVX2 alone.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from machine import origin
+from skimage import data, transform
+
+from vidscale.models.back_projection import back_projection_of
+from vidscale.models.cards import find_pair_dir
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.precision import quickest
+from vidscale.triton_kernels import back_projection
+from vidscale.triton_kernels.chain import ChainRunner
+from vidscale.triton_kernels.polyphase import polyphase_resample
+
+_SIZE, _STRENGTH = (1080, 1920), 28.0
+_CENTRED = (Fraction(1, 2), Fraction(1, 2))
+
+
+def main() -> None:
+    """Runs the benchmark and prints its rows; appends them to a file when asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--guide", nargs="+", default=["adaptive-x2", "adaptive-x1.5", "restore-x1"])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    for name in options.guide:
+        projection = _projection(name)
+        for precision in projection.precisions:
+            line = json.dumps(_row(name, projection, precision, options.rounds) | origin())
+            print(line, flush=True)
+            if options.output:
+                with options.output.open("a") as file:
+                    file.write(line + "\n")
+
+
+def _projection(name: str) -> back_projection.BackProjection:
+    """A downscaler for a shipped upscaler."""
+    guide = load_pair_dir(find_pair_dir(name)).upscaler
+    if not isinstance(guide, CompactUpscaler):
+        raise TypeError(f"{name} is no compact upscaler")
+    torch.manual_seed(0)
+    network = BackProjection(guide)
+    for weight in (network.convs[-1].get_parameter("weight"), network.filter.weight):
+        torch.nn.init.normal_(weight, std=0.03)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return back_projection_of(weights, _STRENGTH)
+
+
+def _row(
+    name: str, projection: back_projection.BackProjection, precision: back_projection.Precision, rounds: int
+) -> dict[str, Any]:
+    from vidscale.triton_kernels._lanes import LANES
+
+    passes = _passes(projection, precision)
+    times: dict[str, list[float]] = {step: [] for step in passes}
+    for _ in range(rounds + 1):  # the first compiles
+        for step, run in passes.items():
+            start = time.thread_time()
+            run()
+            times[step].append(1000 * (time.thread_time() - start))
+    found = {step: round(median(each[1:]), 2) for step, each in times.items()}
+    whole = sum(found[step] for step in ("errors", "project", "correct"))
+    return {
+        "guide": name,
+        "size": "x".join(map(str, _SIZE[::-1])),
+        "precision": precision,
+        "upscale_precision": quickest(projection.guide),
+        "lanes": LANES,
+        "ms": found,
+        "ratio": round(whole / found["upscale"], 2),
+    }
+
+
+def _passes(
+    projection: back_projection.BackProjection, precision: back_projection.Precision
+) -> dict[str, Callable[[], object]]:
+    from vidscale.triton_kernels.back_projection_cpu import find_errors, project
+    from vidscale.triton_kernels.back_projection_cpu_correct import correct
+    from vidscale.triton_kernels.back_projection_packing import packed_projection, workspace
+
+    guide, scale = projection.guide, projection.scale
+    photograph = transform.resize(data.astronaut()[..., 1], (_SIZE[0], _SIZE[1] // 2), preserve_range=True)
+    hr = np.ascontiguousarray(np.tile(photograph.round().astype(np.uint8), 2))
+    size = tuple(-(-side // scale) for side in _SIZE)
+    lr = polyphase_resample(hr, step=scale, siting=_CENTRED, size=size, kind="lanczos", bit_depth=8)
+    lr = np.pad(lr, [(0, -side % guide.small) for side in size], mode="edge")
+    packed = packed_projection(projection, 8, precision)
+    stores, planes = workspace(packed, *(side // guide.small for side in lr.shape))
+    upscale, out = ChainRunner(guide, 8, quickest(guide)), np.empty_like(lr)
+    return {
+        "upscale": lambda: upscale(lr, *_SIZE),
+        "errors": lambda: find_errors(lr, hr, packed.forward, stores, planes, packed.codes),
+        "project": lambda: project(packed.backward, stores, planes, guide.small),
+        "correct": lambda: correct(lr, packed.correction, stores, planes, packed.codes, packed.mixing, out),
+    }
+
+
+if __name__ == "__main__":
+    main()
