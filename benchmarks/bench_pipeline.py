@@ -135,9 +135,11 @@ def _restoring(
 def _restored(runs: Mapping[str, Runs], ways: Mapping[str, str]) -> dict[str, Any]:
     """Args: ways: by pair, the one of `runs` that restored with it."""
     baseline = statistics.median(runs["ffmpeg"].wall_s)
+    found = {"ffmpeg": runs["ffmpeg"], **{pair: runs[way] for pair, way in ways.items()}}
     return {
-        **wall_times({"ffmpeg": runs["ffmpeg"], **{pair: runs[way] for pair, way in ways.items()}}),
-        "to_ffmpeg": {pair: round(statistics.median(runs[way].wall_s) / baseline, 2) for pair, way in ways.items()},
+        **wall_times(found),
+        "processor_seconds": {name: round(statistics.median(one.processor_s), 2) for name, one in found.items()},
+        "to_ffmpeg": {pair: round(statistics.median(found[pair].wall_s) / baseline, 2) for pair in ways},
     }
 
 
