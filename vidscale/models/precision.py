@@ -55,7 +55,7 @@ def _processor() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    name = numba.config.CPU_NAME or llvm.get_host_cpu_name()
+    name = getattr(numba.config, "CPU_NAME", None) or llvm.get_host_cpu_name()
     return f"{platform.machine()} {name}, numba {numba.__version__}"
 
 
