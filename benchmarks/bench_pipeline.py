@@ -10,7 +10,8 @@ that a drift in machine speed affects all of them; times include process start-u
 * ``vidscale``: ``vidscale encode --no-report``, by 2.
 
 ``--restore lanczos,adaptive-x3`` also times restoring: ``vidscale decode`` to y4m with these pairs, against ffmpeg
-decoding the first pair's file and upscaling it with ``zscale``.
+decoding the first pair's file and upscaling it with ``zscale``. ``--avx2`` repeats that with the code for processors
+with AVX2 and without AVX-512 or VNNI; numpy and ffmpeg still use what the machine has.
 
 ``--memory`` also measures peak memory (vidscale alone, and with its ffmpeg) on one minute and on ten minutes of the
 clip, repeated by stream copy.
@@ -24,17 +25,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import origin
-from turns import in_turns, wall_times
+from machine import AVX2_ONLY, origin
+from turns import Command, Runs, in_turns, wall_times
 
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.probe import probe
 
 _HERE = Path(__file__).parent
+_AVX2 = "AVX2 "  # before the names of pairs
 _CODED = ["-c:v", "libx264", "-preset", "medium", "-crf", "28", "-an"]
 
 
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--restore", metavar="PAIRS", help="also time restoring with these")
+    parser.add_argument("--avx2", action="store_true", help="with --restore: also as on a processor with AVX2 only")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
@@ -55,7 +58,8 @@ def main() -> None:
         movie = options.movie or _clip(folder, options.frames)
         rows = [*_start_up(folder, ffmpeg), *_speed(movie, folder, ffmpeg, options.rounds)]
         if options.restore:
-            rows += _restoring(movie, folder, ffmpeg, options.rounds, options.restore.split(","))
+            pairs, avx2 = options.restore.split(","), options.avx2
+            rows += _restoring(movie, folder, ffmpeg, options.rounds, pairs, avx2=avx2)
         if options.memory:
             rows += _memory(movie, folder, ffmpeg)
     lines = [json.dumps({**row, **origin(ffmpeg)}) for row in rows]
@@ -105,9 +109,11 @@ def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[
     ]
 
 
-def _restoring(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int, pairs: Sequence[str]) -> list[dict[str, Any]]:
+def _restoring(
+    movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int, pairs: Sequence[str], *, avx2: bool
+) -> list[dict[str, Any]]:
     video = probe(movie).video
-    ways: dict[str, list[str]] = {}
+    ways: dict[str, Command] = {}
     for pair in pairs:
         small = folder / f"{pair}.mp4"
         subprocess.run(_encode(movie, small, pair), check=True)
@@ -115,18 +121,26 @@ def _restoring(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int, pairs: Se
         read = [ffmpeg.path, "-v", "error", "-nostdin", "-i", str(small), "-vf", enlarge]
         ways.setdefault("ffmpeg", [*read, "-f", "yuv4mpegpipe", "-strict", "-1", "-"])
         ways[pair] = _vidscale("decode", str(small), "--y4m", "-o", "-", "--quiet")
+        if avx2:
+            ways[_AVX2 + pair] = ["env", *(f"{name}={value}" for name, value in AVX2_ONLY.items()), *ways[pair]]
     runs = in_turns(ways, rounds)
-    baseline = statistics.median(runs["ffmpeg"].wall_s)
+    about = {"frames": video.frame_count, "size": f"{video.width}x{video.height}", "rounds": rounds}
+    benchmarks = {"decode wall time": "", "decode wall time, AVX2 only": _AVX2}
     return [
-        {
-            "benchmark": "decode wall time",
-            "frames": video.frame_count,
-            "size": f"{video.width}x{video.height}",
-            "rounds": rounds,
-            **wall_times(runs),
-            "to_ffmpeg": {pair: round(statistics.median(runs[pair].wall_s) / baseline, 2) for pair in pairs},
-        }
+        {"benchmark": benchmark, **about, **_restored(runs, {pair: kind + pair for pair in pairs})}
+        for benchmark, kind in list(benchmarks.items())[: 1 + avx2]
     ]
+
+
+def _restored(runs: Mapping[str, Runs], ways: Mapping[str, str]) -> dict[str, Any]:
+    """Args: ways: by pair, the one of `runs` that restored with it."""
+    baseline = statistics.median(runs["ffmpeg"].wall_s)
+    found = {"ffmpeg": runs["ffmpeg"], **{pair: runs[way] for pair, way in ways.items()}}
+    return {
+        **wall_times(found),
+        "processor_seconds": {name: round(statistics.median(one.processor_s), 2) for name, one in found.items()},
+        "to_ffmpeg": {pair: round(statistics.median(found[pair].wall_s) / baseline, 2) for pair in ways},
+    }
 
 
 def _start_up(folder: Path, ffmpeg: Ffmpeg) -> list[dict[str, Any]]:

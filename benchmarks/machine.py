@@ -1,4 +1,4 @@
-"""Origin of results: recorded in every row."""
+"""Origin of results, recorded in every row; and how a processor without AVX-512 is simulated."""
 
 import os
 import platform
@@ -8,6 +8,9 @@ from typing import Any
 
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.versions import versions
+
+# With these, numba compiles for a processor with AVX2 and no more. numpy and ffmpeg still use what there is.
+AVX2_ONLY = {"NUMBA_CPU_NAME": "znver3", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2"}
 
 
 def origin(ffmpeg: Ffmpeg | None = None) -> dict[str, Any]:

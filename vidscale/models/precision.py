@@ -51,10 +51,12 @@ def _shape(chain: Chain) -> str:
 
 
 def _processor() -> str:
+    """The processor that numba compiles for: this one, unless its variables name another."""
     import llvmlite.binding as llvm
     import numba
 
-    return f"{platform.machine()} {llvm.get_host_cpu_name()}, numba {numba.__version__}"
+    name = getattr(numba.config, "CPU_NAME", None) or llvm.get_host_cpu_name()
+    return f"{platform.machine()} {name}, numba {numba.__version__}"
 
 
 def _file() -> Path:

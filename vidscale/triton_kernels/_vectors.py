@@ -15,7 +15,7 @@ _codegen: Any = codegen
 _config: Any = config
 
 _BYTE, _I32, _I64, _F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_WHOLE, _HALF = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES // 2)
+_WHOLE = ir.VectorType(_I32, LANES)
 _FLOATS = ir.VectorType(_F32, LANES)
 _COMMON_PITCHES = (4, 16, 32)  # in samples; addresses of these are compile-time constants
 
@@ -33,7 +33,8 @@ _features = _instructions()
 _WIDE = "avx512f" in _features
 
 PIXELS = 24 if _WIDE else 6  # pixels that are summed in parallel: as many as fit into the registers
-DOT_PRODUCTS = not _features.isdisjoint({"avx512vnni", "avxvnni"})
+BYTE_PRODUCTS = not _features.isdisjoint({"avx512vnni", "avxvnni"})  # dot products of bytes
+DOT_PRODUCTS = BYTE_PRODUCTS or "avx2" in _features  # of bytes, or of 16-bit integers
 
 _ARGUMENTS = (
     "samples", "starts", "pitch", "weights", "first", "steps",
@@ -53,10 +54,11 @@ def _convolve(
     A pixel may stand for several neighbouring cells whose channels share the lanes.
 
     ``sum[p, o]`` is the sum over rows r and steps t of ``samples[starts[r] + p * pitch + t] * weights[...]``. With
-    float32, a step is one sample. With bytes it is four samples (unsigned) and four weights (signed), with int16 two of
-    each, as the dot-product instructions (AVX-512 VNNI, AVX-VNNI) take them: `DOT_PRODUCTS` must be true. Then
-    ``y = sum * gain + bias``, and ``max(y, slope * y) + zero + added[p * made + o]`` is clamped and written to
-    ``out[to + p * made + o]``, truncated if `out` is an integer array.
+    float32, a step is one sample. With bytes it is four samples (unsigned) and four weights (signed), for the byte dot
+    products of AVX-512 VNNI and AVX-VNNI: `BYTE_PRODUCTS` must be true. With int16 it is two of each, for the dot
+    products that AVX2 has too: `DOT_PRODUCTS` must be true. Then ``y = sum * gain + bias``, and
+    ``max(y, slope * y) + zero + added[p * made + o]`` is clamped and written to ``out[to + p * made + o]``, truncated
+    if `out` is an integer array.
 
     Args:
         typingctx: numba's.
@@ -67,7 +69,7 @@ def _convolve(
             starting at `first`.
         first: index of the first weight.
         steps: number of steps per row.
-        out: flat float32, uint8 or uint16.
+        out: flat float32, uint8, int16 or uint16.
         to: index in `out` of the first pixel's first channel.
         made: channels from one pixel to the next in `out`.
         added: flat float32, indexed as `out`; or None.
@@ -212,8 +214,9 @@ def _saturated(builder: ir.IRBuilder, y: ir.Value) -> ir.Value:
 
 
 def _fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-    return builder.call(_tools.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [a, b, c])
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    name = f"llvm.fma.v{a.type.count}f32"
+    return builder.call(_tools.get_or_insert_function(builder.module, kind, name), [a, b, c])
 
 
 def _load(builder: ir.IRBuilder, place: ir.Value, kind: ir.Type) -> ir.Value:
@@ -223,7 +226,7 @@ def _load(builder: ir.IRBuilder, place: ir.Value, kind: ir.Type) -> ir.Value:
 def _spread(builder: ir.IRBuilder, value: ir.Value, vector: ir.VectorType) -> ir.Value:
     unknown, zero = ir.Constant(vector, ir.Undefined), ir.Constant(_I32, 0)
     one = builder.insert_element(unknown, value, zero)
-    return builder.shuffle_vector(one, unknown, ir.Constant(ir.VectorType(_I32, LANES), None))
+    return builder.shuffle_vector(one, unknown, ir.Constant(ir.VectorType(_I32, vector.count), None))
 
 
 def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
@@ -232,25 +235,39 @@ def _float_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weigh
 
 def _dot_step(name: str, builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
     """total + the dot product in each lane, by one 512-bit instruction or two 256-bit ones."""
-    if "avx512vnni" in _features:
-        return builder.call(_dot(builder, name, _WHOLE, 512), [total, samples, weights])
+    vector = total.type
+    if vector.count == LANES and "avx512vnni" not in _features:
+        return _by_halves(partial(_dot_step, name), builder, total, samples, weights)
+    kind = ir.FunctionType(vector, [vector] * 3)
+    full_name = f"llvm.x86.avx512.{name}.{32 * vector.count}"
+    return builder.call(_tools.get_or_insert_function(builder.module, kind, full_name), [total, samples, weights])
+
+
+def _pair_step(builder: ir.IRBuilder, total: ir.Value, samples: ir.Value, weights: ir.Value) -> ir.Value:
+    """total + the dot product of two int16 in each lane; `LANES` or half as many."""
+    if BYTE_PRODUCTS:
+        return _dot_step("vpdpwssd", builder, total, samples, weights)
+    vector = total.type
+    if vector.count == LANES and "avx512bw" not in _features:
+        return _by_halves(_pair_step, builder, total, samples, weights)
+    pairs = ir.VectorType(ir.IntType(16), 2 * vector.count)
+    name = "llvm.x86.avx512.pmaddw.d.512" if vector.count == LANES else "llvm.x86.avx2.pmadd.wd"
+    dot = _tools.get_or_insert_function(builder.module, ir.FunctionType(vector, [pairs] * 2), name)
+    return builder.add(total, builder.call(dot, [builder.bitcast(value, pairs) for value in (samples, weights)]))
+
+
+def _by_halves(step: _Step, builder: ir.IRBuilder, *operands: ir.Value) -> ir.Value:
     unknown = ir.Constant(_WHOLE, ir.Undefined)
     halves = []
     for begin in (0, LANES // 2):
-        part = ir.Constant(_HALF, list(range(begin, begin + LANES // 2)))
-        operands = [builder.shuffle_vector(value, unknown, part) for value in (total, samples, weights)]
-        halves.append(builder.call(_dot(builder, name, _HALF, 256), operands))
+        part = ir.Constant(ir.VectorType(_I32, LANES // 2), list(range(begin, begin + LANES // 2)))
+        halves.append(step(builder, *(builder.shuffle_vector(value, unknown, part) for value in operands)))
     return builder.shuffle_vector(*halves, ir.Constant(_WHOLE, list(range(LANES))))
-
-
-def _dot(builder: ir.IRBuilder, name: str, vector: ir.VectorType, bits: int) -> ir.Function:
-    kind = ir.FunctionType(vector, [vector] * 3)
-    return _tools.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}.{bits}")
 
 
 # By sample type: how a step is added, how many samples it takes, and the type of the sums.
 _STEPS: dict[Any, tuple[_Step, int, ir.Type]] = {
     types.float32: (_float_step, 1, _F32),
     types.uint8: (partial(_dot_step, "vpdpbusd"), 4, _I32),
-    types.int16: (partial(_dot_step, "vpdpwssd"), 2, _I32),
+    types.int16: (_pair_step, 2, _I32),
 }

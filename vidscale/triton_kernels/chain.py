@@ -3,7 +3,7 @@
 Nothing heavy is imported here; numba is imported for the first picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Layers, Linear
+from vidscale.triton_kernels import chain_winograd
+from vidscale.triton_kernels.chain_layout import LANES, NARROW, Cells, Floats, Layers, Linear
 
 Codes = npt.NDArray[Any]
 Precision = Literal["float32", "int8"]
@@ -21,6 +22,7 @@ _LINEAR_DEPTH, _LINEAR_WEIGHT = 12, 1 << 14  # of an integer linear part: highes
 _HIGHEST_SUM = 2.1e9  # of int32, with room for the rounding of the weights
 _RANGE_MARGIN = 0.1  # fraction of a channel's range, for pictures that exceed the measured one
 _TINY = 1e-12
+_TAKEN: dict[type, int] = {np.float32: 1, np.int8: 4, np.int16: 2}  # samples per step, by dtype of the weights
 _AS_IT_IS = (1.0, -np.inf, np.inf)  # slope and bounds without an activation
 
 
@@ -95,7 +97,7 @@ class Chain:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Those available on this processor: "int8" needs dot products of bytes (AVX-512 VNNI, AVX-VNNI)."""
+        """Those available on this processor: "int8" needs integer dot products (AVX-512 VNNI, AVX-VNNI, AVX2)."""
         from vidscale.triton_kernels._vectors import DOT_PRODUCTS
 
         return ("float32", "int8") if DOT_PRODUCTS and self.ranges is not None else ("float32",)
@@ -127,7 +129,8 @@ class ChainRunner:
         peak = (1 << bit_depth) - 1
         shift = bit_depth - 8 if precision == "int8" else 0
         unit = (1 << shift) / peak  # luma per step of the chain's input
-        self._layers = _as_bytes(chain, unit, peak) if precision == "int8" else _as_floats(chain, unit, peak)
+        self._enlarge, pack = _implementation(chain, precision)
+        self._layers = pack(chain, unit, peak)
         exact = precision == "float32" or bit_depth > _LINEAR_DEPTH
         self._linear = _linear(chain, np.float32 if exact else np.int16, peak)
         most = _BYTE if precision == "int8" else peak
@@ -135,11 +138,25 @@ class ChainRunner:
 
     def __call__(self, plane: Codes, height: int, width: int) -> Codes:
         """Upscale a plane [h, w], uint8 or uint16, to [height, width] of the same dtype."""
-        from vidscale.triton_kernels.chain_cpu import enlarge
-
         out = np.empty((height, width), plane.dtype)
-        enlarge(np.ascontiguousarray(plane), out, self._layers, self._linear, self._cells)
+        self._enlarge(np.ascontiguousarray(plane), out, self._layers, self._linear, self._cells)
         return out
+
+
+def _implementation(
+    chain: Chain, precision: Precision
+) -> tuple[Callable[..., None], Callable[[Chain, float, int], Layers]]:
+    """What runs a chain on this processor, and what packs the chain for it."""
+    from vidscale.triton_kernels._vectors import BYTE_PRODUCTS
+    from vidscale.triton_kernels.chain_cpu import enlarge
+    from vidscale.triton_kernels.chain_winograd_cpu import enlarge_by_two_rows
+
+    if precision == "float32":
+        return enlarge, _as_floats
+    supports = {weight.shape[2] for weight, _ in chain.convolutions}
+    if BYTE_PRODUCTS or supports != {chain_winograd.SUPPORT}:
+        return enlarge, _as_bytes
+    return enlarge_by_two_rows, _as_two_rows
 
 
 def _as_floats(chain: Chain, unit: float, peak: int) -> Layers:
@@ -151,7 +168,19 @@ def _as_floats(chain: Chain, unit: float, peak: int) -> Layers:
 
 
 def _as_bytes(chain: Chain, unit: float, peak: int) -> Layers:
-    """Quantise to int8 weights with a scale per channel, and uint8 inputs with each channel's range mapped to 0..255.
+    return _packed(*_quantised_layers(chain, unit, peak))
+
+
+def _as_two_rows(chain: Chain, unit: float, peak: int) -> Layers:
+    """`_as_bytes`, for two rows at once."""
+    weights, kind, after, bounds, peak = _quantised_layers(chain, unit, peak)
+    doubled = [chain_winograd.transformed(weight) for weight in weights]
+    halved = [np.stack([gain / 2, bias, zero]) for gain, bias, zero in after]
+    return _packed(doubled, kind, halved, bounds, peak, NARROW)
+
+
+def _quantised_layers(chain: Chain, unit: float, peak: int) -> tuple[Any, type, Any, tuple[float, float, float], int]:
+    """Arguments of `_packed`: int8 weights with a scale per channel, uint8 inputs with each channel's range as 0..255.
 
     Affine, per channel; Jacob et al., "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", CVPR 2018. The scale of an input is folded into the weights that multiply it.
@@ -168,7 +197,7 @@ def _as_bytes(chain: Chain, unit: float, peak: int) -> Layers:
         after.append(np.stack([gain / step, offset / step, 0.5 - least / step]))  # 0.5: rounds half up
     whole, gain, offset = _whole(*last, step, least)
     after.append(np.stack([gain * peak, offset * peak, np.zeros_like(offset)]))
-    return _packed([*weights, whole], np.int8, after, (chain.slope, 0, _BYTE + 0.5), peak)
+    return [*weights, whole], np.int8, after, (chain.slope, 0, _BYTE + 0.5), peak
 
 
 def _whole(weight: Floats, bias: Floats, step: Any, least: Any) -> tuple[Any, Any, Any]:
@@ -186,30 +215,36 @@ def _packed(
     after: Sequence[npt.NDArray[Any]],
     bounds: tuple[float, float, float],
     peak: int,
+    lanes: int = LANES,
 ) -> Layers:
     """Pack layers, the last of which outputs codes.
 
     Args:
-        weights: of each layer, [k, k, in, out].
-        kind: dtype of the weights, float32 or int8.
+        weights: of each layer, [k, k, in, out]; or transformed, see `chain_winograd.py`.
+        kind: dtype of the weights, float32 or int8; int8 are stored as int16 where only those have dot products.
         after: of each layer, [3, out]; the last row of the last layer is ignored.
         bounds: of all layers but the last.
         peak: highest code.
+        lanes: sums computed in parallel.
     """
+    from vidscale.triton_kernels._vectors import BYTE_PRODUCTS
+
+    if kind is np.int8 and not BYTE_PRODUCTS:
+        kind = np.int16
     channels = [weights[0].shape[2], *(_channels_kept(weight.shape[3]) for weight in weights)]
     flat: list[npt.NDArray[Any]] = [
-        _blocks(_padded(weight, taken, made), 4 if kind is np.int8 else 1).astype(kind)
+        _blocks(_padded(weight, taken, made), _TAKEN[kind], lanes).astype(kind)
         for weight, taken, made in zip(weights, channels, channels[1:], strict=False)
     ]
     padded = np.zeros((len(weights), 3, max(LANES, *channels)), np.float32)
     for row, values in zip(padded, after, strict=True):
-        repeated = np.tile(values, _neighbours(values.shape[1]))
+        repeated = np.tile(values, _neighbours(values.shape[1], lanes))
         row[:, : repeated.shape[1]] = repeated
     padded[-1, 2] = 0.5  # rounds half up
     return Layers(
-        support=np.array([weight.shape[0] for weight in weights], np.int64),
+        support=np.array([weight.shape[1] for weight in weights], np.int64),
         channels=np.array(channels, np.int64),
-        neighbours=np.array([_neighbours(made) for made in channels[1:]], np.int64),
+        neighbours=np.array([_neighbours(made, lanes) for made in channels[1:]], np.int64),
         steps=np.array([block.shape[2] for block in flat], np.int64),
         weights=np.concatenate([block.reshape(-1) for block in flat]),
         begin=np.cumsum([0, *(block.size for block in flat[:-1])], dtype=np.int64),
@@ -219,9 +254,9 @@ def _packed(
     )
 
 
-def _neighbours(channels: int) -> int:
+def _neighbours(channels: int, lanes: int = LANES) -> int:
     """How many neighbouring cells are computed at once, so that few channels fill all lanes."""
-    return LANES // channels if LANES % channels == 0 else 1
+    return lanes // channels if lanes % channels == 0 else 1
 
 
 def _channels_kept(channels: int) -> int:
@@ -234,18 +269,18 @@ def _padded(weight: npt.NDArray[Any], taken: int, made: int) -> npt.NDArray[Any]
     return np.pad(weight, [(0, 0), (0, 0), (0, taken - weight.shape[2]), (0, made - weight.shape[3])])
 
 
-def _blocks(weight: npt.NDArray[Any], taken: int) -> npt.NDArray[Any]:
-    """[k, k, in, out] to [blocks, k, steps, lanes, taken], the last step zero-padded.
+def _blocks(weight: npt.NDArray[Any], taken: int, lanes: int = LANES) -> npt.NDArray[Any]:
+    """[rows, k, in, out] to [blocks, rows, steps, lanes, taken], the last step zero-padded.
 
     If the lanes hold several neighbouring cells, the weights are repeated for each, shifted by one cell.
     """
-    support, _, channels, made = weight.shape
-    beyond = _neighbours(made) - 1
+    rows, support, channels, made = weight.shape
+    beyond = _neighbours(made, lanes) - 1
     apart = [np.pad(weight, [(0, 0), (shift, beyond - shift), (0, 0), (0, 0)]) for shift in range(beyond + 1)]
-    wide = np.concatenate(apart, axis=-1).reshape(support, (support + beyond) * channels, -1)
+    wide = np.concatenate(apart, axis=-1).reshape(rows, (support + beyond) * channels, -1)
     steps = -(-wide.shape[1] // taken)
     padded = np.pad(wide, [(0, 0), (0, steps * taken - wide.shape[1]), (0, 0)])
-    return padded.reshape(support, steps, taken, -1, LANES).transpose(3, 0, 1, 4, 2)
+    return padded.reshape(rows, steps, taken, -1, lanes).transpose(3, 0, 1, 4, 2)
 
 
 def _linear(chain: Chain, kind: type, peak: int) -> Linear:
@@ -261,6 +296,6 @@ def _linear(chain: Chain, kind: type, peak: int) -> Linear:
     least = max(sizes.max() / _LINEAR_WEIGHT, sizes.sum((0, 1, 2)).max() * peak / _HIGHEST_SUM, _TINY)
     unit = 1.0 if kind is np.float32 else float(least)
     after[0] = unit
-    flat = _blocks(_padded(weight / unit, weight.shape[2], made), 1 if kind is np.float32 else 2)
+    flat = _blocks(_padded(weight / unit, weight.shape[2], made), _TAKEN[kind])
     whole = flat if kind is np.float32 else np.round(flat)
     return Linear(chain.linear.shape[2], made, many, flat.shape[2], whole.reshape(-1).astype(kind), after, bounds)

@@ -16,6 +16,7 @@ from vidscale.triton_kernels.chain_cpu_cells import CellRow, Samples, gather, sc
 from vidscale.triton_kernels.chain_layout import LANES, Cells, Floats, Ints, Layers, Linear
 
 _ALL = 65535
+_SAMPLES = {"float32": np.float32, "int8": np.uint8, "int16": np.int16}  # by dtype of the weights
 
 
 class _Rings(NamedTuple):
@@ -25,7 +26,7 @@ class _Rings(NamedTuple):
         width: [n + 1] cells per row, before each layer and after the last.
         pitch: [n] elements from one row to the next.
         begin: [n] start of each ring in `memory`.
-        memory: all rings, uint8 or float32.
+        memory: all rings, uint8, int16 or float32.
         kept: number of rows of codes kept for the linear part.
         codes: these rows, int16 or float32.
     """
@@ -46,18 +47,30 @@ def enlarge(plane: Samples, out: Samples, layers: Layers, linear: Linear, cells:
         out: [H, W], same dtype; the result is written here.
         layers, linear, cells: the packed network.
     """
-    lost = np.cumsum(layers.support - 1)
-    width = -(-out.shape[1] // cells.large) + lost[-1] - np.concatenate([[0], lost])
-    channels, beyond = layers.channels[:-1], PIXELS * layers.neighbours.max()
-    pitch = (width[:-1] + layers.support + beyond) * channels + LANES
-    ends = np.cumsum(pitch * layers.support)
-    memory = np.zeros(ends[-1], np.uint8 if layers.weights.dtype == np.int8 else np.float32)
-    kept = int(lost[-1] + linear.support) // 2 + 1 if linear.support else 0
-    codes = np.zeros(pitch[0] * kept, linear.weights.dtype)
-    rings = _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
-    before = CellRow.of(int(width[0]), cells.small, cells.small**2, plane.dtype)
-    behind = CellRow.of(int(width[-1]), cells.large, int(layers.channels[-1]), plane.dtype)
+    columns = -(-out.shape[1] // cells.large)
+    rings = rings_of(layers, linear, columns, PIXELS * int(layers.neighbours.max()))
+    before = CellRow.of(int(rings.width[0]), cells.small, cells.small**2, plane.dtype)
+    behind = CellRow.of(columns, cells.large, int(layers.channels[-1]), plane.dtype)
     _run(plane, out, layers, linear, cells, rings, before, behind)
+
+
+def rings_of(layers: Layers, linear: Linear, columns: int, beyond: int, spare: int = 0) -> _Rings:
+    """Buffers for a picture.
+
+    Args:
+        layers, linear: the packed network.
+        columns: width of the picture in cells.
+        beyond: cells that are read and written past the last column.
+        spare: rows more than those for one row of output.
+    """
+    lost = np.cumsum(layers.support - 1)
+    width = columns + lost[-1] - np.concatenate([[0], lost])
+    pitch = (width[:-1] + layers.support + beyond) * layers.channels[:-1] + LANES
+    ends = np.cumsum(pitch * (layers.support + spare))
+    memory = np.zeros(ends[-1], _SAMPLES[layers.weights.dtype.name])
+    kept = int(lost[-1] + linear.support) // 2 + 1 + spare if linear.support else 0
+    codes = np.zeros(pitch[0] * kept, linear.weights.dtype)
+    return _Rings(width, pitch, np.concatenate([[0], ends[:-1]]), memory, kept, codes)
 
 
 @compiled

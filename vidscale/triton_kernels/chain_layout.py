@@ -9,10 +9,13 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 LANES = 16  # sums computed in parallel: channels, of several cells if a layer has few channels
+NARROW = 8  # the same for two rows at once, see `chain_winograd.py`: the lanes of a register of AVX2
 
 
 class Layers(NamedTuple):
     """The packed convolutions of a chain of n layers; `convolve` is that of `_vectors.py`.
+
+    With `NARROW` in place of `LANES`, for two rows at once.
 
     Attributes:
         support: [n] side of each layer's kernel.
@@ -20,7 +23,7 @@ class Layers(NamedTuple):
             `LANES`.
         neighbours: [n] cells that a layer computes at once, more than one if its channels are fewer than `LANES`.
         steps: [n] steps of `convolve` per row.
-        weights: flat, int8 or float32, one block per `LANES` channels.
+        weights: flat, int8, int16 or float32, one block per `LANES` channels.
         begin: [n] index of each layer's first weight.
         block: [n] weights in a block of each layer.
         after: [n, 3, channels or more] float32, see `convolve`; repeated for each of the neighbours.
