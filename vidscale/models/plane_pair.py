@@ -67,7 +67,9 @@ class PlanePair:
 
     @property
     def downscale_backend(self) -> Backend:
-        return self.upscale_backend if self._corrects else self._filters.downscale_backend
+        if not self._corrects:
+            return self._filters.downscale_backend
+        return Backend("cpu", f"numba {back_projection_of(self._downscaler_weights, _TRIAL_STRENGTH).precisions[-1]}")
 
     @cached_property
     def upscale_backend(self) -> Backend:
@@ -80,7 +82,7 @@ class PlanePair:
 
     @property
     def parallel_downscales(self) -> int:
-        return self.parallel_frames if self._corrects else self._filters.parallel_downscales
+        return core_count() if self._corrects else self._filters.parallel_downscales
 
     @property
     def _corrects(self) -> bool:
@@ -124,8 +126,8 @@ class PlanePair:
         return lru_cache(_STRENGTHS_KEPT)(self._correction)
 
     def _correction(self, strength: float, bit_depth: int) -> LumaCorrection:
-        weights = part(read_weights(self.folder)[1], "downscaler.")
-        return BackProjectionRunner(back_projection_of(weights, strength), bit_depth)
+        projection = back_projection_of(self._downscaler_weights, strength)
+        return BackProjectionRunner(projection, bit_depth, projection.precisions[-1])
 
     def _on_cpu(self, strength: float, bit_depth: int) -> LumaUpscale:
         return ChainRunner(self._chain(strength), bit_depth, self._precision)
@@ -159,4 +161,12 @@ class PlanePair:
 
     @cached_property
     def _weights(self) -> Arrays:
-        return part(read_weights(self.folder)[1], "upscaler.")
+        return part(self._all_weights, "upscaler.")
+
+    @cached_property
+    def _downscaler_weights(self) -> Arrays:
+        return part(self._all_weights, "downscaler.")
+
+    @cached_property
+    def _all_weights(self) -> Arrays:
+        return read_weights(self.folder)[1]
