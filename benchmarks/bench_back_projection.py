@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import origin
-from skimage import data, transform
+from skimage import data
 
 from vidscale.models.back_projection import back_projection_of
 from vidscale.models.cards import find_pair_dir
@@ -101,9 +101,14 @@ def _passes(
     from vidscale.triton_kernels.back_projection_packing import packed_projection, workspace
 
     guide, scale = projection.guide, projection.scale
-    photograph = transform.resize(data.astronaut()[..., 1], (_SIZE[0], _SIZE[1] // 2), preserve_range=True)
-    hr = np.ascontiguousarray(np.tile(photograph.round().astype(np.uint8), 2))
-    size = tuple(-(-side // scale) for side in _SIZE)
+    photograph = np.asarray(data.astronaut()[..., 1])  # type: ignore[no-untyped-call]
+    height = _SIZE[0]
+    step = Fraction(photograph.shape[0], height)
+    large = polyphase_resample(
+        photograph, step=step, siting=_CENTRED, size=(height, height), kind="lanczos", bit_depth=8
+    )
+    hr = np.ascontiguousarray(np.tile(large, 2)[: _SIZE[0], : _SIZE[1]])
+    size = int(-(-_SIZE[0] // scale)), int(-(-_SIZE[1] // scale))
     lr = polyphase_resample(hr, step=scale, siting=_CENTRED, size=size, kind="lanczos", bit_depth=8)
     lr = np.pad(lr, [(0, -side % guide.small) for side in size], mode="edge")
     packed = packed_projection(projection, 8, precision)

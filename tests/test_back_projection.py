@@ -120,6 +120,7 @@ def test_shipped_guides_correct_as_in_torch(name, bit_depth):
     assert np.mean(got != wanted) < 0.001
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [Cell(1, 1), Cell(2, 2), Cell(1, 2), Cell(2, 4), Cell(2, 3), Cell(1, 3)], ids=str)
 @pytest.mark.parametrize("size", [(37, 53), (1, 1), (5, 400), (120, 3)], ids=str)
 def test_any_size_corrects_as_in_torch(cell, size):
@@ -175,6 +176,7 @@ def test_integers_are_as_good_on_photographs(name, photograph):
     assert np.corrcoef(run.project(hr, lr).gradient.ravel(), projected.ravel())[0, 1] > 0.998
 
 
+@pytest.mark.slow
 @needs_pairs
 @pytest.mark.parametrize("bit_depth", [9, 10, 12, 15, 16])
 @pytest.mark.parametrize("cell", [Cell(1, 2), Cell(2, 3)], ids=str)
@@ -200,6 +202,7 @@ def test_integers_are_as_good_at_any_size(cell, size):
     assert np.mean(got != want) < 0.1
 
 
+@pytest.mark.slow
 @needs_pairs
 @pytest.mark.parametrize("name", ["adaptive-x2", "adaptive-x1.5"])
 def test_pictures_that_no_camera_takes_do_not_overflow(name):

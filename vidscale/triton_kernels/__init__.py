@@ -7,9 +7,9 @@ The suffix of a file says what runs it:
 * `_cpu`: numba; `_cpu_loops`, `_cpu_cells`, `_cpu_plan` and `_cpu_correct` are parts of that version.
 * `_triton`: Triton kernels.
 
-Other suffixes (`_filters`, `_geometry`, `_layout`, `_packing`, `_grad`) hold what several of these share. Files that start with an
-underscore are tools for all operations. `chain` and `back_projection` are for the CPU only; their references are the
-networks in `vidscale.models`. `lanes` files run networks over cells for `back_projection`.
+Other suffixes (`_filters`, `_geometry`, `_layout`, `_packing`, `_grad`) hold what several of these share. Files that
+start with an underscore are tools for all operations. `chain` and `back_projection` are for the CPU only; their
+references are the networks in `vidscale.models`. `lanes` files run networks over cells for `back_projection`.
 
 Imports nothing else of vidscale, so it runs on a machine that has only torch, triton and numpy.
 """

@@ -92,7 +92,7 @@ class Projected:
 class BackProjectionRunner:
     """Corrects pictures of one bit depth. One picture runs on one core; calls may run in parallel.
 
-    Memory is kept for as many pictures as ever ran in parallel, about 10 MB for each 1080p picture.
+    Memory is kept for as many pictures as ever ran in parallel, about 12 MB for each 1080p picture.
 
     Args:
         projection: the network.
