@@ -1,4 +1,4 @@
-"""Compiles Triton kernels for GPUs that this machine need not have: what the interpreter accepts, a compiler may not."""
+"""Compiles Triton kernels for GPUs that this machine need not have: the interpreter accepts what a compiler may not."""
 
 import os
 import subprocess

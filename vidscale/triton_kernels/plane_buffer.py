@@ -28,16 +28,15 @@ class PlaneBuffer:
     @classmethod
     def empty(cls, shapes: Sequence[tuple[int, int]], dtype: torch.dtype, device: torch.device | str) -> "PlaneBuffer":
         """Planes that are not written yet."""
-        sizes = tuple((int(height), int(width)) for height, width in shapes)
-        return cls(torch.empty(_offsets(sizes, dtype.itemsize)[-1], dtype=dtype, device=device), sizes)
+        return cls(torch.empty(_offsets(shapes, dtype.itemsize)[-1], dtype=dtype, device=device), tuple(shapes))
 
     @classmethod
-    def pinned(cls, shapes: Shapes, dtype: torch.dtype, *, pinned: bool) -> "PlaneBuffer":
-        """The same in host memory; pinned, a GPU can copy it while the host goes on.
+    def on_host(cls, shapes: Sequence[tuple[int, int]], dtype: torch.dtype, *, pinned: bool) -> "PlaneBuffer":
+        """The same in host memory. A GPU copies from and to pinned memory while the host goes on.
 
-        torch keeps pinned memory for later buffers once no tensor and no array refers to it.
+        torch reuses pinned memory once no tensor and no array refers to it.
         """
-        return cls(torch.empty(_offsets(shapes, dtype.itemsize)[-1], dtype=dtype, pin_memory=pinned), shapes)
+        return cls(torch.empty(_offsets(shapes, dtype.itemsize)[-1], dtype=dtype, pin_memory=pinned), tuple(shapes))
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -50,7 +49,7 @@ class PlaneBuffer:
         return self.data[start : start + height * width].view(height, width)
 
 
-def _offsets(shapes: Shapes, itemsize: int) -> tuple[int, ...]:
+def _offsets(shapes: Sequence[tuple[int, int]], itemsize: int) -> tuple[int, ...]:
     """Offsets of the planes and of the end, in samples."""
     whole = _ALIGNMENT // itemsize
     return tuple(accumulate((-(-height * width // whole) * whole for height, width in shapes), initial=0))

@@ -82,12 +82,12 @@ class PlaneFilter(NamedTuple):
     """How one plane of a picture is resampled.
 
     Attributes:
-        index: of the plane, in the source and in the result.
+        plane: index of the plane in the source and in the result.
         kind: filter.
         siting: (y, x), see `polyphase_resample`.
     """
 
-    index: int
+    plane: int
     kind: Kind
     siting: tuple[Fraction, Fraction]
 

@@ -1,0 +1,170 @@
+"""Pairs on a GPU: the whole path of a frame, on the CPU with Triton's kernels in their interpreter.
+
+The CPU takes the GPU's place by `no_gpu_needed`; on a machine with a GPU the same tests run on it.
+"""
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+pytest.importorskip("triton")
+
+from material import ffmpeg, frame_samples
+
+from vidscale import api
+from vidscale.media.frames import Color, PixelFormat, YuvImage
+from vidscale.media.geometry import Geometry
+from vidscale.models.gpu import frames as gpu_frames
+from vidscale.models.pairs import find_pair
+from vidscale.system import devices
+from vidscale.system.threads import in_order
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_needed(monkeypatch):
+    """The CPU stands in for a GPU where there is none; the CPU path runs in float32, as exact as it can."""
+    monkeypatch.setattr("vidscale.models.plane_pair.quickest", lambda chain: "float32")
+    monkeypatch.setattr("vidscale.triton_kernels.polyphase_triton._BLOCK_Y", 32)  # the interpreter likes large blocks
+    gpu_frames._frames_on.cache_clear()
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(devices, "has_gpu", lambda: True)
+        monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
+
+
+def picture(height, width, layout):
+    """A photograph; chroma planes from its colours."""
+    shift = layout.bit_depth - 8
+    planes = [
+        np.ascontiguousarray(data.astronaut()[40 : 40 + h, 180 : 180 + w, channel].astype(layout.dtype) << shift)
+        for (h, w), channel in zip(layout.plane_shapes(height, width), (1, 0, 2), strict=False)
+    ]
+    return YuvImage(tuple(planes), layout, color=Color("tv", "bt709", chroma_location="left"))
+
+
+def assert_close(got, want):
+    """At most one code apart on 99.9 % of the samples."""
+    assert [(plane.dtype, plane.shape) for plane in got] == [(plane.dtype, plane.shape) for plane in want]
+    apart = np.concatenate([np.abs(a.astype(int) - b).ravel() for a, b in zip(got, want, strict=True)])
+    assert np.mean(apart > 1) <= 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layout", "size"),
+    [
+        ("lanczos-x2", PixelFormat("420", 8), (48, 64)),
+        ("lanczos-x1", PixelFormat("444", 8), (6, 8)),
+        ("sharp-x1.5", PixelFormat("422", 10), (37, 51)),
+        ("adaptive-x2", PixelFormat("420", 8), (48, 64)),
+        ("adaptive-x1.5", PixelFormat("gray", 12), (37, 51)),
+        ("restore-x1", PixelFormat("420", 8), (31, 20)),
+    ],
+    ids=str,
+)
+def test_pairs_scale_as_on_the_cpu(name, layout, size):
+    on_gpu, on_cpu = (find_pair(name, None, device) for device in ("cuda", "cpu"))
+    assert on_gpu.downscale_backend.device == on_gpu.upscale_backend.device == "cuda"
+    image = picture(*size, layout)
+    small = on_cpu.downscale(image, 25)
+    assert_close(on_gpu.downscale(image, 25), small)
+    geometry = Geometry(size[1], size[0], on_cpu.scale, small[0].shape[1], small[0].shape[0])
+    coded = YuvImage(tuple(small), layout, color=image.color)
+    assert_close(on_gpu.upscale(coded, geometry, 25), on_cpu.upscale(coded, geometry, 25))
+
+
+def planes_of(path, pix_fmt="yuv420p", size=(48, 64)):
+    """[frames, samples]: all planes of all frames of a file."""
+    codes = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", pix_fmt, "-"), np.uint8)
+    return codes.reshape(-1, frame_samples(pix_fmt, *size))
+
+
+@pytest.mark.slow
+def test_encode_and_decode_as_on_the_cpu(make_clip, tmp_path):
+    """x264 at crf 0 is lossless: the small files hold the small pictures as they are."""
+    movie, small = make_clip(frames=3), {}
+    for device in ("cuda", "cpu"):
+        small[device] = tmp_path / f"{device}.mp4"
+        settings = {"pair": "adaptive-x2", "scale": 2, "codec": "x264", "crf": 0, "preset": "ultrafast"}
+        encoded = api.encode(movie, small[device], device=device, **settings)
+        assert [stage.device for stage in encoded.report.stages if stage.name.endswith("scale")] == [device, device]
+    smaller = [planes_of(small[device], size=(24, 32)) for device in ("cuda", "cpu")]
+    assert_close(*smaller)
+    files = [api.decode(small["cpu"], tmp_path / f"{device}.mkv", device=device, lossless=True) for device in small]
+    assert_close(*(planes_of(file) for file in files))
+    raw = [tmp_path / f"{device}.y4m" for device in small]
+    for file, device in zip(raw, small, strict=True):
+        assert api.decode_y4m(small["cpu"], file, device=device) == 3
+    assert np.array_equal(planes_of(raw[0]), planes_of(files[0]))
+
+
+def out_of_memory(*_):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_in_the_middle_of_a_movie(make_clip, tmp_path, monkeypatch, caplog):
+    """After the first frame nothing fits: the CPU does the others, which is said once."""
+    from vidscale.models.gpu import scaling
+
+    resample, count = scaling._resample, iter(range(100))
+    monkeypatch.setattr(scaling, "_resample", lambda *args: (out_of_memory if next(count) else resample)(*args))
+    movie = make_clip(frames=4)
+    settings = {"pair": "lanczos", "scale": 2, "codec": "x264", "crf": 0, "preset": "ultrafast", "report": False}
+    with caplog.at_level(logging.WARNING):
+        files = [
+            api.encode(movie, tmp_path / f"{device}.mp4", device=device, **settings).path for device in ("cuda", "cpu")
+        ]
+    assert_close(*(planes_of(file, size=(24, 32)) for file in files))
+    assert caplog.messages == ["the GPU is out of memory for pictures of 64x48: the CPU takes over"]
+    assert next(count) == 2
+
+
+def test_out_of_memory_takes_frames_out_of_flight(caplog):
+    """A GPU with memory for two pictures: the third is tried again when another is finished."""
+    running, most, lock, frames = [], [], threading.Lock(), gpu_frames.GpuFrames(torch.device("cpu"), in_flight=3)
+    all_there = threading.Barrier(3)
+
+    def work(source, target):
+        with lock:
+            running.append(source)
+            crowded = len(running) > 2
+            most.append(len(running))
+        try:
+            if len(most) <= 3:
+                all_there.wait(timeout=30)
+            if crowded:
+                out_of_memory()
+            target.data.copy_(source.data)
+        finally:
+            with lock:
+                running.pop()
+
+    planes = [np.full((4, 4), value, np.uint8) for value in range(8)]
+    with caplog.at_level(logging.WARNING):
+        got = list(in_order(lambda plane: frames.run([plane], [(4, 4)], work), planes, 3))
+    assert all(np.array_equal(plane, want) for (plane,), want in zip(got, planes, strict=True))
+    assert max(most[3:]) <= 2
+    assert caplog.messages == ["the GPU is out of memory for pictures of 4x4: 2 in flight instead of 3"]
+
+
+def test_a_picture_that_never_fits_is_refused_once(caplog):
+    frames, tries = gpu_frames.GpuFrames(torch.device("cpu"), in_flight=3), []
+    plane, small = np.zeros((4, 4), np.uint8), np.zeros((2, 2), np.uint8)
+
+    def work(source, target):
+        tries.append(source)
+        if source.shapes == ((4, 4),):
+            out_of_memory()
+
+    with caplog.at_level(logging.WARNING):
+        assert frames.run([plane], [(4, 4)], work) is None
+        assert (len(tries), frames.run([plane], [(4, 4)], work), len(tries)) == (3, None, 3)
+    assert frames.run([small], [(2, 2)], work) is not None
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == [
+        "2 in flight instead of 3",
+        "1 in flight instead of 2",
+        "the CPU takes over",
+    ]

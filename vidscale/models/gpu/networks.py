@@ -1,0 +1,42 @@
+"""Luma networks of a pair on a GPU."""
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+
+from vidscale.models.gpu.scaling import LumaStep
+from vidscale.models.luma_torch import TorchLumaCorrection, TorchLumaUpscaler
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.luma import LumaUpscaler
+from vidscale.models.pair_files import LoadedPair, load_pair_dir
+from vidscale.system import devices
+
+_STRENGTHS_KEPT = 8  # segments of a video may differ
+
+
+class GpuNetworks:
+    """The networks of a pair, ready for one strength and bit depth at a time.
+
+    Args:
+        folder: of the pair's weights.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
+        self.correction = lru_cache(_STRENGTHS_KEPT)(self._correction)
+
+    @cached_property
+    def _pair(self) -> LoadedPair:
+        return load_pair_dir(self._folder)
+
+    def _upscaler(self, strength: float, bit_depth: int) -> LumaStep:
+        network = self._pair.upscaler
+        assert isinstance(network, LumaUpscaler)
+        return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
+
+    def _correction(self, strength: float, bit_depth: int) -> LumaStep:
+        network = self._pair.downscaler
+        assert isinstance(network, BackProjection)
+        return TorchLumaCorrection(network, strength, bit_depth, str(devices.gpu())).run
