@@ -22,15 +22,17 @@ from vidscale.models.gpu import frames as gpu_frames
 from vidscale.models.pairs import find_pair
 from vidscale.system import devices
 from vidscale.system.threads import in_order
+from vidscale.triton_kernels import chain_triton, polyphase_triton
 
 
 @pytest.fixture(autouse=True)
 def no_gpu_needed(monkeypatch):
     """The CPU stands in for a GPU where there is none; the CPU path runs in float32, as exact as it can."""
     monkeypatch.setattr("vidscale.models.plane_pair.quickest", lambda chain: "float32")
-    monkeypatch.setattr("vidscale.triton_kernels.polyphase_triton._BLOCK_Y", 32)  # the interpreter likes large blocks
     gpu_frames._frames_on.cache_clear()
     if not torch.cuda.is_available():
+        monkeypatch.setattr(polyphase_triton, "_BLOCK_Y", 32)  # the interpreter takes as long for a small block
+        monkeypatch.setattr(chain_triton, "_BLOCK", 1024)
         monkeypatch.setattr(devices, "has_gpu", lambda: True)
         monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
 

@@ -24,6 +24,7 @@ from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
 from vidscale.triton_kernels.back_projection import BackProjection, BackProjectionRunner
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
+from vidscale.triton_kernels.polyphase import implementation
 
 if TYPE_CHECKING:
     from vidscale.models.gpu.networks import GpuNetworks
@@ -71,7 +72,7 @@ class PlanePair:
     @cached_property
     def upscale_backend(self) -> Backend:
         device = resolve(self.wanted, auto="cuda")
-        return Backend(device, "torch float16" if device == "cuda" else f"numba {self._precision}")
+        return Backend(device, f"{implementation(device)} {'float16' if device == 'cuda' else self._precision}")
 
     @property
     def parallel_frames(self) -> int:
@@ -154,7 +155,7 @@ class PlanePair:
     def _gpu(self) -> "GpuNetworks":
         from vidscale.models.gpu.networks import GpuNetworks
 
-        return GpuNetworks(self.folder)
+        return GpuNetworks(self.folder, self._chain)
 
     @cached_property
     def _precision(self) -> Precision:

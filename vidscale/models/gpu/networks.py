@@ -1,5 +1,6 @@
 """Luma networks of a pair on a GPU."""
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -11,19 +12,22 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.luma import LumaUpscaler
 from vidscale.models.pair_files import LoadedPair, load_pair_dir
 from vidscale.system import devices
+from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
+from vidscale.triton_kernels.chain import Chain
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
 
 
 class GpuNetworks:
-    """The networks of a pair, ready for one strength and bit depth at a time.
+    """The networks of a pair for a strength and bit depth: Triton kernels, torch where there is no triton.
 
     Args:
         folder: of the pair's weights.
+        chain: the upscaler for a strength.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, chain: Callable[[float], Chain]) -> None:
+        self._folder, self._chain = folder, chain
         self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
         self.correction = lru_cache(_STRENGTHS_KEPT)(self._correction)
 
@@ -32,6 +36,10 @@ class GpuNetworks:
         return load_pair_dir(self._folder)
 
     def _upscaler(self, strength: float, bit_depth: int) -> LumaStep:
+        if TRITON_AVAILABLE:
+            from vidscale.triton_kernels.chain_triton import ChainTriton
+
+            return ChainTriton(self._chain(strength), bit_depth, devices.gpu())
         network = self._pair.upscaler
         assert isinstance(network, LumaUpscaler)
         return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
