@@ -18,7 +18,7 @@ from vidscale.models.chains import chain_of  # noqa: E402
 from vidscale.models.networks.espcn import ESPCN  # noqa: E402
 from vidscale.models.networks.luma import Cell  # noqa: E402
 from vidscale.models.pair_files import load_pair_dir  # noqa: E402
-from vidscale.triton_kernels import chain_triton  # noqa: E402
+from vidscale.triton_kernels import _tiles_triton, chain_triton  # noqa: E402
 from vidscale.triton_kernels.chain import Chain, Convolution  # noqa: E402
 from vidscale.triton_kernels.chain_triton import ChainTriton  # noqa: E402
 
@@ -30,7 +30,7 @@ STRENGTH = 30.0
 def large_blocks(monkeypatch):
     """The interpreter takes as long for a small block."""
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(chain_triton, "_BLOCK", 1024)
+        monkeypatch.setattr(_tiles_triton, "BLOCK", 1024)
 
 
 @contextmanager
@@ -126,8 +126,8 @@ def test_a_chain_that_the_kernel_cannot_run_errors():
     wide = [Convolution(np.zeros(shape, np.float32), np.zeros(4, np.float32)) for shape in ((4, 1, 3, 3), (4, 4, 5, 5))]
     with pytest.raises(ValueError, match="3x3 after the first"):
         ChainTriton(Chain(1, 2, wide, None, 0.1), 8, DEVICE)
-    run = fused(trained(width=40))
-    with pytest.raises(ValueError, match="64 channels: at most 32"):
+    run = fused(trained(width=70))
+    with pytest.raises(ValueError, match="128 channels: at most 64"):
         run.compare(torch.zeros((8, 8), dtype=torch.uint8), torch.zeros((4, 4), dtype=torch.uint8))
 
 

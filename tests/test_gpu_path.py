@@ -14,15 +14,19 @@ from skimage import data
 pytest.importorskip("triton")
 
 from material import ffmpeg, frame_samples
+from test_back_projection import corrector
 
 from vidscale import api
 from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.gpu import frames as gpu_frames
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
+from vidscale.models.pair_files import write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.system import devices
 from vidscale.system.threads import in_order
-from vidscale.triton_kernels import chain_triton, polyphase_triton
+from vidscale.triton_kernels import _tiles_triton, polyphase_triton
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +36,7 @@ def no_gpu_needed(monkeypatch):
     gpu_frames._frames_on.cache_clear()
     if not torch.cuda.is_available():
         monkeypatch.setattr(polyphase_triton, "_BLOCK_Y", 32)  # the interpreter takes as long for a small block
-        monkeypatch.setattr(chain_triton, "_BLOCK", 1024)
+        monkeypatch.setattr(_tiles_triton, "BLOCK", 1024)
         monkeypatch.setattr(devices, "has_gpu", lambda: True)
         monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
 
@@ -75,6 +79,24 @@ def test_pairs_scale_as_on_the_cpu(name, layout, size):
     assert_close(on_gpu.downscale(image, 25), small)
     geometry = Geometry(size[1], size[0], on_cpu.scale, small[0].shape[1], small[0].shape[0])
     coded = YuvImage(tuple(small), layout, color=image.color)
+    assert_close(on_gpu.upscale(coded, geometry, 25), on_cpu.upscale(coded, geometry, 25))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("triton_there", [True, False], ids=["triton", "torch"])
+def test_back_projection_as_on_the_cpu(triton_there, tmp_path, monkeypatch):
+    write_pair_dir(tmp_path, "mine-x2", corrector(Cell(1, 2)), CompactUpscaler(Cell(1, 2), width=8, depth=2))
+    if not triton_there:
+        monkeypatch.setattr("vidscale.models.gpu.networks.TRITON_AVAILABLE", False)
+        monkeypatch.setattr("vidscale.models.gpu.scaling.TRITON_AVAILABLE", False)
+    image = picture(48, 64, PixelFormat("420", 8))
+    on_gpu, on_cpu = (find_pair(str(tmp_path), None, device) for device in ("cuda", "cpu"))
+    small = on_cpu.downscale(image, 25)
+    assert_close(on_gpu.downscale(image, 25), small)
+    assert_close(on_gpu.downscale(image), on_cpu.downscale(image))
+    assert np.mean(small[0] != on_cpu.downscale(image)[0]) > 0.3
+    geometry = Geometry(64, 48, on_cpu.scale, 32, 24)
+    coded = YuvImage(tuple(small), image.format, color=image.color)
     assert_close(on_gpu.upscale(coded, geometry, 25), on_cpu.upscale(coded, geometry, 25))
 
 

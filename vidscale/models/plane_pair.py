@@ -155,7 +155,7 @@ class PlanePair:
     def _gpu(self) -> "GpuNetworks":
         from vidscale.models.gpu.networks import GpuNetworks
 
-        return GpuNetworks(self.folder, self._chain)
+        return GpuNetworks(self.folder, self._chain, self._projection)
 
     @cached_property
     def _precision(self) -> Precision:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from vidscale.triton_kernels._triton_import import tl, triton
+from vidscale.triton_kernels.chain_layout import Floats
 
-Floats = npt.NDArray[np.float32]
-
+BLOCK = 128  # cells that are computed at once
 CHUNK = 64  # gathered inputs that one product takes
 _PROGRAMS_PER_PROCESSOR = 4
 _LEAST = 8  # channels

@@ -36,7 +36,7 @@ class ChainGradient:
         whole = _with_whole_bytes(chain)
         self._layers, self._linear = _as_floats(whole, 1 / peak, peak), _linear(whole, np.float32, peak)
         self._cells = Cells(chain.small, chain.large, 0, peak)
-        back = _transposed(whole)
+        back = transposed(whole)
         self._back_layers, self._back_linear = _gradient_layers(back), _linear(back, np.float32, peak)
 
     def __call__(self, hr: Codes, lr: Codes) -> tuple[Any, Floats]:
@@ -71,7 +71,7 @@ def _with_whole_bytes(chain: Chain) -> Chain:
     return Chain(chain.small, chain.large, convolutions, chain.linear, chain.slope)
 
 
-def _transposed(chain: Chain) -> Chain:
+def transposed(chain: Chain) -> Chain:
     """The chain that takes gradients from HR to LR samples, divided by the squared scale."""
     share = np.float32((chain.small / chain.large) ** 2)
     back = [Convolution(_flipped(weight), np.zeros(weight.shape[1], np.float32)) for weight, _ in chain.convolutions]

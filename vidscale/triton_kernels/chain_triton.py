@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidscale.triton_kernels import _tiles_triton
 from vidscale.triton_kernels._tiles_triton import (
     CHUNK,
     Step,
@@ -29,15 +30,13 @@ from vidscale.triton_kernels._tiles_triton import (
 from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.chain import Chain
 
-_BLOCK = 128  # cells that are computed at once
-
 
 @triton.jit
 def _chain_kernel(
     codes,  # [h, w] codes, dense
     hr,  # [H, W] codes; with ERROR
     out,  # [H, W] codes; with ERROR: [rows * LARGE, columns * LARGE] int16 or int32, hr minus the result
-    signs,  # with ERROR: [DEPTH - 1, rows + 2 HALO, columns + 2 HALO] int32, bit n: activation of channel n is positive
+    signs,  # with ERROR: [DEPTH - 1, rows + 2 HALO, columns + 2 HALO] integers, see `Compared`
     scratch,  # [programs, 2, AREA, C] float16
     weights,  # float16: [FIRST_K, C], [DEPTH - 2, STEPS, STEP_K, C], [STEPS, STEP_K, N]
     biases,  # [DEPTH - 1, C], [N] float32
@@ -119,7 +118,9 @@ def _chain_kernel(
                         BLOCK,
                     )
                 if ERROR:
-                    word = tl.sum(tl.where(total > 0, 1 << channel[None, :], 0), axis=1)
+                    word_type = signs.dtype.element_ty
+                    bits = (channel * 0 + 1).to(word_type) << channel.to(word_type)
+                    word = tl.sum(tl.where(total > 0, bits[None, :], 0), axis=1)
                     place = ((layer * (rows + 2 * HALO) + y + HALO) * (columns + 2 * HALO)).to(tl.int64) + x + HALO
                     mine = (y >= top + HALO) & (y < top + HALO + TILE_H) & (y < rows + HALO)
                     mine = mine & (x >= left + HALO) & (x < left + HALO + TILE_W) & (x < columns + HALO)
@@ -180,8 +181,8 @@ class Compared(NamedTuple):
     Attributes:
         error: [rows * large, columns * large] int16, int32 above 15 bits: HR codes minus the restored ones; edge
             samples of HR are repeated up to whole cells.
-        signs: [depth - 1, rows + 2 (depth - 1), columns + 2 (depth - 1)] int32: bit n is set where channel n is
-            positive, also around the picture.
+        signs: [depth - 1, rows + 2 (depth - 1), columns + 2 (depth - 1)] int32, int64 above 32 channels: bit n is set
+            where channel n is positive, also around the picture.
     """
 
     error: Tensor
@@ -230,15 +231,16 @@ class ChainTriton:
         """Upscales `codes` [h, w] and compares the result with `hr` [H, W], h = ceil(H / scale) and likewise w.
 
         Raises:
-            ValueError: a chain of more than 32 channels.
+            ValueError: a chain of more than 64 channels.
         """
-        if self.channels > 32:
-            raise ValueError(f"a chain of {self.channels} channels: at most 32 have signs")
+        if self.channels > 64:
+            raise ValueError(f"a chain of {self.channels} channels: at most 64 have signs")
         (rows, columns), large, halo = self.cells(codes), self.chain.large, len(self.chain.convolutions) - 1
         kind = torch.int16 if self.bit_depth < 16 else torch.int32
         error = torch.empty((rows * large, columns * large), dtype=kind, device=self.device)
         sides = rows + 2 * halo, columns + 2 * halo
-        signs = torch.empty((halo, *sides), dtype=torch.int32, device=self.device)
+        word = torch.int32 if self.channels <= 32 else torch.int64
+        signs = torch.empty((halo, *sides), dtype=word, device=self.device)
         self._launch(codes, hr, error, signs, error=True)
         return Compared(error, signs)
 
@@ -278,6 +280,6 @@ class ChainTriton:
                 ERROR=error,
                 TILE_H=height,
                 TILE_W=width,
-                BLOCK=_BLOCK,
+                BLOCK=_tiles_triton.BLOCK,
                 enable_fp_fusion=True,
             )

@@ -13,6 +13,7 @@ from vidscale.models.networks.luma import LumaUpscaler
 from vidscale.models.pair_files import LoadedPair, load_pair_dir
 from vidscale.system import devices
 from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
+from vidscale.triton_kernels.back_projection import BackProjection as Projection
 from vidscale.triton_kernels.chain import Chain
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
@@ -24,10 +25,13 @@ class GpuNetworks:
     Args:
         folder: of the pair's weights.
         chain: the upscaler for a strength.
+        projection: the correction of the downscaler for a strength.
     """
 
-    def __init__(self, folder: Path, chain: Callable[[float], Chain]) -> None:
-        self._folder, self._chain = folder, chain
+    def __init__(
+        self, folder: Path, chain: Callable[[float], Chain], projection: Callable[[float], Projection]
+    ) -> None:
+        self._folder, self._chain, self._projection = folder, chain, projection
         self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
         self.correction = lru_cache(_STRENGTHS_KEPT)(self._correction)
 
@@ -45,6 +49,11 @@ class GpuNetworks:
         return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
 
     def _correction(self, strength: float, bit_depth: int) -> LumaStep:
+        if TRITON_AVAILABLE:
+            from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton
+
+            correct = BackProjectionTriton(self._projection(strength), bit_depth, devices.gpu())
+            return lambda hr, lr: correct(hr, lr.clone(), lr)
         network = self._pair.downscaler
         assert isinstance(network, BackProjection)
         return TorchLumaCorrection(network, strength, bit_depth, str(devices.gpu())).run
