@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from vidscale.models.cards import BACK_PROJECTION, PairCard
 from vidscale.models.chains import chain_of
 from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.pair import IN_FLIGHT, Backend
+from vidscale.models.placement import faster_device
 from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
+_SIDES_OF_TRIAL = 4  # on each axis, to compare devices: about the samples of 1080p
 _LARGE = 2000  # multiplications per HR sample; below this the time is negligible
 
 
@@ -43,8 +45,8 @@ class PlanePair:
     Args:
         card: the pair's card.
         folder: folder of its weights.
-        wanted: "auto" is a GPU if available, for what a network does. A filter alone then runs on the CPU, where it is
-            faster than any decoder.
+        wanted: "auto" is a GPU for what a network does, if there is one and it is faster. A filter alone then runs on
+            the CPU, where it is faster than any decoder.
     """
 
     card: PairCard
@@ -66,13 +68,37 @@ class PlanePair:
     @cached_property
     def downscale_backend(self) -> Backend:
         if self._corrects:
-            return self.upscale_backend
+            return self._network_backend("downscale")
         return replace(self._filters, device=resolve(self.wanted)).downscale_backend
 
     @cached_property
     def upscale_backend(self) -> Backend:
+        return self._network_backend("upscale")
+
+    def _network_backend(self, direction: Literal["downscale", "upscale"]) -> Backend:
         device = resolve(self.wanted, auto="cuda")
+        if device == "cuda" and self.wanted == "auto":
+            device = self._faster_device(direction)
         return Backend(device, f"{implementation(device)} {'float16' if device == 'cuda' else self._precision}")
+
+    def _faster_device(self, direction: Literal["downscale", "upscale"]) -> Literal["cpu", "cuda"]:
+        """Measured on a trial picture."""
+        halves = {where: replace(self, wanted=where) for where in ("cpu", "cuda")}
+        side = _TRIAL_SIDE * _SIDES_OF_TRIAL
+        trial = _gray(side if direction == "downscale" else int(side / self.scale))
+        geometry = Geometry(side, side, self.scale, trial.width, trial.width)
+
+        def scale(where: str) -> Callable[[int], list[Plane]]:
+            pair = halves[where]
+            if direction == "downscale":
+                return lambda _: pair.downscale(trial, _TRIAL_STRENGTH)
+            return lambda _: pair.upscale(trial, geometry, _TRIAL_STRENGTH)
+
+        def parallel(where: str) -> int:
+            pair = halves[where]
+            return pair.parallel_downscales if direction == "downscale" else pair.parallel_frames
+
+        return faster_device(f"{direction} {self.scale} {self.card.downscaler} {self.card.upscaler}", scale, parallel)
 
     @property
     def parallel_frames(self) -> int:
@@ -128,9 +154,8 @@ class PlanePair:
         """Measured on a trial picture; None for small networks."""
         if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
-        small = int(_TRIAL_SIDE / self.scale)
-        trial = YuvImage((np.full((small, small), 128, np.uint8),), PixelFormat("gray", 8))
-        geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, small, small)
+        trial = _gray(int(_TRIAL_SIDE / self.scale))
+        geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, trial.width, trial.height)
         self.upscale(trial, geometry, _TRIAL_STRENGTH)  # warm-up
         start = time.perf_counter()
         self.upscale(trial, geometry, _TRIAL_STRENGTH)
@@ -170,3 +195,7 @@ class PlanePair:
     @cached_property
     def _weights(self) -> Arrays:
         return part(read_weights(self.folder)[1], "upscaler.")
+
+
+def _gray(side: int) -> YuvImage:
+    return YuvImage((np.full((side, side), 128, np.uint8),), PixelFormat("gray", 8))

@@ -42,6 +42,15 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def gpu_name() -> str:
+    """The GPU and the versions that its speed depends on."""
+    import torch
+
+    device = gpu()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{name}, torch {torch.__version__}"
+
+
 def _has_driver() -> bool:
     """Whether NVIDIA's driver is installed."""
     try:
