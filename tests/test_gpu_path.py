@@ -3,8 +3,12 @@
 The CPU takes the GPU's place by `no_gpu_needed`; on a machine with a GPU the same tests run on it.
 """
 
+import json
 import logging
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,8 +137,8 @@ def test_out_of_memory_in_the_middle_of_a_movie(make_clip, tmp_path, monkeypatch
     """After the first frame nothing fits: the CPU does the others, which is said once."""
     from vidscale.models.gpu import scaling
 
-    resample, count = scaling._resample, iter(range(100))
-    monkeypatch.setattr(scaling, "_resample", lambda *args: (out_of_memory if next(count) else resample)(*args))
+    resample, count = scaling.resample, iter(range(100))
+    monkeypatch.setattr(scaling, "resample", lambda *args: (out_of_memory if next(count) else resample)(*args))
     movie = make_clip(frames=4)
     settings = {"pair": "lanczos", "scale": 2, "codec": "x264", "crf": 0, "preset": "ultrafast", "report": False}
     with caplog.at_level(logging.WARNING):
@@ -192,3 +196,25 @@ def test_a_picture_that_never_fits_is_refused_once(caplog):
         "1 in flight instead of 2",
         "the CPU takes over",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the interpreter runs where there is no GPU")
+def test_gpu_benchmark_smoke():
+    """All implementations of all stages agree; none of the packages that a GPU machine lacks is needed."""
+    script = Path(__file__).parents[1] / "benchmarks" / "bench_gpu.py"
+    lacking = ("av", "pydantic", "numba", "safetensors", "scipy", "ffmpeg", "imageio_ffmpeg", "typer", "rich")
+    bare = f"import runpy, sys; sys.modules |= dict.fromkeys({lacking}); sys.argv = [sys.argv[1], '--smoke']; "
+    bare += f"sys.path.insert(0, {str(script.parent)!r}); runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", bare, script.name], check=True, capture_output=True, text=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len({row["stage"] for row in rows}) == 5
+    assert {"triton", "torch"} <= {row["way"] for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_benchmark_without_a_gpu_errors():
+    script = Path(__file__).parents[1] / "benchmarks" / "bench_gpu.py"
+    done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "bench_gpu.py: torch finds no CUDA device\n")

@@ -8,7 +8,8 @@ The suffix of a file says what runs it:
 * `_triton`: Triton kernels.
 
 Other suffixes (`_filters`, `_geometry`, `_layout`, `_grad`) hold what several of these share. Files that start with an
-underscore are tools for all operations. `chain` is for the CPU only; its reference is the network in `vidscale.models`.
+underscore are tools for all operations. `chain`, `chain_gradient` and `back_projection` are for the CPU only, their
+`_triton` versions for a GPU only; the reference of both is the network in `vidscale.models`.
 
 Imports nothing else of vidscale, so it runs on a machine that has only torch, triton and numpy.
 """

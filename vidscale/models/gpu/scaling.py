@@ -30,14 +30,14 @@ def scaled_on_gpu(
     """
 
     def work(source: PlaneBuffer, target: PlaneBuffer) -> None:
-        _resample(source, target, resampling, image.format.bit_depth)
+        resample(source, target, resampling, image.format.bit_depth)
         if luma_step is not None:
             luma_step()(source.plane(0), target.plane(0))
 
     return gpu_frames().run(image.planes, resampling.sizes, work)
 
 
-def _resample(source: PlaneBuffer, target: PlaneBuffer, resampling: Resampling, bit_depth: int) -> None:
+def resample(source: PlaneBuffer, target: PlaneBuffer, resampling: Resampling, bit_depth: int) -> None:
     for index in resampling.copies:
         target.plane(index).copy_(source.plane(index))
     wanted = [(index, kind) for index, kind in enumerate(resampling.kinds) if kind is not None]
