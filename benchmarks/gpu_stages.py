@@ -12,13 +12,14 @@ from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.back_projection import back_projection_of
 from vidscale.models.chains import compact_chain
-from vidscale.models.fixed_pair import FixedPair, Resampling
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.gpu.frames import Work
 from vidscale.models.gpu.scaling import resample
 from vidscale.models.luma_torch import TorchLumaCorrection, TorchLumaUpscaler
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
+from vidscale.models.resampling import Resampling
 from vidscale.triton_kernels import _tiles_triton
 from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton
 from vidscale.triton_kernels.chain_triton import ChainTriton

@@ -9,8 +9,9 @@ from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.models.cards import PairCard, Sizes
 from vidscale.models.pair import IN_FLIGHT, Backend
+from vidscale.models.resampling import Resampling, resampled
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation
 from vidscale.triton_kernels.polyphase_filters import SHARPNESS, Kind, Name, Sharpened
 
 # (down, up) of each family. Box and Gaussian filters do not interpolate; Lanczos is the fixed filter that restores
@@ -22,25 +23,6 @@ _FILTERS: dict[str, tuple[Kind, Name]] = {
     "gaussian": ("gaussian", "lanczos"),
     "sharp": (Sharpened("lanczos", 0.1), "bicubic"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Resampling:
-    """How the planes of a picture are scaled by fixed filters.
-
-    Attributes:
-        step: source samples per output sample.
-        sizes: (h, w) of each plane of the result.
-        sitings: (y, x) of each plane, see `polyphase_resample`.
-        kinds: filter of each plane; None for one that is left out, or copied if `copies`.
-        copies: planes that stay as they are, because the size does.
-    """
-
-    step: Fraction
-    sizes: tuple[tuple[int, int], ...]
-    sitings: tuple[tuple[Fraction, Fraction], ...]
-    kinds: tuple[Kind | None, ...]
-    copies: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +133,6 @@ class FixedPair:
             if (planes := scaled_on_gpu(image, resampling)) is not None:
                 return planes
         return resampled(image, resampling)
-
-
-def resampled(image: YuvImage, resampling: Resampling) -> list[Plane]:
-    """The planes of a picture, scaled on the CPU; those without a filter are left out."""
-    planes = []
-    for index, (plane, kind) in enumerate(zip(image.planes, resampling.kinds, strict=True)):
-        if index in resampling.copies:
-            planes.append(plane)
-        elif kind is not None:
-            siting, size = resampling.sitings[index], resampling.sizes[index]
-            scaled = polyphase_resample(
-                plane, step=resampling.step, siting=siting, size=size, kind=kind, bit_depth=image.format.bit_depth
-            )
-            planes.append(scaled)
-    return planes
 
 
 def families() -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from vidscale.media.frames import Plane, YuvImage
-from vidscale.models.fixed_pair import Resampling
 from vidscale.models.gpu.frames import gpu_frames
+from vidscale.models.resampling import Resampling
 from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
 from vidscale.triton_kernels.plane_buffer import PlaneBuffer
 
