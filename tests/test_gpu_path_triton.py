@@ -3,11 +3,13 @@
 The CPU takes the GPU's place by `no_gpu_needed`; on a machine with a GPU the same tests run on it.
 """
 
+import io
 import json
 import logging
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from material import ffmpeg, frame_samples
 from test_back_projection import corrector
 
 from vidscale import api
+from vidscale.images.scaling import find_scaler
 from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.gpu import frames as gpu_frames
@@ -127,6 +130,39 @@ def test_encode_and_decode_as_on_the_cpu(make_clip, tmp_path):
     for file, device in zip(raw, small, strict=True):
         assert api.decode_y4m(small["cpu"], file, device=device) == 3
     assert np.array_equal(planes_of(raw[0]), planes_of(files[0]))
+
+
+@pytest.mark.slow
+def test_stages_as_on_the_cpu(make_clip):
+    raw = ffmpeg("-i", make_clip(frames=2), "-f", "yuv4mpegpipe", "-")
+    for direction in ("down", "up"):
+        scaled = {}
+        for device in ("cuda", "cpu"):
+            sink = io.BytesIO()
+            assert api.stage(direction, io.BufferedReader(io.BytesIO(raw)), sink, pair="bicubic-x2", device=device) == 2
+            scaled[device] = np.frombuffer(sink.getvalue(), np.uint8)
+        assert_close([scaled["cuda"]], [scaled["cpu"]])
+
+
+@pytest.mark.slow
+def test_pictures_as_on_the_cpu():
+    rgb = tuple(picture(30, 44, PixelFormat("444", 8)).planes)
+    on_gpu, on_cpu = (find_scaler("restore-x1", None, device) for device in ("cuda", "cpu"))
+    assert_close(on_gpu.upscale(rgb, 30, 44), on_cpu.upscale(rgb, 30, 44))
+    on_gpu, on_cpu = (find_scaler("lanczos", Fraction(3, 2), device) for device in ("cuda", "cpu"))
+    assert_close(on_gpu.downscale(rgb), on_cpu.downscale(rgb))
+
+
+@pytest.mark.slow
+def test_comparison_as_on_the_cpu(make_clip, tmp_path):
+    movie, points = make_clip(frames=2), {}
+    for device in ("cuda", "cpu"):
+        settings = {"preset": "ultrafast", "metrics": "psnr_y", "rates": "24,36", "pairs": "lanczos", "device": device}
+        comparison = api.compare(movie, output=tmp_path / device, **settings)
+        points[device] = [point for curve in comparison.curves for point in curve.points]
+    assert [point.crf for point in points["cuda"]] == [point.crf for point in points["cpu"]]
+    for got, want in zip(points["cuda"], points["cpu"], strict=True):
+        assert got.metrics["psnr_y"] == pytest.approx(want.metrics["psnr_y"], abs=0.05)
 
 
 def out_of_memory(*_):
