@@ -20,7 +20,7 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
 from vidscale.models.resampling import Resampling
-from vidscale.triton_kernels import _tiles_triton
+from vidscale.triton_kernels._tiles_triton import Tiling
 from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton
 from vidscale.triton_kernels.chain_triton import ChainTriton
 from vidscale.triton_kernels.plane_buffer import PlaneBuffer
@@ -29,6 +29,7 @@ from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 STRENGTH = 28.0
 FORMAT = PixelFormat("420", 8)
 REFERENCE = "torch"
+TILINGS = (Tiling(16, 32, 64), Tiling(32, 32, 128), Tiling(32, 64, 64), Tiling(32, 64, 256), Tiling(64, 64, 128))
 
 
 @dataclass(frozen=True)
@@ -129,27 +130,17 @@ def _after(resampling: Resampling, ways: dict[str, Callable[..., Any]]) -> dict[
 
 
 def _upscaling(device: torch.device, network: CompactUpscaler, *, compiled: bool) -> dict[str, Callable[..., Any]]:
-    fused = ChainTriton(compact_chain(_arrays(network), STRENGTH), 8, device)
+    chain = compact_chain(_arrays(network), STRENGTH)
     half = TorchLumaUpscaler(network, STRENGTH, 8, str(device), torch.float16)
-    ways: dict[str, Callable[..., Any]] = {"triton": fused}
-    for block in (64, 256):
-        ways[f"triton, {block} cells at once"] = _with_block(fused, block)
+    ways: dict[str, Callable[..., Any]] = {"triton": ChainTriton(chain, 8, device)}
+    for tiling in TILINGS:
+        name = f"triton, tiles of {tiling.height}x{tiling.width}, {tiling.block} cells at once"
+        ways[name] = ChainTriton(chain, 8, device, tiling)
     ways[REFERENCE] = TorchLumaUpscaler(network, STRENGTH, 8, str(device), torch.float32).run
     ways["torch, float16"] = half.run
     if compiled:
         ways["torch.compile, float16"] = torch.compile(half.run)
     return ways
-
-
-def _with_block(run: Callable[..., Any], block: int) -> Callable[..., Any]:
-    def with_block(*arguments: Any) -> None:
-        usual, _tiles_triton.BLOCK = _tiles_triton.BLOCK, block
-        try:
-            run(*arguments)
-        finally:
-            _tiles_triton.BLOCK = usual
-
-    return with_block
 
 
 def _correcting(device: torch.device) -> dict[str, Callable[..., Any]]:

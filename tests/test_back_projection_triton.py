@@ -14,12 +14,8 @@ from compiling import compiles  # noqa: E402
 
 from vidscale.models.back_projection import back_projection_of  # noqa: E402
 from vidscale.models.networks.luma import Cell  # noqa: E402
-from vidscale.triton_kernels import (  # noqa: E402
-    _tiles_triton,
-    back_projection_triton,
-    chain_gradient_triton,
-    chain_triton,
-)
+from vidscale.triton_kernels import _tiles_triton  # noqa: E402
+from vidscale.triton_kernels._tiles_triton import Tiling  # noqa: E402
 from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton  # noqa: E402
 from vidscale.triton_kernels.chain_gradient_triton import ChainGradientTriton  # noqa: E402
 from vidscale.triton_kernels.chain_triton import ChainTriton, Compared  # noqa: E402
@@ -52,7 +48,7 @@ def projection_of(network):
     return back_projection_of(weights, STRENGTH)
 
 
-def assert_gradient(network, size, bit_depth=8):
+def assert_gradient(network, size, bit_depth=8, tiling=None):
     """The error within one code, as its rounding differs; the gradient of that error as in float64.
 
     Activations next to zero have another sign in float16, which changes the gradient: the other signs must agree, and
@@ -60,7 +56,7 @@ def assert_gradient(network, size, bit_depth=8):
     """
     hr, lr = material(network.scale, size, bit_depth)
     peak = (1 << bit_depth) - 1
-    run = ChainTriton(projection_of(network).guide, bit_depth, DEVICE)
+    run = ChainTriton(projection_of(network).guide, bit_depth, DEVICE, tiling)
     gradient = ChainGradientTriton(run)
     with poisoned_empty():
         compared = run.compare(torch.from_numpy(hr).to(DEVICE), torch.from_numpy(lr).to(DEVICE))
@@ -127,17 +123,15 @@ def test_any_gradient_is_that_of_autograd(sizes, size):
 
 
 @pytest.mark.slow
-def test_gradients_of_ten_bits_and_many_tiles(monkeypatch):
-    for module in (chain_triton, chain_gradient_triton):
-        monkeypatch.setattr(module, "tile_sides", lambda channels, rows, columns: (8, 16))
-    assert_gradient(corrector(Cell(1, 2)), (50, 90), bit_depth=10)
+def test_gradients_of_ten_bits_and_many_tiles():
+    assert_gradient(corrector(Cell(1, 2)), (50, 90), bit_depth=10, tiling=Tiling(8, 16, 128))
 
 
-def assert_corrects(network, size, bit_depth=8):
+def assert_corrects(network, size, bit_depth=8, tiling=None):
     """Within a code of the network in float64 on 99.9 % of the samples, though float16 rounds the error otherwise."""
     hr, lr = material(network.scale, size, bit_depth)
     want = rounded(reference(network, hr, lr, bit_depth)[0], bit_depth)
-    run = BackProjectionTriton(projection_of(network), bit_depth, DEVICE)
+    run = BackProjectionTriton(projection_of(network), bit_depth, DEVICE, tiling)
     small = torch.from_numpy(lr).to(DEVICE)
     with poisoned_empty():
         out = torch.empty_like(small)
@@ -166,9 +160,8 @@ def test_any_size_corrects_as_in_torch(cell, size):
 @pytest.mark.parametrize(
     "sizes", [{"width": 1, "depth": 2, "reach": 1}, {"width": 20, "depth": 4, "reach": 7}], ids=str
 )
-def test_any_correction_is_as_in_torch(sizes, monkeypatch):
-    monkeypatch.setattr(back_projection_triton, "tile_sides", lambda channels, rows, columns: (8, 16))
-    assert_corrects(corrector(Cell(1, 2), **sizes), (60, 90))
+def test_any_correction_is_as_in_torch(sizes):
+    assert_corrects(corrector(Cell(1, 2), **sizes), (60, 90), tiling=Tiling(8, 16, 128))
 
 
 def test_a_correction_that_the_kernel_cannot_run_errors():

@@ -19,6 +19,7 @@ from vidscale.models.networks.espcn import ESPCN  # noqa: E402
 from vidscale.models.networks.luma import Cell  # noqa: E402
 from vidscale.models.pair_files import load_pair_dir  # noqa: E402
 from vidscale.triton_kernels import _tiles_triton, chain_triton  # noqa: E402
+from vidscale.triton_kernels._tiles_triton import Tiling  # noqa: E402
 from vidscale.triton_kernels.chain import Chain, Convolution  # noqa: E402
 from vidscale.triton_kernels.chain_triton import ChainTriton  # noqa: E402
 
@@ -46,10 +47,10 @@ def poisoned_empty():
         yield
 
 
-def fused(network, bit_depth=8):
+def fused(network, bit_depth=8, tiling=None):
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     chain = chain_of(network.sizes["network"], weights, STRENGTH)
-    return ChainTriton(chain, bit_depth, DEVICE)
+    return ChainTriton(chain, bit_depth, DEVICE, tiling)
 
 
 def photograph(height, width, bit_depth=8):
@@ -70,9 +71,9 @@ def restored(network, plane, size, bit_depth=8):
     return codes[: size[0], : size[1]]
 
 
-def assert_restores(network, size, bit_depth=8):
+def assert_restores(network, size, bit_depth=8, tiling=None):
     plane = photograph(*(-(-side // network.scale) for side in size), bit_depth)
-    run = fused(network, bit_depth)
+    run = fused(network, bit_depth, tiling)
     with poisoned_empty():
         out = torch.empty(size, dtype=plane.dtype, device=DEVICE)
         run(plane.to(DEVICE), out)
@@ -118,8 +119,7 @@ def test_any_network_is_that_in_torch(sizes):
 def test_tiles_meet_without_seams(programs, monkeypatch):
     """A program goes on to its next tile in the same scratch memory."""
     monkeypatch.setattr(chain_triton, "programs_for", lambda device, tiles: min(tiles, programs))
-    monkeypatch.setattr(chain_triton, "tile_sides", lambda channels, rows, columns: (8, 16))
-    assert_restores(trained(), (48, 90))
+    assert_restores(trained(), (48, 90), tiling=Tiling(8, 16, 128))
 
 
 def test_a_chain_that_the_kernel_cannot_run_errors():
@@ -141,11 +141,13 @@ def test_chain_triton_compiles(capability):
     narrow = {"C": 8, "USED": 24, "STEP_K": 32, "STEP_COLUMNS": 1, "TILE_H": 32, "TILE_W": 64, "BLOCK": 128, "DEPTH": 8}
     wide = narrow | {"C": 32, "USED": 32, "STEP_K": 32, "STEP_COLUMNS": 3, "TILE_W": 32}
     common = arrays | integers | floats | sizes
+    ones = dict.fromkeys(integers, 1)  # triton compiles arguments of 1 as constants
     compiles(
         "vidscale.triton_kernels.chain_triton:_chain_kernel",
         [
             common | narrow | {"codes": "*u8", "hr": "*u8", "out": "*u8", "signs": "*u8", "ERROR": False},
             common | narrow | {"codes": "*u16", "hr": "*u16", "out": "*i16", "signs": "*i32", "ERROR": True},
+            common | narrow | {"codes": "*u8", "hr": "*u8", "out": "*i16", "signs": "*i32", "ERROR": True} | ones,
             common | wide | {"codes": "*u8", "hr": "*u8", "out": "*u8", "signs": "*u8", "ERROR": False},
         ],
         capability,

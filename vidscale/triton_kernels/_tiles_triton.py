@@ -136,7 +136,18 @@ def on(device: torch.device) -> Any:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def tile_sides(channels: int, rows: int, columns: int) -> tuple[int, int]:
-    """Cells of a tile without its halo; not measured on a GPU yet."""
-    height, width = (32, 64) if channels <= 16 else (32, 32)
-    return min(height, -(-rows // 8) * 8), min(width, -(-columns // 8) * 8)
+class Tiling(NamedTuple):
+    """Cells of a tile without its halo, and cells that are computed at once, a power of two."""
+
+    height: int
+    width: int
+    block: int
+
+    @classmethod
+    def of(cls, channels: int) -> "Tiling":
+        """For this many channels as stored; not measured on a GPU yet."""
+        return cls(32, 64 if channels <= 16 else 32, BLOCK)
+
+    def sides(self, rows: int, columns: int) -> tuple[int, int]:
+        """Height and width of the tiles of a picture, which may be smaller than a tile."""
+        return min(self.height, -(-rows // 8) * 8), min(self.width, -(-columns // 8) * 8)

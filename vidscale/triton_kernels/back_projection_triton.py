@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.triton_kernels import _tiles_triton
 from vidscale.triton_kernels._tiles_triton import (
     Step,
+    Tiling,
     convolve,
     on,
     packed,
     padded_bias,
     power_of_two,
     programs_for,
-    tile_sides,
     upload,
 )
 from vidscale.triton_kernels._triton_import import tl, triton
@@ -196,23 +195,27 @@ class BackProjectionTriton:
         projection: the network; its convolutions have a support of 3.
         bit_depth: of the codes, 8 to 16.
         device: a CUDA device, or the CPU with Triton's interpreter.
+        tiling: None for the usual one.
 
     Raises:
         ValueError: a network that the kernels cannot run.
     """
 
-    def __init__(self, projection: BackProjection, bit_depth: int, device: torch.device) -> None:
+    def __init__(
+        self, projection: BackProjection, bit_depth: int, device: torch.device, tiling: Tiling | None = None
+    ) -> None:
         layers, reach = projection.convolutions, projection.filter.shape[1]
         small, large = projection.guide.small**2, projection.guide.large**2
         if len(layers) < 2 or any(layer.weight.shape[2] != 3 for layer in layers):
             raise ValueError(f"layers of {[layer.weight.shape for layer in layers]}: two or more of 3x3 wanted")
         if reach // 2 > len(layers):
             raise ValueError(f"a filter of {reach}x{reach}: at most {2 * len(layers) + 1} wanted")
-        self._guide = ChainTriton(projection.guide, bit_depth, device)
+        self._guide = ChainTriton(projection.guide, bit_depth, device, tiling)
         self._gradient = ChainGradientTriton(self._guide)
         self._projection, self._peak, self._unit = projection, (1 << bit_depth) - 1, 2.0**-bit_depth
         self._channels = channels = power_of_two(max(layer.bias.size for layer in layers[:-1]))
         self._features, self._samples = power_of_two(large + 3 * small, 16), power_of_two(small, _LEAST_SAMPLES)
+        self._tiling = tiling or Tiling.of(max(channels, self._features))
         first, *inner, last = layers
         scaled = first.weight / (self._peak * self._unit)
         made = 4 * self._samples
@@ -238,7 +241,7 @@ class BackProjectionTriton:
         gradient = self._gradient(compared)
         (rows, columns), guide, device = self._guide.cells(lr), self._projection.guide, lr.device
         depth, channels = len(self._projection.convolutions), self._channels
-        height, width = tile_sides(max(channels, self._features), rows, columns)
+        height, width = self._tiling.sides(rows, columns)
         across = -(-columns // width)
         tiles = across * -(-rows // height)
         programs, area = programs_for(device, tiles), (height + 2 * depth) * (width + 2 * depth)
@@ -263,7 +266,7 @@ class BackProjectionTriton:
                 REACH=self._projection.filter.shape[1],
                 TILE_H=height,
                 TILE_W=width,
-                BLOCK=_tiles_triton.BLOCK,
+                BLOCK=self._tiling.block,
                 enable_fp_fusion=True,
             )
 

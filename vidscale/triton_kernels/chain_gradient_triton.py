@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.triton_kernels import _tiles_triton
 from vidscale.triton_kernels._tiles_triton import (
     CHUNK,
     Step,
@@ -20,7 +19,6 @@ from vidscale.triton_kernels._tiles_triton import (
     packed,
     power_of_two,
     programs_for,
-    tile_sides,
     upload,
 )
 from vidscale.triton_kernels._triton_import import tl, triton
@@ -185,7 +183,7 @@ class ChainGradientTriton:
         run = self._run
         chain, channels, depth = run.chain, run.channels, len(run.chain.convolutions)
         rows, columns = (side // chain.large for side in compared.error.shape)
-        height, width = tile_sides(channels, rows, columns)
+        height, width = run.tiling.sides(rows, columns)
         across = -(-columns // width)
         tiles, halo = across * -(-rows // height), self._last // 2 + depth - 2
         programs, area = programs_for(run.device, tiles), (height + 2 * halo) * (width + 2 * halo)
@@ -214,7 +212,7 @@ class ChainGradientTriton:
                 N=self._made,
                 TILE_H=height,
                 TILE_W=width,
-                BLOCK=_tiles_triton.BLOCK,
+                BLOCK=run.tiling.block,
                 enable_fp_fusion=True,
             )
         return out

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidscale.triton_kernels import _tiles_triton
 from vidscale.triton_kernels._tiles_triton import (
     CHUNK,
     Step,
+    Tiling,
     convolve,
     gathered,
     on,
@@ -24,7 +24,6 @@ from vidscale.triton_kernels._tiles_triton import (
     padded_bias,
     power_of_two,
     programs_for,
-    tile_sides,
     upload,
 )
 from vidscale.triton_kernels._triton_import import tl, triton
@@ -196,12 +195,13 @@ class ChainTriton:
         chain: the network; its layers but the first have a support of 3.
         bit_depth: of the codes, 8 to 16.
         device: a CUDA device, or the CPU with Triton's interpreter.
+        tiling: None for the usual one.
 
     Raises:
         ValueError: a chain that the kernel cannot run.
     """
 
-    def __init__(self, chain: Chain, bit_depth: int, device: torch.device) -> None:
+    def __init__(self, chain: Chain, bit_depth: int, device: torch.device, tiling: Tiling | None = None) -> None:
         first, *others = chain.convolutions
         if not others or any(layer.weight.shape[2] != 3 for layer in others):
             shapes = [layer.weight.shape for layer in chain.convolutions]
@@ -209,6 +209,7 @@ class ChainTriton:
         self.chain, self.device, self.bit_depth = chain, device, bit_depth
         self._peak, self._unit = (1 << bit_depth) - 1, 2.0**-bit_depth  # codes of up to 11 bits are exact in float16
         self.channels = channels = power_of_two(max(layer.bias.size for layer in chain.convolutions[:-1]))
+        self.tiling = tiling or Tiling.of(channels)
         self._made = made = power_of_two(chain.large**2)
         table, offsets = gathered(first.weight / (self._peak * self._unit), chain.small, channels)
         inner = [packed(layer.weight, channels, channels) for layer in others[:-1]]
@@ -253,7 +254,7 @@ class ChainTriton:
         rows, columns = self.cells(codes)
         halo, channels = len(self.chain.convolutions) - 1, self.channels
         beyond = halo if error else 0
-        height, width = tile_sides(channels, rows + 2 * beyond, columns + 2 * beyond)
+        height, width = self.tiling.sides(rows + 2 * beyond, columns + 2 * beyond)
         across = -(-(columns + 2 * beyond) // width)
         tiles = across * -(-(rows + 2 * beyond) // height)
         programs = programs_for(self.device, tiles)
@@ -280,6 +281,6 @@ class ChainTriton:
                 ERROR=error,
                 TILE_H=height,
                 TILE_W=width,
-                BLOCK=_tiles_triton.BLOCK,
+                BLOCK=self.tiling.block,
                 enable_fp_fusion=True,
             )
