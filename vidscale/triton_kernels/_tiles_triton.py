@@ -121,7 +121,7 @@ def padded_bias(bias: Floats, made: int) -> Floats:
 
 
 def upload(device: torch.device, *arrays: npt.NDArray[Any]) -> Tensor:
-    """The arrays one after the other, flat."""
+    """The arrays one after the other, flat; they are there for all streams when this returns."""
     return torch.from_numpy(np.concatenate([array.ravel() for array in arrays])).to(device)
 
 

@@ -175,7 +175,7 @@ class ChainGradientTriton:
         if back.linear is not None:
             linear, linear_offsets = gathered(back.linear, back.small, made)
         self._linear, self._offsets = upload(device, linear), upload(device, offsets, linear_offsets)
-        self._zeros = torch.zeros(max(channels, made), device=device)
+        self._zeros = upload(device, np.zeros(max(channels, made), np.float32))
         self._inputs = offsets.shape[1], linear_offsets.shape[1]
 
     def __call__(self, compared: Compared) -> Tensor:

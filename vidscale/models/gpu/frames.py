@@ -20,6 +20,8 @@ Work = Callable[[PlaneBuffer, PlaneBuffer], None]
 
 _DTYPES = {1: torch.uint8, 2: torch.uint16}
 
+_making = threading.Lock()  # the first frames of a movie come at the same time
+
 logger = logging.getLogger(__name__)
 
 
@@ -130,11 +132,11 @@ class GpuFrames:
 
 def gpu_frames() -> GpuFrames:
     """Those of this process: what is in flight on a GPU shares its memory."""
-    return _frames_on(devices.gpu())
+    with _making:
+        return _frames_on(devices.gpu())
 
 
 @lru_cache(maxsize=4)
 def _frames_on(device: torch.device) -> GpuFrames:
-    return GpuFrames(
-        device, IN_FLIGHT if device.type == "cuda" else 1
-    )  # Triton's interpreter runs one kernel at a time
+    in_flight = IN_FLIGHT if device.type == "cuda" else 1  # Triton's interpreter runs one kernel at a time
+    return GpuFrames(device, in_flight)
