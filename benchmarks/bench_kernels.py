@@ -41,16 +41,16 @@ def main() -> None:
         os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
     from kernel_cases import cpu_cases, gpu_cases, toy_cases
 
-    origin, copy = _origin(device), _copy_gb_s(device, 1 << (20 if options.smoke else 28))
+    about, copy = origin(device), copy_gb_s(device, 1 << (20 if options.smoke else 28))
     cases = toy_cases(device) if options.smoke else gpu_cases(device) if device.type == "cuda" else cpu_cases()
     for case in cases:
         if options.only not in case.settings["operation"]:
             continue
         times = _checked(case.settings, case.ways)
         if not options.smoke:
-            times = {name: _milliseconds(way, device) for name, way in case.ways.items()}
+            times = {name: milliseconds(way, device) for name, way in case.ways.items()}
         for row in _rows(times, case.moved, copy):
-            line = json.dumps({**case.settings, **row, **origin})
+            line = json.dumps({**case.settings, **row, **about})
             print(line, flush=True)
             if options.output:
                 with options.output.open("a") as file:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _checked(settings: dict[str, Any], ways: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float, float]]:
-    """The first times, as `_milliseconds` gives them, of ways that agree with the reference.
+    """The first times, as `milliseconds` gives them, of ways that agree with the reference.
 
     Codes within one, floats within 0.1 % of their root mean square, which absolute float32 coordinates need.
     """
@@ -81,7 +81,7 @@ def _numbers(results: Any) -> list[Tensor]:
     return [torch.as_tensor(t) for t in several if t is not None]
 
 
-def _milliseconds(way: Callable[[], Any], device: torch.device) -> tuple[float, float, float]:
+def milliseconds(way: Callable[[], Any], device: torch.device) -> tuple[float, float, float]:
     """Median, 20th and 80th percentile, after warming up; a second or so."""
     if device.type == "cuda":
         from triton.testing import do_bench
@@ -98,11 +98,11 @@ def _milliseconds(way: Callable[[], Any], device: torch.device) -> tuple[float, 
     return statistics.median(times), p20, p80
 
 
-def _copy_gb_s(device: torch.device, count: int) -> float:
+def copy_gb_s(device: torch.device, count: int) -> float:
     """What a copy of `count` bytes reads and writes."""
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    median, *_ = _milliseconds(lambda: target.copy_(source), device)
+    median, *_ = milliseconds(lambda: target.copy_(source), device)
     return 2 * count / median / 1e6
 
 
@@ -121,7 +121,7 @@ def _rows(times: dict[str, tuple[float, float, float]], moved: int, copy: float)
         }
 
 
-def _origin(device: torch.device) -> dict[str, Any]:
+def origin(device: torch.device) -> dict[str, Any]:
     """Commit, device and versions; asks for nothing that a bare GPU machine has not."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     try:

@@ -135,6 +135,7 @@ def test_any_size_corrects_as_in_torch(cell, size):
 @pytest.mark.parametrize(
     "sizes", [{"width": 1, "depth": 2, "reach": 1}, {"width": 20, "depth": 4, "reach": 7}], ids=str
 )
+@pytest.mark.slow
 def test_any_correction_is_as_in_torch(sizes):
     network = corrector(Cell(1, 2), **sizes)
     hr, lr = material(network.scale)
@@ -215,6 +216,7 @@ def test_pictures_that_no_camera_takes_do_not_overflow(name):
         assert peak_signal_noise_ratio(want, on_cpu(network, precision="int16")(hr, lr), data_range=255) > 30
 
 
+@pytest.mark.slow
 def test_pictures_in_parallel_and_of_other_sizes_are_the_same():
     network = corrector(shipped("adaptive-x2"))
     pairs = [material(network.scale, size) for size in ((100, 150), (64, 64), (100, 150), (31, 90))]

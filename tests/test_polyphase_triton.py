@@ -1,8 +1,5 @@
 """The Triton kernel of fixed resampling against the reference: compiled on a GPU, interpreted elsewhere."""
 
-import os
-import subprocess
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +8,14 @@ import torch
 
 triton = pytest.importorskip("triton")
 
+from compiling import compiles  # noqa: E402
+
 from vidscale.triton_kernels import polyphase_triton  # noqa: E402
 from vidscale.triton_kernels._triton_import import _Unlaunchable  # noqa: E402
+from vidscale.triton_kernels.plane_buffer import PlaneBuffer  # noqa: E402
+from vidscale.triton_kernels.polyphase_filters import Sharpened  # noqa: E402
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref  # noqa: E402
+from vidscale.triton_kernels.polyphase_triton import PlaneFilter  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Decided when triton is first imported; tests/conftest.py turns the interpreter on where there is no GPU.
@@ -66,24 +68,42 @@ def test_polyphase_triton_equals_ref(kind, step, bit_depth, poisoned_empty):
 
 
 @pytest.mark.slow
-def test_polyphase_triton_compiles():
-    """For a GPU that this machine need not have: the compiler rejects some code that the interpreter accepts."""
-    code = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from vidscale.triton_kernels.polyphase_triton import _filter_axis_kernel as kernel
+@runnable
+def test_planes_of_a_picture_in_one_launch(poisoned_empty):
+    """Each plane of a 4:2:0 picture as the reference resamples it by itself; a plane without a filter is left alone."""
+    shapes, smaller = ((20, 70), (10, 35), (10, 35)), ((10, 35), (5, 18), (5, 18))
+    source = PlaneBuffer.empty(shapes, torch.uint8, DEVICE)
+    for index, shape in enumerate(shapes):
+        source.plane(index).copy_(noise(shape, 8))
+    centred, left = (Fraction(1, 2),) * 2, (Fraction(1, 2), Fraction(1, 4))
+    filters = [
+        PlaneFilter(0, Sharpened("lanczos", -0.2), centred),
+        PlaneFilter(1, "lanczos", left),
+        PlaneFilter(2, "bicubic", left),
+    ]
+    for used in (filters, filters[1:]):
+        target = PlaneBuffer.empty(smaller, torch.uint8, DEVICE)
+        polyphase_triton.polyphase_planes_triton(source, target, used, step=Fraction(2), bit_depth=8)
+        for index, kind, siting in used:
+            arguments = {"step": Fraction(2), "siting": siting, "size": smaller[index], "kind": kind, "bit_depth": 8}
+            want = polyphase_ref(source.plane(index), **arguments).to(torch.int32)
+            assert (target.plane(index).to(torch.int32) - want).abs().max() <= 1
+    assert (target.plane(0) == 77).all()
 
-integers = dict.fromkeys(("length", "h", "w", "src_stride_y", "src_stride_x", "phases", "advance"), "i32")
-constants = {"SUPPORT": 12, "BLOCK_Y": 4, "BLOCK_X": 256}
-for src, dst, axis, last in (("*u8", "*fp32", 0, False), ("*fp32", "*u8", 1, True), ("*fp32", "*u16", 0, True)):
-    types = {"src": src, "dst": dst, "start": "*i64", "taps": "*fp32", "peak": "fp32", "half": "fp32", **integers}
-    fixed = {**constants, "AXIS": axis, "ROUND": last}
-    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
-    source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): value for name, value in fixed.items()})
-    triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TRITON_INTERPRET": "0"})
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_polyphase_triton_compiles(capability):
+    """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
+    compiles(
+        "vidscale.triton_kernels.polyphase_triton:_planes_kernel",
+        [
+            {"src": codes, "dst": codes, "table": "*i64", "sources": "*i32", "taps": "*fp32", "peak": "fp32"}
+            | {"half": "fp32", "COUNT": 3, "SHRINKS": shrinks, "BLOCK_Y": 8, "BLOCK_X": 64}
+            for codes, shrinks in (("*u8", True), ("*u16", False))
+        ],
+        capability,
+    )
 
 
 def test_polyphase_triton_missing_errors():

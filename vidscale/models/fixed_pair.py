@@ -1,19 +1,17 @@
 """Fixed filters, as pairs and as the downscalers of learned pairs."""
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from math import nan
-
-import numpy as np
 
 from vidscale.errors import ModelError
 from vidscale.media.frames import Plane, YuvImage
 from vidscale.media.geometry import Geometry, scale_text
 from vidscale.models.cards import PairCard, Sizes
-from vidscale.models.pair import Backend
+from vidscale.models.pair import IN_FLIGHT, Backend
+from vidscale.models.resampling import Resampling, resampled
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.polyphase import implementation, polyphase_resample
+from vidscale.triton_kernels.polyphase import implementation
 from vidscale.triton_kernels.polyphase_filters import SHARPNESS, Kind, Name, Sharpened
 
 # (down, up) of each family. Box and Gaussian filters do not interpolate; Lanczos is the fixed filter that restores
@@ -76,13 +74,24 @@ class FixedPair:
 
     @property
     def parallel_frames(self) -> int:
-        return core_count() if self.device == "cpu" else 1
+        return core_count() if self.device == "cpu" else IN_FLIGHT
 
     @property
     def parallel_downscales(self) -> int:
-        return 1  # faster than any decoder
+        return 1 if self.device == "cpu" else IN_FLIGHT  # faster than any decoder
 
     def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+        return self._scaled(image, self.downscaling(image))
+
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+        return self._scaled(image, self.upscaling(image, geometry))
+
+    def upscale_chroma(self, image: YuvImage, geometry: Geometry) -> list[Plane]:
+        """`upscale` for chroma only."""
+        return resampled(image, self.upscaling(image, geometry, luma=False))
+
+    def downscaling(self, image: YuvImage) -> Resampling:
+        """What `downscale` does to the planes of a picture."""
         luma, _ = _FILTERS[self.family]
         kind = luma.name if isinstance(luma, Sharpened) else luma
         if self.sharpness:
@@ -90,19 +99,13 @@ class FixedPair:
         elif self.scale == 1:  # players do not upscale it
             luma = kind
         height, width = (-(-side // self.scale) for side in (image.height, image.width))
-        sizes = image.format.plane_shapes(int(height), int(width))
-        return self._resample(image, sizes, self.scale, [luma, kind, kind])
+        return self._resampling(image, (int(height), int(width)), self.scale, [luma, kind, kind])
 
-    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+    def upscaling(self, image: YuvImage, geometry: Geometry, *, luma: bool = True) -> Resampling:
+        """What `upscale` does to the planes of a picture, to all of them or to chroma only."""
         _, kind = _FILTERS[self.family]
-        sizes = image.format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(image, sizes, 1 / self.scale, [kind] * 3)
-
-    def upscale_chroma(self, image: YuvImage, geometry: Geometry) -> list[Plane]:
-        """`upscale` for chroma only."""
-        _, kind = _FILTERS[self.family]
-        sizes = image.format.plane_shapes(geometry.height, geometry.width)
-        return self._resample(image, sizes, 1 / self.scale, [None, kind, kind])
+        size = geometry.height, geometry.width
+        return self._resampling(image, size, 1 / self.scale, [kind if luma else None, kind, kind])
 
     def downscale_seconds(self, height: int, width: int) -> None:
         return None
@@ -110,39 +113,26 @@ class FixedPair:
     def upscale_seconds(self, height: int, width: int) -> None:
         return None
 
-    def _resample(
-        self, image: YuvImage, sizes: Sequence[tuple[int, int]], step: Fraction, kinds: Sequence[Kind | None]
-    ) -> list[Plane]:
-        """Resamples each plane with its filter; planes without one are skipped."""
-        sitings = image.format.siting(image.color.siting)
-        work = zip(image.planes, sitings, sizes, kinds, strict=False)  # gray has one plane only
-        depth = image.format.bit_depth
-        return [
-            plane
-            if self.scale == 1 and not isinstance(kind, Sharpened)  # every filter is the identity
-            else _on_device(plane, self.device, step=step, siting=siting, size=size, kind=kind, depth=depth)
-            for plane, siting, size, kind in work
-            if kind is not None
-        ]
+    def _resampling(
+        self, image: YuvImage, size: tuple[int, int], step: Fraction, kinds: list[Kind | None]
+    ) -> Resampling:
+        shown = kinds[: len(image.planes)]  # gray has one plane only
+        same = [step == 1 and kind is not None and not isinstance(kind, Sharpened) for kind in shown]  # the identity
+        return Resampling(
+            step=step,
+            sizes=image.format.plane_shapes(*size),
+            sitings=image.format.siting(image.color.siting),
+            kinds=tuple(None if is_same else kind for kind, is_same in zip(shown, same, strict=True)),
+            copies=tuple(index for index, is_same in enumerate(same) if is_same),
+        )
 
+    def _scaled(self, image: YuvImage, resampling: Resampling) -> list[Plane]:
+        if self.device != "cpu":
+            from vidscale.models.gpu.scaling import scaled_on_gpu
 
-def _on_device(
-    plane: Plane,
-    device: str,
-    *,
-    step: Fraction,
-    siting: tuple[Fraction, Fraction],
-    size: tuple[int, int],
-    kind: Kind,
-    depth: int,
-) -> Plane:
-    if device == "cpu":
-        return polyphase_resample(plane, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
-    import torch
-
-    on_gpu = torch.from_numpy(np.ascontiguousarray(plane)).to(device)
-    scaled = polyphase_resample(on_gpu, step=step, siting=siting, size=size, kind=kind, bit_depth=depth)
-    return scaled.cpu().numpy()
+            if (planes := scaled_on_gpu(image, resampling)) is not None:
+                return planes
+        return resampled(image, resampling)
 
 
 def families() -> list[str]:

@@ -5,7 +5,8 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidscale.media.frames import Plane
 from vidscale.models.networks.back_projection import BackProjection
@@ -31,18 +32,19 @@ class TorchLumaUpscaler:
 
     @torch.inference_mode()
     def __call__(self, plane: Plane, height: int, width: int) -> Plane:
-        small, large = self._network.cell
+        codes = torch.from_numpy(np.ascontiguousarray(plane)).to(self._device)
+        out = codes.new_empty(height, width)
+        self.run(codes, out)
+        return cast("Plane", out.cpu().numpy())
+
+    def run(self, codes: Tensor, out: Tensor) -> None:
+        """Upscales `codes` [h, w] into `out` [H, W], both on the device and of the same dtype."""
+        small, _ = self._network.cell
         margin = self._network.margin * small
-        padding = [
-            (margin, -(-side // large) * small + margin - there)
-            for side, there in zip((height, width), plane.shape, strict=True)
-        ]
-        codes = torch.from_numpy(np.pad(plane, padding, mode="edge").astype(np.int32)).to(self._device)
-        luma = codes[None, None].float() / self._peak
+        luma = _padded(codes, [-(-side // small) * small for side in codes.shape], margin).div_(self._peak)
         with torch.autocast(torch.device(self._device).type, self._dtype, enabled=self._dtype != torch.float32):
-            restored = self._network(luma, self._strength)[0, 0, :height, :width].float()
-        whole = (restored * self._peak + 0.5).floor().clamp(0, self._peak)
-        return np.asarray(whole.to(torch.int32).cpu().numpy().astype(plane.dtype))
+            restored = self._network(luma, self._strength)[0, 0, : out.shape[0], : out.shape[1]].float()
+        out.copy_(restored.mul_(self._peak).add_(0.5).floor_().clamp_(0, self._peak))
 
 
 class TorchLumaCorrection:
@@ -60,17 +62,20 @@ class TorchLumaCorrection:
         self._device, self._peak = device, (1 << bit_depth) - 1
         self._strength = torch.tensor([strength], device=device)
 
-    def __call__(self, hr: Plane, lr: Plane) -> Plane:
-        """Corrects `lr` [h, w], which is `hr` [H, W] downscaled by the filter; same dtype."""
+    def run(self, hr: Tensor, lr: Tensor) -> None:
+        """Corrects `lr` [h, w], which is `hr` [H, W] downscaled by the filter, in place; codes of the same dtype."""
         small, large = self._network.cell
         cells = [-(-side // small) for side in lr.shape]
         pictures = [
-            np.pad(plane, [(0, n * side - there) for n, there in zip(cells, plane.shape, strict=True)], mode="edge")
-            for plane, side in ((hr, large), (lr, small))
+            _padded(codes, [n * side for n in cells], 0).div_(self._peak) for codes, side in ((hr, large), (lr, small))
         ]
-        luma = [
-            torch.from_numpy(codes.astype(np.float32)).to(self._device)[None, None] / self._peak for codes in pictures
-        ]
-        corrected = self._network(*luma, self._strength)[0, 0, : lr.shape[0], : lr.shape[1]].detach()
-        whole = (corrected * self._peak + 0.5).floor().clamp(0, self._peak)
-        return np.asarray(whole.to(torch.int32).cpu().numpy().astype(lr.dtype))
+        corrected = self._network(*pictures, self._strength, self._peak).detach()
+        corrected = corrected[0, 0, : lr.shape[0], : lr.shape[1]]
+        lr.copy_((corrected * self._peak + 0.5).floor().clamp(0, self._peak))
+
+
+def _padded(codes: Tensor, size: list[int], margin: int) -> Tensor:
+    """[1, 1, H, W] float32: codes up to this size and a margin around it; edge samples are repeated."""
+    below, right = (side - there for side, there in zip(size, codes.shape, strict=True))
+    padding = (margin, right + margin, margin, below + margin)
+    return F.pad(codes[None, None].float(), padding, mode="replicate")

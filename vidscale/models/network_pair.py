@@ -17,6 +17,7 @@ from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.cards import PairCard
 from vidscale.models.fixed_pair import FixedPair
+from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.edsr import EDSR
 from vidscale.models.networks.progressive import ProgressiveUpscaler
@@ -68,6 +69,8 @@ class NetworkPair:
         loaded = load_pair_dir(folder)
         if not isinstance(loaded.upscaler, EDSR | ProgressiveUpscaler):
             raise ModelError(f"the upscaler in {folder} is not an RGB network")
+        if isinstance(loaded.downscaler, BackProjection):
+            raise ModelError(f"the downscaler in {folder} is for luma, its upscaler for RGB")
         dtype = dtype or (torch.bfloat16 if device == "cuda" else torch.float32)
         return cls(loaded.card, folder, loaded.downscaler, loaded.upscaler, device, dtype)
 

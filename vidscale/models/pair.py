@@ -11,6 +11,10 @@ Tune = Literal["psnr", "vmaf"]
 """Metric that a learned pair is tuned for."""
 
 
+IN_FLIGHT = 3
+"""Frames at a time on a GPU: one uploaded, one computed, one downloaded."""
+
+
 class Backend(NamedTuple):
     """Device and implementation of a scaler.
 
@@ -32,8 +36,8 @@ class Pair(Protocol):
         scale: source samples per small sample.
         folder: folder of its weights, None for a pair without weights.
         downscale_backend, upscale_backend: backends of its two halves.
-        parallel_frames: frames to upscale in parallel, one per core; 1 if a single frame uses the whole device.
-    parallel_downscales: the same for downscaling.
+        parallel_frames: frames to upscale in parallel: one per core, or `IN_FLIGHT`; 1 if one fills the device.
+        parallel_downscales: the same for downscaling.
     """
 
     @property

@@ -2,37 +2,37 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vidscale.errors import ModelError
-from vidscale.media.frames import Plane, YuvImage
+from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.back_projection import back_projection_of
 from vidscale.models.cards import BACK_PROJECTION, PairCard
 from vidscale.models.chains import chain_of
 from vidscale.models.fixed_pair import FixedPair, filter_of
-from vidscale.models.pair import Backend
+from vidscale.models.pair import IN_FLIGHT, Backend
+from vidscale.models.placement import faster_device
 from vidscale.models.precision import quickest
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.back_projection import BackProjectionRunner
+from vidscale.triton_kernels.back_projection import BackProjection, BackProjectionRunner
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
+from vidscale.triton_kernels.polyphase import implementation
 
 if TYPE_CHECKING:
-    from vidscale.models.networks.luma import LumaUpscaler
-
-LumaUpscale = Callable[[Plane, int, int], Plane]
-LumaCorrection = Callable[[Plane, Plane], Plane]
+    from vidscale.models.gpu.networks import GpuNetworks
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
+_SIDES_OF_TRIAL = 4  # on each axis, to compare devices: about the samples of 1080p
 _LARGE = 2000  # multiplications per HR sample; below this the time is negligible
 
 
@@ -45,8 +45,8 @@ class PlanePair:
     Args:
         card: the pair's card.
         folder: folder of its weights.
-        wanted: device of the network; "auto" is a GPU if available. The filters run on the CPU, where they are faster
-            than any decoder.
+        wanted: "auto" is a GPU for what a network does, if there is one and it is faster. A filter alone then runs on
+            the CPU, where it is faster than any decoder.
     """
 
     card: PairCard
@@ -65,23 +65,52 @@ class PlanePair:
     def scale(self) -> Fraction:
         return self.card.scale
 
-    @property
+    @cached_property
     def downscale_backend(self) -> Backend:
-        if not self._corrects:
-            return self._filters.downscale_backend
-        return Backend("cpu", f"numba {back_projection_of(self._downscaler_weights, _TRIAL_STRENGTH).precisions[-1]}")
+        if self._corrects:
+            return self._network_backend("downscale")
+        return replace(self._filters, device=resolve(self.wanted)).downscale_backend
 
     @cached_property
     def upscale_backend(self) -> Backend:
+        return self._network_backend("upscale")
+
+    def _network_backend(self, direction: Literal["downscale", "upscale"]) -> Backend:
         device = resolve(self.wanted, auto="cuda")
-        return Backend(device, "torch bfloat16" if device == "cuda" else f"numba {self._precision}")
+        if device == "cuda" and self.wanted == "auto":
+            device = self._faster_device(direction)
+        if device == "cuda":
+            return Backend(device, f"{implementation(device)} float16")
+        own = self._projection(_TRIAL_STRENGTH).precisions[-1] if direction == "downscale" else self._precision
+        return Backend(device, f"{implementation(device)} {own}")
+
+    def _faster_device(self, direction: Literal["downscale", "upscale"]) -> Literal["cpu", "cuda"]:
+        """Measured on a trial picture."""
+        halves = {where: replace(self, wanted=where) for where in ("cpu", "cuda")}
+        side = _TRIAL_SIDE * _SIDES_OF_TRIAL
+        trial = _gray(side if direction == "downscale" else int(side / self.scale))
+        geometry = Geometry(side, side, self.scale, trial.width, trial.width)
+
+        def scale(where: str) -> Callable[[int], list[Plane]]:
+            pair = halves[where]
+            if direction == "downscale":
+                return lambda _: pair.downscale(trial, _TRIAL_STRENGTH)
+            return lambda _: pair.upscale(trial, geometry, _TRIAL_STRENGTH)
+
+        def parallel(where: str) -> int:
+            pair = halves[where]
+            return pair.parallel_downscales if direction == "downscale" else pair.parallel_frames
+
+        return faster_device(f"{direction} {self.scale} {self.card.downscaler} {self.card.upscaler}", scale, parallel)
 
     @property
     def parallel_frames(self) -> int:
-        return core_count() if self.upscale_backend.device == "cpu" else 1
+        return core_count() if self.upscale_backend.device == "cpu" else IN_FLIGHT
 
     @property
     def parallel_downscales(self) -> int:
+        if self.downscale_backend.device == "cuda":
+            return IN_FLIGHT
         return core_count() if self._corrects else self._filters.parallel_downscales
 
     @property
@@ -90,64 +119,69 @@ class PlanePair:
 
     @cached_property
     def _filters(self) -> FixedPair:
+        """On the CPU."""
         return filter_of(self.card)
 
     def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+        crf = strength if self._corrects else None
+        depth = image.format.bit_depth
+        if self.downscale_backend.device == "cuda":
+            from vidscale.models.gpu.scaling import scaled_on_gpu
+
+            step = None if crf is None else partial(self._gpu.correction, crf, depth)
+            if (planes := scaled_on_gpu(image, self._filters.downscaling(image), step)) is not None:
+                return planes
         luma, *chroma = self._filters.downscale(image)
-        if self._corrects and strength is not None:
-            luma = self._luma_correction(strength, image.format.bit_depth)(image.planes[0], luma)
+        if crf is not None:
+            luma = self._luma_correction(crf, depth)(image.planes[0], luma)
         return [luma, *chroma]
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
-        luma = self._luma_upscale(strength, image.format.bit_depth)(image.planes[0], geometry.height, geometry.width)
+        depth = image.format.bit_depth
+        if self.upscale_backend.device == "cuda":
+            from vidscale.models.gpu.scaling import scaled_on_gpu
+
+            step, chroma = (
+                partial(self._gpu.upscaler, strength, depth),
+                self._filters.upscaling(image, geometry, luma=False),
+            )
+            if (planes := scaled_on_gpu(image, chroma, step)) is not None:
+                return planes
+        luma = self._luma_upscale(strength, depth)(image.planes[0], geometry.height, geometry.width)
         return [luma, *self._filters.upscale_chroma(image, geometry)]
 
     def downscale_seconds(self, height: int, width: int) -> None:
         return None
 
     def upscale_seconds(self, height: int, width: int) -> float | None:
-        """Measured on a trial plane; None for small networks."""
+        """Measured on a trial picture; None for small networks."""
         if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
-        trial = np.full([int(_TRIAL_SIDE / self.scale)] * 2, 128, np.uint8)
-        upscale = self._luma_upscale(_TRIAL_STRENGTH, 8)
-        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)  # warm-up
+        trial = _gray(int(_TRIAL_SIDE / self.scale))
+        geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, trial.width, trial.height)
+        self.upscale(trial, geometry, _TRIAL_STRENGTH)  # warm-up
         start = time.perf_counter()
-        upscale(trial, _TRIAL_SIDE, _TRIAL_SIDE)
+        self.upscale(trial, geometry, _TRIAL_STRENGTH)
         return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.parallel_frames
 
     @cached_property
-    def _luma_upscale(self) -> Callable[[float, int], LumaUpscale]:
-        make = self._on_cpu if self.upscale_backend.device == "cpu" else self._on_gpu
-        return lru_cache(_STRENGTHS_KEPT)(make)
+    def _luma_upscale(self) -> Callable[[float, int], ChainRunner]:
+        return lru_cache(_STRENGTHS_KEPT)(
+            lambda strength, bit_depth: ChainRunner(self._chain(strength), bit_depth, self._precision)
+        )
 
     @cached_property
-    def _luma_correction(self) -> Callable[[float, int], LumaCorrection]:
-        return lru_cache(_STRENGTHS_KEPT)(self._correction)
+    def _luma_correction(self) -> Callable[[float, int], BackProjectionRunner]:
+        return lru_cache(_STRENGTHS_KEPT)(lambda strength, bit_depth: _runner(self._projection(strength), bit_depth))
 
-    def _correction(self, strength: float, bit_depth: int) -> LumaCorrection:
-        projection = back_projection_of(self._downscaler_weights, strength)
-        return BackProjectionRunner(projection, bit_depth, projection.precisions[-1])
-
-    def _on_cpu(self, strength: float, bit_depth: int) -> LumaUpscale:
-        return ChainRunner(self._chain(strength), bit_depth, self._precision)
-
-    def _on_gpu(self, strength: float, bit_depth: int) -> LumaUpscale:
-        import torch
-
-        from vidscale.models.luma_torch import TorchLumaUpscaler
-
-        device = self.upscale_backend.device
-        return TorchLumaUpscaler(self._network, strength, bit_depth, device, torch.bfloat16)
+    def _projection(self, strength: float) -> BackProjection:
+        return back_projection_of(part(self._all_weights, "downscaler."), strength)
 
     @cached_property
-    def _network(self) -> "LumaUpscaler":
-        from vidscale.models.networks.luma import LumaUpscaler
-        from vidscale.models.pair_files import load_pair_dir
+    def _gpu(self) -> "GpuNetworks":
+        from vidscale.models.gpu.networks import GpuNetworks
 
-        network = load_pair_dir(self.folder).upscaler
-        assert isinstance(network, LumaUpscaler)
-        return network
+        return GpuNetworks(self.folder, self._chain, self._projection)
 
     @cached_property
     def _precision(self) -> Precision:
@@ -164,9 +198,13 @@ class PlanePair:
         return part(self._all_weights, "upscaler.")
 
     @cached_property
-    def _downscaler_weights(self) -> Arrays:
-        return part(self._all_weights, "downscaler.")
-
-    @cached_property
     def _all_weights(self) -> Arrays:
         return read_weights(self.folder)[1]
+
+
+def _gray(side: int) -> YuvImage:
+    return YuvImage((np.full((side, side), 128, np.uint8),), PixelFormat("gray", 8))
+
+
+def _runner(projection: BackProjection, bit_depth: int) -> BackProjectionRunner:
+    return BackProjectionRunner(projection, bit_depth, projection.precisions[-1])

@@ -1,15 +1,11 @@
 """Chooses the fastest precision for a network on this CPU; measured once and cached."""
 
-import json
 import platform
 import time
-from contextlib import suppress
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from vidscale.system.workspace import cache_folder, replacing
+from vidscale.models.measured import fastest
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 
 _SIDE = 96  # side of the trial picture in cells
@@ -24,12 +20,9 @@ def quickest(chain: Chain) -> Precision:
     options = chain.precisions
     if len(options) == 1:
         return options[0]
-    key = f"{_processor()}: {_shape(chain)}"
-    known = _remembered()
-    if known.get(key) not in options:
-        known[key] = min(options, key=lambda option: _seconds(chain, option))
-        _remember(known)
-    return cast("Precision", known[key])
+    return fastest(
+        "precisions.json", f"{processor()}: {_shape(chain)}", options, lambda option: _seconds(chain, option)
+    )
 
 
 def _seconds(chain: Chain, precision: Precision) -> float:
@@ -50,29 +43,10 @@ def _shape(chain: Chain) -> str:
     return " ".join([f"{chain.small}:{chain.large}", *("x".join(map(str, weight.shape[:3])) for weight in layers)])
 
 
-def _processor() -> str:
-    """The processor that numba compiles for: this one, unless its variables name another."""
+def processor() -> str:
+    """The processor that numba compiles for: this one, unless its variables name another; and numba's version."""
     import llvmlite.binding as llvm
     import numba
 
     name = getattr(numba.config, "CPU_NAME", None) or llvm.get_host_cpu_name()
     return f"{platform.machine()} {name}, numba {numba.__version__}"
-
-
-def _file() -> Path:
-    return cache_folder() / "precisions.json"
-
-
-def _remembered() -> dict[str, str]:
-    try:
-        known = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _remember(known: dict[str, str]) -> None:
-    with suppress(OSError):
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        with replacing(_file()) as file:
-            json.dump(known, file, indent=2)

@@ -122,7 +122,7 @@ def encode(
     prediction = (_predicted(from_i, motion.b_from_i) + _predicted(from_p, motion.b_from_p)) / 2
     decoded_b, bits_b = _code(b[..., inner, inner], prediction, qp_b, grid, encoder)
     rates = (bits.mean(1) for bits in (bits_i, bits_p, bits_b))
-    total = sum(weight * rate for weight, rate in zip(_FRAME_WEIGHTS, rates, strict=True))
+    total = torch.stack([weight * rate for weight, rate in zip(_FRAME_WEIGHTS, rates, strict=True)]).sum(0)
     return Coded(total / sum(_FRAME_WEIGHTS) / BLOCK**2, decoded_p, decoded_b)
 
 

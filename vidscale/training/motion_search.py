@@ -96,4 +96,4 @@ def _cost(
             break
         for j in range(BLOCK):
             cost += abs(current[top + i, left + j] - fractions[fraction, above + i, before + j])
-    return cost
+    return cost  # type: ignore[no-any-return]

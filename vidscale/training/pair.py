@@ -54,8 +54,9 @@ class PairRecipe:
     def __post_init__(self) -> None:
         try:
             check_name(self.name)
-            if self.coded.family in families():
-                FixedPair(self.coded.family, self.coded.ratio, sharpness=self.coded.sharpness)
+            for family in filter(None, (self.coded.family, self.coded.also)):
+                if not _is_learned(family):
+                    FixedPair(family, self.coded.ratio, sharpness=self.coded.sharpness)
         except ModelError as error:
             raise ValueError(str(error)) from None
         if self.held_out_chunks < 1:
@@ -123,6 +124,17 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
         overwrite=True,
     )
     return trained
+
+
+def _is_learned(family: str) -> bool:
+    """Whether it is a pair with weights; otherwise it is a filter, or unknown."""
+    if family in families():
+        return False
+    try:
+        find_pair_dir(family)
+    except ModelError:
+        return False
+    return True
 
 
 def _downscaler(coded: CodedSettings) -> Downscaler:

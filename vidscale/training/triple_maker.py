@@ -79,7 +79,7 @@ class TripleMaker:
             "b_from_p": search(b, p),
         }
 
-    def _frames(self, rng: np.random.Generator) -> list[Plane]:
+    def _frames(self, rng: np.random.Generator) -> list[npt.NDArray[Any]]:
         """Luma of the three frames."""
         settings, side = self._settings, self._even_side
         if self._clips and rng.random() < settings.clip_share:
@@ -91,7 +91,7 @@ class TripleMaker:
             frames.reverse()
         large = settings.large_side
         chosen = [frames[min(n * GAP, len(frames) - 1)] for n in range(3)]
-        return [np.ascontiguousarray(luma[:large, :large]) for luma in chosen]
+        return [np.array(luma[:large, :large]) for luma in chosen]
 
     def _downscaled(self, luma: Plane) -> Plane:
         return self._pair.downscale(YuvImage((luma,), PixelFormat("gray", 8)))[0]

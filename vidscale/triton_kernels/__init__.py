@@ -8,8 +8,9 @@ The suffix of a file says what runs it:
 * `_triton`: Triton kernels.
 
 Other suffixes (`_filters`, `_geometry`, `_layout`, `_packing`, `_grad`) hold what several of these share. Files that
-start with an underscore are tools for all operations. `chain` and `back_projection` are for the CPU only; their
-references are the networks in `vidscale.models`. `lanes` files run networks over cells for `back_projection`.
+start with an underscore are tools for all operations. `chain` and `back_projection` are for the CPU only, their
+`_triton` versions for a GPU only; the reference of both is the network in `vidscale.models`. `lanes` files run networks
+over cells for `back_projection` on the CPU.
 
 Imports nothing else of vidscale, so it runs on a machine that has only torch, triton and numpy.
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import av
 
@@ -83,11 +83,14 @@ def trial_key(
         "video": repr(source.video),
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
-        "down": _scaler(candidate.down, candidate.scale, device),
+        "down": _scaler(candidate.down, candidate.scale, device, "downscale"),
         "encoder": [candidate.codec, candidate.preset, f"{crf:g}"],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }
-    restoring = {"up": _scaler(candidate.up, candidate.scale, device), "measuring": operations_digest(_MEASURING)}
+    restoring = {
+        "up": _scaler(candidate.up, candidate.scale, device, "upscale"),
+        "measuring": operations_digest(_MEASURING),
+    }
     return TrialKey(_digest(coding), _digest(coding | restoring), coding | restoring)
 
 
@@ -95,10 +98,14 @@ def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _scaler(family: str, scale: Fraction, device: Device) -> tuple[str, ...]:
+def _scaler(
+    family: str, scale: Fraction, device: Device, direction: Literal["downscale", "upscale"]
+) -> tuple[str, ...]:
     """Family, scale, hash of the weights, device, and hash of the code of a scaler."""
-    pair = pair_of(family, scale, device)
-    weights, place = (pair.sha256, pair.upscale_backend.device) if pair else ("", "")
+    weights, place = "", ""
+    if pair := pair_of(family, scale, device):
+        backend = pair.downscale_backend if direction == "downscale" else pair.upscale_backend
+        weights, place = pair.sha256, backend.device
     return family, str(scale), weights, place, operations_digest(_SCALING + (_WEIGHTED if weights else ()))
 
 

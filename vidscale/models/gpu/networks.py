@@ -1,0 +1,59 @@
+"""Luma networks of a pair on a GPU."""
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+
+from vidscale.models.gpu.scaling import LumaStep
+from vidscale.models.luma_torch import TorchLumaCorrection, TorchLumaUpscaler
+from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.luma import LumaUpscaler
+from vidscale.models.pair_files import LoadedPair, load_pair_dir
+from vidscale.system import devices
+from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
+from vidscale.triton_kernels.back_projection import BackProjection as Projection
+from vidscale.triton_kernels.chain import Chain
+
+_STRENGTHS_KEPT = 8  # segments of a video may differ
+
+
+class GpuNetworks:
+    """The networks of a pair for a strength and bit depth: Triton kernels, torch where there is no triton.
+
+    Args:
+        folder: of the pair's weights.
+        chain: the upscaler for a strength.
+        projection: the correction of the downscaler for a strength.
+    """
+
+    def __init__(
+        self, folder: Path, chain: Callable[[float], Chain], projection: Callable[[float], Projection]
+    ) -> None:
+        self._folder, self._chain, self._projection = folder, chain, projection
+        self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
+        self.correction = lru_cache(_STRENGTHS_KEPT)(self._correction)
+
+    @cached_property
+    def _pair(self) -> LoadedPair:
+        return load_pair_dir(self._folder)
+
+    def _upscaler(self, strength: float, bit_depth: int) -> LumaStep:
+        if TRITON_AVAILABLE:
+            from vidscale.triton_kernels.chain_triton import ChainTriton
+
+            return ChainTriton(self._chain(strength), bit_depth, devices.gpu())
+        network = self._pair.upscaler
+        assert isinstance(network, LumaUpscaler)
+        return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
+
+    def _correction(self, strength: float, bit_depth: int) -> LumaStep:
+        if TRITON_AVAILABLE:
+            from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton
+
+            correct = BackProjectionTriton(self._projection(strength), bit_depth, devices.gpu())
+            return lambda hr, lr: correct(hr, lr.clone(), lr)
+        network = self._pair.downscaler
+        assert isinstance(network, BackProjection)
+        return TorchLumaCorrection(network, strength, bit_depth, str(devices.gpu())).run
