@@ -25,7 +25,7 @@ from vidscale.compare.analysis.bd_rate import Delta, bd_rate
 from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Comparison, Curve, Point
 from vidscale.jobs.restore import find_identity
-from vidscale.models import fixed_pair, network_pair
+from vidscale.models import network_pair, resampling
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
 pytestmark = pytest.mark.slow
@@ -128,7 +128,7 @@ def test_first_trial_has_no_compilation_in_its_times(
             time.sleep(slow_s)
         return polyphase_resample(plane, step=step, **more)
 
-    monkeypatch.setattr(fixed_pair, "polyphase_resample", resample)
+    monkeypatch.setattr(resampling, "polyphase_resample", resample)
     comparison = api.compare(clip, output=tmp_path / "out", **QUICK)
     assert len(compiled) == 2
     for point in curve_of(comparison, "lanczos-x2").points:
