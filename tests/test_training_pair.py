@@ -24,12 +24,13 @@ from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.training.clips import Clips
-from vidscale.training.coded_crops import CHUNKS, CodedCrops, CodedSettings, Coding, Motion
+from vidscale.training.coded_crops import CodedCrops, CodedSettings, Coding, Motion
 from vidscale.training.coded_maker import Maker
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.loop import LoopSettings, train
+from vidscale.training.material import CHUNKS, Material
 from vidscale.training.motion import shot
-from vidscale.training.pair import Material, PairRecipe, train_pair
+from vidscale.training.pair import PairRecipe, train_pair
 from vidscale.training.recipes import read_recipe
 from vidscale.training.upscaler import CompactSizes, UpscalerTask
 
@@ -293,7 +294,7 @@ def test_what_is_missing_is_told_before_anything_is_coded(photos, others, tmp_pa
         (None, r"is incomplete; name the photographs .*--validation"),
         (tmp_path / "none", "no pictures"),
     ):
-        material = Material(photos=photos, validation=wrong, clips=None, coded=folder / "coded")
+        material = Material(photos=photos, validation=wrong, clips=None, sets=folder / "coded")
         with pytest.raises(TrainingError, match=words):
             train_pair(recipe, material, folder)
         assert not list(folder.rglob("*.npy"))

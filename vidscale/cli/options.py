@@ -86,6 +86,20 @@ Assignments = Annotated[
 ]
 
 
+TrainingPhotos = Annotated[
+    Path | None,
+    typer.Option("--photos", help="Folder of photographs to animate into shots.", metavar="FOLDER", show_default=False),
+]
+ValidationPhotos = Annotated[
+    Path | None,
+    typer.Option("--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False),
+]
+TrainingClips = Annotated[
+    Path | None,
+    typer.Option("--clips", help="Folder of videos to train on as well.", metavar="FOLDER", show_default=False),
+]
+
+
 def given(flag: bool) -> bool | None:
     """A flag as a layer of settings: None when it was not given, so that a recipe's value is kept."""
     return flag or None

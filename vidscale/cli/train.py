@@ -85,22 +85,9 @@ def pair(
         Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.", metavar="RECIPE")
     ],
     output: options.TrainingFolder,
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            "--photos", help="Folder of photographs to animate into shots.", metavar="FOLDER", show_default=False
-        ),
-    ] = None,
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
-        ),
-    ] = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option("--clips", help="Folder of videos to train on as well.", metavar="FOLDER", show_default=False),
-    ] = None,
+    photos: options.TrainingPhotos = None,
+    validation: options.ValidationPhotos = None,
+    clips: options.TrainingClips = None,
     coded: Annotated[
         Path | None,
         typer.Option(
@@ -118,11 +105,12 @@ def pair(
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments
-        from vidscale.training.pair import Material, PairRecipe, train_pair
+        from vidscale.training.material import Material
+        from vidscale.training.pair import PairRecipe, train_pair
         from vidscale.training.recipes import read_recipe
 
         settings = read_recipe(PairRecipe, recipe, parse_assignments(assignments or []))
-        material = Material(photos=photos, validation=validation, clips=clips, coded=coded or output / "coded")
+        material = Material(photos=photos, validation=validation, clips=clips, sets=coded or output / "coded")
         trained = train_pair(settings, material, output, console)
         print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
 
@@ -135,22 +123,9 @@ def downscaler(
         Path, typer.Argument(help="Recipe file (TOML), such as pipelines/downscaler_x2.toml.", metavar="RECIPE")
     ],
     output: options.TrainingFolder,
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            "--photos", help="Folder of photographs to animate into shots.", metavar="FOLDER", show_default=False
-        ),
-    ] = None,
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
-        ),
-    ] = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option("--clips", help="Folder of videos to train on too.", metavar="FOLDER", show_default=False),
-    ] = None,
+    photos: options.TrainingPhotos = None,
+    validation: options.ValidationPhotos = None,
+    clips: options.TrainingClips = None,
     material: Annotated[
         Path | None,
         typer.Option(
@@ -169,18 +144,12 @@ def downscaler(
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.downscaler_pair import DownscalerRecipe, train_downscaler
+        from vidscale.training.material import Material
         from vidscale.training.recipes import read_recipe
 
         settings = read_recipe(DownscalerRecipe, recipe, parse_assignments(assignments or []))
-        trained = train_downscaler(
-            settings,
-            output,
-            photos=photos,
-            validation=validation,
-            clips=clips,
-            material=material or output,
-            progress=console,
-        )
+        sets = Material(photos=photos, validation=validation, clips=clips, sets=material or output)
+        trained = train_downscaler(settings, sets, output, console)
         print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
 
     run_job(job, quiet=quiet)

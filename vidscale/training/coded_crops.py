@@ -18,9 +18,8 @@ from vidscale.errors import TrainingError
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.media.geometry import parse_scale
 from vidscale.training.crops import mapped, turned
+from vidscale.training.material import CHUNKS
 from vidscale.training.recipes import STRICT
-
-CHUNKS = "chunk-*.npy"
 
 _PEAK = 255
 _FIELDS = ("lr", "hr", "strength", "codec", "pict_type")

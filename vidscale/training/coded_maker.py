@@ -28,9 +28,10 @@ from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
-from vidscale.training.coded_crops import CHUNKS, CodedSettings, Coding, crop_type
+from vidscale.training.coded_crops import CodedSettings, Coding, crop_type
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.files import replacing
+from vidscale.training.material import CHUNKS
 from vidscale.training.motion import shot
 from vidscale.training.recipes import keep_recipe
 

@@ -13,13 +13,11 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.system.progress import Progress
-from vidscale.system.threads import core_count
 from vidscale.training.downscaler import DownscalerTask
 from vidscale.training.loop import LoopSettings, Trained, train
+from vidscale.training.material import Maker, Material, Sets, complete_sets
 from vidscale.training.recipes import STRICT, keep_recipe
-from vidscale.training.triples import CHUNKS, Triples, TripleSettings
-
-_TRAINING, _HELD_OUT = "triples", "held-out-triples"
+from vidscale.training.triples import Triples, TripleSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +82,14 @@ class DownscalerRecipe:
 
 
 def train_downscaler(
-    recipe: DownscalerRecipe,
-    folder: Path,
-    *,
-    photos: Path | None,
-    validation: Path | None,
-    clips: Path | None,
-    material: Path,
-    progress: Progress | None = None,
+    recipe: DownscalerRecipe, material: Material, folder: Path, progress: Progress | None = None
 ) -> Trained:
     """Completes the sets, trains, and writes the pair to ``pair`` in the folder; resumes an interrupted run.
 
     Args:
         recipe: settings.
+        material: training material.
         folder: training folder.
-        photos: folder of photographs; None if the sets are complete.
-        validation: folder of other photographs; None likewise.
-        clips: folder of videos to train on too.
-        material: folder of the sets, which can be shared between trainings.
         progress: advances with every shot and step.
 
     Raises:
@@ -111,9 +99,9 @@ def train_downscaler(
     keep_recipe(recipe, folder)
     upscaler = _upscaler(recipe.pair)
     network = _network(recipe, _upscaler(recipe.guide or recipe.pair))
-    _make_set(recipe.triples, photos, "--photos", material / _TRAINING, clips, progress)
-    _make_set(recipe.held_out, validation, "--validation", material / _HELD_OUT, None, progress)
-    task = DownscalerTask(network, upscaler, recipe.loop, Triples(material / _TRAINING), Triples(material / _HELD_OUT))
+    sets = Sets(recipe.triples, recipe.held_out, ("triples", "held-out-triples"))
+    triples, held_out = map(Triples, complete_sets(sets, material, _maker, progress))
+    task = DownscalerTask(network, upscaler, recipe.loop, triples, held_out)
     trained = train(task, recipe.loop, folder, progress)
     write_pair_dir(
         folder / "pair",
@@ -122,7 +110,7 @@ def train_downscaler(
         upscaler.cpu(),
         licence=recipe.licence,
         data=recipe.data,
-        training=_told(recipe, trained),
+        training=_summary(recipe, trained),
         overwrite=True,
     )
     return trained
@@ -150,21 +138,14 @@ def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection
     return network
 
 
-def _make_set(
-    settings: TripleSettings, photos: Path | None, option: str, folder: Path, clips: Path | None, progress: Progress
-) -> None:
-    keep_recipe(settings, folder, CHUNKS)
-    if not settings.missing(folder):
-        return
-    if photos is None:
-        raise TrainingError(f"{folder} is incomplete; name the photographs to make the rest with {option}")
+def _maker(settings: TripleSettings, photos: Path, folder: Path, clips: Path | None) -> Maker:
     from vidscale.training.triple_maker import TripleMaker  # needs PyAV, which a training machine may lack
 
-    TripleMaker(settings, photos, folder, clips).make(progress, jobs=core_count())
+    return TripleMaker(settings, photos, folder, clips)
 
 
-def _told(recipe: DownscalerRecipe, trained: Trained) -> str:
-    """Training details for the card."""
+def _summary(recipe: DownscalerRecipe, trained: Trained) -> str:
+    """How the pair was trained, for its card."""
     return (
         f"vidscale train downscaler for {recipe.pair}, seed {recipe.loop.seed}: {trained.steps} steps of "
         f"{recipe.loop.batch} triples in {trained.seconds / 60:.0f} min on {recipe.loop.device} "

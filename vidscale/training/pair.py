@@ -1,6 +1,5 @@
 """Trains a pair through the real codec: a filter downscales, a network learns to restore."""
 
-import logging
 import platform
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -15,15 +14,11 @@ from vidscale.models.fixed_pair import FixedPair, families
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.pair_files import Downscaler, load_pair_dir, write_pair_dir
 from vidscale.system.progress import Progress
-from vidscale.system.threads import core_count
-from vidscale.training.coded_crops import CHUNKS, CodedCrops, CodedSettings
+from vidscale.training.coded_crops import CodedCrops, CodedSettings
 from vidscale.training.loop import LoopSettings, Trained, train
+from vidscale.training.material import Maker, Material, Sets, complete_sets
 from vidscale.training.recipes import STRICT, keep_recipe
 from vidscale.training.upscaler import VALIDATED, CompactSizes, UpscalerTask
-
-logger = logging.getLogger(__name__)
-
-_CODED, _HELD_OUT = "coded", "held-out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,23 +72,6 @@ class PairRecipe:
         return replace(self.coded, chunks=self.held_out_chunks, seed=self.coded.seed + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """Training material for a pair.
-
-    Attributes:
-        photos: folder of photographs; None if the sets are complete.
-        validation: folder of other photographs; None likewise.
-        clips: folder of videos to train on too.
-        coded: folder of the sets, which can be shared between trainings.
-    """
-
-    photos: Path | None
-    validation: Path | None
-    clips: Path | None
-    coded: Path
-
-
 def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: Progress | None = None) -> Trained:
     """Completes the sets, trains, and writes the pair to ``pair`` in the folder; resumes an interrupted run.
 
@@ -108,8 +86,8 @@ def train_pair(recipe: PairRecipe, material: Material, folder: Path, progress: P
     """
     progress = progress or Progress()
     keep_recipe(recipe, folder)
-    make_sets(recipe, material, progress)
-    crops, held_out = CodedCrops(material.coded / _CODED), CodedCrops(material.coded / _HELD_OUT)
+    sets = Sets(recipe.coded, recipe.held_out, ("coded", "held-out"))
+    crops, held_out = map(CodedCrops, complete_sets(sets, material, _maker, progress))
     task = UpscalerTask(recipe.network, recipe.loop, crops, held_out, start=_start(recipe))
     trained = train(task, recipe.loop, folder, progress)
     gain = trained.best_db - task.validate_lanczos()
@@ -152,32 +130,10 @@ def _start(recipe: PairRecipe) -> CompactUpscaler | None:
     return upscaler
 
 
-def make_sets(recipe: PairRecipe, material: Material, progress: Progress) -> None:
-    """Makes the missing chunks of both sets.
+def _maker(settings: CodedSettings, photos: Path, folder: Path, clips: Path | None) -> Maker:
+    from vidscale.training import coded_maker  # needs PyAV and ffmpeg, which a training machine may lack
 
-    Raises:
-        VidscaleError: a picture or video cannot be read, ffmpeg fails, or a folder cannot be written or has different
-            settings.
-    """
-    wanted = (
-        (recipe.coded, material.photos, "--photos", material.clips, _CODED),
-        (recipe.held_out, material.validation, "--validation", None, _HELD_OUT),
-    )
-    makers = []
-    for settings, photos, option, clips, name in wanted:
-        folder = material.coded / name
-        keep_recipe(settings, folder, CHUNKS)
-        if not settings.missing(folder):
-            if clips:
-                logger.warning("%s is complete: the clips are not used", folder)
-            continue
-        if photos is None:
-            raise TrainingError(f"{folder} is incomplete; name the photographs to make the rest with {option}")
-        from vidscale.training.coded_maker import Maker  # needs PyAV and ffmpeg, which a training machine may lack
-
-        makers.append(Maker(settings, photos, folder, clips))
-    for maker in makers:
-        maker.make(progress, jobs=core_count())
+    return coded_maker.Maker(settings, photos, folder, clips)
 
 
 def _summary(recipe: PairRecipe, trained: Trained, gain: float) -> str:

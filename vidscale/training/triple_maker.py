@@ -16,10 +16,11 @@ from vidscale.system.threads import in_order
 from vidscale.training.clips import Clips
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.files import replacing
+from vidscale.training.material import CHUNKS
 from vidscale.training.motion import shot
 from vidscale.training.motion_search import search
 from vidscale.training.recipes import keep_recipe
-from vidscale.training.triples import CHUNKS, GAP, TripleSettings, triple_type
+from vidscale.training.triples import GAP, TripleSettings, triple_type
 
 _FRAMES = 2 * GAP + 1
 

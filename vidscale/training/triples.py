@@ -19,10 +19,10 @@ from vidscale.training.codec_proxy import Motion as Positions
 from vidscale.training.codec_proxy import motion_positions
 from vidscale.training.coded_crops import Motion
 from vidscale.training.crops import mapped, turned
+from vidscale.training.material import CHUNKS
 from vidscale.training.motion_search import BLOCK, EDGE
 from vidscale.training.recipes import STRICT
 
-CHUNKS = "chunk-*.npy"
 GAP = 2  # frames from one of the three to the next
 
 _PEAK = 255

@@ -1,0 +1,97 @@
+"""Training material of a pair: folders of photographs and clips, and the sets of chunks that are made of them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from vidscale.errors import TrainingError
+from vidscale.system.progress import Progress
+from vidscale.system.threads import core_count
+from vidscale.training.recipes import keep_recipe
+
+CHUNKS = "chunk-*.npy"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Training material for a pair.
+
+    Attributes:
+        photos: folder of photographs; None if the sets are complete.
+        validation: folder of other photographs; None likewise.
+        clips: folder of videos to train on as well.
+        sets: folder of the sets, which can be shared between trainings.
+    """
+
+    photos: Path | None
+    validation: Path | None
+    clips: Path | None
+    sets: Path
+
+
+class SetSettings(Protocol):
+    """Settings of a set."""
+
+    def missing(self, folder: Path) -> list[int]:
+        """Numbers of the missing chunks."""
+
+
+class Maker(Protocol):
+    """Makes the chunks of a set."""
+
+    def make(self, progress: Progress, *, jobs: int) -> None:
+        """Makes the missing chunks, `jobs` shots at a time."""
+
+
+SettingsT = TypeVar("SettingsT", bound=SetSettings)
+MakerOf = Callable[[SettingsT, Path, Path, Path | None], Maker]
+"""Makes a maker from settings, photographs, output folder and clips."""
+
+
+class Sets(NamedTuple, Generic[SettingsT]):
+    """Settings of the training set and of the validation set, and the names of their folders."""
+
+    training: SettingsT
+    held_out: SettingsT
+    names: tuple[str, str]
+
+
+def complete_sets(
+    sets: Sets[SettingsT], material: Material, maker: MakerOf[SettingsT], progress: Progress
+) -> Sequence[Path]:
+    """Makes the missing chunks of both sets. What is missing for that is named before anything is made.
+
+    Args:
+        sets: the sets.
+        material: what they are made of; clips are for the training set only.
+        maker: called for each incomplete set.
+        progress: advances with every shot.
+
+    Returns:
+        folders of the training set and the validation set.
+
+    Raises:
+        VidscaleError: a picture or video cannot be read, ffmpeg fails, or a folder cannot be written or has different
+            settings.
+    """
+    wanted = (
+        (sets.training, material.photos, "--photos", material.clips, material.sets / sets.names[0]),
+        (sets.held_out, material.validation, "--validation", None, material.sets / sets.names[1]),
+    )
+    makers = []
+    for settings, photos, option, clips, folder in wanted:
+        keep_recipe(settings, folder, CHUNKS)
+        if not settings.missing(folder):
+            if clips:
+                logger.warning("%s is complete: the clips are not used", folder)
+            continue
+        if photos is None:
+            raise TrainingError(f"{folder} is incomplete; name the photographs to make the rest with {option}")
+        makers.append(maker(settings, photos, folder, clips))
+    for one in makers:
+        one.make(progress, jobs=core_count())
+    return [folder for *_, folder in wanted]
