@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidscale.training.motion_search import AFTER, BEFORE, BLOCK, EDGE, FRACTIONS, TAPS
+from vidscale.training.motion_search import BLOCK, EDGE, FRACTIONS, interpolated
 
 _FRAME_WEIGHTS = (1 / 16, 1.0, 2.7)  # I, P and B frames in a long sequence, relative to P frames
 _BLOCK_BITS = 0.2  # what a block costs besides its coefficients
@@ -114,11 +114,11 @@ def encode(
     inner = slice(EDGE, frames.shape[-1] - EDGE)
     qp_i, qp_p, qp_b = (crf + offset for offset in encoder.qp_offsets)
     decoded_i, bits_i = _code(i, None, qp_i, grid, encoder)
-    from_i = _interpolated(decoded_i)
+    from_i = interpolated(decoded_i)
     decoded_p, bits_p = _code(p[..., inner, inner], _predicted(from_i, motion.p_from_i), qp_p, grid, encoder)
     around = p.clone()
     around[..., inner, inner] = decoded_p
-    from_p = _interpolated(around)
+    from_p = interpolated(around)
     prediction = (_predicted(from_i, motion.b_from_i) + _predicted(from_p, motion.b_from_p)) / 2
     decoded_b, bits_b = _code(b[..., inner, inner], prediction, qp_b, grid, encoder)
     rates = (bits.mean(1) for bits in (bits_i, bits_p, bits_b))
@@ -199,16 +199,6 @@ def _intra(picture: Tensor) -> Tensor:
     means = F.avg_pool2d(picture.detach(), BLOCK)
     around = F.avg_pool2d(F.pad(means, [1] * 4, mode="replicate"), 3, 1)
     return around.flatten(1)[..., None]
-
-
-def _interpolated(picture: Tensor) -> Tensor:
-    """[N, 1, h, w] to [N, 16 * h * w], see `vidscale.training.motion_search`."""
-    taps = torch.from_numpy(TAPS).to(picture)
-    padded = F.pad(picture, [BEFORE, AFTER, BEFORE, AFTER], mode="replicate")
-    across = F.conv2d(padded, taps[:, None, None, :])  # [N, 4, h + 7, w]
-    n, _, height, width = across.shape
-    down = F.conv2d(across.reshape(-1, 1, height, width), taps[:, None, :, None])  # [N * 4, 4, h, w]
-    return down.view(n, FRACTIONS, FRACTIONS, -1).transpose(1, 2).reshape(n, -1)
 
 
 def _predicted(interpolated: Tensor, positions: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
 import numba
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 BLOCK = 8  # samples
 REACH = 15  # whole samples that a block may move
@@ -37,17 +40,26 @@ def search(current: Image32, reference: Image32) -> Vectors:
     """
     inner = [side - 2 * EDGE for side in current.shape]
     vectors = np.zeros((inner[0] // BLOCK, inner[1] // BLOCK, 2), np.int16)
-    _search(current, _interpolated(reference), vectors)
+    fractions = interpolated(torch.from_numpy(reference)[None, None]).view(-1, *reference.shape).numpy()
+    _search(current, fractions, vectors)
     return vectors
 
 
-def _interpolated(picture: Image32) -> Image32:
-    """[16, h, w]: the picture at each fraction, rows first; edges repeated."""
-    height, width = picture.shape
-    padded = np.pad(picture, ((BEFORE, AFTER), (BEFORE, AFTER)), mode="edge")
-    across = np.stack([sum(tap * padded[:, t : t + width] for t, tap in enumerate(line)) for line in TAPS])
-    down = [sum(tap * across[:, t : t + height] for t, tap in enumerate(line)) for line in TAPS]
-    return np.concatenate(down).astype(np.float32)
+def interpolated(picture: Tensor) -> Tensor:
+    """A picture at each fraction of a sample, edges repeated; differentiable.
+
+    Args:
+        picture: [N, 1, h, w].
+
+    Returns:
+        [N, 16 * h * w], fractions of rows first.
+    """
+    taps = torch.from_numpy(TAPS).to(picture)
+    padded = F.pad(picture, [BEFORE, AFTER, BEFORE, AFTER], mode="replicate")
+    across = F.conv2d(padded, taps[:, None, None, :])  # [N, 4, h + 7, w]
+    n, _, height, width = across.shape
+    down = F.conv2d(across.reshape(-1, 1, height, width), taps[:, None, :, None])  # [N * 4, 4, h, w]
+    return down.view(n, FRACTIONS, FRACTIONS, -1).transpose(1, 2).reshape(n, -1)
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
