@@ -1,14 +1,14 @@
 """Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
 the end.
 
-Fixtures: `make_clip`, `shared_data` and `home`. Functions to make and read media are in `material`.
+Fixtures: `make_clip`, `shared_data`, `home` and `poisoned_empty`. Functions to make and read media are in `material`.
 """
 
 import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -126,3 +126,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("vidscale.models.cards._SHIPPED", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(name="poisoned_empty")
+def _poisoned_empty() -> Iterator[None]:
+    """See `poison`."""
+    from poison import poisoned_empty
+
+    with poisoned_empty():
+        yield

@@ -1,8 +1,5 @@
 """Back-projection in Triton against the network in torch: compiled on a GPU, in Triton's interpreter elsewhere."""
 
-from contextlib import contextmanager
-from unittest.mock import patch
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +8,7 @@ from test_back_projection import STRENGTH, corrector, guide_of, material, refere
 triton = pytest.importorskip("triton")
 
 from compiling import compiles  # noqa: E402
+from poison import poisoned_empty  # noqa: E402
 
 from vidscale.models.back_projection import back_projection_of  # noqa: E402
 from vidscale.models.networks.luma import Cell  # noqa: E402
@@ -28,19 +26,6 @@ def large_blocks(monkeypatch):
     """The interpreter takes as long for a small block."""
     if DEVICE.type == "cpu":
         monkeypatch.setattr(_tiles_triton, "BLOCK", 1024)
-
-
-@contextmanager
-def poisoned_empty():
-    """Makes memory that a kernel forgets to write show."""
-    plain = torch.empty
-
-    def poisoned(*args, **kwargs):
-        out = plain(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else 77)
-
-    with patch.object(torch, "empty", poisoned):
-        yield
 
 
 def projection_of(network):

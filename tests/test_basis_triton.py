@@ -51,18 +51,6 @@ def material(step, shape, block, support, count, lead=()):
     return torch.tensor(cells, dtype=torch.float32, device=DEVICE), torch.tensor(basis, device=DEVICE).float(), geometry
 
 
-@pytest.fixture
-def poisoned_empty(monkeypatch):
-    """Exposes memory that the kernel does not write."""
-    plain = torch.empty
-
-    def poisoned(*args, **kwargs):
-        out = plain(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else 77)
-
-    monkeypatch.setattr(torch, "empty", poisoned)
-
-
 @pytest.mark.parametrize(("step", "shape", "block", "support", "count", "bit_depth"), CASES)
 def test_basis_triton_codes(step, shape, block, support, count, bit_depth, poisoned_empty):
     cells, basis, geometry = material(step, shape, block, support, count)

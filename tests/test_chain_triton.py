@@ -1,8 +1,5 @@
 """The fused chain in Triton against the network in torch: compiled on a GPU, in Triton's interpreter elsewhere."""
 
-from contextlib import contextmanager
-from unittest.mock import patch
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +9,7 @@ from test_compact import trained
 triton = pytest.importorskip("triton")
 
 from compiling import compiles  # noqa: E402
+from poison import poisoned_empty  # noqa: E402
 
 from vidscale.models.cards import find_pair_dir  # noqa: E402
 from vidscale.models.chains import chain_of  # noqa: E402
@@ -32,19 +30,6 @@ def large_blocks(monkeypatch):
     """The interpreter takes as long for a small block."""
     if DEVICE.type == "cpu":
         monkeypatch.setattr(_tiles_triton, "BLOCK", 1024)
-
-
-@contextmanager
-def poisoned_empty():
-    """Makes memory that a kernel forgets to write show."""
-    plain = torch.empty
-
-    def poisoned(*args, **kwargs):
-        out = plain(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else 77)
-
-    with patch.object(torch, "empty", poisoned):
-        yield
 
 
 def fused(network, bit_depth=8, tiling=None):

@@ -30,15 +30,8 @@ def planes(shape, bit_depth):
 
 
 @pytest.fixture(autouse=True)
-def poisoned_empty(monkeypatch):
-    """Exposes memory that a kernel does not write."""
-    plain = torch.empty
-
-    def poisoned(*args, **kwargs):
-        out = plain(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else 77)
-
-    monkeypatch.setattr(torch, "empty", poisoned)
+def every_empty_poisoned(poisoned_empty):
+    """In all tests here."""
 
 
 @runnable

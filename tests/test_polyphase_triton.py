@@ -29,18 +29,6 @@ def noise(shape, bit_depth):
     return torch.from_numpy(codes.astype(np.uint8 if bit_depth == 8 else np.uint16)).to(DEVICE)
 
 
-@pytest.fixture
-def poisoned_empty(monkeypatch):
-    """Exposes memory that the kernel does not write."""
-    plain = torch.empty
-
-    def poisoned(*args, **kwargs):
-        out = plain(*args, **kwargs)
-        return out.fill_(torch.nan if out.is_floating_point() else 77)
-
-    monkeypatch.setattr(torch, "empty", poisoned)
-
-
 @pytest.mark.slow
 @runnable
 @pytest.mark.parametrize(
