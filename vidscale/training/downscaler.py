@@ -1,7 +1,8 @@
 """Trains a downscaler through the codec proxy: fewest bits for the picture that its upscaler restores."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import astuple, dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,16 +11,18 @@ from vidscale.errors import TrainingError
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.training.codec_proxy import X265, Coded, Encoder, encode
+from vidscale.training.distortion import PEAK, information_loss, squared_error, structural_error
 from vidscale.training.loop import LoopSettings, Losses, ParameterGroup
 from vidscale.training.motion_search import BLOCK, EDGE
+from vidscale.training.recipes import STRICT
 from vidscale.training.triples import Batch, Triples
 
-_PEAK = 255.0
 _CRFS = (18.0, 38.0)  # drawn uniformly
 _KNOTS = (16.0, 20.0, 24.0, 28.0, 32.0, 36.0, 40.0)  # crfs at which the filter is measured
 _VALIDATED = (20.0, 25.0, 30.0, 35.0)
 _B_WEIGHT = 2.7  # B frames per P frame
-_SMALLEST_ERROR = 1e-3  # squared codes
+_MEASURES = (squared_error, structural_error, information_loss)
+_SMALLEST = torch.tensor([1e-3, 1e-6, 1e-6])  # distortion of a perfect copy, for logarithms
 _VALIDATION_BATCH = 8
 # One of these is drawn for each batch, so that nothing is fitted to what one of them has wrong.
 _ENCODERS = (
@@ -31,16 +34,42 @@ _ENCODERS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What quality is: shares of measures of `vidscale.training.distortion`, each in bits, as the filter buys it.
+
+    Squared error alone costs SSIM and VMAF, and each of these alone costs the others.
+
+    Attributes:
+        squared, structural, information: shares, 0 or more, not all 0.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    squared: float = 0.4
+    structural: float = 0.3
+    information: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(astuple(self)) < 0 or sum(astuple(self)) == 0:
+            raise ValueError(f"weights {astuple(self)} must be 0 or more, and not all 0")
+
+    def shares(self) -> Tensor:
+        """[3], sum 1."""
+        weights = torch.tensor(astuple(self))
+        return weights / weights.sum()
+
+
 class _Rate(NamedTuple):
     """What a batch costs and how it looks.
 
     Attributes:
         bits: [N] bits per sample of the proxy.
-        error: [N] mean squared error of the restored frames, squared codes.
+        distortion: [N, 3] of the restored frames, one column for each of `_MEASURES`.
     """
 
     bits: Tensor
-    error: Tensor
+    distortion: Tensor
 
 
 class DownscalerTask:
@@ -52,6 +81,7 @@ class DownscalerTask:
         loop: batch, seed and device.
         triples: training material.
         held_out: validation material, of other pictures.
+        weights: of the measures of quality.
 
     Raises:
         TrainingError: the material's scale differs from the network's.
@@ -64,8 +94,9 @@ class DownscalerTask:
         loop: LoopSettings,
         triples: Triples,
         held_out: Triples,
+        weights: Weights,
     ) -> None:
-        self._loop, self._triples, self._held_out = loop, triples, held_out
+        self._loop, self._triples, self._held_out, self._shares = loop, triples, held_out, weights.shares()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._upscaler = upscaler.requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, scale in (("training", triples.scale), ("validation", held_out.scale)):
@@ -92,21 +123,21 @@ class DownscalerTask:
         grid = torch.randint(0, BLOCK, (2,), generator=examples).tolist()
         encoder = _ENCODERS[int(torch.randint(0, len(_ENCODERS), (1,), generator=examples))]
         rate = self._rate(batch, self._downscaled(batch, crf), crf, (grid[0], grid[1]), encoder)
-        slope, usual = self._slopes(crf, encoder)
+        slopes, usual = self._slopes(crf, encoder)
         weight = 2 / (usual + rate.bits.detach())  # fraction of the bits; neither dull nor busy pictures dominate
-        total = ((rate.bits + rate.error / slope) * weight).mean()
+        total = ((rate.bits + (rate.distortion / slopes) @ self._shares) * weight).mean()
         return Losses(total, {"bits": (rate.bits * weight).mean().detach()})
 
     @torch.no_grad()
     def validate(self) -> float:
-        """PSNR gain over the filter at equal bits, dB: mean over crf 20 to 35."""
+        """Gain over the filter at equal bits, dB: weighted mean of the measures, mean over crf 20 to 35."""
         gains = []
         for crf in _VALIDATED:
             before = self._before[crf]
             after = [self._rate(batch, self._downscaled(batch, crfs), crfs) for batch, crfs in self._validation(crf)]
             gain = _decibels(after) - _decibels(before)
             gains.append(gain - self._decibels_per_octave(crf) * (_octaves(after) - _octaves(before)))
-        return float(torch.stack(gains).mean())
+        return float(torch.stack(gains).mean(0) @ self._shares)
 
     def _downscaled(self, batch: Batch, crf: Tensor) -> Tensor:
         n, frames, height, width = batch.hr.shape
@@ -117,38 +148,39 @@ class DownscalerTask:
     def _rate(
         self, batch: Batch, lr: Tensor, crf: Tensor, grid: tuple[int, int] = (0, 0), encoder: Encoder = X265
     ) -> _Rate:
-        coded: Coded = encode(lr * _PEAK, batch.motion, crf, grid, encoder)
+        coded: Coded = encode(lr * PEAK, batch.motion, crf, grid, encoder)
         scale = self.network.scale
         edge = int((EDGE + self._upscaler.margin * self._upscaler.cell.small) * scale)
-        errors = []
+        distortions = []
         for decoded, frame in ((coded.p, 2), (coded.b, 1)):
-            restored = self._upscaler(decoded / _PEAK, crf)
+            restored = self._upscaler(decoded / PEAK, crf)
             original = batch.hr[:, frame : frame + 1, edge:-edge, edge:-edge]
-            errors.append((restored - original).square().mean((1, 2, 3)) * _PEAK**2)
-        return _Rate(coded.bits, (errors[0] + _B_WEIGHT * errors[1]) / (1 + _B_WEIGHT))
+            distortions.append(torch.stack([measure(restored, original) for measure in _MEASURES], dim=1))
+        return _Rate(coded.bits, (distortions[0] + _B_WEIGHT * distortions[1]) / (1 + _B_WEIGHT))
 
     @torch.no_grad()
-    def _of_filter(self, crf: float, encoder: Encoder) -> tuple[float, float]:
-        """Mean bits and mean squared error of the filter alone."""
+    def _of_filter(self, crf: float, encoder: Encoder) -> _Rate:
+        """Mean bits and distortions [1], [1, 3] of the filter alone."""
         rates = [self._rate(batch, batch.lr, crfs, encoder=encoder) for batch, crfs in self._validation(crf)]
-        return float(torch.cat([r.bits for r in rates]).mean()), float(torch.cat([r.error for r in rates]).mean())
+        bits, distortion = torch.cat([rate.bits for rate in rates]), torch.cat([rate.distortion for rate in rates])
+        return _Rate(bits.mean(0, keepdim=True), distortion.mean(0, keepdim=True))
 
     def _slopes(self, crf: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        """The filter's slope of squared error over bits and its bits, at each crf: what a bit is worth there."""
+        """The filter's slopes of distortion over bits [N, 3] and its bits [N]: what a bit is worth at each crf."""
         knots = torch.tensor(_KNOTS)
-        bits, errors = torch.tensor(self._filter[encoder]).T
+        bits, distortion = _curve(self._filter[encoder])
         middle = (knots[1:] + knots[:-1]) / 2
-        slopes = (errors[1:] - errors[:-1]) / (bits[:-1] - bits[1:])
+        slopes = (distortion[1:] - distortion[:-1]) / (bits[:-1] - bits[1:])[:, None]
         return _interpolated(crf, middle, slopes.log()).exp(), _interpolated(crf, knots, bits.log()).exp()
 
-    def _decibels_per_octave(self, crf: float) -> float:
-        """PSNR that the filter gains when its bits double, dB."""
-        (bits, errors), step = torch.tensor(self._filter[X265]).T, 4.0
-        knots = torch.tensor(_KNOTS)
-        (more, less) = (torch.tensor([crf + side]) for side in (-step / 2, step / 2))
-        decibels = [-10 * _interpolated(c, knots, errors.log10()) for c in (more, less)]
-        octaves = [_interpolated(c, knots, bits.log2()) for c in (more, less)]
-        return float((decibels[0] - decibels[1]) / (octaves[0] - octaves[1]))
+    def _decibels_per_octave(self, crf: float) -> Tensor:
+        """What the filter gains in each measure when its bits double [3], dB."""
+        bits, distortion = _curve(self._filter[X265])
+        knots, ends = torch.tensor(_KNOTS), torch.tensor([crf - 2.0, crf + 2.0])
+        better, worse = -10 * _interpolated(ends, knots, distortion.log10())
+        more, less = _interpolated(ends, knots, bits.log2())
+        per_octave: Tensor = (better - worse) / (more - less)
+        return per_octave
 
     def _validation(self, crf: float) -> Iterator[tuple[Batch, Tensor]]:
         """The validation material in batches, each with its crfs."""
@@ -158,18 +190,24 @@ class DownscalerTask:
             yield batch, torch.full((len(batch.hr),), crf)
 
 
+def _curve(rates: list[_Rate]) -> _Rate:
+    """Rates at one crf each as a curve: bits [K], distortions [K, 3]."""
+    return _Rate(torch.cat([rate.bits for rate in rates]), torch.cat([rate.distortion for rate in rates]))
+
+
 def _decibels(rates: list[_Rate]) -> Tensor:
-    errors = torch.cat([rate.error for rate in rates]).clamp(min=_SMALLEST_ERROR)
-    return (10 * (_PEAK**2 / errors).log10()).mean()
+    """Quality by each measure [3], mean over triples; PSNR but for a constant."""
+    return -10 * torch.maximum(_curve(rates).distortion, _SMALLEST).log10().mean(0)
 
 
 def _octaves(rates: list[_Rate]) -> Tensor:
     """log2 of the bits, mean over triples."""
-    return torch.cat([rate.bits for rate in rates]).log2().mean()
+    return _curve(rates).bits.log2().mean()
 
 
 def _interpolated(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Piecewise linear through the knots, and beyond them."""
+    """Piecewise linear through the knots [K] and beyond them: values [K, ...] at places [N]."""
     right = torch.searchsorted(knots, places).clamp(1, len(knots) - 1)
     part = (places - knots[right - 1]) / (knots[right] - knots[right - 1])
+    part = part.view(-1, *[1] * (values.ndim - 1))
     return values[right - 1] + part * (values[right] - values[right - 1])

@@ -13,7 +13,7 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.system.progress import Progress
-from vidscale.training.downscaler import DownscalerTask
+from vidscale.training.downscaler import DownscalerTask, Weights
 from vidscale.training.loop import LoopSettings, Trained, train
 from vidscale.training.material import Maker, Material, Sets, complete_sets
 from vidscale.training.recipes import STRICT, keep_recipe
@@ -51,6 +51,7 @@ class DownscalerRecipe:
         held_out_shots: triples in the validation set.
         triples: the training set, which includes the filter.
         network: sizes of the downscaler.
+        weights: of the measures of quality.
         loop: settings of the training loop.
     """
 
@@ -65,6 +66,7 @@ class DownscalerRecipe:
     held_out_shots: int = 48
     triples: TripleSettings = field(default_factory=TripleSettings)
     network: BackProjectionSizes = field(default_factory=BackProjectionSizes)
+    weights: Weights = field(default_factory=Weights)
     loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ def train_downscaler(
     network = _network(recipe, _upscaler(recipe.guide or recipe.pair))
     sets = Sets(recipe.triples, recipe.held_out, ("triples", "held-out-triples"))
     triples, held_out = map(Triples, complete_sets(sets, material, _maker, progress))
-    task = DownscalerTask(network, upscaler, recipe.loop, triples, held_out)
+    task = DownscalerTask(network, upscaler, recipe.loop, triples, held_out, recipe.weights)
     trained = train(task, recipe.loop, folder, progress)
     write_pair_dir(
         folder / "pair",
