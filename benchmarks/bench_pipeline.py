@@ -55,7 +55,7 @@ def main() -> None:
     ffmpeg = find_ffmpeg(encoders=["libx264"])
     with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
         folder = Path(name)
-        movie = options.movie or _clip(folder, options.frames)
+        movie = options.movie or clip(folder, options.frames)
         rows = [*_start_up(folder, ffmpeg), *_speed(movie, folder, ffmpeg, options.rounds)]
         if options.restore:
             pairs, avx2 = options.restore.split(","), options.avx2
@@ -69,11 +69,12 @@ def main() -> None:
             file.write("\n".join(lines) + "\n")
 
 
-def _clip(folder: Path, frames: int) -> Path:
-    clip = folder / "clip.mp4"
-    command = [sys.executable, str(_HERE / "synthetic.py"), str(clip), "--size", "1920x1080", "--frames", str(frames)]
+def clip(folder: Path, frames: int) -> Path:
+    """A 1080p clip with synthetic motion."""
+    made = folder / "clip.mp4"
+    command = [sys.executable, str(_HERE / "synthetic.py"), str(made), "--size", "1920x1080", "--frames", str(frames)]
     subprocess.run(command, check=True)
-    return clip
+    return made
 
 
 def _vidscale(*words: str) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from vidscale.errors import UsageError, plain_reason
 from vidscale.media.alpha import Alpha
-from vidscale.media.encoders import ENCODERS, CodecName, codec_name
+from vidscale.media.encoders import ENCODERS, CodecName, Effort, codec_name
 from vidscale.media.frames import Siting
 from vidscale.media.geometry import parse_scale, plain_fraction
 from vidscale.system.devices import Device
@@ -227,11 +227,20 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         "scale if there is one, else lanczos",
     )
     tune: Literal["psnr", "vmaf"] = Field(default="psnr", description="metric that the learned pair is tuned for")
+    effort: Effort | None = Field(
+        default=None,
+        description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
+        "where the pair has a network for it; None depends on the encoder and its preset",
+    )
     device: Device = Field(default="auto", description="where the scalers run")
     report: bool = Field(default=True, description="restore and measure after encoding")
     report_dir: Path | None = Field(default=None, description="folder of the report; None is OUT.report")
     overwrite: bool = Field(default=False, description="replace an existing output")
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first suitable one")
+
+    @property
+    def resolved_effort(self) -> Effort:
+        return self.effort or ENCODERS[self.codec].effort(self.resolved_preset)
 
 
 class DecodeSettings(CodecSettings):

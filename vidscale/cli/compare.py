@@ -83,6 +83,7 @@ def compare(
     ] = None,
     interlaced: options.Interlaced = None,
     alpha: options.Alpha = None,
+    effort: options.Effort = None,
     device: options.Device = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Trials in parallel.", show_default="limited by cores and memory")
@@ -103,6 +104,7 @@ def compare(
         "within": within,
         "interlaced": interlaced,
         "alpha": alpha,
+        "effort": effort,
         "device": device,
         "jobs": jobs,
         "ffmpeg": ffmpeg,

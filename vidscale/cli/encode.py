@@ -32,6 +32,7 @@ def encode(
         str | None,
         typer.Option("--tune", help="Metric the learned pair is tuned for.", metavar="psnr|vmaf", show_default="psnr"),
     ] = None,
+    effort: options.Effort = None,
     device: options.Device = None,
     time_range: Annotated[
         str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
@@ -74,6 +75,7 @@ def encode(
         "preset": preset,
         "pair": pair,
         "tune": tune,
+        "effort": effort,
         "device": device,
         "range": time_range,
         "stream": _stream_number(stream),

@@ -23,6 +23,15 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="Where the scalers run.", metavar="auto|cpu|cuda", show_default="auto"),
 ]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--effort",
+        help="Of the downscaler: its filter alone, or also a network that corrects what the upscaler gets wrong.",
+        metavar="fast|normal",
+        show_default="normal with slow encoders and presets",
+    ),
+]
 Codec = Annotated[str | None, typer.Option("--codec", help="Encoder.", metavar="x264|x265|svtav1", show_default="x264")]
 Preset = Annotated[
     str | None,

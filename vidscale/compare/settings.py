@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from vidscale.compare.metrics import METRICS, Metric, Within
 from vidscale.config import Codec, Interlaced, Scale, Settings
 from vidscale.media.alpha import Alpha
-from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.media.encoders import ENCODERS, CodecName, Effort
 from vidscale.system.devices import Device
 
 # The names without a plane are those of the options of other commands.
@@ -99,6 +99,7 @@ class CompareSettings(Settings):
     interlaced: Interlaced = Field(default="refuse", description="what to do with frames flagged interlaced")
     alpha: Alpha = Field(default="refuse", description="what to do with pixels that are not opaque")
     stream: int = Field(default=0, ge=0, description="index among the video streams that are not cover art")
+    effort: Effort | None = Field(default=None, description="of downscalers; None is the default of each encoder")
     device: Device = Field(default="auto", description="where the scalers run")
     jobs: int | None = Field(default=None, ge=1, description="trials in parallel; None is limited by cores and memory")
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first that has what is needed")

@@ -18,7 +18,7 @@ from vidscale.media.identity import Identity
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
 from vidscale.models.pair import Pair
-from vidscale.models.pairs import choose_pair, find_pair, scale_named
+from vidscale.models.pairs import choose_pair, find_pair, scale_named, with_effort
 from vidscale.report.files import RECORD
 from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
@@ -48,6 +48,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     found = pair or find_pair(
         choose_pair(settings.pair, settings.scale, settings.tune), settings.scale, settings.device
     )
+    found = with_effort(found, settings.resolved_effort)
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)

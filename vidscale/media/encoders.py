@@ -9,6 +9,9 @@ from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay,
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
+Effort = Literal["fast", "normal"]
+"""How much work downscaling is: a filter alone, or also the network that corrects its pictures for the upscaler."""
+
 # Other names for the encoders: the libraries as ffmpeg calls them, and the formats.
 _ALIASES: dict[str, CodecName] = {
     "libx264": "x264",
@@ -43,6 +46,8 @@ class Encoder:
         min_height, min_width, max_side: limits of the picture size, luma samples.
         max_height: limit of the picture height, luma samples.
         unwritable: colour names that it cannot signal in the stream.
+        slow_presets: those beside which a downscaler may take its time: encoding a small picture with a network in
+            front is still clearly faster than encoding the whole (``benchmarks/bench_effort.py``).
     """
 
     name: CodecName
@@ -60,6 +65,11 @@ class Encoder:
     max_side: int = 16384
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
+    slow_presets: tuple[str, ...] = ()
+
+    def effort(self, preset: str) -> Effort:
+        """The default effort of the downscaler at a preset."""
+        return "normal" if preset in self.slow_presets else "fast"
 
     def rate_params(self, params: str) -> dict[str, str]:
         """Those of the encoder's own settings that decide how strongly it codes, over or beside its crf.
@@ -156,6 +166,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=2,
         min_width=2,
         unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # silently dropped
+        slow_presets=("slower", "veryslow", "placebo"),
     ),
     "x265": Encoder(
         name="x265",
@@ -170,6 +181,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=16,
         min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
         unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
+        slow_presets=("medium", "slow", "slower", "veryslow", "placebo"),
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -184,6 +196,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=4,
         min_width=4,
         max_height=8704,
+        slow_presets=("0", "1", "2", "3", "4"),
     ),
 }
 

@@ -1,11 +1,13 @@
 """Finds pairs by the name that the user gave, or by the identity of a file."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from vidscale.errors import ConfigError, ModelError, UsageError
+from vidscale.media.encoders import Effort
 from vidscale.media.geometry import scale_text
 from vidscale.models.cards import installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
@@ -62,6 +64,13 @@ def find_pair(name: str | PairName, scale: Fraction | None, device: Device = "au
     if resolved is None:
         raise UsageError(f"pair {str(wanted)!r} needs a scale")
     return FixedPair(wanted.family, resolved, device=resolve(device))
+
+
+def with_effort(pair: Pair, effort: Effort) -> Pair:
+    """The pair with a downscaler that works that hard; most have only one."""
+    from vidscale.models.plane_pair import PlanePair
+
+    return replace(pair, effort=effort) if isinstance(pair, PlanePair) and pair.effort != effort else pair
 
 
 def identified_pair(

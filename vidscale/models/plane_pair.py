@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from vidscale.errors import ModelError
+from vidscale.media.encoders import Effort
 from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.back_projection import back_projection_of
@@ -47,11 +48,13 @@ class PlanePair:
         folder: folder of its weights.
         wanted: "auto" is a GPU for what a network does, if there is one and it is faster. A filter alone then runs on
             the CPU, where it is faster than any decoder.
+        effort: "fast" leaves out the downscaler's network.
     """
 
     card: PairCard
     folder: Path
     wanted: Device
+    effort: Effort = "normal"
 
     @property
     def name(self) -> str:
@@ -115,7 +118,7 @@ class PlanePair:
 
     @property
     def _corrects(self) -> bool:
-        return self.card.downscaler.get("network") == BACK_PROJECTION
+        return self.effort == "normal" and self.card.downscaler.get("network") == BACK_PROJECTION
 
     @cached_property
     def _filters(self) -> FixedPair:

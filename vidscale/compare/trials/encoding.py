@@ -99,6 +99,7 @@ def _encode_settings(
             "codec": candidate.codec,
             "preset": candidate.preset,
             "pair": "lanczos" if candidate.is_full or candidate.down in FFMPEG_FLAGS else candidate.down,
+            "effort": settings.effort,
             "device": settings.device,
             "range": segment,
             "stream": settings.stream,
@@ -158,6 +159,8 @@ def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) ->
     words = ["vidscale", "encode", str(source.path), "-o", target.name, "--pair", settings.pair]
     words += ["--scale", scale_text(settings.scale) if settings.scale.denominator < 10 else str(settings.scale)]
     words += ["--codec", settings.codec, "--preset", settings.resolved_preset, "--crf", f"{settings.crf:g}"]
+    if settings.effort is not None:
+        words += ["--effort", settings.effort]
     if settings.range is not None:
         end = "" if settings.range.end is None else str(settings.range.end)
         words += ["--range", f"{settings.range.start}:{end}"]

@@ -16,6 +16,7 @@ import av
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.candidates import pair_of
 from vidscale.config import TimeRange
+from vidscale.media.encoders import ENCODERS, Effort
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
 from vidscale.system.devices import Device
@@ -68,6 +69,7 @@ def trial_key(
     versions: Mapping[str, str],
     device: Device,
     interlaced: str,
+    effort: Effort | None = None,
 ) -> TrialKey:
     """The key of one segment of a movie, encoded as one candidate at one crf.
 
@@ -76,14 +78,15 @@ def trial_key(
         content: result of `content_digest`.
         candidate, crf: how the segment is encoded.
         versions: of the programs that encode, decode and measure.
-        device, interlaced: see `CompareSettings`.
+        device, interlaced, effort: see `CompareSettings`.
     """
+    working = effort or ENCODERS[candidate.codec].effort(candidate.preset)
     coding = {
         "content": content,
         "video": repr(source.video),
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
-        "down": _scaler(candidate.down, candidate.scale, device, "downscale"),
+        "down": (*_scaler(candidate.down, candidate.scale, device, "downscale"), working),
         "encoder": [candidate.codec, candidate.preset, f"{crf:g}"],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }

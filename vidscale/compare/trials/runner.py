@@ -131,6 +131,7 @@ class TrialRunner:
             versions=self.versions,
             device=self.settings.device,
             interlaced=self.settings.interlaced,
+            effort=self.settings.effort,
         )
 
     def _coded(self, trial: Trial, key: TrialKey) -> CodedTrial:
