@@ -3,10 +3,10 @@
     python benchmarks/bench_gpu.py [--only upscale] [-o benchmarks/results/gpu.jsonl]
     python benchmarks/bench_gpu.py --smoke
 
-Measures scale 2 at 1080p and 2160p, 8-bit 4:2:0. ``--smoke`` runs everything once on toy sizes, in Triton's interpreter
-where there is no GPU. An implementation must agree with the reference before it is timed: one code apart on 99.9 % of
-the samples. One that does not, or fails, gets a row with ``error``, and the exit code is 1. Needs only torch, triton
-and numpy.
+Measures scale 2 at 1080p and 2160p, 8-bit 4:2:0. ``--smoke`` runs everything once on toy sizes with shallow networks,
+in Triton's interpreter where there is no GPU. An implementation must agree with the reference before it is timed: one
+code apart on 99.9 % of the samples. One that does not, or fails, gets a row with ``error``, and the exit code is 1.
+Needs only torch, triton and numpy.
 
 One row per implementation: ``frames_s``, through `GpuFrames` from and to host memory; ``kernels_ms``, median with p20
 and p80, on the GPU alone; ``bus_ms``, upload and download alone, and ``bus_share``, their part of the time of a frame
@@ -54,7 +54,7 @@ def main() -> None:
     about, copy = origin(device), copy_gb_s(device, 1 << (20 if options.smoke else 28))
     frames, failed = GpuFrames(device, IN_FLIGHT if device.type == "cuda" else 1), False
     for size in TOY_SIZES if options.smoke else SIZES:
-        for stage in stages(device, size, compiled=not options.smoke):
+        for stage in stages(device, size, smoke=options.smoke):
             if options.only not in stage.name:
                 continue
             reference = run_once(stage, stage.ways[REFERENCE], device)

@@ -61,8 +61,9 @@ class Stage:
         return sum(height * width for height, width in self.shapes)
 
 
-def stages(device: torch.device, size: tuple[int, int], *, compiled: bool) -> Iterator[Stage]:
-    """Stages for a large picture of (H, W). Args: compiled: also measure `torch.compile`."""
+def stages(device: torch.device, size: tuple[int, int], *, smoke: bool) -> Iterator[Stage]:
+    """Stages for a large picture of (H, W). Args: smoke: networks are shallow, and `torch.compile` is left out."""
+    depth = 3 if smoke else 8
     filters, scale = FixedPair("lanczos", Fraction(2)), Fraction(2)
     half = (size[0] // 2, size[1] // 2)
     large, small = (_noise(sides) for sides in (size, half))
@@ -72,9 +73,9 @@ def stages(device: torch.device, size: tuple[int, int], *, compiled: bool) -> It
     yield _stage("upscale, lanczos", size, small, up := filters.upscaling(small, geometry), _filtering(up))
     chroma = filters.upscaling(small, geometry, luma=False)
     for width in (8, 32):
-        ways = _upscaling(device, _guide(width), compiled=compiled)
-        yield _stage(f"upscale, compact {width}x8", size, small, chroma, _after(chroma, ways))
-    yield _stage("downscale, back-projection", size, large, down, _after(down, _correcting(device)))
+        ways = _upscaling(device, _guide(width, depth), compiled=not smoke)
+        yield _stage(f"upscale, compact {width}x{depth}", size, small, chroma, _after(chroma, ways))
+    yield _stage("downscale, back-projection", size, large, down, _after(down, _correcting(device, depth)))
 
 
 def _stage(name: str, size: tuple[int, int], image: YuvImage, done: Resampling, ways: dict[str, Work]) -> Stage:
@@ -91,10 +92,10 @@ def _noise(size: tuple[int, int]) -> YuvImage:
     return YuvImage(tuple(planes), FORMAT)
 
 
-def _guide(width: int) -> CompactUpscaler:
+def _guide(width: int, depth: int) -> CompactUpscaler:
     """A network with random weights that changes a picture by some codes."""
     torch.manual_seed(0)
-    network = CompactUpscaler(Cell(1, 2), width=width, depth=8, reach=7)
+    network = CompactUpscaler(Cell(1, 2), width=width, depth=depth, reach=7)
     network.convs[-1].weight.data.normal_(std=0.02)  # type: ignore[operator]
     return network.eval()
 
@@ -143,8 +144,8 @@ def _upscaling(device: torch.device, network: CompactUpscaler, *, compiled: bool
     return ways
 
 
-def _correcting(device: torch.device) -> dict[str, Callable[..., Any]]:
-    network = BackProjection(_guide(8)).eval()
+def _correcting(device: torch.device, depth: int) -> dict[str, Callable[..., Any]]:
+    network = BackProjection(_guide(8, depth)).eval()
     network.filter.weight.data.normal_(std=0.02)
     fused = BackProjectionTriton(back_projection_of(_arrays(network), STRENGTH), 8, device)
     return {

@@ -1,12 +1,15 @@
 """Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
 the end.
 
-Fixtures: `make_clip`, `shared_data`, `home` and `poisoned_empty`. Functions to make and read media are in `material`.
+Fixtures: `make_clip`, `shared_data`, `home`, `on_processor` and `poisoned_empty`. Functions to make and read media are
+in `material`.
 """
 
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -108,6 +111,37 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}")
     return path
+
+
+# What numba compiles for to play a processor.
+PROCESSORS = {
+    "haswell": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt",  # AVX2 alone
+    "generic": "+sse2",
+}
+
+
+@pytest.fixture(scope="module")
+def on_processor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, list[str]], str]:
+    """Runs Python on one of `PROCESSORS` and returns what it prints.
+
+    What numba compiles, which takes most of the time, is kept in pytest's cache for the next run, by module, so that
+    workers do not write to one index.
+    """
+
+    def run(processor: str, words: list[str]) -> str:
+        name = f"numba-{processor}-{request.module.__name__}"
+        keeps = request.config.pluginmanager.hasplugin("cacheprovider")
+        kept = request.config.cache.mkdir(name) if keeps else tmp_path_factory.getbasetemp() / name
+        told = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": PROCESSORS[processor], "NUMBA_CACHE_DIR": str(kept)}
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, check=False, env=os.environ | told
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(autouse=True)

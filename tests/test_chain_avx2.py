@@ -1,8 +1,5 @@
 """The instructions that processors with AVX2 and without VNNI run, on this machine if it has them."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -14,7 +11,6 @@ from vidscale.models.pairs import find_pair
 from vidscale.triton_kernels._vectors import BYTE_PRODUCTS
 from vidscale.triton_kernels.chain import ChainRunner
 
-AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2"}
 SIZES = {
     "adaptive-x2": (201, 299),
     "adaptive-x1.5": (150, 223),
@@ -26,19 +22,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="this processor has no AVX2"),
 ]
-
-
-@pytest.fixture(scope="module")
-def with_avx2(tmp_path_factory):
-    """Runs Python with AVX2 and no more; what is compiled is kept until the last test."""
-    env = os.environ | AVX2 | {"NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
-
-    def run(*words):
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=env)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
 
 
 def source(name, bit_depth):
@@ -67,15 +50,16 @@ for name in SIZES:
 
 
 @pytest.mark.skipif(not BYTE_PRODUCTS, reason="this processor has no VNNI")
-def test_avx2_restores_as_vnni(with_avx2, tmp_path):
-    with_avx2("-c", RESTORE, str(Path(__file__).parent), str(tmp_path))
+def test_avx2_restores_as_vnni(on_processor, tmp_path):
+    on_processor("haswell", ["-c", RESTORE, str(Path(__file__).parent), str(tmp_path)])
     for name in SIZES:
         for bit_depth in (8, 10):
             assert np.array_equal(np.load(tmp_path / f"{name}-{bit_depth}.npy"), large(name, bit_depth)), name
 
 
-def test_avx2_passes_the_tests_of_int8(with_avx2):
+def test_avx2_passes_the_tests_of_int8(on_processor):
     tests = Path(__file__).parent / "test_chain.py"
-    said = with_avx2("-m", "pytest", "-p", "no:cacheprovider", "-k", "flat or zeros or exact", str(tests))
+    words = ["-m", "pytest", "-p", "no:cacheprovider", "-k", "flat or zeros or exact", str(tests)]
+    said = on_processor("haswell", words)
     assert "passed" in said
     assert "skipped" not in said

@@ -61,7 +61,8 @@ def test_auto_measures_both_devices(monkeypatch):
         monkeypatch.setattr(devices, "has_gpu", lambda: True)
         monkeypatch.setattr(devices, "gpu", lambda: torch.device("cpu"))
         monkeypatch.setattr(plane_pair, "_TRIAL_SIDE", 12)
-        monkeypatch.setattr(placement, "_FRAMES", 1)
+        monkeypatch.setattr(plane_pair, "_SIDES_OF_TRIAL", 1)
+        monkeypatch.setattr(placement, "_FRAMES", 2)
         monkeypatch.setattr(placement, "_TRIES", 1)
         assert find_pair("restore-x1", None).upscale_backend.device == "cpu"
     assert find_pair("restore-x1", None).upscale_backend.device in ("cpu", "cuda")
