@@ -110,6 +110,8 @@ def _measure(options: argparse.Namespace, stored: Path) -> None:
     movies = [*options.movies, *clips]
     if not movies:
         raise SystemExit("nothing to compare: name a movie, or take --frames above 0")
+    if options.add:
+        stored_points.check_movies(read_comparison(stored), [movie.stem for movie in movies])
     words = ["--pairs", options.pairs, "--codec", options.codec, "--preset", options.preset]
     words += ["--within", "{}={}:{}".format(*options.within)] if options.within else []
     _compare(movies, options.folder, [*words, "--metrics", options.metrics])

@@ -81,6 +81,12 @@ def plainly_named(comparison: Comparison, clips: Sequence[Path]) -> Comparison:
     return replace(comparison, movies=movies, curves=curves, stills=())
 
 
+def check_movies(kept: Comparison, names: Sequence[str]) -> None:
+    """Raises SystemExit if a stored comparison is not of the movies with these stems."""
+    if [movie.name for movie in kept.movies] != list(names):
+        raise SystemExit("--add: the stored comparison has other movies")
+
+
 def joined(kept: Comparison, added: Comparison) -> Comparison:
     """Two comparisons of the same movies as one; curves of ``added`` replace those of the same candidate in ``kept``.
 
@@ -90,8 +96,7 @@ def joined(kept: Comparison, added: Comparison) -> Comparison:
         SystemExit: the movies differ, or the full size gave other bits (another movie or encoder) or has other rates:
             curves of one movie would then be compared over different ranges.
     """
-    if [movie.name for movie in kept.movies] != [movie.name for movie in added.movies]:
-        raise SystemExit("--add: the stored comparison has other movies")
+    check_movies(kept, [movie.name for movie in added.movies])
     curves = {(curve.movie, curve.candidate): curve for curve in kept.curves}
     slower = {
         (curve.movie, curve.candidate.codec): _slower(curves[curve.movie, curve.candidate], curve)

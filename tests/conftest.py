@@ -1,7 +1,7 @@
 """Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
 the end.
 
-Fixtures: `make_clip`, `shared_data`, `home`, `on_processor` and `poisoned_empty`. Functions to make and read media are
+Fixtures: `make_clip`, `shared_data`, `home`, `with_numba` and `poisoned_empty`. Functions to make and read media are
 in `material`.
 """
 
@@ -113,31 +113,24 @@ def shared_data() -> Path:
     return path
 
 
-# What numba compiles for to play a processor.
-PROCESSORS = {
-    "haswell": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+lzcnt",  # AVX2 alone
-    "generic": "+sse2",
-}
-
-
 @pytest.fixture(scope="module")
-def on_processor(
+def with_numba(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, list[str]], str]:
-    """Runs Python on one of `PROCESSORS` and returns what it prints.
+) -> Callable[[str, dict[str, str], list[str]], str]:
+    """Runs Python with numba compiling for another processor, and returns what is printed.
 
-    What numba compiles, which takes most of the time, is kept in pytest's cache for the next run, by module, so that
-    workers do not write to one index.
+    What is compiled, which takes most of the time, is kept in pytest's cache for the next run. Every module has its
+    own, because two workers must not write to one index.
+
+    Arguments of the function: a name for what is compiled; numba's variables; Python's arguments.
     """
 
-    def run(processor: str, words: list[str]) -> str:
-        name = f"numba-{processor}-{request.module.__name__}"
+    def run(name: str, told: dict[str, str], words: list[str]) -> str:
+        folder = f"numba-{request.module.__name__}-{name}"
         keeps = request.config.pluginmanager.hasplugin("cacheprovider")
-        kept = request.config.cache.mkdir(name) if keeps else tmp_path_factory.getbasetemp() / name
-        told = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": PROCESSORS[processor], "NUMBA_CACHE_DIR": str(kept)}
-        done = subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, check=False, env=os.environ | told
-        )
+        kept = request.config.cache.mkdir(folder) if keeps else tmp_path_factory.getbasetemp() / folder
+        env = os.environ | told | {"NUMBA_CACHE_DIR": str(kept)}
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -24,7 +24,7 @@ def precisions():
     return averaging().precisions
 
 
-@pytest.mark.parametrize("bit_depth", [8, 10, 12, 16])
+@pytest.mark.parametrize("bit_depth", [8, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (10, 12, 16))])
 @pytest.mark.parametrize("precision", precisions())
 def test_flat_picture_stays_flat_however_wide_the_linear_part(bit_depth, precision):
     """100 equal weights: with 12-bit samples and 16-bit weights, the sums exceed 32 bits."""
@@ -105,7 +105,7 @@ def by_integers(plane, size, cell, weights, biases, linear, bit_depth):
 
 
 @pytest.mark.skipif("int8" not in precisions(), reason="this processor has no integer dot products")
-@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("bit_depth", [8, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("cell", "channels", "sizes"),
     [

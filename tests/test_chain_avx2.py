@@ -11,6 +11,7 @@ from vidscale.models.pairs import find_pair
 from vidscale.triton_kernels._vectors import BYTE_PRODUCTS
 from vidscale.triton_kernels.chain import ChainRunner
 
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2"}
 SIZES = {
     "adaptive-x2": (201, 299),
     "adaptive-x1.5": (150, 223),
@@ -50,16 +51,16 @@ for name in SIZES:
 
 
 @pytest.mark.skipif(not BYTE_PRODUCTS, reason="this processor has no VNNI")
-def test_avx2_restores_as_vnni(on_processor, tmp_path):
-    on_processor("haswell", ["-c", RESTORE, str(Path(__file__).parent), str(tmp_path)])
+def test_avx2_restores_as_vnni(with_numba, tmp_path):
+    with_numba("avx2", AVX2, ["-c", RESTORE, str(Path(__file__).parent), str(tmp_path)])
     for name in SIZES:
         for bit_depth in (8, 10):
             assert np.array_equal(np.load(tmp_path / f"{name}-{bit_depth}.npy"), large(name, bit_depth)), name
 
 
-def test_avx2_passes_the_tests_of_int8(on_processor):
+def test_avx2_passes_the_tests_of_int8(with_numba):
     tests = Path(__file__).parent / "test_chain.py"
     words = ["-m", "pytest", "-p", "no:cacheprovider", "-k", "flat or zeros or exact", str(tests)]
-    said = on_processor("haswell", words)
+    said = with_numba("avx2", AVX2, words)
     assert "passed" in said
     assert "skipped" not in said

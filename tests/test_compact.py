@@ -1,6 +1,5 @@
 """The compact upscaler: as a network, on whole frames, and as the upscaler of a pair."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -179,14 +178,11 @@ for precision in chain.precisions:
 
 
 @pytest.mark.slow
-def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path):
+def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path, with_numba):
     """AVX2 and AVX-VNNI, simulated by disabling features: fewer pixels at once, two dot products instead of one."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)
-    command = [sys.executable, "-c", NARROW, str(tmp_path / "plane.npy")]
-    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
-    assert done.returncode == 0, done.stderr
+    with_numba("narrow", {}, ["-c", NARROW, str(tmp_path / "plane.npy")])
     chain = find_pair("adaptive-x2", None, "cpu")._chain(28)
     for precision in chain.precisions:
         narrow = np.load(tmp_path / f"plane.npy{precision}.npy")
@@ -205,14 +201,12 @@ np.save(sys.argv[2], pair._luma_upscale(28, 8)(np.load(sys.argv[1]), 200, 300))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
-def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable):
+def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable, with_numba):
     """For machines that share a cache; LLVM would abort at an instruction that it must not use."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)
-    command = [sys.executable, "-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
-    told = dict([variable.split("=")]) | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | told)
-    assert (done.returncode, done.stdout) == (0, "numba float32\n"), done.stderr
+    words = ["-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
+    assert with_numba(variable, dict([variable.split("=")]), words) == "numba float32\n"
     here = ChainRunner(find_pair("adaptive-x2", None, "cpu")._chain(28), 8, "float32")(plane, 200, 300)
     difference = np.abs(np.load(tmp_path / "large.npy").astype(int) - here)
     assert difference.max() <= 1

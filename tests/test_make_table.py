@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from material import make, picture
 from modelled import modelled_comparison, modelled_curve
 
 from vidscale.compare.analysis.bd_rate import Delta, bd_rate
@@ -228,20 +229,30 @@ def test_table_says_when_not_to_downscale(tmp_path: Path) -> None:
     assert "with x264 medium, lanczos-x2 saves bits on 1 of 2 clips, up to VMAF 72 (median)" in unwrapped(text)
 
 
-def test_a_run_stores_what_was_measured(tmp_path: Path, make_clip) -> None:
-    movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
-    words = ["--pairs", "lanczos-x2,ffmpeg-lanczos-x2", "--codec", "x264", "--preset", "ultrafast"]
-    words += ["--metrics", "psnr_y", "--frames", 0, "--folder", tmp_path / "run", "--pages", pages_in(tmp_path)]
-    done = make_table(movie, *words, "--results", tmp_path / "results")
+WORDS = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0]
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of a run with lanczos-x2, and its movie."""
+    folder = tmp_path_factory.mktemp("once")
+    movie = make(folder / "film.mp4", *picture("160x96", 25, then="trim=end_frame=8"), "-crf", "8")
+    words = [*WORDS, "--pages", pages_in(folder), "--results", folder / "results"]
+    done = make_table(movie, *words, "--pairs", "lanczos-x2", "--folder", folder / "run")
     assert done.returncode == 0, done.stderr
-    measured, stored = read_comparison(tmp_path / "run"), read_comparison(tmp_path / "results" / "compare")
+    return folder, movie
+
+
+def test_a_run_stores_what_was_measured(run_once: tuple[Path, Path]) -> None:
+    folder, _ = run_once
+    measured, stored = read_comparison(folder / "run"), read_comparison(folder / "results" / "compare")
     assert [movie.name for movie in stored.movies] == ["film"]
     assert not stored.stills
-    assert str(tmp_path) not in (tmp_path / "results" / "compare" / "comparison.json").read_text()
-    figures = [bd_rate(full, small, "psnr_y") for full, small, _ in (measured.curves, stored.curves)]
+    assert str(folder) not in (folder / "results" / "compare" / "comparison.json").read_text()
+    figures = [bd_rate(full, small, "psnr_y") for full, small in (measured.curves, stored.curves)]
     assert isinstance(figures[0], Delta)
     assert figures[0].value == figures[1].value
-    table = rows(blocks(tmp_path)["small"])
+    table = rows(blocks(folder)["small"])
     assert next(row for row in table if row[0] == "lanczos-x2")[1] == f"{figures[0].value:+.1f} %"
 
 
@@ -249,14 +260,13 @@ def slower(point: Point) -> Point:
     return replace(point, encode_s=1000 * point.encode_s, decode_s=1000 * point.decode_s)
 
 
-def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None:
+def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip, run_once: tuple[Path, Path]) -> None:
     """Points of other pairs stay; new times are relative to those of the stored full size, a thousand times as long."""
-    movie = make_clip("film.mp4", size="160x96", frames=8, options=["-crf", "8"])
+    folder, movie = run_once
+    for part in ("results", "run"):
+        shutil.copytree(folder / part, tmp_path / part)
     stored = tmp_path / "results" / "compare"
-    words = ["--codec", "x264", "--preset", "ultrafast", "--metrics", "psnr_y", "--frames", 0]
-    words += ["--pages", pages_in(tmp_path), "--results", tmp_path / "results"]
-    done = make_table(movie, *words, "--pairs", "lanczos-x2", "--folder", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+    words = [*WORDS, "--pages", pages_in(tmp_path), "--results", tmp_path / "results"]
     first = read_comparison(stored)
     slow = [replace(curve, points=[slower(point) for point in curve.points]) for curve in first.curves]
     write_json(replace(first, curves=slow), stored / "comparison.json")
@@ -280,6 +290,7 @@ def test_pairs_can_be_added_to_what_is_stored(tmp_path: Path, make_clip) -> None
         done = make_table(changed, *words, "--pairs", "bicubic-x2", "--add", "--folder", tmp_path / f"run-{name}")
         assert said in done.stderr
         assert done.returncode == 1
+    assert not (tmp_path / "run-new.mp4").exists()  # said before anything was measured
     assert read_comparison(stored) == both
 
 
