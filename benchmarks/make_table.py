@@ -26,7 +26,7 @@ import marked_page
 import stored_points
 from bd_tables import full_report, full_size_report
 from readme_table import WITHIN, readme_table
-from speed_text import decode_table, read_rows, readme_lines
+from speed_text import decode_table, effort_table, read_rows, readme_lines
 from stored_points import Stored
 
 from vidscale.compare.metrics import Within
@@ -59,7 +59,10 @@ _PHOTOS = ("coffee", "astronaut")  # of scikit-image, both free of rights
 _SYNTHETIC = {"synthetic-1": Fraction(30), "synthetic-2": Fraction(24)}  # pictures per second
 _SMALL, _1080P = "compare", "compare_1080p"  # sets of stored points, folders of benchmarks/results
 _README, _RESULTS = "README.md", "docs/results.md"
-_BLOCKS = {_README: ("table", "speed"), _RESULTS: ("range-1080p", "range-small", "1080p", "high", "small", "decode")}
+_BLOCKS = {
+    _README: ("table", "speed"),
+    _RESULTS: ("range-1080p", "range-small", "1080p", "high", "small", "decode", "effort"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -150,7 +153,7 @@ def _write_pages(results: Path, pages: Path) -> None:
     """Writes every generated block; the tables of a set that is not there are left out."""
     sets = {name: stored_points.read(results / name) for name in (_1080P, _SMALL) if (results / name).is_dir()}
     titles = {_1080P: "1080p", _SMALL: "small"}
-    rows = read_rows(_ROOT / "benchmarks" / "results" / "pipeline.jsonl")
+    rows, efforts = (read_rows(_ROOT / "benchmarks" / "results" / f"{name}.jsonl") for name in ("pipeline", "effort"))
     readme = {
         "table": readme_table([(titles[name], stored) for name, stored in sets.items()]),
         "speed": readme_lines(rows),
@@ -161,7 +164,7 @@ def _write_pages(results: Path, pages: Path) -> None:
         tables |= _tables_1080p(large)
     if small := sets.get(_SMALL):
         tables |= {"range-small": full_size_report(small, WITHIN), "small": full_report(small)}
-    marked_page.rewrite(pages / _RESULTS, tables | {"decode": decode_table(rows)})
+    marked_page.rewrite(pages / _RESULTS, tables | {"decode": decode_table(rows), "effort": effort_table(efforts)})
 
 
 def _tables_1080p(stored: Stored) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Speed and memory of vidscale as Markdown, from rows of `bench_pipeline.py`."""
+"""Speed and memory of vidscale as Markdown, from rows of `bench_pipeline.py` and `bench_effort.py`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bd_tables import head, row, wrapped
+
+from vidscale.media.encoders import ENCODERS
 
 _LONG, _SHORT = 1500, 300  # frames: with a small and with a large share of start-up time
 _PAIR = "adaptive-x2"
@@ -50,6 +52,21 @@ def decode_table(rows: Sequence[Row]) -> str:
         f"Median of {decode['rounds']} runs of {decode['frames']} frames, start-up included, {decode['cores']} cores "
         f"of {decode['cpu']}, commit {decode['commit']}. ffmpeg decodes the first small file and enlarges it with "
         f"zscale ({decode['seconds']['ffmpeg']} s)."
+    )
+    return wrapped([*lines, "", where])
+
+
+def effort_table(rows: Sequence[Row]) -> str:
+    """What each effort of the downscaler costs, by encoder and preset; the newest row of each."""
+    newest = {(one["codec"], one["preset"]): one for one in rows}
+    lines = head("Encoding 1080p, time relative to the full size", ["fast", "normal", "normal, AVX2 only", "default"])
+    for (codec, preset), one in newest.items():
+        ratios = [f"{one['to_full'][way]:.2f}" for way in ("fast", "normal", "AVX2 normal")]
+        lines.append(row([f"{codec} {preset}", *ratios, ENCODERS[codec].effort(preset)]))
+    last = rows[-1]
+    where = (
+        f"`python benchmarks/bench_effort.py`: median of {last['rounds']} runs of {last['frames']} frames, start-up "
+        f"included, {last['cores']} cores of {last['cpu']}, commit {last['commit']}. The full size is ffmpeg alone."
     )
     return wrapped([*lines, "", where])
 

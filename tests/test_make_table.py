@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SETS = {"compare": "small", "compare_1080p": "1080p"}
 README = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\n<!-- speed -->\n<!-- /speed -->\n\nBehind.\n"
-BLOCKS = ("range-1080p", "range-small", "1080p", "high", "small", "decode")
+BLOCKS = ("range-1080p", "range-small", "1080p", "high", "small", "decode", "effort")
 FULL = Candidate("", "", Fraction(1), "x264", "medium")
 ADAPTIVE = Candidate("adaptive", "adaptive", Fraction(2), "x264", "medium")
 LANCZOS = Candidate("lanczos", "lanczos", Fraction(2), "x264", "medium")
@@ -129,6 +129,18 @@ def test_readme_speed_is_of_the_stored_rows() -> None:
     assert f"takes {ratio:.2f} times as long as at full size for 1500 frames" in text
     assert f"restores {decode['frames'] / decode['seconds']['adaptive-x2']:.0f} frames/s of 1080p" in text
     assert f"{memory[1]} MB for one minute of 1080p, {memory[10]} MB for ten" in text
+
+
+def test_effort_table_is_of_the_stored_rows() -> None:
+    stored = [json.loads(line) for line in (RESULTS / "effort.jsonl").read_text().splitlines()]
+    table = rows(blocks(ROOT)["effort"])
+    assert len(table) == 2 + len({(row["codec"], row["preset"]) for row in stored})
+    for cells in table[2:]:
+        row = [row for row in stored if cells[0] == f"{row['codec']} {row['preset']}"][-1]
+        seconds = row["seconds"]
+        ratios = [seconds[way] / seconds["full"] for way in ("fast", "normal", "AVX2 normal")]
+        assert [float(cell) for cell in cells[1:4]] == pytest.approx(ratios, abs=0.011)
+        assert cells[4] == ("normal" if ratios[1] <= 0.8 else "fast")
 
 
 @pytest.mark.parametrize("name", SETS)
