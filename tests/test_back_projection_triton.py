@@ -20,6 +20,9 @@ from vidscale.triton_kernels.chain_triton import ChainTriton, Compared  # noqa: 
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
+SHIPPED = {"adaptive-x2": (48, 72), "adaptive-x1.5": (48, 72), "restore-x1": (24, 36), "adaptive-x4": (48, 72)}
+"""Guides, and a size of the large picture that is one tile."""
+
 
 @pytest.fixture(autouse=True)
 def large_blocks(monkeypatch):
@@ -95,9 +98,9 @@ def exact_gradient(network, lr, error, peak):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adaptive-x2", "adaptive-x1.5", "restore-x1", "adaptive-x4"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_gradients_of_shipped_guides_are_those_of_autograd(name):
-    assert_gradient(corrector(shipped(name)), (48, 72))
+    assert_gradient(corrector(shipped(name)), SHIPPED[name])
 
 
 @pytest.mark.slow
@@ -109,7 +112,7 @@ def test_any_gradient_is_that_of_autograd(sizes, size):
 
 @pytest.mark.slow
 def test_gradients_of_ten_bits_and_many_tiles():
-    assert_gradient(corrector(Cell(1, 2)), (50, 90), bit_depth=10, tiling=Tiling(8, 16, 128))
+    assert_gradient(corrector(Cell(1, 2)), (34, 50), bit_depth=10, tiling=Tiling(8, 16, 128))
 
 
 def assert_corrects(network, size, bit_depth=8, tiling=None):
@@ -131,7 +134,7 @@ def assert_corrects(network, size, bit_depth=8, tiling=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adaptive-x2", "adaptive-x1.5", "restore-x1"])
 def test_shipped_guides_correct_as_in_torch(name):
-    assert_corrects(corrector(shipped(name)), (48, 72))
+    assert_corrects(corrector(shipped(name)), SHIPPED[name])
 
 
 @pytest.mark.slow
@@ -146,7 +149,7 @@ def test_any_size_corrects_as_in_torch(cell, size):
     "sizes", [{"width": 1, "depth": 2, "reach": 1}, {"width": 20, "depth": 4, "reach": 7}], ids=str
 )
 def test_any_correction_is_as_in_torch(sizes):
-    assert_corrects(corrector(Cell(1, 2), **sizes), (60, 90), tiling=Tiling(8, 16, 128))
+    assert_corrects(corrector(Cell(1, 2), **sizes), (36, 54), tiling=Tiling(8, 16, 128))
 
 
 def test_a_correction_that_the_kernel_cannot_run_errors():
@@ -155,8 +158,7 @@ def test_a_correction_that_the_kernel_cannot_run_errors():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90])
-def test_back_projection_triton_compiles(capability):
+def test_back_projection_triton_compiles():
     integers = dict.fromkeys(("h", "w", "rows", "columns", "tiles_x", "tiles"), "i32")
     floats = dict.fromkeys(("unit", "peak", "slope"), "fp32")
     tile = {"SMALL": 1, "LARGE": 2, "TILE_H": 32, "TILE_W": 64, "BLOCK": 128}
@@ -164,22 +166,15 @@ def test_back_projection_triton_compiles(capability):
     gradient |= {"zeros": "*fp32", "linear": "*fp32", "offsets": "*i32", "DEPTH": 8, "C": 8, "USED": 24, "STEP_K": 32}
     gradient |= {"STEP_COLUMNS": 1, "FIRST_K": 64, "FIRST_CHUNK": 64, "LAST": 3, "LAST_USED": 24, "LAST_K": 32}
     gradient |= {"LAST_COLUMNS": 1, "LINEAR_K": 256, "LINEAR_CHUNK": 64, "N": 8}
-    compiles(
-        "vidscale.triton_kernels.chain_gradient_triton:_gradient_kernel",
-        [
-            {
-                name: kind
-                for name, kind in (gradient | integers | floats | tile).items()
-                if name not in ("h", "w", "peak")
-            }
-        ],
-        capability,
-    )
     correction = {"error": "*i16", "projected": "*fp32", "features": "*fp16", "scratch": "*fp16", "weights": "*fp16"}
     correction |= {"biases": "*fp32", "taps": "*fp32", "DEPTH": 3, "F": 16, "F_USED": 7, "C": 16, "USED": 16}
     correction |= {"STEP_K": 16, "STEP_COLUMNS": 3, "E": 4, "S": 4, "REACH": 5}
+    common = integers | floats | tile
+    backwards = {name: kind for name, kind in (gradient | common).items() if name not in ("h", "w", "peak")}
+    corrections = [correction | common | {"lr": codes, "out": codes} for codes in ("*u8", "*u16")]
     compiles(
-        "vidscale.triton_kernels.back_projection_triton:_correct_kernel",
-        [correction | integers | floats | tile | {"lr": codes, "out": codes} for codes in ("*u8", "*u16")],
-        capability,
+        {
+            "vidscale.triton_kernels.chain_gradient_triton:_gradient_kernel": [backwards],
+            "vidscale.triton_kernels.back_projection_triton:_correct_kernel": corrections,
+        }
     )

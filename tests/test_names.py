@@ -23,8 +23,8 @@ UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
 LOCALES = pytest.mark.parametrize("locale", [C_LOCALE, UTF8], ids=["C", "UTF-8"])
 NAMES = pytest.mark.parametrize(
     ("name", "shown"),
-    [("größe".encode(), "größe"), ("映画 😀".encode(), "映画 😀"), (b"caf\xe9", "caf\ufffd")],
-    ids=["umlaut", "emoji", "bytes"],
+    [("größe 映画 😀".encode(), "größe 映画 😀"), (b"caf\xe9", "caf\ufffd")],
+    ids=["characters", "bytes"],
 )
 
 
