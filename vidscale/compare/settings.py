@@ -84,6 +84,7 @@ class CompareSettings(Settings):
         default=("x264",), min_length=1, description="encoders"
     )
     preset: str | None = Field(default=None, description="for the encoders that have it; None is the default of each")
+    encoder_params: str = Field(default="", description="the encoder's own settings; only with one encoder")
     rates: Annotated[tuple[float, ...] | None, BeforeValidator(_rates)] = Field(
         default=None, min_length=1, description="crf values; None chooses them automatically"
     )
@@ -108,6 +109,10 @@ class CompareSettings(Settings):
         if self.preset is not None and not any(self.preset in ENCODERS[codec].presets for codec in self.codecs):
             known = "; ".join(f"{codec} has {', '.join(ENCODERS[codec].presets)}" for codec in self.codecs)
             raise ValueError(f"no encoder has preset {self.preset!r}: {known}")
+        if self.encoder_params and len(self.codecs) > 1:
+            raise ValueError(f"--encoder-params {self.encoder_params}: these are of one encoder; compare one --codec")
+        if rate := ENCODERS[self.codecs[0]].rate_params(self.encoder_params):
+            raise ValueError(f"--encoder-params {self.encoder_params}: {next(iter(rate))} replaces the crfs to compare")
         for codec in self.codecs:
             for crf in self.rates or ():
                 if not 0 <= crf <= ENCODERS[codec].crf_max:

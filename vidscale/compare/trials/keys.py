@@ -15,6 +15,7 @@ import av
 
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.candidates import pair_of
+from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import TimeRange
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
@@ -68,6 +69,8 @@ def trial_key(
     versions: Mapping[str, str],
     device: Device,
     interlaced: str,
+    encoder_params: str = "",
+    window: Window = WHOLE,
 ) -> TrialKey:
     """The key of one segment of a movie, encoded as one candidate at one crf.
 
@@ -76,7 +79,8 @@ def trial_key(
         content: result of `content_digest`.
         candidate, crf: how the segment is encoded.
         versions: of the programs that encode, decode and measure.
-        device, interlaced: see `CompareSettings`.
+        device, interlaced, encoder_params: see `CompareSettings`.
+        window: the frames of the segment that are measured.
     """
     coding = {
         "content": content,
@@ -84,12 +88,13 @@ def trial_key(
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
         "down": _scaler(candidate.down, candidate.scale, device, "downscale"),
-        "encoder": [candidate.codec, candidate.preset, f"{crf:g}"],
+        "encoder": [candidate.codec, candidate.preset, f"{crf:g}", encoder_params],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }
     restoring = {
         "up": _scaler(candidate.up, candidate.scale, device, "upscale"),
         "measuring": operations_digest(_MEASURING),
+        "window": repr(window),
     }
     return TrialKey(_digest(coding), _digest(coding | restoring), coding | restoring)
 
