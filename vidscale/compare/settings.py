@@ -6,14 +6,13 @@ from typing import Annotated, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vidscale.compare.metrics import METRICS, Metric, Within
+from vidscale.compare.metrics import Metric, Within
 from vidscale.config import Codec, Interlaced, Scale, Settings
 from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName
+from vidscale.quality import METRIC_NAMES, metric_named
 from vidscale.system.devices import Device
 
-# The names without a plane are those of the options of other commands.
-_METRIC_NAMES = {"psnr": "psnr_y", "ssim": "ssim_y", "xpsnr": "xpsnr_y"} | {metric: metric for metric in METRICS}
 _MAX_SAMPLES = 1000
 
 
@@ -42,10 +41,7 @@ def _listed(value: object) -> object:
 def _metrics(value: object) -> object:
     names = _listed(value)
     if isinstance(names, list):
-        for name in names:
-            if name not in _METRIC_NAMES:
-                raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
-        return list(dict.fromkeys(_METRIC_NAMES[name] for name in names))
+        return list(dict.fromkeys(metric_named(name) for name in names))
     return names
 
 
@@ -61,7 +57,7 @@ def _within(value: object) -> object:
     low, _, high = bounds.partition(":")
     try:
         wanted = float(low), float(high)
-        metric = _METRIC_NAMES[name.strip()]
+        metric = METRIC_NAMES[name.strip()]
     except (ValueError, KeyError):
         raise ValueError(f"within {value!r} is not METRIC=LOW:HIGH, such as vmaf=60:88") from None
     if not wanted[0] < wanted[1] < float("inf"):

@@ -43,6 +43,7 @@ class Encoder:
         min_height, min_width, max_side: limits of the picture size, luma samples.
         max_height: limit of the picture height, luma samples.
         unwritable: colour names that it cannot signal in the stream.
+        crf_digits: decimal places of crf that ffmpeg passes on, or that make a difference.
     """
 
     name: CodecName
@@ -60,6 +61,7 @@ class Encoder:
     max_side: int = 16384
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
+    crf_digits: int = 1
 
     def rate_params(self, params: str) -> dict[str, str]:
         """Those of the encoder's own settings that decide how strongly it codes, over or beside its crf.
@@ -184,6 +186,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=4,
         min_width=4,
         max_height=8704,
+        crf_digits=0,
     ),
 }
 

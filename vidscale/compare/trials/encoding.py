@@ -79,7 +79,7 @@ def encode_segment(
         started = time.perf_counter()
         encode(replace(plan, output=video_only), progress)
         seconds = time.perf_counter() - started
-        command = _vidscale_command(source, target, encode_settings)
+        command = _vidscale_command(source, target, encode_settings, candidate.scale)
     return EncodeRecord(seconds, command)
 
 
@@ -158,9 +158,9 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
     return readable(shlex.join(command_line(output, "ffmpeg")))
 
 
-def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) -> str:
+def _vidscale_command(source: Source, target: Path, settings: EncodeSettings, scale: Fraction) -> str:
     words = ["vidscale", "encode", str(source.path), "-o", target.name, "--pair", settings.pair]
-    words += ["--scale", scale_text(settings.scale) if settings.scale.denominator < 10 else str(settings.scale)]
+    words += ["--scale", scale_text(scale) if scale.denominator < 10 else str(scale)]
     words += ["--codec", settings.codec, "--preset", settings.resolved_preset, "--crf", f"{settings.crf:g}"]
     if settings.encoder_params:
         words += ["--encoder-params", settings.encoder_params]
