@@ -1,6 +1,6 @@
 """A decision: what each way would need, and which one is taken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -8,11 +8,12 @@ from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.points import Candidate
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.curves import RatePoint
+from vidscale.per_title.curves import RateCurve, RatePoint
 from vidscale.per_title.evidence import Difference, Evidence, Goal
 from vidscale.quality import Metric
 
 _TOLERANCE: dict[Metric, float] = {"ssim_y": 0.0005}  # 0.05 for the others: a goal counts as reached
+_TABLE_STEPS = (-4, -2, 0, 2, 4)  # crf around the goal
 _FASTER = 1.3  # times; smaller differences of measured times mean nothing
 
 
@@ -199,3 +200,17 @@ def sentence(decision: Decision) -> str:
     if chosen.way.is_full:
         return f"{text}: no other way surely needs fewer bits" if len(decision.ways) > 1 else text
     return f"{text}: {bits_text(chosen.bits, decision.basis)}"
+
+
+def crf_table(decision: Decision) -> Iterator[tuple[WayEstimate, RatePoint, bool]]:
+    """Each way at crfs around the goal: (way, point, whether it was probed; the others are interpolated)."""
+    for one in decision.ways:
+        encoder = ENCODERS[one.way.codec]
+        curve = RateCurve(one.points, encoder.crf_max)
+        probed = {point.crf: point for point in one.points}
+        around = {float(round(one.crf) + step) for step in _TABLE_STEPS}
+        for crf in sorted(around | set(probed)):
+            if 0 <= crf <= encoder.crf_max:
+                quality = {metric: curve.quality(metric, crf) for metric in decision.metrics}
+                point = probed.get(crf) or RatePoint(crf, quality, curve.video_bytes(crf))
+                yield one, point, crf in probed

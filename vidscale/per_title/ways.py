@@ -7,6 +7,7 @@ from typing import Any
 from vidscale.compare.points import Candidate
 from vidscale.config import AUTO, EncodeSettings
 from vidscale.errors import ConfigError, ModelError, UsageError
+from vidscale.jobs.evaluation import PLAYERS_FILTER
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import VideoInfo
 from vidscale.models.pair import Tune
@@ -17,7 +18,6 @@ from vidscale.quality import Metric
 SCALES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
 _LEAST_SIDE = 32  # luma samples of a coded picture; smaller ones are mostly headers
 _AT_FULL_SIZE = PairName("restore")
-_ENLARGED_BY = "bicubic"  # how most players enlarge
 _VMAF: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
 
 
@@ -39,7 +39,8 @@ def ways_of(settings: EncodeSettings, video: VideoInfo, judge: Metric) -> list[C
     """
     if not settings.chooses_scale:
         return [named_way(settings)]
-    tune: Tune = settings.tune or ("vmaf" if judge in _VMAF else "psnr")
+    tuned = judge in _VMAF and settings.client == "vidscale"  # pairs for VMAF downscale more softly
+    tune: Tune = settings.tune or ("vmaf" if tuned else "psnr")
     scaled = [_way(settings, family, scale) for scale in SCALES for family in _families(settings, scale, tune, video)]
     if not scaled and settings.pair != AUTO:
         raise ModelError(f"pair {settings.pair!r} is installed at none of the scales 1.5, 2, 3 and 4")
@@ -63,7 +64,7 @@ def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> Encode
 
 
 def _way(settings: EncodeSettings, family: str, scale: Fraction) -> Candidate:
-    up = family if settings.client == "vidscale" else _ENLARGED_BY
+    up = family if settings.client == "vidscale" else PLAYERS_FILTER
     return Candidate(family, up, scale, settings.codec, settings.resolved_preset)
 
 
