@@ -59,7 +59,7 @@ def decode_table(rows: Sequence[Row]) -> str:
 def effort_table(rows: Sequence[Row]) -> str:
     """What each effort of the downscaler costs, by encoder and preset; the newest row of each."""
     newest = {(one["codec"], one["preset"]): one for one in rows}
-    lines = head("Encoding 1080p, time relative to the full size", ["fast", "normal", "normal, AVX2 only", "default"])
+    lines = [*head("Encoding 1080p, relative to full size", ["fast", "normal", "normal, AVX2 only", "default"])]
     for (codec, preset), one in newest.items():
         ratios = [f"{one['to_full'][way]:.2f}" for way in ("fast", "normal", "AVX2 normal")]
         lines.append(row([f"{codec} {preset}", *ratios, ENCODERS[codec].effort(preset)]))

@@ -26,10 +26,15 @@ from vidscale.images.bench import BenchResult, run_bench
 from vidscale.images.jobs import Failed, Scaled
 from vidscale.images.methods import find_methods
 from vidscale.jobs import pipe_stage, pipeline
-from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
+from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.pipe_stage import Direction
-from vidscale.jobs.planning import plan_decode, plan_encode
+from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
+from vidscale.per_title.checking import Check
+from vidscale.per_title.deciding import decide
+from vidscale.per_title.decision import Decision
+from vidscale.per_title.encoding import plan_title, run_title
+from vidscale.per_title.parts import Effort
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
@@ -45,6 +50,7 @@ __all__ = [
     "images_roundtrip",
     "images_up",
     "measure",
+    "plan",
     "read_json",
     "stage",
 ]
@@ -59,18 +65,23 @@ class Encoded:
         notes: messages for the user: losses, damaged frames.
         report: the comparison with the source; None with ``report=False``.
         report_dir: where the report was written; None with ``report=False``.
+        decision: how scale, pair and crf were chosen; None if the settings name them.
+        checks: of the goal, one for each encode; empty without one.
     """
 
     path: Path
     notes: tuple[str, ...]
     report: Report | None
     report_dir: Path | None
+    decision: Decision | None = None
+    checks: tuple[Check, ...] = ()
 
 
 def encode(
     source: str | Path, output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
 ) -> Encoded:
-    """Encodes a video at reduced resolution; also restores and measures it unless ``report=False``.
+    """Encodes a video, at the scale that needs the fewest bits unless the settings name one or a pair; also restores
+    and measures it unless ``report=False``.
 
     Args:
         source: the video.
@@ -82,14 +93,38 @@ def encode(
         VidscaleError: the job failed; no output file is left.
     """
     started = time.perf_counter()
-    plan = plan_encode(Path(source), _path(output), EncodeSettings.resolve(settings))
-    outcome = pipeline.encode(plan, progress)
-    notes = (*plan.notes, *outcome.notes)
-    if not plan.settings.report:
-        return Encoded(outcome.path, notes, None, None)
-    report = evaluate_encode(plan, outcome, progress, started)
-    write_report(report, plan.report_dir)
-    return Encoded(outcome.path, notes, report, plan.report_dir)
+    planned = plan_title(Path(source), _path(output), EncodeSettings.resolve(settings), progress)
+    finished = run_title(planned, progress, started=started)
+    plan = finished.plan
+    notes = (*(planned.decision.notes if planned.decision else ()), *plan.notes, *finished.outcome.notes)
+    if finished.report is None or not plan.settings.report:
+        return Encoded(finished.outcome.path, notes, None, None, planned.decision, finished.checks)
+    write_report(finished.report, plan.report_dir)
+    return Encoded(finished.outcome.path, notes, finished.report, plan.report_dir, planned.decision, finished.checks)
+
+
+def plan(
+    source: str | Path,
+    *,
+    progress: Progress | None = None,
+    effort: Effort = "normal",
+    exhaustive: bool = False,
+    **settings: Any,
+) -> Decision:
+    """Finds the way to encode a video with the fewest bits, by probing parts of it; writes nothing.
+
+    Args:
+        source: the video.
+        progress: receives the progress, in frames.
+        effort: "quick" probes fewer frames.
+        exhaustive: probe every way, not only those that may be best.
+        settings: fields of `vidscale.config.EncodeSettings`.
+
+    Raises:
+        VidscaleError: the video cannot be encoded, or a goal cannot be met.
+    """
+    resolved = EncodeSettings.resolve(settings)
+    return decide(Path(source), resolved, progress=progress, effort=effort, exhaustive=exhaustive)
 
 
 def decode(

@@ -15,6 +15,7 @@ from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName, Effort, codec_name
 from vidscale.media.frames import Siting
 from vidscale.media.geometry import parse_scale, plain_fraction
+from vidscale.quality import Metric, Target, metric_named, parse_amount, parse_target
 from vidscale.system.devices import Device
 
 SsimKind = Literal["gaussian", "ffmpeg"]
@@ -72,6 +73,8 @@ def _as_range(value: object) -> object:
     return TimeRange.parse(value) if isinstance(value, str) else value
 
 
+AUTO = "auto"
+_AS_TEXT = PlainSerializer(lambda value: value if value is None else str(value))
 Scale = Annotated[Fraction, BeforeValidator(parse_scale), PlainSerializer(str)]
 
 
@@ -213,20 +216,67 @@ class SourceSettings(Settings):
         return self
 
 
+def _as_choice(value: object) -> object:
+    """A scale, or that it is chosen: "auto"."""
+    return value if value is None or value == AUTO else parse_scale(value)
+
+
+def _as_target(value: object) -> object:
+    return parse_target(value) if isinstance(value, str) else value
+
+
+def _as_metric(value: object) -> object:
+    return metric_named(value) if isinstance(value, str) else value
+
+
+def _as_amount(name: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse_amount(value, name) if isinstance(value, str) else value)
+
+
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Settings of `encode`."""
 
-    crf: float = Field(default=28.0, description="constant rate factor, 0 to 51 (svtav1: 63); lower is better")
-    scale: Scale = Field(
-        default=Fraction(2),
-        description="source size over coded size, a rational from 1 to 8; default: the scale of the pair",
+    crf: float = Field(
+        default=28.0,
+        description="constant rate factor, 0 to 51 (svtav1: 63), lower is better; where the scale is chosen, that of "
+        "the full size, whose quality is kept",
     )
+    scale: Annotated[Fraction | Literal["auto"] | None, BeforeValidator(_as_choice), _AS_TEXT] = Field(
+        default=None,
+        description="source size over coded size, a rational from 1 to 8; auto chooses the way with the fewest bits, "
+        "full size among them; None is auto, or the scale of the named pair",
+    )
+    target: Annotated[Target | None, BeforeValidator(_as_target), _AS_TEXT] = Field(
+        default=None, description="quality to reach with the fewest bits, METRIC=VALUE, in place of crf"
+    )
+    target_percentile: float | None = Field(
+        default=None, gt=0, lt=100, description="percentile of the frames that the target is for; None is the mean"
+    )
+    max_size: Annotated[int | None, _as_amount("max_size")] = Field(
+        default=None, ge=1, description="largest file, bytes; the best quality that fits, in place of crf"
+    )
+    max_bitrate: Annotated[int | None, _as_amount("max_bitrate")] = Field(
+        default=None, ge=1, description="highest mean bitrate of the video, bit/s; as max_size"
+    )
+    judge: Annotated[Metric | None, BeforeValidator(_as_metric)] = Field(
+        default=None, description="metric by which two ways are equal; None is vmaf_neg, ssim_y without libvmaf"
+    )
+    client: Literal["vidscale", "any"] = Field(
+        default="vidscale", description="what restores the movie: vidscale, or any player, which enlarges it itself"
+    )
+    best_effort: bool = Field(default=False, description="take the best reachable quality if the target is above it")
+    verify: bool | None = Field(
+        default=None, description="measure the file, and encode again if it misses its goal; None is with a goal"
+    )
+    verdict: bool = Field(default=True, description="estimate what the full size would have needed, for the report")
     pair: str = Field(
         default="auto",
         description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned pair of the "
         "scale if there is one, else lanczos",
     )
-    tune: Literal["psnr", "vmaf"] = Field(default="psnr", description="metric that the learned pair is tuned for")
+    tune: Literal["psnr", "vmaf"] | None = Field(
+        default=None, description="metric that the learned pair is tuned for; None is psnr, or that of the judge"
+    )
     effort: Effort | None = Field(
         default=None,
         description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
@@ -241,6 +291,36 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     @property
     def resolved_effort(self) -> Effort:
         return self.effort or ENCODERS[self.codec].effort(self.resolved_preset)
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> "EncodeSettings":
+        goals = {"target": self.target, "max_size": self.max_size, "max_bitrate": self.max_bitrate}
+        given = [f"--{name.replace('_', '-')}" for name, value in goals.items() if value is not None]
+        if self.target is not None and len(given) > 1:
+            raise ValueError(f"--target and {given[1]} both decide the quality: use one of them")
+        if given and "crf" in self.model_fields_set:
+            raise ValueError(f"--crf {self.crf:g} and {given[0]} both decide the quality: use one of them")
+        for name, value in (("--target-percentile", self.target_percentile), ("--best-effort", self.best_effort)):
+            if value and self.target is None:
+                raise ValueError(f"{name} is for --target, which is not given")
+        if self.verify and not given:
+            raise ValueError("--verify is for --target, --max-size and --max-bitrate, and none is given")
+        rate = ENCODERS[self.codec].rate_params(self.encoder_params)
+        if rate and (given or self.chooses_scale):
+            told = f"--encoder-params {self.encoder_params} sets {next(iter(rate))}"
+            varying = given[0] if given else "the choice of the scale"
+            raise ValueError(f"{told}, and {varying} varies crf: name a --scale and no goal")
+        return self
+
+    @property
+    def chooses_scale(self) -> bool:
+        """Whether the scale and the pair are chosen by probing the movie."""
+        return self.scale == AUTO or (self.scale is None and self.pair == AUTO)
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether crf follows from a target, a size or a bitrate."""
+        return self.target is not None or self.max_size is not None or self.max_bitrate is not None
 
 
 class DecodeSettings(CodecSettings):

@@ -38,6 +38,7 @@ def compare(
         typer.Option("--codec", help="Encoders, comma-separated.", metavar="x264|x265|svtav1", show_default="x264"),
     ] = None,
     preset: options.Preset = None,
+    encoder_params: options.Params = None,
     rates: Annotated[
         str | None, typer.Option("--rates", help="crf values.", metavar="auto|CRF,CRF", show_default="auto")
     ] = None,
@@ -98,6 +99,7 @@ def compare(
         "scales": scales,
         "codecs": codec,
         "preset": preset,
+        "encoder_params": encoder_params,
         "rates": rates,
         "samples": samples,
         "metrics": metrics,

@@ -1,6 +1,7 @@
 """``vidscale encode``."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +14,15 @@ from vidscale.cli.options import given
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
     from vidscale.jobs.pipeline import Outcome
-    from vidscale.jobs.plans import EncodePlan
+    from vidscale.per_title.decision import Decision
+    from vidscale.per_title.encoding import Finished
     from vidscale.report.rows import Report
 
 
 def encode(
     source: options.Input,
     output: options.Output = None,
-    scale: options.Scale = None,
+    scale: options.Choice = None,
     crf: Annotated[
         float | None,
         typer.Option("--crf", help="Constant rate factor; lower is better.", metavar="CRF", show_default="28"),
@@ -28,18 +30,26 @@ def encode(
     codec: options.Codec = None,
     preset: options.Preset = None,
     pair: options.Pair = None,
-    tune: Annotated[
-        str | None,
-        typer.Option("--tune", help="Metric the learned pair is tuned for.", metavar="psnr|vmaf", show_default="psnr"),
+    tune: options.Tune = None,
+    target: options.Target = None,
+    target_percentile: options.TargetPercentile = None,
+    max_size: options.MaxSize = None,
+    max_bitrate: options.MaxBitrate = None,
+    judge: options.Judge = None,
+    client: options.Client = None,
+    best_effort: options.BestEffort = False,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Measure the file against its goal, and encode again if it misses it.",
+            show_default="verify",
+        ),
     ] = None,
     effort: options.Effort = None,
     device: options.Device = None,
-    time_range: Annotated[
-        str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
-    ] = None,
-    stream: Annotated[
-        str | None, typer.Option("--stream", help="Video stream to encode.", metavar="v:N", show_default="v:0")
-    ] = None,
+    time_range: options.TimeRange = None,
+    stream: options.Stream = None,
     report: Annotated[
         bool | None,
         typer.Option("--report/--no-report", help="Restore and measure after encoding.", show_default="report"),
@@ -52,6 +62,14 @@ def encode(
             metavar="FOLDER",
             show_default="OUTPUT.report",
             readable=False,
+        ),
+    ] = None,
+    verdict: Annotated[
+        bool | None,
+        typer.Option(
+            "--verdict/--no-verdict",
+            help="Estimate for the report what the full size would have needed.",
+            show_default="verdict",
         ),
     ] = None,
     encoder_params: options.Params = None,
@@ -67,7 +85,7 @@ def encode(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Encode a video at reduced resolution, restore it, and report the difference."""
+    """Encode a video at the scale that needs the fewest bits, restore it, and report the difference."""
     given_options: dict[str, Any] = {
         "scale": scale,
         "crf": crf,
@@ -76,9 +94,18 @@ def encode(
         "pair": pair,
         "tune": tune,
         "effort": effort,
+        "target": target,
+        "target_percentile": target_percentile,
+        "max_size": max_size,
+        "max_bitrate": max_bitrate,
+        "judge": judge,
+        "client": client,
+        "best_effort": given(best_effort),
+        "verify": verify,
+        "verdict": verdict,
         "device": device,
         "range": time_range,
-        "stream": _stream_number(stream),
+        "stream": options.stream_number(stream),
         "report": report,
         "report_dir": report_dir,
         "encoder_params": encoder_params,
@@ -101,11 +128,6 @@ def encode(
     run_job(job, quiet=quiet)
 
 
-def _stream_number(text: str | None) -> int | str | None:
-    """The N of ``v:N``; anything else unchanged, to be rejected by the settings."""
-    return text if text is None or not text.startswith("v:") else text.removeprefix("v:")
-
-
 def encode_movie(
     source: Path,
     output: Path | None,
@@ -116,47 +138,54 @@ def encode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, encodes, measures and prints the result; shared with recipes."""
-    from vidscale.jobs.pipeline import encode as run_encode
-    from vidscale.jobs.planning import plan_encode
     from vidscale.jobs.plans import commands
+    from vidscale.per_title.encoding import plan_title, run_title
+    from vidscale.report.files import write_report
 
     started = time.perf_counter()
-    plan = plan_encode(source, output, settings)
-    for note in plan.notes:
+    planned = plan_title(source, output, settings, console)
+    plan, decision = planned.plan, planned.decision
+    for note in (*_decision_lines(decision), *plan.notes):
         console.note(note)
     if dry_run:
         resolved = plan.settings.model_dump(mode="json")
         print_plan(plan.output.path, resolved, commands(plan), pair=plan.pair.name, json_output=json_output)
         return
-    outcome = run_encode(plan, console)
-    for note in outcome.notes:
-        console.note(note)
-    console.finished = f"{show_path(outcome.path)} is complete, its report is not"
-    report = _measured(plan, outcome, console, started) if settings.report else None
+
+    def encoded(outcome: "Outcome") -> None:
+        for note in outcome.notes:
+            console.note(note)
+        console.finished = f"{show_path(outcome.path)} is complete, its report is not"
+
+    finished = run_title(planned, console, started=started, encoded=encoded)
+    if finished.report is not None and plan.settings.report:
+        console.start("writing the report", None)
+        write_report(finished.report, plan.report_dir)
     console.close()
-    _print_result(plan, outcome, report, console, started, json_output=json_output)
+    _print_result(finished, decision, console, started, json_output=json_output)
 
 
-def _measured(plan: "EncodePlan", outcome: "Outcome", console: Console, started: float) -> "Report":
-    from vidscale.jobs.evaluation import evaluate_encode
-    from vidscale.report.files import write_report
+def _decision_lines(decision: "Decision | None") -> list[str]:
+    """The decision and its notes."""
+    if decision is None:
+        return []
+    from vidscale.per_title.decision import sentence
 
-    report = evaluate_encode(plan, outcome, console, started)
-    console.start("writing the report", None)
-    write_report(report, plan.report_dir)
-    return report
+    return [sentence(decision), *decision.notes]
 
 
 def _print_result(
-    plan: "EncodePlan",
-    outcome: "Outcome",
-    report: "Report | None",
+    finished: "Finished",
+    decision: "Decision | None",
     console: Console,
     started: float,
     *,
     json_output: bool,
 ) -> None:
     from vidscale.report.totals import summary_lines
+
+    plan, outcome = finished.plan, finished.outcome
+    report = finished.report if plan.settings.report else None
 
     size, source_size = outcome.path.stat().st_size, plan.source.size_bytes
     if json_output:
@@ -171,6 +200,9 @@ def _print_result(
                 "seconds": round(time.perf_counter() - started, 3),
                 "unreadable_frames": outcome.log.unreadable,
                 "totals": _totals(report) if report else None,
+                "verdict": _verdict(report),
+                "decision": _decision(decision),
+                "checks": [asdict(check) for check in finished.checks],
             }
         )
         return
@@ -183,6 +215,8 @@ def _print_result(
         f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     )
+    for check in finished.checks:
+        typer.echo(check.text)
     if report is not None:
         for line in summary_lines(report):
             typer.echo(line)
@@ -193,3 +227,14 @@ def _totals(report: "Report") -> dict[str, Any]:
     from vidscale.report.files import totals_record
 
     return totals_record(report)
+
+
+def _verdict(report: "Report | None") -> dict[str, Any] | None:
+    found = report.verdict if report else None
+    return None if found is None else {"sentence": found.sentence, **asdict(found)}
+
+
+def _decision(decision: "Decision | None") -> dict[str, Any] | None:
+    from vidscale.per_title.record import decision_record
+
+    return decision_record(decision) if decision else None

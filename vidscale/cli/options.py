@@ -50,6 +50,69 @@ Pair = Annotated[
         metavar="PAIR",
     ),
 ]
+Tune = Annotated[
+    str | None,
+    typer.Option(
+        "--tune",
+        help="Metric the learned pair is tuned for.",
+        metavar="psnr|vmaf",
+        show_default="psnr; with --scale auto that of the judge",
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="Quality to reach with the fewest bits, in place of --crf: vmaf, vmaf_neg, ssim, psnr, xpsnr.",
+        metavar="METRIC=VALUE",
+    ),
+]
+TargetPercentile = Annotated[
+    float | None,
+    typer.Option(
+        "--target-percentile", help="The target is for this percentile of the frames.", metavar="P", show_default="mean"
+    ),
+]
+MaxSize = Annotated[
+    str | None,
+    typer.Option("--max-size", help="Largest file: the best quality that fits, in place of --crf.", metavar="700M"),
+]
+MaxBitrate = Annotated[
+    str | None, typer.Option("--max-bitrate", help="Highest mean bitrate of the video, bit/s.", metavar="1500k")
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        "--judge", help="Metric by which two ways to encode are equal.", metavar="METRIC", show_default="vmaf_neg"
+    ),
+]
+Client = Annotated[
+    str | None,
+    typer.Option(
+        "--client",
+        help="What the movie is played by: any player enlarges the small picture itself.",
+        metavar="vidscale|any",
+        show_default="vidscale",
+    ),
+]
+BestEffort = Annotated[
+    bool, typer.Option("--best-effort", help="Take the best reachable quality if the target is above it.")
+]
+TimeRange = Annotated[
+    str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
+]
+Stream = Annotated[
+    str | None, typer.Option("--stream", help="Video stream to encode.", metavar="v:N", show_default="v:0")
+]
+Choice = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        help="Source size over small size, 1 to 8; auto chooses the scale and the pair that need the fewest bits for "
+        "the quality that the full size has at --crf. Default: auto, or the scale of --pair.",
+        metavar="auto|2|1.5|3/2",
+    ),
+]
 MadeBy = Annotated[
     str | None,
     typer.Option("--pair", help="Pair to restore with; default: the one in the file's identity.", metavar="PAIR"),
@@ -107,6 +170,11 @@ TrainingClips = Annotated[
     Path | None,
     typer.Option("--clips", help="Folder of videos to train on as well.", metavar="FOLDER", show_default=False),
 ]
+
+
+def stream_number(text: str | None) -> int | str | None:
+    """The N of ``v:N``; anything else unchanged, to be rejected by the settings."""
+    return text if text is None or not text.startswith("v:") else text.removeprefix("v:")
 
 
 def given(flag: bool) -> bool | None:

@@ -1,11 +1,10 @@
 """The metrics of a comparison and how they are displayed."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
+from vidscale.quality import METRICS, Metric
 
-METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y")
+__all__ = ["METRICS", "METRIC_TEXT", "Metric", "MetricText", "Within"]
 
 Within = tuple[Metric, float, float]
 """A metric and the range of it, low before high, in which rates are compared."""

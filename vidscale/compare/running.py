@@ -1,8 +1,7 @@
 """A comparison from start to end: opens movies, runs trials in parallel, adds rates until curves overlap."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.versions import versions
 from vidscale.system.names import readable
+from vidscale.system.threads import worker_pool
 from vidscale.system.workspace import check_folder
 
 T = TypeVar("T")
@@ -101,17 +101,6 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-@contextmanager
-def _workers(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool; if the block raises, jobs that have not started are cancelled."""
-    with ThreadPoolExecutor(jobs, thread_name_prefix="compare") as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _finished(pending: Mapping[Future[T], object]) -> Iterator[Future[T]]:
     """Futures as they finish, until none is pending; the consumer removes them, and may add others."""
     while pending:
@@ -136,7 +125,7 @@ class _Run:
         settings, ffmpeg = self._runner.settings, self._runner.ffmpeg
         names = unique_names(paths)
         opened: dict[str, Movie] = {}
-        with _workers(parallel_jobs(0)) as pool:
+        with worker_pool(parallel_jobs(0)) as pool:
             futures = {
                 pool.submit(open_movie, path, name, settings, ffmpeg): name
                 for path, name in zip(paths, names, strict=True)
@@ -155,7 +144,7 @@ class _Run:
         largest = max((v.format.frame_bytes(v.height, v.width) for v in video), default=0)
         failed: set[int] = set()
         done = total = 0
-        with _workers(self._runner.settings.jobs or parallel_jobs(largest)) as pool:
+        with worker_pool(self._runner.settings.jobs or parallel_jobs(largest)) as pool:
             pending: dict[Future[TrialResult], tuple[CurveSet, Trial]] = {}
 
             def submit(curve_set: CurveSet, trials: Sequence[Trial]) -> int:

@@ -6,14 +6,13 @@ from typing import Annotated, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vidscale.compare.metrics import METRICS, Metric, Within
+from vidscale.compare.metrics import Metric, Within
 from vidscale.config import Codec, Interlaced, Scale, Settings
 from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName, Effort
+from vidscale.quality import METRIC_NAMES, metric_named
 from vidscale.system.devices import Device
 
-# The names without a plane are those of the options of other commands.
-_METRIC_NAMES = {"psnr": "psnr_y", "ssim": "ssim_y", "xpsnr": "xpsnr_y"} | {metric: metric for metric in METRICS}
 _MAX_SAMPLES = 1000
 
 
@@ -42,10 +41,7 @@ def _listed(value: object) -> object:
 def _metrics(value: object) -> object:
     names = _listed(value)
     if isinstance(names, list):
-        for name in names:
-            if name not in _METRIC_NAMES:
-                raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
-        return list(dict.fromkeys(_METRIC_NAMES[name] for name in names))
+        return list(dict.fromkeys(metric_named(name) for name in names))
     return names
 
 
@@ -61,7 +57,7 @@ def _within(value: object) -> object:
     low, _, high = bounds.partition(":")
     try:
         wanted = float(low), float(high)
-        metric = _METRIC_NAMES[name.strip()]
+        metric = METRIC_NAMES[name.strip()]
     except (ValueError, KeyError):
         raise ValueError(f"within {value!r} is not METRIC=LOW:HIGH, such as vmaf=60:88") from None
     if not wanted[0] < wanted[1] < float("inf"):
@@ -84,6 +80,7 @@ class CompareSettings(Settings):
         default=("x264",), min_length=1, description="encoders"
     )
     preset: str | None = Field(default=None, description="for the encoders that have it; None is the default of each")
+    encoder_params: str = Field(default="", description="the encoder's own settings; only with one encoder")
     rates: Annotated[tuple[float, ...] | None, BeforeValidator(_rates)] = Field(
         default=None, min_length=1, description="crf values; None chooses them automatically"
     )
@@ -109,6 +106,10 @@ class CompareSettings(Settings):
         if self.preset is not None and not any(self.preset in ENCODERS[codec].presets for codec in self.codecs):
             known = "; ".join(f"{codec} has {', '.join(ENCODERS[codec].presets)}" for codec in self.codecs)
             raise ValueError(f"no encoder has preset {self.preset!r}: {known}")
+        if self.encoder_params and len(self.codecs) > 1:
+            raise ValueError(f"--encoder-params {self.encoder_params}: these are of one encoder; compare one --codec")
+        if rate := ENCODERS[self.codecs[0]].rate_params(self.encoder_params):
+            raise ValueError(f"--encoder-params {self.encoder_params}: {next(iter(rate))} replaces the crfs to compare")
         for codec in self.codecs:
             for crf in self.rates or ():
                 if not 0 <= crf <= ENCODERS[codec].crf_max:

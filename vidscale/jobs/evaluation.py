@@ -21,6 +21,7 @@ from vidscale.media.frames import Frame
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
 from vidscale.models.pair import Backend, Pair
+from vidscale.models.pairs import find_pair
 from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming
 from vidscale.report.totals import MANY_UNPAIRED
 from vidscale.stages.align import Offset, find_offset
@@ -30,6 +31,8 @@ from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 from vidscale.triton_kernels import metrics
+
+PLAYERS_FILTER = "bicubic"  # how most players enlarge
 
 
 def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | None = None, started: float = 0) -> Report:
@@ -44,6 +47,10 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
     ffmpeg = find_ffmpeg(settings.ffmpeg, filters=needed_filters(settings))
     restoring = DecodeSettings(device=settings.device)
     small = open_small(outcome.path, ffmpeg=ffmpeg.path, settings=restoring, pair=plan.pair)
+    player: tuple[str, ...] = ()
+    if settings.client == "any" and plan.pair.scale > 1:
+        small = replace(small, pair=find_pair(PLAYERS_FILTER, plan.pair.scale, settings.device))
+        player = (f"Enlarged by {PLAYERS_FILTER}, as by a player without vidscale (--client any).",)
     measured = Measurement()
     ref = decode_frames(
         plan.source,
@@ -64,7 +71,7 @@ def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | Non
         source=replace(report.source, size_bytes=None) if settings.range else report.source,
         stages=(*encoding, *report.stages),
         commands=tuple(shlex.join(command) for command in commands(plan)),
-        notes=(*plan.notes, *outcome.notes),
+        notes=(*plan.notes, *outcome.notes, *player),
         wall_s=time.perf_counter() - started if started else None,
     )
 

@@ -1,9 +1,11 @@
 """Planning of a job: all decisions and checks before it starts."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
-from vidscale.config import CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
+from vidscale.config import AUTO, CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
 from vidscale.errors import ConfigError, DecodeError, UsageError
 from vidscale.jobs.conversion import alpha_notes, check_alpha, conversion_notes, fitted
 from vidscale.jobs.estimates import encoding_notes, restoring_notes
@@ -37,22 +39,20 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
         VidscaleError: the job is not possible; the message says why.
     """
     encoder = ENCODERS[settings.codec]
-    if "scale" not in settings.model_fields_set and (named := scale_named(settings.pair)):
-        settings = settings.model_copy(update={"scale": named})
+    scale = _scale(settings)
+    settings = settings.model_copy(update={"scale": scale})
     resolve(settings.device)  # a missing GPU must fail now, not after an hour of work
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)
     source = fitted(probe(path, stream=settings.stream, ffmpeg=ffmpeg.path), encoder)
     _check_interlaced(source, settings)
     check_alpha(source, settings.alpha, settings.range)
-    found = pair or find_pair(
-        choose_pair(settings.pair, settings.scale, settings.tune), settings.scale, settings.device
-    )
+    found = pair or find_pair(choose_pair(settings.pair, scale, settings.tune or "psnr"), scale, settings.device)
     found = with_effort(found, settings.resolved_effort)
     video = source.video
-    geometry = Geometry.for_encoder(video.height, video.width, settings.scale, encoder, video.format)
+    geometry = Geometry.for_encoder(video.height, video.width, scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
-    stem = f"{path.stem}.vs{scale_text(settings.scale)}"
+    stem = f"{path.stem}.vs{scale_text(scale)}"
     target = plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
     check_target(target.path, source=path, overwrite=settings.overwrite)
     plan = EncodePlan(
@@ -68,6 +68,13 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     if settings.report:
         check_folder(plan.report_dir, record=RECORD)
     return plan
+
+
+def _scale(settings: EncodeSettings) -> Fraction:
+    """The scale in the settings, that of the named pair, or 2."""
+    if settings.scale == AUTO:
+        raise ValueError(f"{settings.scale = } must be chosen before the job is planned")
+    return cast("Fraction | None", settings.scale) or scale_named(settings.pair) or Fraction(2)
 
 
 def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
@@ -119,7 +126,7 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
     return Identity(
         pair=pair.name,
         sha256=pair.sha256,
-        scale=str(settings.scale),
+        scale=str(pair.scale),
         width=geometry.width,
         height=geometry.height,
         coded_width=geometry.coded_width,

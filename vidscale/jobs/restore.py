@@ -1,7 +1,8 @@
 """A small file as a source of restored frames."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -168,8 +169,16 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
     )
 
 
-def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock) -> Iterator[Frame]:
+def restored_frames(
+    small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock, part: slice = slice(None)
+) -> Iterator[Frame]:
     """Frames of the source's size; decoding runs in its own thread.
+
+    Args:
+        small: the small file.
+        log: of problems found while reading it.
+        decoding, upscaling: count frames and time.
+        part: the frames to restore, by their indices; those before it are decoded only.
 
     Raises:
         IdentityError: the identity changes within the file.
@@ -178,7 +187,7 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
     decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log), alpha="drop")
-    with Prefetch(decoded, depth) as frames:
+    with Prefetch(part_of(decoded, part), depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
             pair=small.pair,
@@ -186,6 +195,15 @@ def restored_frames(small: SmallFile, *, log: ReadLog, decoding: Clock, upscalin
             strength=small.strength,
             clock=upscaling,
         )
+
+
+def part_of(frames: Iterator[Frame], part: slice) -> Iterator[Frame]:
+    """Some of the frames, by their indices; closes the iterator at their end."""
+    try:
+        yield from islice(frames, part.start, part.stop)
+    finally:
+        if isinstance(frames, Generator):
+            frames.close()
 
 
 def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:

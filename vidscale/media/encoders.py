@@ -48,6 +48,7 @@ class Encoder:
         unwritable: colour names that it cannot signal in the stream.
         slow_presets: those beside which a downscaler may take its time: encoding a small picture with a network in
             front is still clearly faster than encoding the whole (``benchmarks/bench_effort.py``).
+        crf_digits: decimal places of crf that ffmpeg passes on, or that make a difference.
     """
 
     name: CodecName
@@ -65,6 +66,7 @@ class Encoder:
     max_side: int = 16384
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
+    crf_digits: int = 1
     slow_presets: tuple[str, ...] = ()
 
     def effort(self, preset: str) -> Effort:
@@ -197,6 +199,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_width=4,
         max_height=8704,
         slow_presets=("0", "1", "2", "3", "4"),
+        crf_digits=0,
     ),
 }
 

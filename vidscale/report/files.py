@@ -26,6 +26,7 @@ from vidscale.report.rows import (
     SourceFacts,
     StageTiming,
     Unpaired,
+    Verdict,
 )
 from vidscale.report.totals import PLANE_NAMES, Column, columns, remarks, shot_totals, totals
 from vidscale.system.workspace import replacing
@@ -77,6 +78,8 @@ def write_json(report: Report, path: Path) -> None:
         "schema_version": SCHEMA_VERSION,
         "source": _source_facts(report.source),
         "distorted": _distorted_facts(report.distorted),
+        "verdict": _verdict(report.verdict),
+        "decision": report.decision,
         "ssim_window": report.ssim_window,
         "totals": {name: value for name, value in asdict(sums).items() if value is not None},
         "unpaired": {
@@ -165,6 +168,10 @@ def _distorted_facts(facts: DistortedFacts) -> dict[str, Any]:
         "video_bytes": facts.video_bytes,
         "bitrate_kbps": facts.bitrate_kbps,
     }
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    return None if verdict is None else {"sentence": verdict.sentence, **asdict(verdict)}
 
 
 def _shot(totals_: ShotTotals) -> dict[str, Any]:
@@ -267,7 +274,14 @@ def _report_from(data: dict[str, Any]) -> Report:
             Shot(item["start_index"], Fraction(item["start_s_exact"]), item["frames"], item["bytes"])
             for item in data.get("shots", ())
         ),
+        verdict=_verdict_from(data.get("verdict")),
+        decision=data.get("decision"),
     )
+
+
+def _verdict_from(data: Mapping[str, Any] | None) -> Verdict | None:
+    """The verdict; absent from older reports."""
+    return None if data is None else Verdict(**{key: value for key, value in data.items() if key != "sentence"})
 
 
 def _pairing_from(data: Mapping[str, Any] | None, rows: int) -> Pairing:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidscale.report.plots import BINS, MAX_POINTS, figure
-from vidscale.report.rows import MetricTotals, PsnrTotals, Report, Totals, WorstFrame
+from vidscale.report.rows import MetricTotals, PsnrTotals, Report, Totals, Verdict, WorstFrame
 from vidscale.report.totals import (
     Column,
     columns,
@@ -74,6 +74,7 @@ def render_html(report: Report) -> str:
 
 def _verdict(report: Report, sums: Totals) -> str:
     coded, source = report.distorted, report.source
+    lead = f"{_capital(report.verdict.sentence)}. " if report.verdict else ""
     size = "" if sums.size_ratio is None else f"At {_percent(sums.size_ratio)} of the source's size, "
     shape = f"coded at {coded.coded_width}×{coded.coded_height}"
     if (coded.coded_width, coded.coded_height) != (source.width, source.height):
@@ -83,7 +84,20 @@ def _verdict(report: Report, sums: Totals) -> str:
         text += f", VMAF {shown(sums.vmaf.mean, 2)}"
     if not sums.frames:
         return "No frames could be paired: nothing was compared."
-    return f"{text[0].upper()}{text[1:]} over {plural(sums.frames, 'frame')}."
+    return f"{lead}{_capital(text)} over {plural(sums.frames, 'frame')}."
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _verdict_tile(verdict: Verdict) -> Tile:
+    """Bits against the full size."""
+    if verdict.is_full:
+        return Tile("Against full size", "0", "%", "this is the full size")
+    percent = f"{100 * verdict.bits:+.0f}".replace("-", "\N{MINUS SIGN}")
+    detail = f"bits at equal {verdict.metric}; {verdict.interval} estimated from {verdict.basis}"
+    return Tile("Against full size", percent, "%", detail, "saves" if verdict.bits < 0 else "costs")
 
 
 def _tiles(report: Report, sums: Totals) -> list[Tile]:
@@ -116,7 +130,8 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
     missing = unpaired.count
     pairs = f"{plural(missing, 'frame')} unpaired" if missing else "all frames paired"
     compared = Tile("Frames compared", f"{sums.frames:,}", "", pairs, "warning" if missing else "")
-    return [compared, *tiles] if unpaired_warning(report) else [*tiles, compared]
+    first = [_verdict_tile(report.verdict)] if report.verdict else []
+    return [*first, compared, *tiles] if unpaired_warning(report) else [*first, *tiles, compared]
 
 
 def _quality_table(report: Report, sums: Totals) -> Table:

@@ -198,7 +198,8 @@ def summary_lines(report: Report) -> list[str]:
     ref_only, dist_only = len(report.unpaired.ref_only), len(report.unpaired.dist_only)
     only = f"{ref_only} only in the source, {dist_only} only in the restored video"
     warning = unpaired_warning(report)
-    cells = [("WARNING", warning)] if warning else []
+    cells = [("bits", report.verdict.sentence)] if report.verdict else []
+    cells += [("WARNING", warning)] if warning else []
     cells.append(("frames", f"{sums.frames} compared, {only}"))
     for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
         if psnr_sums:

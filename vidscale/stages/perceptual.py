@@ -18,7 +18,7 @@ from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.report.rows import FrameScore
 
-_LEAST_SIDE = 18  # libvmaf, as in ffmpeg 9.0, crashes with smaller pictures
+LEAST_SIDE = 18  # libvmaf, as in ffmpeg 9.0, crashes with smaller pictures
 _VMAF_MODELS = "version=vmaf_v0.6.1:name=vmaf|version=vmaf_v0.6.1neg:name=neg"
 
 
@@ -54,9 +54,9 @@ class PerceptualMeter:
     """
 
     def __init__(self, ffmpeg: Ffmpeg, settings: MeasureSettings, info: VideoInfo, *, every: int = 1) -> None:
-        if settings.vmaf and min(info.width, info.height) < _LEAST_SIDE:
+        if settings.vmaf and min(info.width, info.height) < LEAST_SIDE:
             raise MeasureError(
-                f"VMAF needs pictures of {_LEAST_SIDE}x{_LEAST_SIDE} or more, these are {info.width}x{info.height}"
+                f"VMAF needs pictures of {LEAST_SIDE}x{LEAST_SIDE} or more, these are {info.width}x{info.height}"
             )
         self._settings, self._every = settings, every
         half = info.height + info.height % 2  # rows of one picture, even for whole chroma rows

@@ -136,6 +136,17 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """A thread pool; if the block raises, jobs that have not started are cancelled."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="worker") as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 class Unfinished(BaseException):
     """An interrupted job did not end in time: its thread still runs."""
 

@@ -3,6 +3,7 @@
 The template is compare.html.j2; the data of its scripts come from `page_data`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,21 @@ from vidscale.report.totals import plural
 from vidscale.web.page import Table, Tile, render_template, shown, timecode
 
 _LITTLE_OVERLAP = 0.5  # below, the page warns that a figure covers little of the curves
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision at the top of the page, in place of the answers of a comparison.
+
+    Attributes:
+        movie: name.
+        sentence: what was chosen, and what it saves.
+        ways: each way to encode the movie.
+    """
+
+    movie: str
+    sentence: str
+    ways: Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,13 @@ class _CurveFacts:
     commands: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def render_page(comparison: Comparison) -> str:
-    """The page as text. Every value is escaped; scripts, styles and pictures are embedded."""
+def render_page(comparison: Comparison, decisions: Sequence[Decided] = ()) -> str:
+    """The page as text. Every value is escaped; scripts, styles and pictures are embedded.
+
+    Args:
+        comparison: what was measured.
+        decisions: one for each movie, if the comparison was made to decide how to encode them.
+    """
     figures = Figures(comparison)
     names = [movie.name for movie in comparison.movies]
     frames = shown_frames([still for still in comparison.stills if still.movie in names])
@@ -48,7 +69,8 @@ def render_page(comparison: Comparison) -> str:
         movies=names if len(names) > 1 else [],
         metrics=[METRIC_TEXT[metric] for metric in comparison.metrics],
         encoders=figures.encoders,
-        verdicts=[_Verdict(answer, _tiles(answer)) for answer in answers(comparison, figures)],
+        decisions=decisions,
+        verdicts=[] if decisions else [_Verdict(answer, _tiles(answer)) for answer in answers(comparison, figures)],
         notes=_notes(comparison, frames),
         failures=comparison.failures,
         palette=PALETTE,

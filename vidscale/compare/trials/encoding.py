@@ -79,7 +79,7 @@ def encode_segment(
         started = time.perf_counter()
         encode(replace(plan, output=video_only), progress)
         seconds = time.perf_counter() - started
-        command = _vidscale_command(source, target, encode_settings)
+        command = _vidscale_command(source, target, encode_settings, candidate.scale)
     return EncodeRecord(seconds, command)
 
 
@@ -98,6 +98,7 @@ def _encode_settings(
             "crf": crf,
             "codec": candidate.codec,
             "preset": candidate.preset,
+            "encoder_params": settings.encoder_params,
             "pair": "lanczos" if candidate.is_full or candidate.down in FFMPEG_FLAGS else candidate.down,
             "effort": settings.effort,
             "device": settings.device,
@@ -150,17 +151,22 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
         if settings.range.end is not None:
             seek["t"] = _seconds_text(settings.range.end - settings.range.start)
     stream = ffmpeg_python.input(file_word(source.path), **seek)
-    options = {"vf": scaling, "c:v": ENCODERS[settings.codec].ffmpeg_name, "crf": f"{settings.crf:g}"}
+    encoder = ENCODERS[settings.codec]
+    options = {"vf": scaling, "c:v": encoder.ffmpeg_name, "crf": f"{settings.crf:g}"}
+    if settings.encoder_params:
+        options[encoder.params_option] = settings.encoder_params
     output = stream.output(file_word(target.name), preset=settings.resolved_preset, **options)
     return readable(shlex.join(command_line(output, "ffmpeg")))
 
 
-def _vidscale_command(source: Source, target: Path, settings: EncodeSettings) -> str:
+def _vidscale_command(source: Source, target: Path, settings: EncodeSettings, scale: Fraction) -> str:
     words = ["vidscale", "encode", str(source.path), "-o", target.name, "--pair", settings.pair]
-    words += ["--scale", scale_text(settings.scale) if settings.scale.denominator < 10 else str(settings.scale)]
+    words += ["--scale", scale_text(scale) if scale.denominator < 10 else str(scale)]
     words += ["--codec", settings.codec, "--preset", settings.resolved_preset, "--crf", f"{settings.crf:g}"]
     if settings.effort is not None:
         words += ["--effort", settings.effort]
+    if settings.encoder_params:
+        words += ["--encoder-params", settings.encoder_params]
     if settings.range is not None:
         end = "" if settings.range.end is None else str(settings.range.end)
         words += ["--range", f"{settings.range.start}:{end}"]

@@ -15,6 +15,7 @@ import av
 
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.candidates import pair_of
+from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import TimeRange
 from vidscale.media.encoders import ENCODERS, Effort
 from vidscale.media.packets import video_packets
@@ -70,6 +71,8 @@ def trial_key(
     device: Device,
     interlaced: str,
     effort: Effort | None = None,
+    encoder_params: str = "",
+    window: Window = WHOLE,
 ) -> TrialKey:
     """The key of one segment of a movie, encoded as one candidate at one crf.
 
@@ -78,7 +81,8 @@ def trial_key(
         content: result of `content_digest`.
         candidate, crf: how the segment is encoded.
         versions: of the programs that encode, decode and measure.
-        device, interlaced, effort: see `CompareSettings`.
+        device, interlaced, effort, encoder_params: see `CompareSettings`.
+        window: the frames of the segment that are measured.
     """
     working = effort or ENCODERS[candidate.codec].effort(candidate.preset)
     coding = {
@@ -87,12 +91,13 @@ def trial_key(
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
         "down": (*_scaler(candidate.down, candidate.scale, device, "downscale"), working),
-        "encoder": [candidate.codec, candidate.preset, f"{crf:g}"],
+        "encoder": [candidate.codec, candidate.preset, f"{crf:g}", encoder_params],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }
     restoring = {
         "up": _scaler(candidate.up, candidate.scale, device, "upscale"),
         "measuring": operations_digest(_MEASURING),
+        "window": repr(window),
     }
     return TrialKey(_digest(coding), _digest(coding | restoring), coding | restoring)
 

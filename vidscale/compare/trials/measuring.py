@@ -8,9 +8,11 @@ from statistics import fmean
 
 from vidscale.compare.metrics import Metric
 from vidscale.compare.trials.restoring import CodedTrial, ffmpeg_seconds, restored
+from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import Interlaced, MeasureSettings, TimeRange
 from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
+from vidscale.jobs.restore import part_of
 from vidscale.media.probe import open_container
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import decode_frames
@@ -35,16 +37,34 @@ class TrialMeasurement:
     """What was measured.
 
     Attributes:
-        means: mean over frames, by stored name.
+        scores: per measured frame, by stored name.
         frames: number of compared frames.
         duration_s: of the segment, seconds, exact.
         decode_s: seconds of decoding and upscaling, see `vidscale.compare.points.Point`.
     """
 
-    means: Mapping[str, float]
+    scores: Mapping[str, tuple[float, ...]]
     frames: int
     duration_s: Fraction
     decode_s: float
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean over frames, by stored name."""
+        return {name: fmean(values) for name, values in self.scores.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CodedFrames:
+    """The frames of an encoded file.
+
+    Attributes:
+        sizes: bytes of each frame's packet, in presentation order.
+        keys: indices of the keyframes.
+    """
+
+    sizes: tuple[int, ...]
+    keys: tuple[int, ...]
 
 
 def stored_name(metric: Metric) -> str:
@@ -59,6 +79,7 @@ def measure_trial(
     *,
     interlaced: Interlaced,
     progress: Progress,
+    window: Window = WHOLE,
 ) -> TrialMeasurement:
     """Restores the encoded file of a trial and measures it.
 
@@ -68,13 +89,14 @@ def measure_trial(
         metrics: which to measure.
         interlaced: how the source is read.
         progress: told about every frame.
+        window: the frames of the segment that are measured.
 
     Raises:
         VidscaleError: a file cannot be read, or frames are missing.
     """
     video = trial.source.video
     decoding, upscaling = Clock("decode"), Clock("upscale")
-    measured = Measurement(luma_only=True)
+    measured = Measurement(every=window.every, luma_only=True)
     wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
     source = decode_frames(
         trial.source,
@@ -84,25 +106,27 @@ def measure_trial(
         interlaced=interlaced,
         alpha="drop",  # checked when the movie was opened
     )
-    with restored(trial, decoding, upscaling) as frames:
-        measured.run(source, frames, video, wanted, trial.ffmpeg, progress)
+    with restored(trial, decoding, upscaling, window) as frames:
+        measured.run(part_of(source, window.part), frames, video, wanted, trial.ffmpeg, progress)
     if unpaired := measured.unpaired.count:
         raise MeasureError(f"{unpaired} frames of {trial.source.path} and of its encoded file could not be paired")
     seconds = ffmpeg_seconds(trial) if trial.upscaled_by_ffmpeg else decoding.busy_s + upscaling.busy_s
     duration = measured.duration_s(video) or _UNKNOWN_FRAME_S
-    return TrialMeasurement(_means(measured.rows, metrics), len(measured.rows), duration, seconds)
+    return TrialMeasurement(_scores(measured.rows, metrics), len(measured.rows), duration, seconds)
 
 
-def video_bytes(path: Path) -> int:
-    """Bytes of a file's video packets."""
+def coded_frames(path: Path) -> CodedFrames:
+    """The video packets of an encoded file."""
     with open_container(path) as container:
-        return sum(packet.size for packet in container.demux(container.streams.video[0]))
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    packets.sort(key=lambda packet: packet.pts or 0)
+    keys = tuple(index for index, packet in enumerate(packets) if packet.is_keyframe)
+    return CodedFrames(tuple(packet.size for packet in packets), keys)
 
 
-def _means(rows: Sequence[FrameScore], metrics: Sequence[Metric]) -> dict[str, float]:
-    means = {}
+def _scores(rows: Sequence[FrameScore], metrics: Sequence[Metric]) -> dict[str, tuple[float, ...]]:
+    scores = {}
     for metric in metrics:
         name, value_of = _STORED[metric]
-        values = [value for row in rows if (value := value_of(row)) is not None]
-        means[name] = fmean(values)
-    return means
+        scores[name] = tuple(value for row in rows if (value := value_of(row)) is not None)
+    return scores

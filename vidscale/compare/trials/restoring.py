@@ -14,8 +14,9 @@ import ffmpeg as ffmpeg_python
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.candidates import FFMPEG_FLAGS, is_folder, pair_of
 from vidscale.compare.trials.encoding import geometry_of
+from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import DecodeSettings
-from vidscale.jobs.restore import SmallFile, open_small, restored_frames
+from vidscale.jobs.restore import SmallFile, open_small, part_of, restored_frames
 from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word, run_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.nut import read_nut
@@ -92,15 +93,16 @@ class CodedTrial:
 
 
 @contextmanager
-def restored(trial: CodedTrial, decoding: Clock, upscaling: Clock) -> Iterator[Iterator[Frame]]:
+def restored(trial: CodedTrial, decoding: Clock, upscaling: Clock, window: Window = WHOLE) -> Iterator[Iterator[Frame]]:
     """Restored frames at the source's size, timestamps from 0.
 
     Args:
         trial: the encoded file.
         decoding, upscaling: count frames and time; not used if ffmpeg restores.
+        window: the frames of the file to restore; those before it are decoded only.
     """
     if not trial.upscaled_by_ffmpeg:
-        yield restored_frames(trial.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling)
+        yield restored_frames(trial.small(), log=ReadLog(), decoding=decoding, upscaling=upscaling, part=window.part)
         return
     pixel_format = probe(trial.path, ffmpeg=trial.ffmpeg.path).video.format
     with (
@@ -108,7 +110,7 @@ def restored(trial: CodedTrial, decoding: Clock, upscaling: Clock) -> Iterator[I
         io.BufferedReader(process.stdout) as pipe,  # type: ignore[type-var]
     ):
         _, frames = read_nut(pipe)
-        yield frames
+        yield part_of(frames, window.part)
 
 
 def ffmpeg_seconds(trial: CodedTrial) -> float:

@@ -9,11 +9,12 @@ from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.trials.encoding import EncodeRecord, encode_segment
 from vidscale.compare.trials.keys import TrialKey, trial_key
-from vidscale.compare.trials.measuring import measure_trial, stored_name, video_bytes
+from vidscale.compare.trials.measuring import coded_frames, measure_trial, stored_name
 from vidscale.compare.trials.movies import Movie
 from vidscale.compare.trials.restoring import CodedTrial
 from vidscale.compare.trials.store import TrialResult, TrialStore
 from vidscale.compare.trials.warm_up import WarmUp
+from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import TimeRange
 from vidscale.jobs.conversion import fitted
 from vidscale.media.encoders import ENCODERS
@@ -29,12 +30,14 @@ class Trial:
     Attributes:
         movie, index: the movie, and the index of the segment in it.
         candidate, crf: how the segment is encoded.
+        window: the frames of the segment that are measured.
     """
 
     movie: Movie
     index: int
     candidate: Candidate
     crf: float
+    window: Window = WHOLE
 
     @property
     def segment(self) -> TimeRange | None:
@@ -89,9 +92,17 @@ class TrialRunner:
             if known is not None and known.coded_digest != file.digest:
                 known, missing = None, list(wanted)
             coded = self._coded(trial, key)
-            found = measure_trial(coded, trial.segment, missing, interlaced=self.settings.interlaced, progress=frames)
+            found = measure_trial(
+                coded,
+                trial.segment,
+                missing,
+                interlaced=self.settings.interlaced,
+                progress=frames,
+                window=trial.window,
+            )
+            packets = coded_frames(coded.path)
             result = TrialResult(
-                video_bytes=video_bytes(coded.path),
+                video_bytes=sum(packets.sizes),
                 duration_s=found.duration_s,
                 frames=found.frames,
                 means={**(known.means if known else {}), **found.means},
@@ -99,6 +110,9 @@ class TrialRunner:
                 decode_s=known.decode_s if known else found.decode_s,
                 commands=(file.command, coded.command()),
                 coded_digest=file.digest,
+                sizes=packets.sizes,
+                keys=packets.keys,
+                scores={**(known.scores if known else {}), **found.scores},
             )
             self.store.save(key, result)
             return result
@@ -132,6 +146,8 @@ class TrialRunner:
             device=self.settings.device,
             interlaced=self.settings.interlaced,
             effort=self.settings.effort,
+            encoder_params=self.settings.encoder_params,
+            window=trial.window,
         )
 
     def _coded(self, trial: Trial, key: TrialKey) -> CodedTrial:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from vidscale.compare.trials.keys import TrialKey
 from vidscale.errors import EncodeError, reason_of
 from vidscale.system.workspace import replacing
 
-_FORMAT = 2
+_FORMAT = 3
 _STALE_S = 3600  # no run is still writing a temporary file of this age
 
 
@@ -34,6 +35,9 @@ class TrialResult:
         encode_s, decode_s: see `vidscale.compare.points.Point`.
         commands: shell commands that reproduce the trial.
         coded_digest: hash of the encoded file that was measured.
+        sizes: bytes of each encoded frame, in presentation order, of the whole segment.
+        keys: indices of the keyframes among them.
+        scores: per measured frame, by the names of ``means``.
     """
 
     video_bytes: Annotated[int, Field(ge=0)]
@@ -44,6 +48,9 @@ class TrialResult:
     decode_s: float
     commands: tuple[str, ...]
     coded_digest: str
+    sizes: tuple[int, ...] = ()
+    keys: tuple[int, ...] = ()
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
@@ -80,10 +87,11 @@ class TrialStore:
 
     Args:
         folder: created if missing, with both subfolders; stale temporary files of killed runs are removed.
+        coded: where encoded files are kept instead of in ``folder``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._points, self._coded = folder / "points", folder / "coded"
+    def __init__(self, folder: Path, coded: Path | None = None) -> None:
+        self._points, self._coded = folder / "points", coded or folder / "coded"
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         for place in (self._points, self._coded):
             place.mkdir(parents=True, exist_ok=True)

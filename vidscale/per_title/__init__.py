@@ -1,0 +1,1 @@
+"""Per-title encoding: the scale, pair and crf that suit a movie, by probing parts of it."""

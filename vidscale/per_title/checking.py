@@ -1,0 +1,126 @@
+"""Whether a finished file meets its goal, and the crf that would."""
+
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from vidscale.compare.metrics import METRIC_TEXT
+from vidscale.media.encoders import ENCODERS
+from vidscale.per_title.curves import typical_slope
+from vidscale.per_title.decision import Decision
+from vidscale.quality import Metric
+from vidscale.report.rows import Report
+from vidscale.triton_kernels.metrics import psnr
+
+TOLERANCE: dict[Metric, float] = {"vmaf": 0.5, "vmaf_neg": 0.5, "psnr_y": 0.1, "xpsnr_y": 0.1, "ssim_y": 0.002}
+_UNUSED = 0.05  # of a size limit that may be left unused
+_AIM = 0.985  # of a size limit, when the first encode missed it
+_LEAST_STEP = 0.4  # of the usual slope: flatter ones, near a perfect copy, would ask for absurd steps
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A finished file against its goal.
+
+    Attributes:
+        goal: in words: "vmaf=93", "at most 700,000,000 bytes".
+        wanted, predicted, measured: quality, or bytes of the file.
+        is_met: within the tolerance.
+        crf: constant rate factor that should meet it.
+    """
+
+    goal: str
+    wanted: float
+    predicted: float
+    measured: float
+    is_met: bool
+    crf: float
+
+    @property
+    def text(self) -> str:
+        """One line: predicted against true."""
+        digits = ".2f" if self.wanted <= 100 else ",.0f"
+        digits = ".4f" if self.wanted <= 1 else digits
+        state = "" if self.is_met else ", missed"
+        return f"{self.goal}: {self.measured:{digits}} measured, {self.predicted:{digits}} predicted{state}"
+
+
+def check(decision: Decision, crf: float, report: Report, path: Path) -> Check:
+    """Compares a finished encode with the goal of its decision.
+
+    Args:
+        decision: with a target or a limit.
+        crf: that the file was encoded with.
+        report: of the file; has the metric of the target.
+        path: the file.
+    """
+    return (
+        _size_check(decision, crf, report, path)
+        if decision.goal.quality is None
+        else _target_check(decision, crf, report)
+    )
+
+
+def _target_check(decision: Decision, crf: float, report: Report) -> Check:
+    goal, chosen, target = decision.goal, decision.chosen, decision.settings.target
+    wanted = goal.quality or 0.0
+    measured = measured_quality(report, goal.metric, goal.percentile)
+    usual = typical_slope(goal.metric, measured) * 51 / ENCODERS[chosen.way.codec].crf_max
+    slope = min(chosen.slopes[goal.metric], _LEAST_STEP * usual)
+    missing = wanted - measured
+    tolerance = TOLERANCE[goal.metric]
+    is_met = abs(missing) <= tolerance or (missing > 0 and not chosen.is_reached)
+    which = "" if goal.percentile is None else f", percentile {goal.percentile:g}"
+    return Check(
+        f"{target}{which}",
+        wanted,
+        chosen.quality[goal.metric],
+        measured,
+        is_met,
+        _bounded(decision, crf + missing / slope),
+    )
+
+
+def _size_check(decision: Decision, crf: float, report: Report, path: Path) -> Check:
+    """The size of the file, and the bitrate, whichever is closer to its limit."""
+    settings, chosen = decision.settings, decision.chosen
+    size, video = path.stat().st_size, report.distorted.video_bytes or 0
+    limits: list[tuple[str, int, float, float, float]] = []
+    if settings.max_size is not None:
+        besides = max(0, size - video)
+        limits.append(("bytes", settings.max_size, size, settings.max_size - besides, chosen.video_bytes + besides))
+    if settings.max_bitrate is not None and report.distorted.duration_s:
+        per_byte = 8 / float(report.distorted.duration_s)
+        rate = settings.max_bitrate
+        limits.append(("bit/s", rate, video * per_byte, rate / per_byte, chosen.video_bytes * per_byte))
+    unit, limit, measured, room, predicted = max(limits, key=lambda each: each[2] / each[1])
+    is_met = limit * (1 - _UNUSED) <= measured <= limit or (measured < limit and crf == 0)
+    slope = min(chosen.log_rate_slope, -0.02)
+    wanted = crf + log(max(1.0, room * _AIM) / max(1, video)) / slope
+    return Check(f"at most {limit:,} {unit}", limit, predicted, measured, is_met, _bounded(decision, wanted))
+
+
+def _bounded(decision: Decision, crf: float) -> float:
+    encoder = ENCODERS[decision.chosen.way.codec]
+    return min(max(round(crf, encoder.crf_digits), 0.0), float(encoder.crf_max))
+
+
+def measured_quality(report: Report, metric: Metric, percentile: float | None) -> float:
+    """A metric of a report: its mean, or a percentile of its frames; PSNR is that of the mean squared error.
+
+    Args:
+        report: with the metric.
+        metric: which.
+        percentile: of the frames; None for the mean.
+    """
+    if metric == "psnr_y":
+        errors = np.array([row.mse[0] for row in report.rows])
+        error = errors.mean() if percentile is None else np.percentile(errors, 100 - percentile)
+        return psnr(float(error), report.source.format.bit_depth)
+    values = [row.ssim[0] if metric == "ssim_y" else getattr(row, metric) for row in report.rows]
+    found = np.minimum(np.array([value for value in values if value is not None], dtype=np.float64), 100.0)
+    if not found.size:
+        raise ValueError(f"the report has no {METRIC_TEXT[metric].label}")
+    return float(np.mean(found) if percentile is None else np.percentile(found, percentile, method="inverted_cdf"))

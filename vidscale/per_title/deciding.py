@@ -1,0 +1,229 @@
+"""Decides how a movie is encoded: probes its parts until the way with the fewest bits is known."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.compare.metrics import METRIC_TEXT
+from vidscale.compare.points import Candidate
+from vidscale.config import EncodeSettings
+from vidscale.errors import ConfigError
+from vidscale.jobs.planning import plan_encode
+from vidscale.jobs.plans import EncodePlan
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.packets import length_s
+from vidscale.media.probe import Source
+from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
+from vidscale.per_title.evidence import Evidence, Goal, Movie
+from vidscale.per_title.parts import Effort, sampling_of
+from vidscale.per_title.probes import Prober, prober
+from vidscale.per_title.search import Search
+from vidscale.per_title.sizes import expected_keyframes, video_budget
+from vidscale.per_title.ways import settings_for, ways_of
+from vidscale.quality import Metric
+from vidscale.stages.perceptual import LEAST_SIDE
+from vidscale.system.progress import Progress
+
+_DEFAULT_JUDGE: Metric = "vmaf_neg"
+_WITHOUT_VMAF: Metric = "ssim_y"
+_VMAF: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
+_FILTERS: dict[Metric, str] = {"vmaf": "libvmaf", "vmaf_neg": "libvmaf", "xpsnr_y": "xpsnr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What is measured, and by which ffmpeg.
+
+    Attributes:
+        judge: the metric by which ways are equal.
+        metrics: all that are measured.
+        ffmpeg: with the encoder and the filters.
+        notes: one line if the judge is not the usual one.
+    """
+
+    judge: Metric
+    metrics: tuple[Metric, ...]
+    ffmpeg: Ffmpeg
+    notes: tuple[str, ...] = ()
+
+
+def decide(
+    path: Path,
+    settings: EncodeSettings,
+    *,
+    output: Path | None = None,
+    progress: Progress | None = None,
+    effort: Effort = "normal",
+    exhaustive: bool = False,
+) -> Decision:
+    """Finds the way with the fewest bits.
+
+    Args:
+        path: the movie.
+        settings: of the encode; the scale "auto", a goal, or both.
+        output: of the encode, checked before any probe; None if it has the default name.
+        progress: advances with every encoded and measured frame.
+        effort: "quick" probes fewer frames.
+        exhaustive: probe every way, instead of only those that may be best.
+
+    Raises:
+        VidscaleError: the movie cannot be encoded, or the goal cannot be met; the message says why.
+    """
+    started = time.perf_counter()
+    progress = progress or Progress()
+    plan = _full_size_plan(path, output, settings)
+    source, frames_of = plan.source, sampling_of(plan.source, settings.range, effort)
+    frames = frames_of.frames or 1
+    seconds = _seconds(source, settings)
+    meter = meter_for(source, settings)
+    goal = _goal(plan, settings, meter.judge, frames, seconds)
+    movie = Movie(
+        frames,
+        expected_keyframes(source, settings, frames),
+        is_whole=frames_of.is_whole,
+        bit_depth=source.video.format.bit_depth,
+    )
+    ways = ways_of(settings, source.video, meter.judge)
+    progress.start("choosing the scale" if settings.chooses_scale else "choosing the crf", None)
+    with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
+        search = Search(ways, goal, exhaustive=exhaustive)
+        evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
+    estimates = _estimates(ways, evidence, search, meter.judge)
+    chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
+    return Decision(
+        name=path.name,
+        width=source.video.width,
+        height=source.video.height,
+        settings=settings,
+        goal=goal,
+        judge=meter.judge,
+        metrics=meter.metrics,
+        ways=tuple(estimates),
+        chosen=chosen,
+        frames=frames,
+        duration_s=seconds,
+        parts=tuple(part.segment for part in frames_of.parts if part.segment and not frames_of.is_whole),
+        probes=sum(map(len, evidence.probes.values())),
+        probed_frames=probing.frames,
+        seconds=time.perf_counter() - started,
+        notes=(*meter.notes, *probing.notes),
+    )
+
+
+def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> EncodeSettings:
+    """The settings that encode a way of a decision; None is the chosen one."""
+    one = one or decision.chosen
+    settings = settings_for(one.way, decision.settings, one.crf)
+    measured = {"vmaf": decision.goal.metric in _VMAF, "xpsnr": decision.goal.metric == "xpsnr_y"}
+    verified = decision.settings.has_goal and decision.settings.verify is not False
+    wanted = {name: True for name, is_needed in measured.items() if verified and is_needed}
+    return settings.model_copy(update=wanted)
+
+
+def run_search(
+    search: Search, probing: Prober, anchor: Candidate, goal: Goal, movie: Movie, metrics: Sequence[Metric]
+) -> Evidence:
+    """Probes until the search has ended; returns what was found."""
+    requests = search.first()
+    while True:
+        probing.run(requests)
+        evidence = Evidence(anchor, goal, movie, metrics, probing.probes())
+        requests = search.next(evidence)
+        if not requests:
+            return evidence
+
+
+def meter_for(source: Source, settings: EncodeSettings) -> Meter:
+    """Chooses the judge: the requested metric, else VMAF NEG where an ffmpeg has it and the pictures are large enough.
+
+    Raises:
+        ConfigError: no ffmpeg has what a requested metric needs.
+    """
+    video, wanted = source.video, [metric for metric in (_target_metric(settings), settings.judge) if metric]
+    small = min(video.width, video.height) < LEAST_SIDE
+    if small and any(metric in _VMAF for metric in wanted):
+        size = f"{video.width}x{video.height}"
+        raise ConfigError(f"VMAF needs pictures of {LEAST_SIDE}x{LEAST_SIDE} or more, these are {size}; use ssim")
+    common: list[Metric] = ["psnr_y", "ssim_y"]
+    notes: tuple[str, ...] = ()
+    with_vmaf: list[Metric] = [*common, *_VMAF, *wanted]
+    if not small:
+        try:
+            metrics = tuple(dict.fromkeys(with_vmaf))
+            return Meter(settings.judge or _DEFAULT_JUDGE, metrics, _ffmpeg(settings, metrics))
+        except ConfigError:
+            if any(metric in _FILTERS for metric in wanted):
+                raise
+            notes = ("no ffmpeg here has libvmaf, so ways are compared by SSIM-Y instead of VMAF NEG",)
+    metrics = tuple(dict.fromkeys([*common, *wanted]))
+    return Meter(settings.judge or _WITHOUT_VMAF, metrics, _ffmpeg(settings, metrics), notes)
+
+
+def _ffmpeg(settings: EncodeSettings, metrics: Sequence[Metric]) -> Ffmpeg:
+    filters = ["setparams", "setsar", "scale", *dict.fromkeys(_FILTERS[m] for m in metrics if m in _FILTERS)]
+    return find_ffmpeg(settings.ffmpeg, encoders=[ENCODERS[settings.codec].ffmpeg_name], filters=filters)
+
+
+def _target_metric(settings: EncodeSettings) -> Metric | None:
+    return settings.target.metric if settings.target else None
+
+
+def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
+    """The plan of an encode at full size, for its checks: they must fail now, not after minutes of probing."""
+    named = output is not None
+    checked = {
+        "scale": Fraction(1),
+        "pair": "lanczos",
+        "overwrite": settings.overwrite or not named,
+        "report": settings.report and named,
+    }
+    return plan_encode(path, output, settings.model_copy(update=checked))
+
+
+def _seconds(source: Source, settings: EncodeSettings) -> Fraction | None:
+    """Duration of what is encoded."""
+    length, part = length_s(source), settings.range
+    if part is None or length is None:
+        return length
+    return (length if part.end is None else min(part.end, length)) - part.start
+
+
+def _goal(plan: EncodePlan, settings: EncodeSettings, judge: Metric, frames: int, seconds: Fraction | None) -> Goal:
+    if settings.target is not None:
+        return Goal(settings.target.metric, settings.target_percentile, quality=settings.target.value)
+    if settings.has_goal:
+        budget = video_budget(plan, settings, frames, float(seconds) if seconds else None)
+        return Goal(judge, video_bytes=budget)
+    return Goal(judge, crf=settings.crf)
+
+
+def _estimates(ways: Sequence[Candidate], evidence: Evidence, search: Search, judge: Metric) -> list[WayEstimate]:
+    return [
+        estimate(way, evidence, judge, is_known=search.is_known(way, evidence))
+        for way in ways
+        if way in evidence.probes
+    ]
+
+
+def _best_effort(ways: Sequence[WayEstimate], evidence: Evidence, settings: EncodeSettings) -> WayEstimate:
+    """The way that comes closest to a goal that none meets.
+
+    Raises:
+        ConfigError: not wanted.
+    """
+    goal = evidence.goal
+    if goal.video_bytes is not None:
+        least = min(ways, key=lambda one: one.video_bytes)
+        raise ConfigError(
+            f"the video does not fit into {goal.video_bytes:,.0f} bytes: {least.way.scaling} at crf {least.crf:g} has "
+            f"{least.video_bytes:,.0f}"
+        )
+    best = max(ways, key=lambda one: one.quality[goal.metric])
+    text = METRIC_TEXT[goal.metric]
+    reached = f"{best.quality[goal.metric]:.{text.digits}f}, by {best.way.scaling} at crf {best.crf:g}"
+    if settings.best_effort:
+        return best
+    raise ConfigError(f"--target {settings.target} cannot be reached: the best is {reached}; --best-effort takes it")

@@ -1,0 +1,129 @@
+"""A whole encode: decides, encodes, measures, checks the goal, encodes again if it was missed, adds the verdict."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidscale.config import EncodeSettings
+from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.pipeline import Outcome, encode
+from vidscale.jobs.planning import plan_encode
+from vidscale.jobs.plans import EncodePlan
+from vidscale.per_title.checking import Check, check
+from vidscale.per_title.deciding import chosen_settings, decide
+from vidscale.per_title.decision import Decision
+from vidscale.per_title.record import decision_record
+from vidscale.per_title.verdict import verdict_of_decision, verdict_of_encode
+from vidscale.report.rows import Report, Verdict
+from vidscale.system.progress import Progress
+
+_TRIES = 3  # encodes for a size limit, which must hold; a target is corrected once
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A planned encode, and the decision that it follows from; None if the settings decide everything."""
+
+    plan: EncodePlan
+    decision: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished encode.
+
+    Attributes:
+        plan, outcome: of the last encode.
+        report: None if nothing was measured; with ``report=False`` it was only measured for the goal.
+        checks: one for each encode that had a goal.
+    """
+
+    plan: EncodePlan
+    outcome: Outcome
+    report: Report | None
+    checks: tuple[Check, ...] = ()
+
+
+def plan_title(path: Path, output: Path | None, settings: EncodeSettings, progress: Progress | None = None) -> Planned:
+    """Plans an encode; decides first what the settings leave open.
+
+    Args:
+        path: the source.
+        output: the small file; None for the default name.
+        settings: resolved settings.
+        progress: of the decision.
+
+    Raises:
+        VidscaleError: the job is not possible.
+    """
+    if not (settings.chooses_scale or settings.has_goal):
+        return Planned(plan_encode(path, output, settings), None)
+    decision = decide(path, settings, output=output, progress=progress)
+    return Planned(plan_encode(path, output, chosen_settings(decision)), decision)
+
+
+def run_title(
+    planned: Planned,
+    progress: Progress | None = None,
+    *,
+    started: float | None = None,
+    encoded: Callable[[Outcome], None] = lambda outcome: None,
+) -> Finished:
+    """Executes a planned encode.
+
+    Args:
+        planned: the plan.
+        progress: receives the progress, in frames.
+        started: `time.perf_counter` at the start of the job; None for now.
+        encoded: called after each encode.
+
+    Raises:
+        VidscaleError: it failed.
+    """
+    started = time.perf_counter() if started is None else started
+    plan, decision = planned.plan, planned.decision
+    verifies = decision is not None and decision.settings.has_goal and decision.settings.verify is not False
+    checks: list[Check] = []
+    while True:
+        outcome = encode(plan, progress)
+        encoded(outcome)
+        if not (plan.settings.report or verifies):
+            return Finished(plan, outcome, None)
+        report = evaluate_encode(plan, outcome, progress, started)
+        if decision is None or not verifies:
+            break
+        checks.append(check(decision, plan.settings.crf, report, outcome.path))
+        again = _again(plan, decision, checks)
+        if again is None:
+            break
+        plan = again
+    report = with_verdict(report, plan, decision, progress)
+    return Finished(plan, outcome, replace(report, wall_s=time.perf_counter() - started), tuple(checks))
+
+
+def _again(plan: EncodePlan, decision: Decision, checks: list[Check]) -> EncodePlan | None:
+    """The plan of another encode if the last one missed the goal; None if it did not, or no crf is better."""
+    last = checks[-1]
+    is_over = decision.goal.quality is None and last.measured > last.wanted
+    tries = _TRIES if is_over else 2
+    if last.is_met or len(checks) >= tries or last.crf == plan.settings.crf:
+        return None
+    settings = plan.settings.model_copy(update={"crf": last.crf, "overwrite": True})
+    return plan_encode(plan.source.path, plan.output.path, settings, pair=plan.pair)
+
+
+def with_verdict(
+    report: Report, plan: EncodePlan, decision: Decision | None, progress: Progress | None = None
+) -> Report:
+    """The report with the decision, and with what the full size would have needed."""
+    if decision is not None:
+        report = replace(report, decision=decision_record(decision))
+    if not (plan.settings.verdict and plan.settings.report):
+        return report
+    found: Verdict | str | None = verdict_of_decision(decision) if decision else None
+    if found is None:
+        found = verdict_of_encode(plan, progress)
+    if isinstance(found, Verdict):
+        return replace(report, verdict=found)
+    return replace(report, notes=(*report.notes, found)) if found else report

@@ -1,0 +1,157 @@
+"""Parts of a movie that stand for all of it: the whole of a short one, else a few, spread over its length.
+
+Each part is encoded with frames before and after it. The first keyframe of an encode has more bits than those of a
+movie, and the frames behind it have more quality; and where an encode ends, its lookahead ends as well. Neither belongs
+to the part.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+
+from vidscale.compare.trials.window import WHOLE, Window
+from vidscale.config import TimeRange
+from vidscale.jobs.estimates import expected_frames
+from vidscale.media.packets import length_s
+from vidscale.media.probe import Source, open_container
+
+Effort = Literal["normal", "quick"]
+
+LEAD, TAIL = 12, 8  # frames; after 12, PSNR is within 0.3 dB of that far behind a keyframe, with x264 medium
+_UNKNOWN_RATE = Fraction(25)
+_WHOLE_S = 10
+_WHOLE_PIXELS = {"normal": 6e8, "quick": 2e7}  # of all frames: longer or larger movies are sampled
+_EVERY_FRAME_PIXELS = 8e7  # of all measured frames; above, every third is measured
+_THIRD = 3  # not a divisor of the usual distances between reference frames, whose quality is higher
+_SHARE = 0.005  # of a movie's frames that are measured
+_FRAMES: dict[Effort, tuple[int, int]] = {"normal": (72, 400), "quick": (54, 54)}  # fewest and most
+_CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
+_CHEAP_FRAMES = 216
+_LONGEST, _SHORTEST = 60, 24  # frames of a part
+_PARTS = 3, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a movie.
+
+    Attributes:
+        segment: what is encoded; None for the whole movie.
+        window: the frames that are measured; in a sample it begins one measured frame early, because libvmaf scores
+            the first frame of a clip low, even of identical clips.
+        body: indices of the frames in the segment whose bits count.
+    """
+
+    segment: TimeRange | None
+    window: Window
+    body: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The parts of a movie.
+
+    Attributes:
+        parts: in order.
+        frames: of the movie, an estimate; None when unknown.
+        is_whole: the one part is all of the movie.
+    """
+
+    parts: tuple[Part, ...]
+    frames: int | None
+    is_whole: bool
+
+    @property
+    def measured_frames(self) -> int:
+        """Frames that are measured, an estimate."""
+        if self.is_whole:
+            return -(-(self.frames or 1) // self.parts[0].window.every)
+        return sum(-(-(part.body.stop - part.body.start) // part.window.every) for part in self.parts)
+
+
+def sampling_of(source: Source, time_range: TimeRange | None, effort: Effort = "normal") -> Sampling:
+    """Chooses the parts.
+
+    Args:
+        source: the movie.
+        time_range: the part of it that is encoded; None for all.
+        effort: "quick" takes fewer frames.
+    """
+    frames = expected_frames(source, time_range)
+    length = _length(source, time_range)
+    if frames is None and length is not None:
+        frames = max(1, round(length * (source.video.frame_rate or _UNKNOWN_RATE)))
+    pixels = source.video.width * source.video.height
+    if frames is None or length is None:  # a raw stream: its beginning has to do
+        return Sampling((Part(_beginning(time_range), WHOLE, slice(0, None)),), None, is_whole=False)
+    body, count = _amount(frames, pixels, effort)
+    whole = length <= _WHOLE_S and frames * pixels <= _WHOLE_PIXELS[effort]
+    if whole or count * (LEAD + body + TAIL) >= frames:
+        window = Window(every=_every(frames * pixels))
+        return Sampling((Part(time_range, window, slice(0, None)),), frames, is_whole=True)
+    start = Fraction(0) if time_range is None else time_range.start
+    spacing = length / frames
+    every = _every(body * count * pixels)
+    part_s = (LEAD + body + TAIL) * spacing
+    segments = [TimeRange(start=begin, end=begin + part_s) for begin in _starts(source, start, length, count, part_s)]
+    window = Window(LEAD - every, body + every, every)
+    return Sampling(tuple(Part(each, window, slice(LEAD, LEAD + body)) for each in segments), frames, is_whole=False)
+
+
+def _length(source: Source, time_range: TimeRange | None) -> Fraction | None:
+    length = length_s(source)
+    if time_range is None or length is None:
+        return length
+    end = length if time_range.end is None else min(length, time_range.end)
+    return max(Fraction(0), end - time_range.start) or None
+
+
+def _beginning(time_range: TimeRange | None) -> TimeRange:
+    start = Fraction(0) if time_range is None else time_range.start
+    end = start + _WHOLE_S
+    return TimeRange(start=start, end=end if time_range is None or time_range.end is None else time_range.end)
+
+
+def _every(pixels: float) -> int:
+    return 1 if pixels <= _EVERY_FRAME_PIXELS else _THIRD
+
+
+def _amount(frames: int, pixels: int, effort: Effort) -> tuple[int, int]:
+    """Measured frames of a part, a multiple of three, and the number of parts."""
+    fewest, most = _FRAMES[effort]
+    wanted = min(max(fewest, int(frames * _SHARE)), most)
+    if effort == "normal":
+        wanted = max(wanted, min(_CHEAP_FRAMES, int(_CHEAP_PIXELS / pixels)))
+    count = min(max(_PARTS[0], wanted // _SHORTEST), _PARTS[1])
+    body = min(-(-wanted // count), _LONGEST)
+    return -(-body // _THIRD) * _THIRD, count
+
+
+def _starts(source: Source, start: Fraction, length: Fraction, count: int, part_s: Fraction) -> Iterator[Fraction]:
+    """Where parts start: at even distances, or at a keyframe of the source shortly before, which is where cuts are,
+    and from where decoding starts."""
+    share = length / count
+    for index in range(count):
+        earliest = start + index * share
+        wanted = earliest + max(Fraction(0), share - part_s) / 2
+        wanted = Fraction(int(wanted * 1000), 1000)
+        key = None if source.may_jump else _keyframe(source, wanted)
+        yield key if key is not None and earliest <= key <= wanted else wanted
+
+
+def _keyframe(source: Source, wanted: Fraction) -> Fraction | None:
+    """Time of the last keyframe at or before a time, seconds from the first timestamp; None if it cannot be found."""
+    with contextlib.suppress(av.FFmpegError), open_container(source.path) as container:
+        stream = container.streams[source.stream_index]
+        unit = Fraction(stream.time_base or 0)
+        if not unit:
+            return None
+        container.seek(int((wanted + source.start_s) / unit), stream=stream, backward=True)
+        for packet in container.demux(stream):
+            if packet.is_keyframe and packet.pts is not None:
+                return packet.pts * unit - source.start_s
+    return None

@@ -1,0 +1,93 @@
+"""What the full size would have needed at equal quality: by a decision, or by probes of a finished encode."""
+
+import time
+from dataclasses import replace
+
+from vidscale.compare.metrics import METRIC_TEXT
+from vidscale.errors import VidscaleError
+from vidscale.jobs.plans import EncodePlan
+from vidscale.media.encoders import ENCODERS
+from vidscale.per_title.deciding import meter_for, run_search
+from vidscale.per_title.decision import Decision
+from vidscale.per_title.evidence import Difference, Goal, Movie
+from vidscale.per_title.parts import sampling_of
+from vidscale.per_title.probes import prober
+from vidscale.per_title.search import Search
+from vidscale.per_title.sizes import expected_keyframes
+from vidscale.per_title.ways import full_size, named_way
+from vidscale.report.rows import Verdict
+from vidscale.system.progress import Progress
+
+
+def verdict_of_decision(decision: Decision) -> Verdict | None:
+    """The verdict on the chosen way; None if the full size was not considered."""
+    chosen = decision.chosen
+    if decision.full is None:
+        return None
+    return _verdict(chosen.bits, decision, decision.seconds, is_full=chosen.way.is_full)
+
+
+def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Verdict | str:
+    """Probes the encode and the full size on the same parts; a line that says why not, if that is not possible.
+
+    Args:
+        plan: of the finished encode.
+        progress: advances with every encoded and measured frame.
+    """
+    started = time.perf_counter()
+    settings, source = plan.settings, plan.source
+    way, full = named_way(settings), full_size(settings)
+    if way.is_full:
+        return ""
+    if ENCODERS[settings.codec].rate_params(settings.encoder_params):
+        return "no verdict against the full size: --encoder-params replaces crf"
+    if plan.pair.upscale_seconds(plan.geometry.height, plan.geometry.width) is not None:
+        return f"no verdict against the full size: {plan.pair.name} is too slow to probe"
+    progress = progress or Progress()
+    progress.start("probing the full size", None)
+    try:
+        meter = meter_for(source, settings)
+        sampling = sampling_of(source, settings.range, "quick")
+        frames = sampling.frames or 1
+        movie = Movie(
+            frames,
+            expected_keyframes(source, settings, frames),
+            is_whole=sampling.is_whole,
+            bit_depth=source.video.format.bit_depth,
+        )
+        goal = Goal(meter.judge, crf=settings.crf)
+        with prober(source, settings, sampling, meter.metrics, meter.ffmpeg, progress) as probing:
+            search = Search([way, full], goal, exhaustive=True)
+            evidence = run_search(search, probing, way, goal, movie, meter.metrics)
+        if full not in evidence.probes:
+            return "no verdict against the full size: it cannot be encoded"
+        bits = _inverse(evidence.difference(full))
+    except (VidscaleError, OSError) as error:
+        return f"no verdict against the full size: {error}"
+    found = Verdict(
+        metric=METRIC_TEXT[meter.judge].label,
+        bits=bits.bits,
+        low=bits.low,
+        high=bits.high,
+        parts=0 if sampling.is_whole else evidence.parts,
+        seconds=time.perf_counter() - started,
+    )
+    return found if search.is_known(full, evidence) else replace(found, is_rough=True)
+
+
+def _inverse(bits: Difference) -> Difference:
+    """The full size against a way, as the way against the full size."""
+    best, low, high = (1 / (1 + value) - 1 for value in (bits.bits, bits.high, bits.low))
+    return Difference(best, low, high)
+
+
+def _verdict(bits: Difference, decision: Decision, seconds: float, *, is_full: bool) -> Verdict:
+    return Verdict(
+        metric=METRIC_TEXT[decision.goal.metric].label,
+        bits=bits.bits,
+        low=bits.low,
+        high=bits.high,
+        parts=len(decision.parts),
+        seconds=seconds,
+        is_full=is_full,
+    )

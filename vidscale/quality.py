@@ -1,0 +1,72 @@
+"""Names of quality metrics, and what users ask for: a value of a metric, a size, a bitrate."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
+
+METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y")
+
+# The names without a plane are those of the options of other commands.
+METRIC_NAMES: dict[str, Metric] = {
+    "psnr": "psnr_y",
+    "ssim": "ssim_y",
+    "xpsnr": "xpsnr_y",
+    **{metric: metric for metric in METRICS},
+}
+_HIGHEST: dict[Metric, float] = {"ssim_y": 1.0}  # the others end at 100, or have more decibels than any codec reaches
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmg]?)(i?)(b?)", re.IGNORECASE)
+_FACTOR = {"": 0, "k": 1, "m": 2, "g": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value that a metric is to reach, on its own scale: ``vmaf=93``."""
+
+    metric: Metric
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}={self.value:g}"
+
+
+def metric_named(name: str) -> Metric:
+    """A metric by its name, with or without its plane; ValueError for an unknown one."""
+    if name not in METRIC_NAMES:
+        raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
+    return METRIC_NAMES[name]
+
+
+def parse_target(text: str) -> Target:
+    """A target from ``METRIC=VALUE``; ValueError when it is malformed or no picture can have it."""
+    name, _, number = text.strip().partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        raise ValueError(f"target {text!r} is not METRIC=VALUE, such as vmaf=93") from None
+    metric = metric_named(name.strip().lower().replace("-", "_"))
+    highest = _HIGHEST.get(metric, 100.0)
+    if not 0 < value <= highest:
+        raise ValueError(f"target {text} is outside 0 to {highest:g}")
+    return Target(metric, value)
+
+
+def parse_amount(text: str, name: str) -> int:
+    """A number of bytes or bits from ``700M``, ``1.5G``, ``1500k`` (powers of 1000) or ``700MiB`` (of 1024).
+
+    Args:
+        text: the amount.
+        name: of the setting, for the message.
+
+    Raises:
+        ValueError: malformed or below one.
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{name} {text!r} is not an amount such as 700M, 1.5G or 1500k")
+    number, prefix, binary, _ = match.groups()
+    amount = int(float(number) * (1024 if binary else 1000) ** _FACTOR[prefix.lower()])
+    if amount < 1:
+        raise ValueError(f"{name} {text} is nothing")
+    return amount
