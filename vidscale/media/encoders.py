@@ -61,7 +61,7 @@ class Encoder:
     max_side: int = 16384
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
-    crf_digits: int = 1
+    crf_digits: int = 2
 
     def rate_params(self, params: str) -> dict[str, str]:
         """Those of the encoder's own settings that decide how strongly it codes, over or beside its crf.
