@@ -18,7 +18,7 @@ from material import FFMPEG
 from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
-COMMANDS = ["encode", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
+COMMANDS = ["encode", "plan", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
 COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
 
@@ -85,7 +85,7 @@ def test_usage_errors_end_with_2(args: list[str]) -> None:
 def test_dry_run_prints_settings_and_commands_and_does_nothing(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip(audio=True)
     with nothing_left(tmp_path):
-        run = run_here("encode", clip, "--crf", "30", "--dry-run")
+        run = run_here("encode", clip, "--scale", "2", "--crf", "30", "--dry-run")
     assert run.code == 0, run.stderr
     lines = run.stdout.splitlines()
     assert {"crf = 30.0", "scale = 2", "codec = x264", f"output = {tmp_path}/clip.vs2.mp4"} <= set(lines)
@@ -107,7 +107,7 @@ def test_a_pair_that_is_made_for_a_scale_needs_none(make_clip: Clip, words: list
 
 def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
-    (plan,) = records(run_here("encode", clip, "--dry-run", "--json"))
+    (plan,) = records(run_here("encode", clip, "--scale", "2", "--dry-run", "--json"))
     assert set(plan) == documented("plan") | {"event"}
     assert plan["event"] == "plan"
     assert plan["settings"]["scale"] == "2"
@@ -207,7 +207,7 @@ def test_result_of_a_pipe_as_json_is_documented(tmp_path: Path, make_clip: Clip)
 
 def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = run_here("encode", make_clip().name, *FAST)
+    run = run_here("encode", make_clip().name, *FAST, "--no-verdict")
     assert run.code == 0, run.stderr
     assert run.stdout.startswith("clip.vs2.mp4: 10 frames, 64x48 encoded at 32x24, ")
     assert "PSNR-Y" in run.stdout
@@ -218,7 +218,7 @@ def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypa
 @pytest.mark.parametrize("report", [[], ["--no-report"]])
 def test_quiet_is_silent(tmp_path: Path, make_clip: Clip, report: list[str]) -> None:
     clip = make_clip("clip.avi")  # of which there would be something to say: the container changes
-    assert run_here("encode", clip, *FAST, *report, "--quiet") == Run(0, "", "")
+    assert run_here("encode", clip, *FAST, *report, "--no-verdict", "--quiet") == Run(0, "", "")
     assert run_here("decode", tmp_path / "clip.vs2.mkv", "--preset", "ultrafast", "-q") == Run(0, "", "")
     assert run_here("measure", clip, tmp_path / "clip.restored.mkv", "-q") == Run(0, "", "")
 
@@ -305,7 +305,7 @@ def test_internal_error_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyP
     def broken(*_: object, **__: object) -> None:
         raise LookupError("two\nlines")
 
-    monkeypatch.setattr("vidscale.jobs.planning.plan_encode", broken)
+    monkeypatch.setattr("vidscale.per_title.encoding.plan_title", broken)
     run = run_here("encode", make_clip())
     assert run.code == 1
     assert run.stderr.startswith("vidscale: internal error, LookupError: two lines (vidscale --debug")
@@ -316,7 +316,7 @@ def test_out_of_memory_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyPa
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("vidscale.jobs.planning.plan_encode", hungry)
+    monkeypatch.setattr("vidscale.per_title.encoding.plan_title", hungry)
     assert message(run_here("encode", make_clip())) == "out of memory"
 
 

@@ -236,7 +236,7 @@ def test_settings_are_frozen() -> None:
 
 def test_defaults_are_those_of_the_command_line() -> None:
     encode, decode = EncodeSettings(), DecodeSettings()
-    assert (encode.crf, encode.scale, encode.pair, encode.codec, encode.report) == (28, 2, "auto", "x264", True)
+    assert (encode.crf, encode.scale, encode.pair, encode.codec, encode.report) == (28, None, "auto", "x264", True)
     assert (decode.crf, decode.strength, decode.pair, decode.scale) == (16, 28, None, None)
 
 

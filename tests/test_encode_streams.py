@@ -710,7 +710,9 @@ def test_pair_that_disagrees_with_the_scale_is_a_usage_error(vfr: Path) -> None:
 
 def test_command_line_writes_file_and_report_beside_the_source(vfr: Path, tmp_path: Path) -> None:
     movie = Path(shutil.copy(vfr, tmp_path / "movie.mp4"))
-    result = CliRunner().invoke(app, ["encode", str(movie), "--crf", "30", "--preset", "ultrafast", "--json"])
+    result = CliRunner().invoke(
+        app, ["encode", str(movie), "--scale", "2", "--crf", "30", "--preset", "ultrafast", "--no-verdict", "--json"]
+    )
     record = json.loads(result.stdout)
     assert (record["event"], record["frames"], record["unreadable_frames"]) == ("encoded", 25, 0)
     assert Path(record["output"]) == tmp_path / "movie.vs2.mp4"

@@ -119,7 +119,14 @@ def test_encode_and_decode_as_on_the_cpu(make_clip, tmp_path):
     movie, small = make_clip(frames=3), {}
     for device in ("cuda", "cpu"):
         small[device] = tmp_path / f"{device}.mp4"
-        settings = {"pair": "adaptive-x2", "scale": 2, "codec": "x264", "crf": 0, "preset": "ultrafast"}
+        settings = {
+            "pair": "adaptive-x2",
+            "scale": 2,
+            "codec": "x264",
+            "crf": 0,
+            "preset": "ultrafast",
+            "verdict": False,
+        }
         encoded = api.encode(movie, small[device], device=device, **settings)
         assert [stage.device for stage in encoded.report.stages if stage.name.endswith("scale")] == [device, device]
     smaller = [planes_of(small[device], size=(24, 32)) for device in ("cuda", "cpu")]

@@ -207,7 +207,7 @@ def test_stage_ends_quietly_when_its_reader_goes_away() -> None:
 def test_results_for_a_reader_that_went_away_end_quietly(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    process = start("encode", make_clip(), "--dry-run", "--json", stdout=writing)
+    process = start("encode", make_clip(), "--scale", "2", "--dry-run", "--json", stdout=writing)
     os.close(writing)
     run = finish(process)
     assert "Traceback" not in run.stderr
@@ -251,7 +251,7 @@ def test_signals_mean_what_they_meant_before_a_command_ran(tmp_path: Path, make_
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     clip = make_clip()
-    assert run_here("encode", clip, "--dry-run").code == 0
+    assert run_here("encode", clip, "--scale", "2", "--dry-run").code == 0
     assert run_here("encode", tmp_path / "none").code == 1
     assert [signal.getsignal(number) for number in numbers] == before
     assert set(content(tmp_path)) == {"clip.mp4"}
@@ -272,7 +272,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     strangers.add(re.sub(r"[0-9a-f]{6}-", "000000-", left[0]))  # of another machine, which may be at work
     for name in strangers:
         (tmp_path / name).touch()
-    run = run_here("encode", make_clip("clip.mp4"), "-o", target, "--no-report")
+    run = run_here("encode", make_clip("clip.mp4"), "-o", target, "--scale", "2", "--no-report")
     assert run.code == 0, run.stderr
     assert set(hidden(tmp_path)) == strangers
 

@@ -21,6 +21,7 @@ pytestmark = [
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
 LOCALES = pytest.mark.parametrize("locale", [C_LOCALE, UTF8], ids=["C", "UTF-8"])
+DRY = ["--scale", "2", "--dry-run"]
 NAMES = pytest.mark.parametrize(
     ("name", "shown"),
     [("größe 映画 😀".encode(), "größe 映画 😀"), (b"caf\xe9", "caf\ufffd")],
@@ -75,7 +76,7 @@ def test_errors_and_plans_name_them(
     assert missing.returncode == 1
     assert f"{shown}.mkv does not exist" in missing.stderr.decode()
     for json_output in ([], ["--json"]):
-        planned = run(tmp_path, locale, "encode", "clip.mkv", "-o", name + b".mp4", "--dry-run", *json_output)
+        planned = run(tmp_path, locale, "encode", "clip.mkv", "-o", name + b".mp4", *DRY, *json_output)
         assert planned.returncode == 0, planned.stderr
         text = json.dumps(json.loads(planned.stdout), ensure_ascii=False) if json_output else planned.stdout.decode()
         assert f"{shown}.mp4" in text

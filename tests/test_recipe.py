@@ -115,7 +115,7 @@ def test_set_errors(tmp_path: Path, arguments: list[str], words: str) -> None:
 
 
 def test_set_wins_over_the_recipe(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
-    recipe = written(tmp_path, 'command = "encode"\n[settings]\ncrf = 30\npreset = "slow"')
+    recipe = written(tmp_path, 'command = "encode"\n[settings]\nscale = 2\ncrf = 30\npreset = "slow"')
     run = run_here("run", recipe, make_clip(), "--set", "crf=20", "--dry-run")
     assert "crf = 20.0" in run.stdout
     assert "preset = slow" in run.stdout

@@ -215,8 +215,9 @@ def _print_result(
         f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     )
-    for check in finished.checks:
-        typer.echo(check.text)
+    for number, check in enumerate(finished.checks, start=1):
+        end = ", encoded again" if number < len(finished.checks) else "" if check.is_met else ", missed"
+        typer.echo(f"{check.text}{end}")
     if report is not None:
         for line in summary_lines(report):
             typer.echo(line)

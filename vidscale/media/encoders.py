@@ -66,7 +66,7 @@ class Encoder:
     max_side: int = 16384
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
-    crf_digits: int = 1
+    crf_digits: int = 2
     slow_presets: tuple[str, ...] = ()
 
     def effort(self, preset: str) -> Effort:

@@ -43,8 +43,7 @@ class Check:
         """One line: predicted against true."""
         digits = ".2f" if self.wanted <= 100 else ",.0f"
         digits = ".4f" if self.wanted <= 1 else digits
-        state = "" if self.is_met else ", missed"
-        return f"{self.goal}: {self.measured:{digits}} measured, {self.predicted:{digits}} predicted{state}"
+        return f"{self.goal}: {self.measured:{digits}} measured, {self.predicted:{digits}} predicted"
 
 
 def check(decision: Decision, crf: float, report: Report, path: Path) -> Check:

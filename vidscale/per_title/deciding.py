@@ -178,7 +178,7 @@ def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -
         "scale": Fraction(1),
         "pair": "lanczos",
         "overwrite": settings.overwrite or not named,
-        "report": settings.report and named,
+        "report": settings.report and (named or settings.report_dir is not None),
     }
     return plan_encode(path, output, settings.model_copy(update=checked))
 

@@ -13,6 +13,7 @@ from vidscale.quality import Metric
 
 _MOST_PROBES = 5  # of one way
 _NEAR = 0.6  # crf from a probe to the goal, below which another probe would say no more
+_POLISHED = 0.15  # crf, for the same where a target is to be met
 _NARROW = 4.0  # crf between the probes around the goal, for the same
 _FARTHEST = 9.0  # crf from one probe to the next: typical slopes lead astray beyond
 _UNSURE = 0.35  # of the change of rate from a single probe to the goal
@@ -70,6 +71,8 @@ class Search:
         if requests:
             return requests
         further = self._further(evidence)
+        if not further:
+            return self._polished(evidence)
         self._started += further
         self._asked.update(further)
         anchor_crf = evidence.crf(self._ways[0])
@@ -92,6 +95,20 @@ class Search:
         reach = _FARTHEST * self._unit
         wanted = self._rounded(min(max(crf, nearest - reach), nearest + reach))
         return None if any(point.crf == wanted for point in curve.points) else wanted
+
+    def _polished(self, evidence: Evidence) -> list[Request]:
+        """A last probe of the best way, where it decides how well a target is met."""
+        if self._goal.quality is None or not evidence.movie.is_whole:
+            return []
+        best = min(
+            (way for way in self._started if self.is_known(way, evidence)), key=evidence.log_ratio, default=None
+        )
+        if best is None or len(evidence.probes[best]) >= _MOST_PROBES:
+            return []
+        crf = evidence.crf(best)
+        if evidence.curve(best).distance(crf) <= _POLISHED * self._unit:
+            return []
+        return [(best, self._rounded(crf))]
 
     def _may_be_best(self, way: Candidate, evidence: Evidence) -> bool:
         uncertain = self._uncertainty(way, evidence)

@@ -12,7 +12,7 @@ from vidscale.media.packets import Demuxed
 from vidscale.media.probe import Source, open_container
 
 _PACKET_BYTES = 16  # of the container per packet: sizes, times, block headers
-_HEADER_BYTES = 8192
+_HEADER_BYTES = 4096
 _MARGIN = 0.995  # of a size limit
 _KEYINT = 250  # of x264 and x265
 _SVTAV1_KEYINT_S = 5

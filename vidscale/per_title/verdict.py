@@ -18,6 +18,8 @@ from vidscale.per_title.ways import full_size, named_way
 from vidscale.report.rows import Verdict
 from vidscale.system.progress import Progress
 
+_SLOW_S = 2.0  # per restored frame
+
 
 def verdict_of_decision(decision: Decision) -> Verdict | None:
     """The verdict on the chosen way; None if the full size was not considered."""
@@ -41,7 +43,7 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
         return ""
     if ENCODERS[settings.codec].rate_params(settings.encoder_params):
         return "no verdict against the full size: --encoder-params replaces crf"
-    if plan.pair.upscale_seconds(plan.geometry.height, plan.geometry.width) is not None:
+    if (plan.pair.upscale_seconds(plan.geometry.height, plan.geometry.width) or 0) > _SLOW_S:
         return f"no verdict against the full size: {plan.pair.name} is too slow to probe"
     progress = progress or Progress()
     progress.start("probing the full size", None)
