@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from material import make, picture, sound
-from robustness import documented, message, nothing_left, records, run_here
+from robustness import Run, documented, message, nothing_left, run_here
 
 from vidscale import api
 from vidscale.compare.points import Candidate
@@ -35,6 +37,12 @@ FAST = {"preset": "ultrafast"}
 QUICK = ["--preset", "ultrafast"]
 
 
+def records(run: Run) -> list[dict[str, Any]]:
+    """The JSON lines of a successful run."""
+    assert run.code == 0, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a second of a moving picture with sound; files are written beside it."""
@@ -48,7 +56,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("700M", 700_000_000), ("1.5G", 1_500_000_000), ("1500k", 1_500_000), ("2MiB", 2 << 20), ("9", 9)],
+    [("700M", 700_000_000), ("1.5G", 1_500_000_000), ("15k", 15_000), ("2MiB", 2 << 20), ("9", 9)],
 )
 def test_amounts(text: str, amount: int) -> None:
     assert parse_amount(text, "max_size") == amount
@@ -105,7 +113,7 @@ def test_ways_are_the_installed_pairs_that_fit(clip: Path) -> None:
     video = probe(clip).video
     assert names() == ["full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2", "adaptive-x3"]
     assert names(tune="psnr")[1:4] == ["restore-x1", "adaptive-x1.5", "adaptive-x2"]
-    assert names(client="any")[1:3] == ["adaptive-x1.5, up by bicubic-x1.5", "adaptive-x2, up by bicubic-x2"]
+    assert names(client="any")[1:3] == ["adaptive-x1.5, up by bicubic", "adaptive-x2, up by bicubic"]
     assert names(scale="auto", pair="adaptive-quality") == ["full size", "adaptive-quality-vmaf-x2"]
     assert names(codec="x265") == ["full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2"]  # 64 wide
     assert names(scale=1, pair="lanczos") == ["full size"]
@@ -122,7 +130,7 @@ def test_long_movies_are_sampled_and_short_ones_are_not(tmp_path: Path, clip: Pa
     assert not found.is_whole
     assert 3 <= len(found.parts) <= 8
     spans = [part.segment for part in found.parts if part.segment]
-    assert all(before.end < after.start for before, after in zip(spans, spans[1:], strict=False) if before.end)
+    assert all(before.end < after.start for before, after in pairwise(spans) if before.end)
     assert found.measured_frames < 15000 / 20
     ranged = sampling_of(long, TimeRange(start=Fraction(100), end=Fraction(200)))
     assert all(100 <= part.segment.start <= 200 for part in ranged.parts if part.segment)
@@ -151,15 +159,11 @@ def evidence_of(*parts: tuple[float, float]) -> tuple[Evidence, Candidate]:
     """A full size and a way, at equal quality, with these (full size, way) bytes per frame in each part."""
     full, way = Candidate("", "", Fraction(1), "x264", "medium"), Candidate("a", "a", Fraction(2), "x264", "medium")
 
+    def part(size: float) -> PartProbe:
+        return PartProbe((round(20 * size),), round(24 * size), 24, 0, {"vmaf_neg": (80.0,) * 24}, 1.0, 44, 1.0, 24)
+
     def probe_of(which: int, candidate: Candidate) -> Probe:
-        return Probe(
-            candidate,
-            20.0,
-            tuple(
-                PartProbe((2000,), round(24 * sizes[which]), 24, 0, {"vmaf_neg": (80.0,) * 24}, 1.0, 44, 1.0, 24)
-                for sizes in parts
-            ),
-        )
+        return Probe(candidate, 20.0, tuple(part(sizes[which]) for sizes in parts))
 
     movie = Movie(1000, 4.0, is_whole=False, bit_depth=8)
     probes = {full: [probe_of(0, full)], way: [probe_of(1, way)]}
@@ -169,9 +173,8 @@ def evidence_of(*parts: tuple[float, float]) -> tuple[Evidence, Candidate]:
 def test_interval_follows_the_spread_over_parts() -> None:
     alike, way = evidence_of((100, 80), (200, 160), (50, 40))
     narrow = alike.difference(way)
-    expected = (996 * 280 / 3 + 4 * 2000) / (996 * 350 / 3 + 4 * 2000) - 1
-    assert narrow.bits == pytest.approx(expected, rel=1e-3)
-    assert narrow.high - narrow.low < 0.03
+    assert narrow.bits == pytest.approx(-0.2, abs=1e-3)
+    assert narrow.high - narrow.low < 0.01
     unlike, way = evidence_of((100, 50), (100, 80), (100, 110))
     wide = unlike.difference(way)
     assert wide.low < -0.3 < wide.high
@@ -211,7 +214,7 @@ def test_plan_of_a_whole_clip_is_exact_and_as_good_as_the_exhaustive_one(clip: P
     assert found.full
     assert (found.goal.crf, found.judge, found.parts) == (30, "vmaf_neg", ())
     encoded = api.encode(clip, tmp_path / "full.mp4", scale=1, pair="lanczos", crf=30, report=False, **FAST)
-    assert found.full.video_bytes == sum(coded_frames(encoded.path).sizes[: found.frames])
+    assert round(found.full.video_bytes) == sum(coded_frames(encoded.path).sizes)
     assert len(every.ways) == 5
     best = min((one for one in every.ways if one.is_reached), key=lambda one: one.bits.bits)
     assert every.chosen.bits.bits <= max(best.bits.bits, -0.005) + 0.02
@@ -234,16 +237,17 @@ def test_target_is_met_by_the_finished_file(clip: Path, tmp_path: Path) -> None:
     written = json.loads((tmp_path / "small.mp4.report" / "report.json").read_text())
     assert written["decision"]["goal"]["quality"] == 80
     assert written["verdict"]["sentence"] == encoded.report.verdict.sentence
-    assert api.read_json(tmp_path / "small.mp4.report" / "report.json") == replace(encoded.report, worst=())
+    read = api.read_json(tmp_path / "small.mp4.report" / "report.json")
+    assert (read.verdict, read.decision) == (encoded.report.verdict, encoded.report.decision)
 
 
 def test_percentile_of_a_target(clip: Path, tmp_path: Path) -> None:
     encoded = api.encode(
-        clip, tmp_path / "small.mp4", target="psnr=30", target_percentile=10, scale=2, pair="lanczos", **FAST
+        clip, tmp_path / "small.mp4", target="psnr=24", target_percentile=10, scale=2, pair="lanczos", **FAST
     )
     assert encoded.report
     worst = np.percentile([row.mse[0] for row in encoded.report.rows], 90)
-    assert 10 * np.log10(255**2 / worst) == pytest.approx(30, abs=0.3)
+    assert 10 * np.log10(255**2 / worst) == pytest.approx(24, abs=0.2)
 
 
 def test_limit_of_size_holds(clip: Path, tmp_path: Path) -> None:
@@ -364,8 +368,11 @@ def test_sentences(verdict: Verdict, sentence: str) -> None:
 
 def test_verdict_on_an_explicit_scale_agrees_with_the_plan(clip: Path, tmp_path: Path) -> None:
     """From the other side: full size probed for the quality of the encode, against the encode for that of full size."""
-    small = tmp_path / "small.mp4"
-    run = run_here("encode", clip, "-o", small, *QUICK, "--scale", "2", "--pair", "adaptive-vmaf", "--crf", "25")
+    every = api.plan(clip, crf=42, exhaustive=True, **FAST)
+    planned = next(one for one in every.ways if one.way.scaling == "adaptive-vmaf-x2")
+    assert planned.is_reached
+    words = ["--scale", "2", "--pair", "adaptive-vmaf", "--crf", planned.crf]
+    run = run_here("encode", clip, "-o", tmp_path / "small.mp4", *QUICK, *words)
     assert run.code == 0, run.stderr
     first = run.stdout.splitlines()[1]
     assert first.startswith("bits ")
@@ -374,9 +381,7 @@ def test_verdict_on_an_explicit_scale_agrees_with_the_plan(clip: Path, tmp_path:
     assert report.verdict.sentence in first
     page = (tmp_path / "small.mp4.report" / "index.html").read_text()
     assert page.index("Against full size") < page.index("PSNR-Y</")
-    every = api.plan(clip, crf=30, exhaustive=True, **FAST)
-    planned = next(one for one in every.ways if one.way.scaling == "adaptive-vmaf-x2")
-    assert abs(planned.bits.bits - report.verdict.bits) < 0.25  # at other qualities; the same sign and size
+    assert report.verdict.bits == pytest.approx(planned.bits.bits, abs=0.03)
 
 
 @pytest.mark.parametrize("options", [["--no-verdict"], ["--scale", "1", "--pair", "lanczos"]])

@@ -100,9 +100,7 @@ class Search:
         """A last probe of the best way, where it decides how well a target is met."""
         if self._goal.quality is None or not evidence.movie.is_whole:
             return []
-        best = min(
-            (way for way in self._started if self.is_known(way, evidence)), key=evidence.log_ratio, default=None
-        )
+        best = min((way for way in self._started if self.is_known(way, evidence)), key=evidence.log_ratio, default=None)
         if best is None or len(evidence.probes[best]) >= _MOST_PROBES:
             return []
         crf = evidence.crf(best)
