@@ -27,9 +27,9 @@ from vidscale.media.probe import probe
 
 _CRF = {"x264": "28", "x265": "28", "svtav1": "35"}
 _CASES: dict[CodecName, tuple[str, ...]] = {
-    "x264": ("medium", "slow", "slower"),
+    "x264": ("medium", "slower"),
     "x265": ("fast", "medium"),
-    "svtav1": ("8", "6", "4"),
+    "svtav1": ("8", "4"),
 }
 
 
