@@ -134,7 +134,7 @@ def test_long_movies_are_sampled_and_short_ones_are_not(tmp_path: Path, clip: Pa
     assert found.measured_frames < 15000 / 20
     ranged = sampling_of(long, TimeRange(start=Fraction(100), end=Fraction(200)))
     assert all(100 <= part.segment.start <= 200 for part in ranged.parts if part.segment)
-    assert sampling_of(long, None, "quick").measured_frames < found.measured_frames
+    assert sampling_of(long, None, quick=True).measured_frames < found.measured_frames
 
 
 def test_first_measured_frame_and_frames_around_a_part_do_not_count() -> None:
@@ -199,7 +199,7 @@ def test_size_of_a_long_movie_is_predicted_from_its_parts(tmp_path: Path) -> Non
     """By the encode of all of it: 20 s with keyframes every 50 frames, more often than in any part."""
     movie = make(tmp_path / "movie.mp4", *picture("128x96", duration=20), "-preset", "ultrafast", "-crf", "4")
     settings = {"codec": "x264", "preset": "ultrafast", "crf": 30, "encoder_params": "keyint=50"}
-    found = api.plan(movie, effort="quick", **settings)
+    found = api.plan(movie, quick=True, **settings)
     assert found.full
     assert len(found.parts) == 3
     encoded = api.encode(movie, scale=1, pair="lanczos", report=False, **settings)

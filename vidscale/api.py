@@ -34,7 +34,6 @@ from vidscale.per_title.checking import Check
 from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.encoding import plan_title, run_title
-from vidscale.per_title.parts import Effort
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
@@ -107,7 +106,7 @@ def plan(
     source: str | Path,
     *,
     progress: Progress | None = None,
-    effort: Effort = "normal",
+    quick: bool = False,
     exhaustive: bool = False,
     **settings: Any,
 ) -> Decision:
@@ -116,7 +115,7 @@ def plan(
     Args:
         source: the video.
         progress: receives the progress, in frames.
-        effort: "quick" probes fewer frames.
+        quick: probe fewer frames.
         exhaustive: probe every way, not only those that may be best.
         settings: fields of `vidscale.config.EncodeSettings`.
 
@@ -124,7 +123,7 @@ def plan(
         VidscaleError: the video cannot be encoded, or a goal cannot be met.
     """
     resolved = EncodeSettings.resolve(settings)
-    return decide(Path(source), resolved, progress=progress, effort=effort, exhaustive=exhaustive)
+    return decide(Path(source), resolved, progress=progress, quick=quick, exhaustive=exhaustive)
 
 
 def decode(

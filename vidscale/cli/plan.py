@@ -44,6 +44,7 @@ def plan(
     judge: options.Judge = None,
     client: options.Client = None,
     best_effort: options.BestEffort = False,
+    effort: options.Effort = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
     stream: options.Stream = None,
@@ -69,6 +70,7 @@ def plan(
         "judge": judge,
         "client": client,
         "best_effort": given(best_effort),
+        "effort": effort,
         "device": device,
         "range": time_range,
         "stream": options.stream_number(stream),
@@ -93,9 +95,7 @@ def plan(
         decisions: list[tuple[Path, Decision]] = []
         for movie in movies:
             try:
-                found = decide(
-                    movie, settings, progress=console, effort="quick" if quick else "normal", exhaustive=exhaustive
-                )
+                found = decide(movie, settings, progress=console, quick=quick, exhaustive=exhaustive)
             except VidscaleError as error:
                 if len(movies) == 1:
                     raise

@@ -18,7 +18,7 @@ from vidscale.media.packets import length_s
 from vidscale.media.probe import Source
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
 from vidscale.per_title.evidence import Evidence, Goal, Movie
-from vidscale.per_title.parts import Effort, sampling_of
+from vidscale.per_title.parts import sampling_of
 from vidscale.per_title.probes import Prober, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
@@ -56,7 +56,7 @@ def decide(
     *,
     output: Path | None = None,
     progress: Progress | None = None,
-    effort: Effort = "normal",
+    quick: bool = False,
     exhaustive: bool = False,
 ) -> Decision:
     """Finds the way with the fewest bits.
@@ -66,7 +66,7 @@ def decide(
         settings: of the encode; the scale "auto", a goal, or both.
         output: of the encode, checked before any probe; None if it has the default name.
         progress: advances with every encoded and measured frame.
-        effort: "quick" probes fewer frames.
+        quick: probe fewer frames.
         exhaustive: probe every way, instead of only those that may be best.
 
     Raises:
@@ -75,7 +75,7 @@ def decide(
     started = time.perf_counter()
     progress = progress or Progress()
     plan = _full_size_plan(path, output, settings)
-    source, frames_of = plan.source, sampling_of(plan.source, settings.range, effort)
+    source, frames_of = plan.source, sampling_of(plan.source, settings.range, quick=quick)
     frames = frames_of.frames or 1
     seconds = _seconds(source, settings)
     meter = meter_for(source, settings)

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import av
 
@@ -19,16 +18,14 @@ from vidscale.jobs.estimates import expected_frames
 from vidscale.media.packets import length_s
 from vidscale.media.probe import Source, open_container
 
-Effort = Literal["normal", "quick"]
-
 LEAD, TAIL = 12, 8  # frames; after 12, PSNR is within 0.3 dB of that far behind a keyframe, with x264 medium
 _UNKNOWN_RATE = Fraction(25)
 _WHOLE_S = 10
-_WHOLE_PIXELS = {"normal": 6e8, "quick": 2e7}  # of all frames: longer or larger movies are sampled
+_WHOLE_PIXELS, _WHOLE_PIXELS_QUICK = 6e8, 2e7  # of all frames: longer or larger movies are sampled
 _EVERY_FRAME_PIXELS = 8e7  # of all measured frames; above, every third is measured
 _THIRD = 3  # not a divisor of the usual distances between reference frames, whose quality is higher
 _SHARE = 0.005  # of a movie's frames that are measured
-_FRAMES: dict[Effort, tuple[int, int]] = {"normal": (72, 400), "quick": (54, 54)}  # fewest and most
+_FRAMES, _FRAMES_QUICK = (72, 400), (54, 54)  # fewest and most
 _CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
 _CHEAP_FRAMES = 216
 _LONGEST, _SHORTEST = 60, 24  # frames of a part
@@ -73,13 +70,13 @@ class Sampling:
         return sum(-(-(part.body.stop - part.body.start) // part.window.every) for part in self.parts)
 
 
-def sampling_of(source: Source, time_range: TimeRange | None, effort: Effort = "normal") -> Sampling:
+def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = False) -> Sampling:
     """Chooses the parts.
 
     Args:
         source: the movie.
         time_range: the part of it that is encoded; None for all.
-        effort: "quick" takes fewer frames.
+        quick: take fewer frames.
     """
     frames = expected_frames(source, time_range)
     length = _length(source, time_range)
@@ -88,8 +85,8 @@ def sampling_of(source: Source, time_range: TimeRange | None, effort: Effort = "
     pixels = source.video.width * source.video.height
     if frames is None or length is None:  # a raw stream: its beginning has to do
         return Sampling((Part(_beginning(time_range), WHOLE, slice(0, None)),), None, is_whole=False)
-    body, count = _amount(frames, pixels, effort)
-    whole = length <= _WHOLE_S and frames * pixels <= _WHOLE_PIXELS[effort]
+    body, count = _amount(frames, pixels, quick=quick)
+    whole = length <= _WHOLE_S and frames * pixels <= (_WHOLE_PIXELS_QUICK if quick else _WHOLE_PIXELS)
     if whole or count * (LEAD + body + TAIL) >= frames:
         window = Window(every=_every(frames * pixels))
         return Sampling((Part(time_range, window, slice(0, None)),), frames, is_whole=True)
@@ -120,11 +117,11 @@ def _every(pixels: float) -> int:
     return 1 if pixels <= _EVERY_FRAME_PIXELS else _THIRD
 
 
-def _amount(frames: int, pixels: int, effort: Effort) -> tuple[int, int]:
+def _amount(frames: int, pixels: int, *, quick: bool) -> tuple[int, int]:
     """Measured frames of a part, a multiple of three, and the number of parts."""
-    fewest, most = _FRAMES[effort]
+    fewest, most = _FRAMES_QUICK if quick else _FRAMES
     wanted = min(max(fewest, int(frames * _SHARE)), most)
-    if effort == "normal":
+    if not quick:
         wanted = max(wanted, min(_CHEAP_FRAMES, int(_CHEAP_PIXELS / pixels)))
     count = min(max(_PARTS[0], wanted // _SHORTEST), _PARTS[1])
     body = min(-(-wanted // count), _LONGEST)

@@ -186,6 +186,7 @@ def prober(
         interlaced=settings.interlaced,
         alpha=settings.alpha,
         stream=settings.stream,
+        effort=settings.effort,
         device=settings.device,
         ffmpeg=settings.ffmpeg,
     )

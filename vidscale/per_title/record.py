@@ -91,6 +91,8 @@ def _others(settings: EncodeSettings) -> list[str]:
         words += ["--codec", settings.codec]
     if settings.preset is not None:
         words += ["--preset", settings.preset]
+    if settings.effort is not None:
+        words += ["--effort", settings.effort]
     if settings.encoder_params:
         words += ["--encoder-params", settings.encoder_params]
     if settings.range is not None:

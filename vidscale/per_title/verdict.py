@@ -49,7 +49,7 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
     progress.start("probing the full size", None)
     try:
         meter = meter_for(source, settings)
-        sampling = sampling_of(source, settings.range, "quick")
+        sampling = sampling_of(source, settings.range, quick=True)
         frames = sampling.frames or 1
         movie = Movie(
             frames,
