@@ -230,7 +230,7 @@ def test_basis_pair_is_product():
     assert np.mean(got != basis_resample(plane, cells, product, **arguments)) <= 0.001
 
 
-@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("bit_depth", [8, pytest.param(10, marks=pytest.mark.slow)])
 def test_basis_layouts(bit_depth):
     plane = noise((50, 70), bit_depth)
     coefficients, basis = mixture(3, Fraction(2), (6, 6), (25, 35), (4, 4))

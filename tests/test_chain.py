@@ -186,6 +186,7 @@ print(weighted(Weight(4)))
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_of_another_release_is_passed_over(tmp_path):
     """Its index names modules that have been renamed; numba alone would raise an error."""
     caller = tmp_path / "caller.py"

@@ -215,6 +215,7 @@ def test_blocks_are_coded_as_by_a_real_dct():
     np.testing.assert_allclose(ours.reshape(8, 8), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_finer_quantiser_keeps_the_picture(shots):
     parts = triples(shots[1].lanczos)[:4]
     motion = Motion(*(positions[:4] for positions in shots[1].motion))
@@ -224,6 +225,7 @@ def test_finer_quantiser_keeps_the_picture(shots):
     assert float((coded.b - parts[:, 1:2, inner, inner]).abs().max()) < 1
 
 
+@pytest.mark.slow
 def test_still_shots_cost_next_to_nothing(shots):
     """P and B frames that equal the I frame have only what the quantiser of the I frame lost to code."""
     parts = triples(shots[0].lanczos)

@@ -125,6 +125,7 @@ def test_bfloat16_is_the_same_picture(tmp_path):
     assert np.mean(np.abs(coarse - exact) <= 1) > 0.99
 
 
+@pytest.mark.slow
 def test_ten_bits_are_the_same_picture():
     network = trained()
     plane = np.random.default_rng(2).integers(16, 236, (40, 40), dtype=np.uint8)
@@ -145,7 +146,7 @@ def test_strength_changes_the_result_inside_the_range_it_was_trained_for():
 
 @pytest.mark.skipif(not DOT_PRODUCTS, reason="this processor has no dot products of bytes")
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("bit_depth", [8, pytest.param(10, marks=pytest.mark.slow)])
 def test_bytes_are_the_same_picture(cell, bit_depth):
     """int8, on pictures like those its ranges were recorded on: nearly all samples within one 8-bit code."""
     network = trained(cell, width=16, depth=4)
@@ -261,7 +262,9 @@ def test_weights_come_back_from_a_folder_whatever_the_sizes(tmp_path):
         CompactUpscaler.from_state_dict(state)
 
 
-@pytest.mark.parametrize(("chroma", "depth"), [("420", 8), ("444", 10), ("gray", 8), ("422", 8)])
+@pytest.mark.parametrize(
+    ("chroma", "depth"), [("420", 8), pytest.param("444", 10, marks=pytest.mark.slow), ("gray", 8), ("422", 8)]
+)
 @pytest.mark.parametrize("scale", [Cell(2, 4), Cell(2, 3), Cell(1, 1)], ids=str)
 def test_pair_scales_luma_by_the_network_and_chroma_by_the_filter(tmp_path, chroma, depth, scale):
     network = trained(scale)
