@@ -305,7 +305,7 @@ def test_part_that_cannot_be_read_is_left_out(clip: Path, monkeypatch: pytest.Mo
     from vidscale.compare.trials.runner import Trial, TrialRunner
     from vidscale.errors import DecodeError
 
-    def parts(*_: object) -> Sampling:
+    def parts(*_: object, **__: object) -> Sampling:
         tenth = Fraction(1, 10)
         segments = [TimeRange(start=index * tenth, end=(index + 1) * tenth) for index in range(3)]
         return Sampling(tuple(Part(each, Window(0, 2), slice(0, 2)) for each in segments), 12, is_whole=False)
