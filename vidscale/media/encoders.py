@@ -183,7 +183,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=16,
         min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
         unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
-        slow_presets=("medium", "slow", "slower", "veryslow", "placebo"),
+        slow_presets=("fast", "medium", "slow", "slower", "veryslow", "placebo"),
     ),
     "svtav1": Encoder(
         name="svtav1",
