@@ -198,7 +198,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=4,
         min_width=4,
         max_height=8704,
-        slow_presets=("0", "1", "2", "3", "4"),
+        slow_presets=("0", "1", "2"),
         crf_digits=0,
     ),
 }
