@@ -102,7 +102,7 @@ def sampling_of(source: Source, time_range: TimeRange | None, effort: Effort = "
 
 
 def _extent(source: Source, time_range: TimeRange | None) -> tuple[int, Fraction]:
-    """Number of frames and duration of what is encoded; counted where the container does not tell, as in raw streams."""
+    """Number of frames and duration of what is encoded; counted where the container does not tell."""
     rate = source.video.frame_rate or _UNKNOWN_RATE
     length, frames = length_s(source), expected_frames(source, None)
     if length is None or length <= 0:
