@@ -306,10 +306,10 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         if self.verify and not given:
             raise ValueError("--verify is for --target, --max-size and --max-bitrate, and none is given")
         rate = ENCODERS[self.codec].rate_params(self.encoder_params)
-        if rate and (given or self.chooses_scale):
-            told = f"--encoder-params {self.encoder_params} sets {next(iter(rate))}"
-            varying = given[0] if given else "the choice of the scale"
-            raise ValueError(f"{told}, and {varying} varies crf: name a --scale and no goal")
+        if given and rate:
+            raise ValueError(
+                f"{given[0]} varies crf, but --encoder-params {self.encoder_params} sets {next(iter(rate))}"
+            )
         return self
 
     @property

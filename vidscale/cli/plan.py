@@ -147,7 +147,6 @@ def _rows(decision: "Decision") -> list[list[str]]:
     labels = [METRIC_TEXT[metric].label for metric in decision.metrics]
     rows = [["", "crf", "kbit/s", "video", *labels, "encode", "restore", "bits"]]
     for one in decision.ways:
-        kbps = decision.bitrate_kbps(one)
         values = [f"{one.quality[metric]:.{METRIC_TEXT[metric].digits}f}" for metric in decision.metrics]
         bits = "" if one is decision.ways[0] else f"{100 * one.bits.bits:+.1f} %"
         if bits and one.is_known:
@@ -158,7 +157,7 @@ def _rows(decision: "Decision") -> list[list[str]]:
             [
                 f"{'*' if one is decision.chosen else ' '} {one.way.scaling}",
                 f"{one.crf:g}",
-                "" if kbps is None else f"{kbps:,.0f}",
+                f"{decision.bitrate_kbps(one):,.0f}",
                 format_bytes(round(one.video_bytes)),
                 *values,
                 f"{one.encode_s:.0f} s",

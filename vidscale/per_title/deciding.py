@@ -9,12 +9,11 @@ from pathlib import Path
 from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.points import Candidate
 from vidscale.config import EncodeSettings
-from vidscale.errors import ConfigError
+from vidscale.errors import ConfigError, UsageError
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.media.packets import length_s
 from vidscale.media.probe import Source
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
 from vidscale.per_title.evidence import Evidence, Goal, Movie
@@ -74,10 +73,13 @@ def decide(
     """
     started = time.perf_counter()
     progress = progress or Progress()
+    if rate := ENCODERS[settings.codec].rate_params(settings.encoder_params):
+        told = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
+        raise UsageError(f"{told}, but the scale is chosen by varying crf: name a --scale")
     plan = _full_size_plan(path, output, settings)
     source, frames_of = plan.source, sampling_of(plan.source, settings.range, quick=quick)
-    frames = frames_of.frames or 1
-    seconds = _seconds(source, settings)
+    frames = frames_of.frames
+    seconds = frames_of.length_s
     meter = meter_for(source, settings)
     goal = _goal(plan, settings, meter.judge, frames, seconds)
     movie = Movie(
@@ -183,19 +185,11 @@ def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -
     return plan_encode(path, output, settings.model_copy(update=checked))
 
 
-def _seconds(source: Source, settings: EncodeSettings) -> Fraction | None:
-    """Duration of what is encoded."""
-    length, part = length_s(source), settings.range
-    if part is None or length is None:
-        return length
-    return (length if part.end is None else min(part.end, length)) - part.start
-
-
-def _goal(plan: EncodePlan, settings: EncodeSettings, judge: Metric, frames: int, seconds: Fraction | None) -> Goal:
+def _goal(plan: EncodePlan, settings: EncodeSettings, judge: Metric, frames: int, seconds: Fraction) -> Goal:
     if settings.target is not None:
         return Goal(settings.target.metric, settings.target_percentile, quality=settings.target.value)
     if settings.has_goal:
-        budget = video_budget(plan, settings, frames, float(seconds) if seconds else None)
+        budget = video_budget(plan, settings, frames, seconds)
         return Goal(judge, video_bytes=budget)
     return Goal(judge, crf=settings.crf)
 

@@ -63,7 +63,7 @@ class Decision:
         metrics: what was measured.
         ways: the probed ones, the anchor first, then by scale.
         chosen: one of them.
-        frames, duration_s: of the movie; the duration is None when unknown.
+        frames, duration_s: of the movie, seconds, exact.
         parts: the probed time ranges; empty for the whole movie.
         probes, probed_frames, seconds: cost of deciding: number of probes, of encoded and measured frames, wall time.
         notes: one line each.
@@ -79,7 +79,7 @@ class Decision:
     ways: tuple[WayEstimate, ...]
     chosen: WayEstimate
     frames: int
-    duration_s: Fraction | None
+    duration_s: Fraction
     parts: tuple[TimeRange, ...]
     probes: int
     probed_frames: int
@@ -98,9 +98,9 @@ class Decision:
             return "the whole movie"
         return f"{len(self.parts)} part{'s' * (len(self.parts) > 1)}"
 
-    def bitrate_kbps(self, one: WayEstimate) -> float | None:
-        """Predicted bitrate of a way, video only; None when the duration is unknown."""
-        return None if self.duration_s is None else one.video_bytes * 8 / 1000 / float(self.duration_s)
+    def bitrate_kbps(self, one: WayEstimate) -> float:
+        """Predicted bitrate of a way, video only, 1000 bit/s."""
+        return one.video_bytes * 8 / 1000 / float(self.duration_s)
 
 
 def estimate(way: Candidate, evidence: Evidence, judge: Metric, *, is_known: bool) -> WayEstimate:

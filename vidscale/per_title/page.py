@@ -1,7 +1,6 @@
 """Decisions as a page: the choice, a table of the ways, and the curves as `compare` draws them."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from vidscale.compare.metrics import METRIC_TEXT
@@ -55,14 +54,13 @@ def _facts(name: str, decision: Decision) -> MovieFacts:
 
 def _curves(name: str, decision: Decision) -> list[Curve]:
     """The probes as points of the whole movie."""
-    duration = decision.duration_s or Fraction(decision.frames, 25)
     curves = []
     for one in decision.ways:
         points = [
             Point(
                 crf=point.crf,
                 video_bytes=round(point.video_bytes),
-                duration_s=duration,
+                duration_s=decision.duration_s,
                 frames=decision.frames,
                 metrics=point.quality,
                 encode_s=one.encode_s,
@@ -78,14 +76,13 @@ def _table(decision: Decision) -> Table:
     labels = [METRIC_TEXT[metric].title for metric in decision.metrics]
     rows = []
     for one in decision.ways:
-        kbps = decision.bitrate_kbps(one)
         values = [f"{one.quality[metric]:.{METRIC_TEXT[metric].digits}f}" for metric in decision.metrics]
         bits = "" if one is decision.ways[0] else f"{100 * one.bits.bits:+.1f} %".replace("-", "\N{MINUS SIGN}")
         rows.append(
             (
                 f"{one.way.scaling}{', chosen' if one is decision.chosen else ''}",
                 f"{one.crf:g}",
-                "–" if kbps is None else f"{kbps:,.0f}",
+                f"{decision.bitrate_kbps(one):,.0f}",
                 format_bytes(round(one.video_bytes)),
                 *values,
                 bits if one.is_known else f"about {bits}",

@@ -25,7 +25,7 @@ def decision_record(decision: Decision) -> dict[str, Any]:
         },
         "judge": decision.judge,
         "frames": decision.frames,
-        "duration_s": None if decision.duration_s is None else float(decision.duration_s),
+        "duration_s": float(decision.duration_s),
         "parts": [[float(part.start), float(part.end or 0)] for part in decision.parts],
         "ways": [_way(decision, one) for one in decision.ways],
         "chosen": decision.ways.index(decision.chosen),

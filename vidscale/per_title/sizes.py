@@ -1,6 +1,7 @@
 """Sizes of a file: what there is besides the video, and how often the encoder writes keyframes."""
 
 import contextlib
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -20,22 +21,20 @@ _REGULAR = 0.9  # of the longest distance of keyframes: shorter ones are cuts
 _FEW = 3
 
 
-def video_budget(plan: EncodePlan, settings: EncodeSettings, frames: int, seconds: float | None) -> float:
+def video_budget(plan: EncodePlan, settings: EncodeSettings, frames: int, seconds: Fraction) -> float:
     """Largest number of bytes of the video, for the limits in the settings.
 
     Args:
         plan: of the encode.
         settings: with ``max_size``, ``max_bitrate`` or both.
-        frames, seconds: length of the movie; None when unknown.
+        frames, seconds: length of the movie.
 
     Raises:
-        ConfigError: nothing is left for the video, or the length of the movie is unknown.
+        ConfigError: nothing is left for the video.
     """
     limits = []
     if settings.max_bitrate is not None:
-        if not seconds:
-            raise ConfigError(f"{plan.source.path} has no duration, which --max-bitrate needs; remux it first")
-        limits.append(settings.max_bitrate * seconds / 8)
+        limits.append(float(settings.max_bitrate * seconds / 8))
     if settings.max_size is not None:
         besides = _besides(plan) + _HEADER_BYTES + _PACKET_BYTES * frames
         left = settings.max_size * _MARGIN - besides

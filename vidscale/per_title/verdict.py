@@ -50,7 +50,7 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
     try:
         meter = meter_for(source, settings)
         sampling = sampling_of(source, settings.range, quick=True)
-        frames = sampling.frames or 1
+        frames = sampling.frames
         movie = Movie(
             frames,
             expected_keyframes(source, settings, frames),
