@@ -75,7 +75,7 @@ def _read(path: Path | None) -> list[dict[str, Any]]:
 
 
 def _measured(clip: Path, codec: str, target: float, preset: str) -> dict[str, Any]:
-    settings = {"codec": codec, "target": f"vmaf={target:g}", "preset": preset}
+    settings: dict[str, Any] = {"codec": codec, "target": f"vmaf={target:g}", "preset": preset}
     with tempfile.TemporaryDirectory(prefix="vidscale-auto-") as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # an empty cache: the cost of deciding is that of a new movie
         started = time.perf_counter()

@@ -109,6 +109,7 @@ def plan(
     progress: Progress | None = None,
     effort: Effort = "normal",
     exhaustive: bool = False,
+    with_curves: bool = False,
     **settings: Any,
 ) -> Decision:
     """Finds the way to encode a video with the fewest bits, by probing parts of it; writes nothing.
@@ -118,13 +119,16 @@ def plan(
         progress: receives the progress, in frames.
         effort: "quick" probes fewer frames.
         exhaustive: probe every way, not only those that may be best.
+        with_curves: probe more crfs around the goal, to draw curves.
         settings: fields of `vidscale.config.EncodeSettings`.
 
     Raises:
         VidscaleError: the video cannot be encoded, or a goal cannot be met.
     """
     resolved = EncodeSettings.resolve(settings)
-    return decide(Path(source), resolved, progress=progress, effort=effort, exhaustive=exhaustive)
+    return decide(
+        Path(source), resolved, progress=progress, effort=effort, exhaustive=exhaustive, with_curves=with_curves
+    )
 
 
 def decode(

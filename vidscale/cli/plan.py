@@ -94,7 +94,12 @@ def plan(
         for movie in movies:
             try:
                 found = decide(
-                    movie, settings, progress=console, effort="quick" if quick else "normal", exhaustive=exhaustive
+                    movie,
+                    settings,
+                    progress=console,
+                    effort="quick" if quick else "normal",
+                    exhaustive=exhaustive,
+                    with_curves=table or output is not None,
                 )
             except VidscaleError as error:
                 if len(movies) == 1:
