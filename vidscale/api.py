@@ -108,6 +108,7 @@ def plan(
     progress: Progress | None = None,
     quick: bool = False,
     exhaustive: bool = False,
+    with_curves: bool = False,
     **settings: Any,
 ) -> Decision:
     """Finds the way to encode a video with the fewest bits, by probing parts of it; writes nothing.
@@ -117,13 +118,16 @@ def plan(
         progress: receives the progress, in frames.
         quick: probe fewer frames.
         exhaustive: probe every way, not only those that may be best.
+        with_curves: probe more crfs around the goal, to draw curves.
         settings: fields of `vidscale.config.EncodeSettings`.
 
     Raises:
         VidscaleError: the video cannot be encoded, or a goal cannot be met.
     """
     resolved = EncodeSettings.resolve(settings)
-    return decide(Path(source), resolved, progress=progress, quick=quick, exhaustive=exhaustive)
+    return decide(
+        Path(source), resolved, progress=progress, quick=quick, exhaustive=exhaustive, with_curves=with_curves
+    )
 
 
 def decode(

@@ -95,7 +95,14 @@ def plan(
         decisions: list[tuple[Path, Decision]] = []
         for movie in movies:
             try:
-                found = decide(movie, settings, progress=console, quick=quick, exhaustive=exhaustive)
+                found = decide(
+                    movie,
+                    settings,
+                    progress=console,
+                    quick=quick,
+                    exhaustive=exhaustive,
+                    with_curves=table or output is not None,
+                )
             except VidscaleError as error:
                 if len(movies) == 1:
                     raise

@@ -57,6 +57,7 @@ def decide(
     progress: Progress | None = None,
     quick: bool = False,
     exhaustive: bool = False,
+    with_curves: bool = False,
 ) -> Decision:
     """Finds the way with the fewest bits.
 
@@ -67,6 +68,7 @@ def decide(
         progress: advances with every encoded and measured frame.
         quick: probe fewer frames.
         exhaustive: probe every way, instead of only those that may be best.
+        with_curves: probe more crfs around the goal, to draw curves.
 
     Raises:
         VidscaleError: the movie cannot be encoded, or the goal cannot be met; the message says why.
@@ -91,7 +93,7 @@ def decide(
     ways = ways_of(settings, source.video, meter.judge)
     progress.start("choosing the scale" if settings.chooses_scale else "choosing the crf", None)
     with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
-        search = Search(ways, goal, exhaustive=exhaustive)
+        search = Search(ways, goal, exhaustive=exhaustive, with_curves=with_curves)
         evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
     estimates = _estimates(ways, evidence, search, meter.judge)
     chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
@@ -151,7 +153,7 @@ def meter_for(source: Source, settings: EncodeSettings) -> Meter:
         raise ConfigError(f"VMAF needs pictures of {LEAST_SIDE}x{LEAST_SIDE} or more, these are {size}; use ssim")
     common: list[Metric] = ["psnr_y", "ssim_y"]
     notes: tuple[str, ...] = ()
-    with_vmaf: list[Metric] = [*common, *_VMAF, *wanted]
+    with_vmaf: list[Metric] = [*wanted, "vmaf_neg", "vmaf", *common]
     if not small:
         try:
             metrics = tuple(dict.fromkeys(with_vmaf))
@@ -160,7 +162,7 @@ def meter_for(source: Source, settings: EncodeSettings) -> Meter:
             if any(metric in _FILTERS for metric in wanted):
                 raise
             notes = ("no ffmpeg here has libvmaf, so ways are compared by SSIM-Y instead of VMAF NEG",)
-    metrics = tuple(dict.fromkeys([*common, *wanted]))
+    metrics = tuple(dict.fromkeys([*wanted, _WITHOUT_VMAF, *common]))
     return Meter(settings.judge or _WITHOUT_VMAF, metrics, _ffmpeg(settings, metrics), notes)
 
 

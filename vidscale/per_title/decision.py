@@ -199,7 +199,18 @@ def sentence(decision: Decision) -> str:
         return text
     if chosen.way.is_full:
         return f"{text}: no other way surely needs fewer bits" if len(decision.ways) > 1 else text
-    return f"{text}: {bits_text(chosen.bits, decision.basis)}"
+    return f"{text}: {bits_text(chosen.bits, decision.basis)}; {_beside(decision, decision.full, chosen)}"
+
+
+def _beside(decision: Decision, full: WayEstimate, chosen: WayEstimate) -> str:
+    """The chosen way's difference to the full size by the other metrics."""
+    found = []
+    for metric in decision.metrics:
+        text = METRIC_TEXT[metric]
+        more = chosen.quality[metric] - full.quality[metric]
+        if metric != decision.goal.metric:
+            found.append(f"{text.label} {more:+z.{text.digits}f}{' ' + text.unit if text.unit else ''}")
+    return f"by others {', '.join(found)}"
 
 
 def crf_table(decision: Decision) -> Iterator[tuple[WayEstimate, RatePoint, bool]]:

@@ -9,12 +9,13 @@ import numpy as np
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.measuring import stored_name
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.curves import RateCurve, RatePoint, finite_quality
+from vidscale.per_title.curves import RateCurve, RatePoint, finite_quality, typical_slope
 from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.quality import Metric
 from vidscale.triton_kernels.metrics import psnr
 
 _INTERPOLATION = 0.005  # of the rate, between probes
+_SLOPE_ERROR = 0.35  # of the usual change of rate with crf, from movie to movie
 _ONE_PART = 0.10  # of the rate, when there is nothing to tell how movies differ from their parts
 # Student's t for a 90 % interval, by degrees of freedom.
 _T90 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89)
@@ -165,15 +166,23 @@ class Evidence:
             return self.log_ratio(way, metric, without) - self.log_ratio(against, metric, without)
 
         best, count = ratio(None), self.parts
+        between = _INTERPOLATION + self._guessed(way) + self._guessed(against)
         if way == against:
             margin = 0.0
         elif count > 1:
             values = np.array([ratio(index) for index in range(count)])
             spread = np.sqrt((count - 1) / count * np.square(values - values.mean()).sum())
-            margin = _T90[min(count - 1, len(_T90)) - 1] * float(spread) + _INTERPOLATION
+            margin = _T90[min(count - 1, len(_T90)) - 1] * float(spread) + between
         else:
-            margin = _INTERPOLATION if self.movie.is_whole else _ONE_PART
+            margin = between if self.movie.is_whole else _ONE_PART
         return Difference(*(float(np.expm1(value)) for value in (best, best - margin, best + margin)))
+
+    def _guessed(self, way: Candidate) -> float:
+        """Uncertainty of the logarithm of a way's rate where it follows from a single probe and the usual slope."""
+        if len(self.probes[way]) > 1:
+            return 0.0
+        curve = self.curve(way)
+        return _SLOPE_ERROR * -typical_slope(None, 0.0) * curve.distance(self.crf(way)) * 51 / curve.crf_max
 
     def _quality(self, metric: Metric, parts: Sequence[PartProbe]) -> float:
         """Of all measured frames: the mean, or the percentile that the goal is for."""

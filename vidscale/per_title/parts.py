@@ -27,7 +27,7 @@ _THIRD = 3  # not a divisor of the usual distances between reference frames, who
 _SHARE = 0.005  # of a movie's frames that are measured
 _FRAMES, _FRAMES_QUICK = (72, 400), (54, 54)  # fewest and most
 _CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
-_CHEAP_FRAMES = 216
+_CHEAP_FRAMES = 120
 _LONGEST, _SHORTEST = 60, 24  # frames of a part
 _PARTS = 3, 8
 

@@ -14,6 +14,7 @@ from vidscale.quality import Metric
 _MOST_PROBES = 5  # of one way
 _NEAR = 0.6  # crf from a probe to the goal, below which another probe would say no more
 _POLISHED = 0.15  # crf, for the same where a target is to be met
+_AROUND = 5.0  # crf from the goal to the other points of a curve
 _NARROW = 4.0  # crf between the probes around the goal, for the same
 _FARTHEST = 9.0  # crf from one probe to the next: typical slopes lead astray beyond
 _UNSURE = 0.35  # of the change of rate from a single probe to the goal
@@ -42,10 +43,13 @@ class Search:
         ways: to consider; the first is the anchor.
         goal: where they are compared.
         exhaustive: probe every way, and each until it is known.
+        with_curves: at the end probe each known way on both sides of the goal as well, to draw its curve.
     """
 
-    def __init__(self, ways: Sequence[Candidate], goal: Goal, *, exhaustive: bool = False) -> None:
-        self._ways, self._goal, self._exhaustive = list(ways), goal, exhaustive
+    def __init__(
+        self, ways: Sequence[Candidate], goal: Goal, *, exhaustive: bool = False, with_curves: bool = False
+    ) -> None:
+        self._ways, self._goal, self._exhaustive, self._with_curves = list(ways), goal, exhaustive, with_curves
         self._encoder = ENCODERS[ways[0].codec]
         self._unit = self._encoder.crf_max / 51  # crf of the encoder for one of x264 and x265
         self._started: list[Candidate] = []
@@ -72,7 +76,7 @@ class Search:
             return requests
         further = self._further(evidence)
         if not further:
-            return self._polished(evidence)
+            return self._polished(evidence) or self._around(evidence)
         self._started += further
         self._asked.update(further)
         anchor_crf = evidence.crf(self._ways[0])
@@ -107,6 +111,17 @@ class Search:
         if evidence.curve(best).distance(crf) <= _POLISHED * self._unit:
             return []
         return [(best, self._rounded(crf))]
+
+    def _around(self, evidence: Evidence) -> list[Request]:
+        """Probes on both sides of the goal, where there are none yet."""
+        requests = []
+        for way in self._started if self._with_curves else []:
+            curve, crf = evidence.curve(way), evidence.crf(way)
+            for side in (-_AROUND, _AROUND):
+                beside = self._rounded(crf + side * self._unit)
+                if self.is_known(way, evidence) and curve.distance(beside) > _AROUND / 2 * self._unit:
+                    requests.append((way, beside))
+        return requests
 
     def _may_be_best(self, way: Candidate, evidence: Evidence) -> bool:
         uncertain = self._uncertainty(way, evidence)
