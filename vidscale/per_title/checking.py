@@ -28,7 +28,8 @@ class Check:
         goal: in words: "vmaf=93", "at most 700,000,000 bytes".
         wanted, predicted, measured: quality, or bytes of the file.
         is_met: within the tolerance.
-        crf: constant rate factor that should meet it.
+        crf: constant rate factor of the file.
+        next_crf: the one that should meet the goal.
     """
 
     goal: str
@@ -37,6 +38,7 @@ class Check:
     measured: float
     is_met: bool
     crf: float
+    next_crf: float
 
     @property
     def text(self) -> str:
@@ -78,6 +80,7 @@ def _target_check(decision: Decision, crf: float, report: Report) -> Check:
         chosen.quality[goal.metric],
         measured,
         is_met,
+        crf,
         _bounded(decision, crf + missing / slope),
     )
 
@@ -98,7 +101,13 @@ def _size_check(decision: Decision, crf: float, report: Report, path: Path) -> C
     is_met = limit * (1 - _UNUSED) <= measured <= limit or (measured < limit and crf == 0)
     slope = min(chosen.log_rate_slope, -0.02)
     wanted = crf + log(max(1.0, room * _AIM) / max(1, video)) / slope
-    return Check(f"at most {limit:,} {unit}", limit, predicted, measured, is_met, _bounded(decision, wanted))
+    return Check(f"at most {limit:,} {unit}", limit, predicted, measured, is_met, crf, _bounded(decision, wanted))
+
+
+def between(one: Check, other: Check, decision: Decision) -> float:
+    """The crf between two files of which one is above the goal and one below, by a line through both."""
+    share = (one.wanted - one.measured) / (other.measured - one.measured)
+    return _bounded(decision, one.crf + share * (other.crf - one.crf))
 
 
 def _bounded(decision: Decision, crf: float) -> float:

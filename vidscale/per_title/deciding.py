@@ -95,8 +95,13 @@ def decide(
     with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
         search = Search(ways, goal, exhaustive=exhaustive, with_curves=with_curves)
         evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
-    estimates = _estimates(ways, evidence, search, meter.judge)
-    chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
+        estimates = _estimates(ways, evidence, search, meter.judge)
+        chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
+        if last := search.polished(chosen.way, evidence):
+            probing.run(last)
+            evidence = Evidence(ways[0], goal, movie, meter.metrics, probing.probes())
+            estimates = _estimates(ways, evidence, search, meter.judge)
+            chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
     return Decision(
         name=path.name,
         width=source.video.width,

@@ -10,7 +10,7 @@ from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
-from vidscale.per_title.checking import Check, check
+from vidscale.per_title.checking import Check, between, check
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.record import decision_record
@@ -18,7 +18,7 @@ from vidscale.per_title.verdict import verdict_of_decision, verdict_of_encode
 from vidscale.report.rows import Report, Verdict
 from vidscale.system.progress import Progress
 
-_TRIES = 3  # encodes for a size limit, which must hold; a target is corrected once
+_TRIES = 3  # encodes: a size limit must hold; a target is corrected once, and again between two that missed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,16 @@ def run_title(
 
 def _again(plan: EncodePlan, decision: Decision, checks: list[Check]) -> EncodePlan | None:
     """The plan of another encode if the last one missed the goal; None if it did not, or no crf is better."""
-    last = checks[-1]
-    is_over = decision.goal.quality is None and last.measured > last.wanted
-    tries = _TRIES if is_over else 2
-    if last.is_met or len(checks) >= tries or last.crf == plan.settings.crf:
+    last, first = checks[-1], checks[0]
+    is_limit = decision.goal.quality is None
+    is_between = (first.measured - first.wanted) * (last.measured - last.wanted) < 0
+    tries = _TRIES if (last.measured > last.wanted if is_limit else is_between) else 2
+    if last.is_met or len(checks) >= tries:
         return None
-    settings = plan.settings.model_copy(update={"crf": last.crf, "overwrite": True})
+    crf = between(first, last, decision) if is_between and not is_limit else last.next_crf
+    if crf == plan.settings.crf:
+        return None
+    settings = plan.settings.model_copy(update={"crf": crf, "overwrite": True})
     return plan_encode(plan.source.path, plan.output.path, settings, pair=plan.pair)
 
 

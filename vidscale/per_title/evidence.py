@@ -14,7 +14,7 @@ from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.quality import Metric
 from vidscale.triton_kernels.metrics import psnr
 
-_INTERPOLATION = 0.005  # of the rate, between probes
+_INTERPOLATION = 0.01  # of the rate, between probes: encoders do not follow a smooth curve
 _SLOPE_ERROR = 0.35  # of the usual change of rate with crf, from movie to movie
 _ONE_PART = 0.10  # of the rate, when there is nothing to tell how movies differ from their parts
 # Student's t for a 90 % interval, by degrees of freedom.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import log, log2
+from math import copysign, log, log2
 
 from vidscale.compare.points import Candidate
 from vidscale.media.encoders import ENCODERS
@@ -15,6 +15,7 @@ _MOST_PROBES = 5  # of one way
 _NEAR = 0.6  # crf from a probe to the goal, below which another probe would say no more
 _POLISHED = 0.15  # crf, for the same where a target is to be met
 _AROUND = 5.0  # crf from the goal to the other points of a curve
+_BESIDE = 1.5  # crf from the first probe to the second at least
 _NARROW = 4.0  # crf between the probes around the goal, for the same
 _FARTHEST = 9.0  # crf from one probe to the next: typical slopes lead astray beyond
 _UNSURE = 0.35  # of the change of rate from a single probe to the goal
@@ -76,7 +77,7 @@ class Search:
             return requests
         further = self._further(evidence)
         if not further:
-            return self._polished(evidence) or self._around(evidence)
+            return self._around(evidence)
         self._started += further
         self._asked.update(further)
         anchor_crf = evidence.crf(self._ways[0])
@@ -85,7 +86,9 @@ class Search:
     def is_known(self, way: Candidate, evidence: Evidence) -> bool:
         """Whether a way was probed near the goal."""
         curve, crf = evidence.curve(way), evidence.crf(way)
-        near = _NEAR if len(curve.points) > 1 else _NEAR / 2  # the slope of a single probe is the usual one
+        if len(curve.points) == 1 and way.scale > 1 and curve.distance(crf) > 0:
+            return False  # a small picture's quality saturates, so that the usual slope may be far off
+        near = _NEAR if len(curve.points) > 1 else _NEAR / 2
         return curve.distance(crf) <= near * self._unit or curve.bracket(crf) <= _NARROW * self._unit
 
     def _refined(self, way: Candidate, evidence: Evidence) -> float | None:
@@ -97,20 +100,18 @@ class Search:
             return None
         nearest = min(curve.points, key=lambda point: abs(point.crf - crf)).crf
         reach = _FARTHEST * self._unit
+        if len(curve.points) == 1 and abs(crf - nearest) < _BESIDE * self._unit:  # two probes this close give no slope
+            crf = nearest + copysign(_BESIDE * self._unit, crf - nearest)
         wanted = self._rounded(min(max(crf, nearest - reach), nearest + reach))
         return None if any(point.crf == wanted for point in curve.points) else wanted
 
-    def _polished(self, evidence: Evidence) -> list[Request]:
-        """A last probe of the best way, where it decides how well a target is met."""
-        if self._goal.quality is None or not evidence.movie.is_whole:
+    def polished(self, way: Candidate, evidence: Evidence) -> list[Request]:
+        """A last probe of the chosen way, where it decides how well a target is met."""
+        crf = self._rounded(evidence.crf(way))
+        is_near = evidence.curve(way).distance(crf) <= _POLISHED * self._unit
+        if self._goal.quality is None or not evidence.movie.is_whole or is_near:
             return []
-        best = min((way for way in self._started if self.is_known(way, evidence)), key=evidence.log_ratio, default=None)
-        if best is None or len(evidence.probes[best]) >= _MOST_PROBES:
-            return []
-        crf = evidence.crf(best)
-        if evidence.curve(best).distance(crf) <= _POLISHED * self._unit:
-            return []
-        return [(best, self._rounded(crf))]
+        return [(way, crf)] if len(evidence.probes[way]) < _MOST_PROBES else []
 
     def _around(self, evidence: Evidence) -> list[Request]:
         """Probes on both sides of the goal, where there are none yet."""
