@@ -1,0 +1,31 @@
+"""Settings: frozen, validated, each default defined once.
+
+The command line overrides a recipe file, which overrides the defaults. The resolved settings go into the report.
+"""
+
+from vidscale.config.base import AUTO, Codec, CodecSettings, Interlaced, MeasureSettings, Scale, Settings, SsimKind
+from vidscale.config.encode import EncodeSettings
+from vidscale.config.images import BenchSettings, ImageSettings
+from vidscale.config.measure import Crop, FilesSettings
+from vidscale.config.restore import DecodeSettings, StageSettings
+from vidscale.config.source import SourceSettings, TimeRange
+
+__all__ = [
+    "AUTO",
+    "BenchSettings",
+    "Codec",
+    "CodecSettings",
+    "Crop",
+    "DecodeSettings",
+    "EncodeSettings",
+    "FilesSettings",
+    "ImageSettings",
+    "Interlaced",
+    "MeasureSettings",
+    "Scale",
+    "Settings",
+    "SourceSettings",
+    "SsimKind",
+    "StageSettings",
+    "TimeRange",
+]
