@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from vidscale.config import EncodeSettings
-from vidscale.media.geometry import scale_text
+from vidscale.jobs.command_line import other_options, scale_word
 from vidscale.per_title.decision import Decision, WayEstimate, goal_text, sentence
 from vidscale.per_title.evidence import Difference
 
@@ -74,32 +74,13 @@ def _number(value: float | None) -> float | None:
 
 def encode_command(decision: Decision, one: WayEstimate, source: str) -> str:
     """The command that encodes a movie one way."""
-    words = ["vidscale", "encode", source, "--scale", _scale(one), "--crf", f"{one.crf:g}"]
+    words = ["vidscale", "encode", source, "--scale", scale_word(one.way.scale), "--crf", f"{one.crf:g}"]
     if one.way.is_full or one.way.down:
         words += ["--pair", "lanczos" if one.way.is_full else one.way.down]
-    return shlex.join([*words, *_others(decision.settings)])
+    return shlex.join([*words, *_encoder_options(decision.settings), *other_options(decision.settings)])
 
 
-def _scale(one: WayEstimate) -> str:
-    return scale_text(one.way.scale) if one.way.scale.denominator <= 2 else str(one.way.scale)
-
-
-def _others(settings: EncodeSettings) -> list[str]:
-    """The remaining options that decide what is encoded, where they are not the defaults."""
-    words = []
-    if settings.codec != "x264":
-        words += ["--codec", settings.codec]
-    if settings.preset is not None:
-        words += ["--preset", settings.preset]
-    if settings.effort is not None:
-        words += ["--effort", settings.effort]
-    if settings.encoder_params:
-        words += ["--encoder-params", settings.encoder_params]
-    if settings.range is not None:
-        words += ["--range", f"{settings.range.start}:{'' if settings.range.end is None else settings.range.end}"]
-    if settings.stream:
-        words += ["--stream", f"v:{settings.stream}"]
-    for name in ("interlaced", "alpha"):
-        if getattr(settings, name) != "refuse":
-            words += [f"--{name}", getattr(settings, name)]
-    return words
+def _encoder_options(settings: EncodeSettings) -> list[str]:
+    """Codec and preset, where they are not the defaults."""
+    words = [] if settings.codec == "x264" else ["--codec", settings.codec]
+    return words if settings.preset is None else [*words, "--preset", settings.preset]

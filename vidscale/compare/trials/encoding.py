@@ -12,11 +12,12 @@ from vidscale.compare.points import Candidate
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.trials.candidates import FFMPEG_FLAGS, pair_of
 from vidscale.config import EncodeSettings, TimeRange
+from vidscale.jobs.command_line import other_options, scale_word
 from vidscale.jobs.pipeline import counted, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
-from vidscale.media.geometry import Geometry, scale_text
+from vidscale.media.geometry import Geometry
 from vidscale.media.probe import Source
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
@@ -161,16 +162,9 @@ def _ffmpeg_command(source: Source, scaling: str, target: Path, settings: Encode
 
 def _vidscale_command(source: Source, target: Path, settings: EncodeSettings, scale: Fraction) -> str:
     words = ["vidscale", "encode", str(source.path), "-o", target.name, "--pair", settings.pair]
-    words += ["--scale", scale_text(scale) if scale.denominator < 10 else str(scale)]
-    words += ["--codec", settings.codec, "--preset", settings.resolved_preset, "--crf", f"{settings.crf:g}"]
-    if settings.effort is not None:
-        words += ["--effort", settings.effort]
-    if settings.encoder_params:
-        words += ["--encoder-params", settings.encoder_params]
-    if settings.range is not None:
-        end = "" if settings.range.end is None else str(settings.range.end)
-        words += ["--range", f"{settings.range.start}:{end}"]
-    return readable(shlex.join([*words, "--no-report"]))
+    words += ["--scale", scale_word(scale), "--codec", settings.codec, "--preset", settings.resolved_preset]
+    words += ["--crf", f"{settings.crf:g}", *other_options(settings), "--no-report"]
+    return readable(shlex.join(words))
 
 
 def _seconds_text(seconds: Fraction) -> str:
