@@ -16,6 +16,7 @@ from robustness import Run, documented, message, nothing_left, run_here
 
 from vidscale import api
 from vidscale.compare.points import Candidate
+from vidscale.compare.trials import programs
 from vidscale.compare.trials.measuring import coded_frames
 from vidscale.compare.trials.store import TrialResult
 from vidscale.compare.trials.window import Window
@@ -333,7 +334,7 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
             raise ConfigError("no ffmpeg can do this")
         return find_ffmpeg(*args, filters=filters, **others)
 
-    monkeypatch.setattr(deciding, "find_ffmpeg", without)
+    monkeypatch.setattr(programs, "find_ffmpeg", without)
     meter = deciding.meter_for(probe(clip), EncodeSettings())
     assert meter.judge == "ssim_y"
     assert "libvmaf" in meter.notes[0]

@@ -8,6 +8,9 @@ Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
 
 METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y")
 
+VMAF_METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
+"""Those on the scale of VMAF, which libvmaf measures."""
+
 # The names without a plane are those of the options of other commands.
 METRIC_NAMES: dict[str, Metric] = {
     "psnr": "psnr_y",

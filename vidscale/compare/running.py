@@ -1,5 +1,6 @@
 """A comparison from start to end: opens movies, runs trials in parallel, adds rates until curves overlap."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -13,15 +14,14 @@ from vidscale.compare.trials.budget import parallel_jobs
 from vidscale.compare.trials.candidates import Scalers, pair_of, scalers_of
 from vidscale.compare.trials.curve_set import CurveSet
 from vidscale.compare.trials.movies import Movie, open_movie
+from vidscale.compare.trials.programs import trial_ffmpeg
 from vidscale.compare.trials.runner import Trial, TrialRunner
 from vidscale.compare.trials.stills import stills_of
 from vidscale.compare.trials.store import TrialResult, TrialStore
 from vidscale.compare.trials.warm_up import WarmUp
 from vidscale.errors import VidscaleError
-from vidscale.media.encoders import ENCODERS
-from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
 from vidscale.media.versions import versions
-from vidscale.system.names import readable
+from vidscale.system.names import numbered, readable
 from vidscale.system.threads import worker_pool
 from vidscale.system.workspace import check_folder
 
@@ -54,7 +54,7 @@ def run_comparison(
     for note in notes:
         progress.note(note)
     check_folder(folder, record=RECORD)
-    ffmpeg = _ffmpeg(settings)
+    ffmpeg = trial_ffmpeg(settings.ffmpeg, settings.codecs, settings.measured)
     runner = TrialRunner(settings, ffmpeg, TrialStore(folder), versions(ffmpeg), progress, WarmUp(settings.device))
     run = _Run(runner, progress)
     opened = run.open_movies(movies)
@@ -73,13 +73,6 @@ def run_comparison(
     )
 
 
-def _ffmpeg(settings: CompareSettings) -> Ffmpeg:
-    perceptual = {"libvmaf": ("vmaf", "vmaf_neg"), "xpsnr": ("xpsnr_y",)}
-    filters = [name for name, metrics in perceptual.items() if any(metric in settings.measured for metric in metrics)]
-    encoders = [ENCODERS[codec].ffmpeg_name for codec in settings.codecs]
-    return find_ffmpeg(settings.ffmpeg, encoders=encoders, filters=["setparams", "setsar", "scale", *filters])
-
-
 def _curve_sets(movie: Movie, scalers: Sequence[Scalers], settings: CompareSettings) -> list[CurveSet]:
     presets = {codec: settings.preset_of(codec) for codec in settings.codecs}
     return [
@@ -90,15 +83,10 @@ def _curve_sets(movie: Movie, scalers: Sequence[Scalers], settings: CompareSetti
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """File names; duplicates get their folder in front, and a number if that is not enough."""
-    names: list[str] = []
-    for path in paths:
-        name = path.name
-        if sum(other.name == name for other in paths) > 1:
-            name = f"{path.absolute().parent.name}/{name}"
-        name = readable(name)
-        count = sum(known == name or known.startswith(f"{name} (") for known in names)
-        names.append(f"{name} ({count + 1})" if count else name)
-    return names
+    repeated = {name for name, count in Counter(path.name for path in paths).items() if count > 1}
+    return numbered(
+        readable(f"{path.absolute().parent.name}/{path.name}" if path.name in repeated else path.name) for path in paths
+    )
 
 
 def _finished(pending: Mapping[Future[T], object]) -> Iterator[Future[T]]:

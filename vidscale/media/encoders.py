@@ -79,13 +79,11 @@ class Encoder:
         Args:
             params: ``key=value:key=value``.
         """
-        found = {}
-        for item in filter(None, params.split(":")):
-            key, _, value = item.partition("=")
-            key = key.strip().lower().replace("_", "-")
-            if key in _RATE_PARAMS and not (key in _SWITCHES and value.strip().lower() in ("0", "false", "no")):
-                found[key] = value.strip()
-        return found
+        return {
+            key: value
+            for key, value in parsed_params(params)
+            if key in _RATE_PARAMS and not (key in _SWITCHES and value.lower() in ("0", "false", "no"))
+        }
 
     def crf_of_quantiser(self, mean: float, preset: str, bit_depth: int) -> float:
         """The crf that codes with a mean quantiser, in steps of 0.1: what an upscaler is to be told of qp and bitrates.
@@ -217,6 +215,12 @@ _RATE_PARAMS = frozenset(
     }
 )
 _SWITCHES = frozenset({"lossless", "rc", "strict-cbr"})
+
+
+def parsed_params(params: str) -> list[tuple[str, str]]:
+    """Keys, lower-case with hyphens, and values of an encoder's own settings, ``key=value:key=value``."""
+    items = (item.partition("=") for item in params.split(":") if item)
+    return [(key.strip().lower().replace("_", "-"), value.strip()) for key, _, value in items]
 
 
 def hdr_params(encoder: Encoder, mastering: MasteringDisplay | None, light: ContentLight | None) -> dict[str, str]:

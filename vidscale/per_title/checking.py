@@ -68,7 +68,7 @@ def _target_check(decision: Decision, crf: float, report: Report) -> Check:
     goal, chosen, target = decision.goal, decision.chosen, decision.settings.target
     wanted = goal.quality or 0.0
     measured = measured_quality(report, goal.metric, goal.percentile)
-    usual = typical_slope(goal.metric, measured) * 51 / ENCODERS[chosen.way.codec].crf_max
+    usual = typical_slope(goal.metric, measured, ENCODERS[chosen.way.codec].crf_max)
     slope = min(chosen.slopes[goal.metric], _LEAST_STEP * usual)
     missing = wanted - measured
     tolerance = TOLERANCE[goal.metric]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import exp, isfinite, log
 from typing import Any
 
-from vidscale.quality import Metric
+from vidscale.media.encoders import STRONGEST
+from vidscale.quality import VMAF_METRICS, Metric
 
 _BISECTIONS = 40
 _BEST: dict[Metric, float] = {"ssim_y": 1.0}  # 100 for the others
@@ -14,7 +15,6 @@ _LOG_RATE_SLOPE = -0.12
 _DECIBELS = -0.5
 _SSIM_ERROR = 0.1  # share of what is missing to 1
 _CRF_PER_VMAF, _CRF_PER_VMAF_AT_90 = 0.24, 0.66
-_FULL_CRF_RANGE = 51  # of x264 and x265, for which these hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +96,26 @@ class RateCurve:
                 log(point.video_bytes) if metric is None else finite_quality(metric, point.quality[metric])
                 for point in self.points
             ]
-            slopes = tuple(self._typical_slope(metric, value) for value in (values[0], values[-1]))
+            slopes = tuple(typical_slope(metric, value, self.crf_max) for value in (values[0], values[-1]))
             self._cached[metric] = _interpolated(crfs, values, slopes)
         return self._cached[metric]
 
-    def _typical_slope(self, metric: Metric | None, value: float) -> float:
-        """Change per step of crf that is usual at a value."""
-        return typical_slope(metric, value) * _FULL_CRF_RANGE / self.crf_max
+
+def typical_slope(metric: Metric | None, value: float, crf_max: float = STRONGEST) -> float:
+    """Usual change of a metric, or of the logarithm of the bytes (None), per step of crf, at a value of it.
+
+    Args:
+        metric, value: what changes, and where.
+        crf_max: highest crf of the encoder; by default that of x264 and x265.
+    """
+    return _typical_slope(metric, value) * STRONGEST / crf_max
 
 
-def typical_slope(metric: Metric | None, value: float) -> float:
-    """Usual change of a metric, or of the logarithm of the bytes (None), per step of crf with x264 and x265."""
+def _typical_slope(metric: Metric | None, value: float) -> float:
+    """Of x264 and x265."""
     if metric is None:
         return _LOG_RATE_SLOPE
-    if metric in ("vmaf", "vmaf_neg"):
+    if metric in VMAF_METRICS:
         above = max(0.0, value - 60) / 30
         return -1 / (_CRF_PER_VMAF + (_CRF_PER_VMAF_AT_90 - _CRF_PER_VMAF) * above**2)
     return -_SSIM_ERROR * max(1e-3, 1 - value) if metric == "ssim_y" else _DECIBELS

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.points import Candidate
+from vidscale.compare.trials.programs import FILTERS, trial_ffmpeg
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, UsageError
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
-from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
 from vidscale.per_title.evidence import Evidence, Goal, Movie
@@ -22,14 +23,12 @@ from vidscale.per_title.probes import Prober, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
 from vidscale.per_title.ways import settings_for, ways_of
-from vidscale.quality import Metric
+from vidscale.quality import VMAF_METRICS, Metric
 from vidscale.stages.perceptual import LEAST_SIDE
 from vidscale.system.progress import Progress
 
 _DEFAULT_JUDGE: Metric = "vmaf_neg"
 _WITHOUT_VMAF: Metric = "ssim_y"
-_VMAF: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
-_FILTERS: dict[Metric, str] = {"vmaf": "libvmaf", "vmaf_neg": "libvmaf", "xpsnr_y": "xpsnr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
     """The settings that encode a way of a decision; None is the chosen one."""
     one = one or decision.chosen
     settings = settings_for(one.way, decision.settings, one.crf)
-    measured = {"vmaf": decision.goal.metric in _VMAF, "xpsnr": decision.goal.metric == "xpsnr_y"}
+    measured = {"vmaf": decision.goal.metric in VMAF_METRICS, "xpsnr": decision.goal.metric == "xpsnr_y"}
     verified = decision.settings.has_goal and decision.settings.verify is not False
     wanted = {name: True for name, is_needed in measured.items() if verified and is_needed}
     return settings.model_copy(update=wanted)
@@ -153,7 +152,7 @@ def meter_for(source: Source, settings: EncodeSettings) -> Meter:
     """
     video, wanted = source.video, [metric for metric in (_target_metric(settings), settings.judge) if metric]
     small = min(video.width, video.height) < LEAST_SIDE
-    if small and any(metric in _VMAF for metric in wanted):
+    if small and any(metric in VMAF_METRICS for metric in wanted):
         size = f"{video.width}x{video.height}"
         raise ConfigError(f"VMAF needs pictures of {LEAST_SIDE}x{LEAST_SIDE} or more, these are {size}; use ssim")
     common: list[Metric] = ["psnr_y", "ssim_y"]
@@ -162,18 +161,17 @@ def meter_for(source: Source, settings: EncodeSettings) -> Meter:
     if not small:
         try:
             metrics = tuple(dict.fromkeys(with_vmaf))
-            return Meter(settings.judge or _DEFAULT_JUDGE, metrics, _ffmpeg(settings, metrics))
+            return Meter(
+                settings.judge or _DEFAULT_JUDGE, metrics, trial_ffmpeg(settings.ffmpeg, [settings.codec], metrics)
+            )
         except ConfigError:
-            if any(metric in _FILTERS for metric in wanted):
+            if any(metric in FILTERS for metric in wanted):
                 raise
             notes = ("no ffmpeg here has libvmaf, so ways are compared by SSIM-Y instead of VMAF NEG",)
     metrics = tuple(dict.fromkeys([*wanted, _WITHOUT_VMAF, *common]))
-    return Meter(settings.judge or _WITHOUT_VMAF, metrics, _ffmpeg(settings, metrics), notes)
-
-
-def _ffmpeg(settings: EncodeSettings, metrics: Sequence[Metric]) -> Ffmpeg:
-    filters = ["setparams", "setsar", "scale", *dict.fromkeys(_FILTERS[m] for m in metrics if m in _FILTERS)]
-    return find_ffmpeg(settings.ffmpeg, encoders=[ENCODERS[settings.codec].ffmpeg_name], filters=filters)
+    return Meter(
+        settings.judge or _WITHOUT_VMAF, metrics, trial_ffmpeg(settings.ffmpeg, [settings.codec], metrics), notes
+    )
 
 
 def _target_metric(settings: EncodeSettings) -> Metric | None:

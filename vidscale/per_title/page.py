@@ -9,6 +9,7 @@ from vidscale.compare.points import Comparison, Curve, MovieFacts, Point
 from vidscale.errors import VidscaleError, reason_of
 from vidscale.per_title.decision import Decision, sentence
 from vidscale.report.totals import format_bytes
+from vidscale.system.names import numbered
 from vidscale.system.workspace import replacing
 from vidscale.web.page import Table
 
@@ -28,7 +29,7 @@ def write_page(decisions: Sequence[Decision], path: Path) -> None:
 
 def decision_page(decisions: Sequence[Decision]) -> str:
     """The page as text."""
-    names = _unique([decision.name for decision in decisions])
+    names = numbered(decision.name for decision in decisions)
     metrics = list(dict.fromkeys(metric for decision in decisions for metric in decision.metrics))
     comparison = Comparison(
         movies=[_facts(name, decision) for name, decision in zip(names, decisions, strict=True)],
@@ -37,14 +38,6 @@ def decision_page(decisions: Sequence[Decision]) -> str:
     )
     decided = [Decided(name, sentence(one), _table(one)) for name, one in zip(names, decisions, strict=True)]
     return render_page(comparison, decided)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    counted: list[str] = []
-    for name in names:
-        count = sum(other == name or other.startswith(f"{name} (") for other in counted)
-        counted.append(f"{name} ({count + 1})" if count else name)
-    return counted
 
 
 def _facts(name: str, decision: Decision) -> MovieFacts:

@@ -5,11 +5,11 @@ from fractions import Fraction
 from math import copysign, log, log2
 
 from vidscale.compare.points import Candidate
-from vidscale.media.encoders import ENCODERS
+from vidscale.media.encoders import ENCODERS, STRONGEST
 from vidscale.per_title.curves import typical_slope
 from vidscale.per_title.evidence import Evidence, Goal
 from vidscale.per_title.probes import Request
-from vidscale.quality import Metric
+from vidscale.quality import VMAF_METRICS, Metric
 
 _MOST_PROBES = 5  # of one way
 _NEAR = 0.6  # crf from a probe to the goal, below which another probe would say no more
@@ -52,7 +52,7 @@ class Search:
     ) -> None:
         self._ways, self._goal, self._exhaustive, self._with_curves = list(ways), goal, exhaustive, with_curves
         self._encoder = ENCODERS[ways[0].codec]
-        self._unit = self._encoder.crf_max / 51  # crf of the encoder for one of x264 and x265
+        self._unit = self._encoder.crf_max / STRONGEST  # crf of the encoder for one of x264 and x265
         self._started: list[Candidate] = []
         self._asked: set[Candidate] = set()
 
@@ -159,7 +159,7 @@ class Search:
 
     def _first_scaled(self, crf: float) -> list[Candidate]:
         others = self._ways[1:]
-        quality = self._goal.quality if self._goal.metric in ("vmaf", "vmaf_neg") else None
+        quality = self._goal.quality if self._goal.metric in VMAF_METRICS else None
         is_high = crf <= _HIGH_CRF * self._unit if quality is None else quality >= _HIGH_QUALITY
         for scale in (1.5, 2.0) if is_high else (2.0, 1.5):
             if found := [way for way in others if float(way.scale) == scale]:
@@ -179,7 +179,7 @@ class Search:
     def _guess(self, way: Candidate, anchor_crf: float, evidence: Evidence | None = None) -> float:
         """The first crf of another way."""
         quality = self._goal.quality
-        if evidence is not None and self._goal.metric in ("vmaf", "vmaf_neg"):
+        if evidence is not None and self._goal.metric in VMAF_METRICS:
             quality = evidence.wanted()
         lower = _lower(way.scale, quality) - _lower(self._ways[0].scale, quality)
         return self._rounded(max(1.0, anchor_crf - lower * self._unit))

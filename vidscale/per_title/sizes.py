@@ -9,6 +9,7 @@ import av
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError
 from vidscale.jobs.plans import EncodePlan
+from vidscale.media.encoders import parsed_params
 from vidscale.media.packets import Demuxed
 from vidscale.media.probe import Source, open_container
 
@@ -72,7 +73,7 @@ def expected_keyframes(source: Source, settings: EncodeSettings, frames: int) ->
 
 
 def _interval(settings: EncodeSettings, source: Source) -> float:
-    params = dict(item.partition("=")[::2] for item in settings.encoder_params.split(":"))
+    params = dict(parsed_params(settings.encoder_params))
     for name in ("keyint", "keyint-max"):
         with contextlib.suppress(ValueError):
             if (given := int(params.get(name, ""))) > 0:

@@ -13,12 +13,11 @@ from vidscale.media.frames import VideoInfo
 from vidscale.models.pair import Tune
 from vidscale.models.pair_name import PairName
 from vidscale.models.pairs import choose_pair, find_pair, scale_named
-from vidscale.quality import Metric
+from vidscale.quality import VMAF_METRICS, Metric
 
 SCALES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
 _LEAST_SIDE = 32  # luma samples of a coded picture; smaller ones are mostly headers
 _AT_FULL_SIZE = PairName("restore")
-_VMAF: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
 
 
 def full_size(settings: EncodeSettings) -> Candidate:
@@ -39,7 +38,7 @@ def ways_of(settings: EncodeSettings, video: VideoInfo, judge: Metric) -> list[C
     """
     if not settings.chooses_scale:
         return [named_way(settings)]
-    tuned = judge in _VMAF and settings.client == "vidscale"  # pairs for VMAF downscale more softly
+    tuned = judge in VMAF_METRICS and settings.client == "vidscale"  # pairs for VMAF downscale more softly
     tune: Tune = settings.tune or ("vmaf" if tuned else "psnr")
     scaled = [_way(settings, family, scale) for scale in SCALES for family in _families(settings, scale, tune, video)]
     if not scaled and settings.pair != AUTO:

@@ -8,7 +8,7 @@ import codecs
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 READABLE = "vidscale-readable"  # name of the error handler, for streams and files
 _ESCAPED = re.compile("[\udc80-\udcff]+")
@@ -22,6 +22,15 @@ def readable(text: str) -> str:
 def name_from_text(text: str) -> str:
     """A file name as the locale writes it, from one that was read from a UTF-8 file such as a recipe."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Names for people; a repeated one gets a number: ``film``, ``film (2)``."""
+    found: list[str] = []
+    for name in names:
+        count = sum(known == name or known.startswith(f"{name} (") for known in found)
+        found.append(f"{name} ({count + 1})" if count else name)
+    return found
 
 
 def command_bytes(command: Sequence[str]) -> Sequence[str | bytes]:

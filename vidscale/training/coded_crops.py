@@ -16,9 +16,8 @@ from torch import Tensor
 
 from vidscale.errors import TrainingError
 from vidscale.media.encoders import ENCODERS, CodecName
-from vidscale.media.geometry import parse_scale
 from vidscale.training.crops import mapped, turned
-from vidscale.training.material import CHUNKS
+from vidscale.training.material import CHUNKS, ChunkedSet
 from vidscale.training.recipes import STRICT
 
 _PEAK = 255
@@ -74,7 +73,7 @@ class Coding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodedSettings:
+class CodedSettings(ChunkedSet):
     """Settings of a set of coded crops.
 
     Attributes:
@@ -135,11 +134,6 @@ class CodedSettings:
             )
 
     @property
-    def ratio(self) -> Fraction:
-        """Source size over small size."""
-        return parse_scale(self.scale)
-
-    @property
     def grid(self) -> int:
         """Sides of a shot are multiples of this, so that the small sides are even."""
         return 2 * self.ratio.numerator
@@ -156,14 +150,6 @@ class CodedSettings:
     def large_side(self) -> int:
         """Side of an original luma crop, samples."""
         return int(self.side * self.ratio)
-
-    def chunk(self, folder: Path, number: int) -> Path:
-        """Path of a chunk."""
-        return folder / f"chunk-{number:04}.npy"
-
-    def missing(self, folder: Path) -> list[int]:
-        """Numbers of the missing chunks."""
-        return [number for number in range(self.chunks) if not self.chunk(folder, number).exists()]
 
 
 def crop_type(side: int, scale: Fraction) -> np.dtype[Any]:

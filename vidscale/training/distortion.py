@@ -52,18 +52,18 @@ def information_loss(restored: Tensor, original: Tensor) -> Tensor:
         [N], 0 for identical pictures.
     """
     x, y = original * PEAK, restored * PEAK
-    kept: Tensor | float = _TINY
-    shown: Tensor | float = _TINY
+    scales = []
     for side in _VIF_SIDES:
         window = _gaussian(side, side / 5).to(x)
         x, y = (_filtered(picture, window)[..., ::2, ::2] for picture in (x, y))
-        of_restored, of_original = _information(x, y, window)
-        kept, shown = kept + of_restored, shown + of_original
-    return 1 - torch.as_tensor(kept) / shown
+        scales.append(_information(x, y, window))
+    kept, shown = torch.stack(scales).sum(0) + _TINY
+    loss: Tensor = 1 - kept / shown
+    return loss
 
 
-def _information(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Information about the original `x` in `y` and in `x` itself [N], bits of all samples."""
+def _information(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
+    """Information about the original `x` in `y` and in `x` itself [2, N], bits of all samples."""
     mean_x, mean_y, xx, yy, xy = _moments(x, y, window)
     variance_x, variance_y = (xx - mean_x.square()).clamp(min=0), (yy - mean_y.square()).clamp(min=0)
     gain = (xy - mean_x * mean_y) / (variance_x + _TINY)
@@ -71,7 +71,7 @@ def _information(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     gain = gain.clamp(0, 1)
     kept = torch.log2(1 + gain.square() * variance_x / (noise + _VIF_NOISE))
     shown = torch.log2(1 + variance_x / _VIF_NOISE)
-    return kept.sum((1, 2, 3)), shown.sum((1, 2, 3))
+    return torch.stack([kept, shown]).sum((2, 3, 4))
 
 
 def _moments(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, ...]:

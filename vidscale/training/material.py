@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vidscale.errors import TrainingError
+from vidscale.media.geometry import parse_scale
 from vidscale.system.progress import Progress
 from vidscale.system.threads import core_count
 from vidscale.training.recipes import keep_recipe
@@ -33,11 +35,30 @@ class Material:
     sets: Path
 
 
-class SetSettings(Protocol):
-    """Settings of a set."""
+class ChunkedSet:
+    """Base of the settings of a set: a folder of numbered chunks of one scale.
+
+    Attributes:
+        scale: HR over LR, as text.
+        chunks: number of chunks.
+    """
+
+    __slots__ = ()
+    scale: str
+    chunks: int
+
+    @property
+    def ratio(self) -> Fraction:
+        """HR over LR."""
+        return parse_scale(self.scale)
+
+    def chunk(self, folder: Path, number: int) -> Path:
+        """Path of a chunk."""
+        return folder / f"chunk-{number:04}.npy"
 
     def missing(self, folder: Path) -> list[int]:
         """Numbers of the missing chunks."""
+        return [number for number in range(self.chunks) if not self.chunk(folder, number).exists()]
 
 
 class Maker(Protocol):
@@ -47,7 +68,7 @@ class Maker(Protocol):
         """Makes the missing chunks, `jobs` shots at a time."""
 
 
-SettingsT = TypeVar("SettingsT", bound=SetSettings)
+SettingsT = TypeVar("SettingsT", bound=ChunkedSet)
 MakerOf = Callable[[SettingsT, Path, Path, Path | None], Maker]
 """Makes a maker from settings, photographs, output folder and clips."""
 

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import TrainingError
-from vidscale.media.geometry import parse_scale
 from vidscale.training.codec_proxy import Motion as Positions
 from vidscale.training.codec_proxy import motion_positions
 from vidscale.training.coded_crops import Motion
 from vidscale.training.crops import mapped, turned
-from vidscale.training.material import CHUNKS
+from vidscale.training.material import CHUNKS, ChunkedSet
 from vidscale.training.motion_search import BLOCK, EDGE
 from vidscale.training.recipes import STRICT
 
@@ -30,7 +29,7 @@ _VECTORS = ("p_from_i", "b_from_i", "b_from_p")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TripleSettings:
+class TripleSettings(ChunkedSet):
     """Settings of a set of triples.
 
     Attributes:
@@ -61,11 +60,6 @@ class TripleSettings:
             raise ValueError(f"out of range: {self.chunks = }, {self.shots = }, {self.clip_share = }")
 
     @property
-    def ratio(self) -> Fraction:
-        """HR over LR."""
-        return parse_scale(self.scale)
-
-    @property
     def side(self) -> int:
         """Side of the small pictures, samples: the inner area, and what its prediction may read."""
         return self.inner + 2 * EDGE
@@ -74,14 +68,6 @@ class TripleSettings:
     def large_side(self) -> int:
         """Side of the originals, samples."""
         return int(self.side * self.ratio)
-
-    def chunk(self, folder: Path, number: int) -> Path:
-        """Path of a chunk."""
-        return folder / f"chunk-{number:04}.npy"
-
-    def missing(self, folder: Path) -> list[int]:
-        """Numbers of the missing chunks."""
-        return [number for number in range(self.chunks) if not self.chunk(folder, number).exists()]
 
 
 def triple_type(settings: TripleSettings) -> np.dtype[Any]:
