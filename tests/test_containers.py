@@ -19,17 +19,25 @@ def script(path: Path, text: str) -> Path:
 
 MEASURING = """#!{python}
 import os, re, subprocess, sys, time
+
+def read_by(process):
+    return int(re.search(r"rchar: (\\d+)", open(f"/proc/{{process}}/io").read())[1])
+
+def write(number):
+    log = f"{folder}/{{process.pid}}.read"
+    with open(log + ".part", "w") as file:  # killed at any time, it leaves a whole log
+        file.write(f"{{number}} " + " ".join(sys.argv[1:]))
+    os.replace(log + ".part", log)
+
+before = read_by("self")
 process = subprocess.Popen(["{ffmpeg}", *sys.argv[1:]])
 while process.poll() is None:
     try:
-        read = re.search(r"rchar: (\\d+)", open(f"/proc/{{process.pid}}/io").read())
-        log = f"{folder}/{{process.pid}}.read"
-        with open(log + ".part", "w") as file:  # killed at any time, it leaves a whole log
-            file.write(read[1] + " " + " ".join(sys.argv[1:]))
-        os.replace(log + ".part", log)
+        write(read_by(process.pid))
     except (OSError, TypeError):
         pass
     time.sleep(0.002)
+write(read_by("self") - before)  # what it read is counted as its parent's now; it may have been too quick to be seen
 sys.exit(process.returncode)
 """
 
