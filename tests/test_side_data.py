@@ -1,5 +1,6 @@
-"""Side data of kinds unknown to PyAV is skipped, and known kinds are still read."""
+"""Side data of pictures: unknown kinds are skipped, known ones are read, and reading keeps no picture in memory."""
 
+import gc
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,9 @@ from material import coded, make, picture, plan
 from vidscale.config import FilesSettings
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.media.probe import probe
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.read_log import ReadLog
+from vidscale.system.threads import Clock
 
 pytestmark = pytest.mark.slow  # most cases encode and decode a file
 
@@ -63,3 +67,22 @@ def test_pictures_with_exif_are_measured(timelapse: Path) -> None:
 
 def test_nothing_is_lost_of_pictures_with_exif(timelapse: Path) -> None:
     assert not any("does not hold" in note for note in plan(timelapse, strict=True).notes)
+
+
+def test_decoded_pictures_are_freed_without_the_cyclic_collector(tmp_path: Path) -> None:
+    movie = make(tmp_path / "movie.mp4", *picture("64x48", 25, 40), "-c:v", "libx264", "-preset", "ultrafast")
+    source = probe(movie)
+    gc.collect()
+    gc.disable()  # as between two of its runs, in which hundreds of pictures are decoded
+    try:
+        before = video_frames_in_memory()
+        frames = sum(1 for _ in decode_frames(source, log=ReadLog(), clock=Clock("decode")))
+        left = video_frames_in_memory() - before
+    finally:
+        gc.enable()
+    assert frames == 40
+    assert left <= 1
+
+
+def video_frames_in_memory() -> int:
+    return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 
 from vidscale.media.frames import ContentLight, MasteringDisplay, VideoInfo
 from vidscale.media.side_data_kinds import SideData
@@ -83,8 +84,12 @@ def lost(words: Iterable[str], codec: str) -> tuple[str, ...]:
 
 
 def _entries(frame: av.VideoFrame) -> list[Any]:
-    """The entries of a frame's side data; PyAV's stub types them as strings."""
-    return [cast("Any", entry) for entry in frame.side_data]
+    """The entries of a frame's side data.
+
+    `frame.side_data` would keep its container in the frame, and the container refers to the frame: a cycle, so that
+    pictures stay in memory until Python's cyclic collector runs, which is a hundred pictures later.
+    """
+    return list(cast("Any", SideDataContainer)(frame))
 
 
 @lru_cache
