@@ -96,9 +96,11 @@ class DownscalerTask:
         held_out: Triples,
         weights: Weights,
     ) -> None:
-        self._loop, self._triples, self._held_out, self._shares = loop, triples, held_out, weights.shares()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._upscaler = upscaler.requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = torch.device(loop.device)
+        self._loop, self._device, self._triples, self._held_out = loop, device, triples, held_out
+        self._shares = weights.shares().to(device)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._upscaler = upscaler.requires_grad_(requires_grad=False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, scale in (("training", triples.scale), ("validation", held_out.scale)):
             if scale != network.scale:
                 raise TrainingError(f"the {name} triples have scale {scale}, the network has {network.scale}")
@@ -117,9 +119,9 @@ class DownscalerTask:
         return [ParameterGroup([weights for weights in self.network.parameters() if weights.requires_grad])]
 
     def losses(self, examples: torch.Generator) -> Losses:
-        batch = self._triples.drawn(self._loop.batch, examples)
+        batch = self._triples.drawn(self._loop.batch, examples).to(self._device)
         low, high = _CRFS
-        crf = torch.rand(self._loop.batch, generator=examples) * (high - low) + low
+        crf = (torch.rand(self._loop.batch, generator=examples) * (high - low) + low).to(self._device)
         grid = torch.randint(0, BLOCK, (2,), generator=examples).tolist()
         encoder = _ENCODERS[int(torch.randint(0, len(_ENCODERS), (1,), generator=examples))]
         rate = self._rate(batch, self._downscaled(batch, crf), crf, (grid[0], grid[1]), encoder)
@@ -167,7 +169,7 @@ class DownscalerTask:
 
     def _slopes(self, crf: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
         """The filter's slopes of distortion over bits [N, 3] and its bits [N]: what a bit is worth at each crf."""
-        knots = torch.tensor(_KNOTS)
+        knots = torch.tensor(_KNOTS, device=self._device)
         bits, distortion = _curve(self._filter[encoder])
         middle = (knots[1:] + knots[:-1]) / 2
         slopes = (distortion[1:] - distortion[:-1]) / (bits[:-1] - bits[1:])[:, None]
@@ -176,7 +178,8 @@ class DownscalerTask:
     def _decibels_per_octave(self, crf: float) -> Tensor:
         """What the filter gains in each measure when its bits double [3], dB."""
         bits, distortion = _curve(self._filter[X265])
-        knots, ends = torch.tensor(_KNOTS), torch.tensor([crf - 2.0, crf + 2.0])
+        knots = torch.tensor(_KNOTS, device=self._device)
+        ends = torch.tensor([crf - 2.0, crf + 2.0], device=self._device)
         better, worse = -10 * _interpolated(ends, knots, distortion.log10())
         more, less = _interpolated(ends, knots, bits.log2())
         per_octave: Tensor = (better - worse) / (more - less)
@@ -186,8 +189,8 @@ class DownscalerTask:
         """The validation material in batches, each with its crfs."""
         count = len(self._held_out)
         for start in range(0, count, _VALIDATION_BATCH):
-            batch = self._held_out.batch(list(range(start, min(start + _VALIDATION_BATCH, count))))
-            yield batch, torch.full((len(batch.hr),), crf)
+            batch = self._held_out.batch(list(range(start, min(start + _VALIDATION_BATCH, count)))).to(self._device)
+            yield batch, torch.full((len(batch.hr),), crf, device=self._device)
 
 
 def _curve(rates: list[_Rate]) -> _Rate:
@@ -197,7 +200,8 @@ def _curve(rates: list[_Rate]) -> _Rate:
 
 def _decibels(rates: list[_Rate]) -> Tensor:
     """Quality by each measure [3], mean over triples; PSNR but for a constant."""
-    return -10 * torch.maximum(_curve(rates).distortion, _SMALLEST).log10().mean(0)
+    distortion = _curve(rates).distortion
+    return -10 * torch.maximum(distortion, _SMALLEST.to(distortion)).log10().mean(0)
 
 
 def _octaves(rates: list[_Rate]) -> Tensor:

@@ -91,6 +91,10 @@ class Batch(NamedTuple):
     lr: Tensor
     motion: Positions
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same triples on a device."""
+        return Batch(self.hr.to(device), self.lr.to(device), Positions(*(part.to(device) for part in self.motion)))
+
 
 class Triples:
     """The triples of a set, memory-mapped.
