@@ -129,9 +129,11 @@ class _BasisResample(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[:3]
         inputs = [t.detach().requires_grad_(want) for t, want in zip(ctx.saved_tensors, wanted, strict=True)]
-        with torch.enable_grad():
-            out = basis_resample_ref(*inputs, **ctx.geometry)
-        found = iter(torch.autograd.grad(out, [t for t in inputs if t.requires_grad], grad))
+        # cuDNN would use TF32 for float32, with ten bits of precision.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            with torch.enable_grad():
+                out = basis_resample_ref(*inputs, **ctx.geometry)
+            found = iter(torch.autograd.grad(out, [t for t in inputs if t.requires_grad], grad))
         return *(next(found) if want else None for want in wanted), None
 
 
