@@ -29,7 +29,7 @@ from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 STRENGTH = 28.0
 FORMAT = PixelFormat("420", 8)
 REFERENCE = "torch"
-TILINGS = (Tiling(16, 32, 64), Tiling(32, 32, 128), Tiling(32, 64, 64), Tiling(32, 64, 256), Tiling(64, 64, 128))
+TILINGS = (Tiling(32, 64, 128), Tiling(32, 32, 128), Tiling(24, 32, 128), Tiling(64, 64, 256))
 
 
 @dataclass(frozen=True)

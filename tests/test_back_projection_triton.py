@@ -161,7 +161,7 @@ def test_a_correction_that_the_kernel_cannot_run_errors():
 def test_back_projection_triton_compiles():
     integers = dict.fromkeys(("h", "w", "rows", "columns", "tiles_x", "tiles"), "i32")
     floats = dict.fromkeys(("unit", "peak", "slope"), "fp32")
-    tile = {"SMALL": 1, "LARGE": 2, "TILE_H": 32, "TILE_W": 64, "BLOCK": 128}
+    tile = {"SMALL": 1, "LARGE": 2, "TILE_H": 32, "TILE_W": 64, "BLOCK": 256}
     gradient = {"error": "*i16", "signs": "*i32", "out": "*fp32", "scratch": "*fp16", "weights": "*fp16"}
     gradient |= {"zeros": "*fp32", "linear": "*fp32", "offsets": "*i32", "DEPTH": 8, "C": 8, "USED": 24, "STEP_K": 32}
     gradient |= {"STEP_COLUMNS": 1, "FIRST_K": 64, "FIRST_CHUNK": 64, "LAST": 3, "LAST_USED": 24, "LAST_K": 32}

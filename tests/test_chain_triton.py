@@ -122,7 +122,7 @@ def test_chain_triton_compiles():
     floats = dict.fromkeys(("unit", "peak", "slope"), "fp32")
     arrays = {"scratch": "*fp16", "weights": "*fp16", "biases": "*fp32", "linear": "*fp32", "offsets": "*i32"}
     sizes = {"SMALL": 1, "LARGE": 2, "FIRST_K": 16, "FIRST_CHUNK": 16, "LINEAR_K": 64, "LINEAR_CHUNK": 64, "N": 8}
-    narrow = {"C": 8, "USED": 24, "STEP_K": 32, "STEP_COLUMNS": 1, "TILE_H": 32, "TILE_W": 64, "BLOCK": 128, "DEPTH": 8}
+    narrow = {"C": 8, "USED": 24, "STEP_K": 32, "STEP_COLUMNS": 1, "TILE_H": 32, "TILE_W": 64, "BLOCK": 256, "DEPTH": 8}
     wide = narrow | {"C": 32, "USED": 32, "STEP_K": 32, "STEP_COLUMNS": 3, "TILE_W": 32}
     common = arrays | integers | floats | sizes
     ones = dict.fromkeys(integers, 1)  # triton compiles arguments of 1 as constants

@@ -84,7 +84,7 @@ def test_polyphase_triton_compiles():
     """Compiled for a GPU that this machine need not have: what the interpreter accepts, the compiler may not."""
     cases = [
         {"src": codes, "dst": codes, "table": "*i64", "sources": "*i32", "taps": "*fp32", "peak": "fp32"}
-        | {"half": "fp32", "COUNT": 3, "SHRINKS": shrinks, "BLOCK_Y": 8, "BLOCK_X": 64}
+        | {"half": "fp32", "COUNT": 3, "SHRINKS": shrinks, "BLOCK_Y": 4, "BLOCK_X": 64}
         for codes, shrinks in (("*u8", True), ("*u16", False))
     ]
     compiles({"vidscale.triton_kernels.polyphase_triton:_planes_kernel": cases})

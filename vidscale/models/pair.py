@@ -11,8 +11,8 @@ Tune = Literal["psnr", "vmaf"]
 """Metric that a learned pair is tuned for."""
 
 
-IN_FLIGHT = 3
-"""Frames at a time on a GPU: one uploaded, one computed, one downloaded."""
+IN_FLIGHT = 2
+"""Frames at a time on a GPU: one is computed while the other is copied. With more, threads wait for the GIL."""
 
 
 class Backend(NamedTuple):

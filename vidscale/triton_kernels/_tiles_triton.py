@@ -10,6 +10,7 @@ is wrong; it spreads by one cell per layer, as the halo shrinks, and never reach
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
 
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.chain_layout import Floats
 
-BLOCK = 128  # cells that are computed at once
+BLOCK = 256  # cells that are computed at once
 CHUNK = 64  # gathered inputs that one product takes
 _PROGRAMS_PER_PROCESSOR = 4
 _LEAST = 8  # channels
@@ -127,8 +128,13 @@ def upload(device: torch.device, *arrays: npt.NDArray[Any]) -> Tensor:
 
 def programs_for(device: torch.device, tiles: int) -> int:
     """Programs that run at the same time; each has scratch memory."""
-    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    return min(tiles, _PROGRAMS_PER_PROCESSOR * processors)
+    return min(tiles, _PROGRAMS_PER_PROCESSOR * _processors(device))
+
+
+@lru_cache(maxsize=16)
+def _processors(device: torch.device) -> int:
+    """Streaming multiprocessors; asking the driver takes as long as several launches."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 def on(device: torch.device) -> Any:
@@ -145,8 +151,8 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, channels: int) -> "Tiling":
-        """For this many channels as stored; not measured on a GPU yet."""
-        return cls(32, 64 if channels <= 16 else 32, BLOCK)
+        """For this many channels as stored; the fastest of those that `benchmarks/bench_gpu.py` compares."""
+        return cls(32, 64, BLOCK) if channels <= 32 else cls(32, 32, BLOCK // 2)
 
     def sides(self, rows: int, columns: int) -> tuple[int, int]:
         """Height and width of the tiles of a picture, which may be smaller than a tile."""

@@ -21,7 +21,7 @@ from vidscale.triton_kernels._triton_import import tl, triton
 from vidscale.triton_kernels.plane_buffer import PlaneBuffer
 from vidscale.triton_kernels.polyphase_filters import Kind, filter_bank
 
-_BLOCK_Y, _BLOCK_X = 8, 64
+_BLOCK_Y, _BLOCK_X, _WARPS = 4, 64, 1
 # Slightly above one half: ties (the mean of 1 and 2) round up although taps such as 1/6 are inexact in float32.
 _HALF = 0.5 + 2**-13
 
@@ -165,6 +165,7 @@ def _launch(source: Tensor, target: Tensor, planes: tuple[_Plane, ...], step: Fr
             SHRINKS=step > 1,
             BLOCK_Y=_BLOCK_Y,
             BLOCK_X=_BLOCK_X,
+            num_warps=_WARPS,
             enable_fp_fusion=True,  # triton 3.9 warns if this is not set
         )
 
