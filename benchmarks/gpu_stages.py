@@ -29,7 +29,8 @@ from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 STRENGTH = 28.0
 FORMAT = PixelFormat("420", 8)
 REFERENCE = "torch"
-TILINGS = (Tiling(32, 64, 128), Tiling(32, 32, 128), Tiling(24, 32, 128), Tiling(64, 64, 256))
+_MOST_COMPILED = 1080  # rows; `torch.compile` takes longer than all measurements of a size
+TILINGS = (Tiling(32, 64, 128), Tiling(24, 32, 128))
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def stages(device: torch.device, size: tuple[int, int], *, smoke: bool) -> Itera
     yield _stage("upscale, lanczos", size, small, up := filters.upscaling(small, geometry), _filtering(up))
     chroma = filters.upscaling(small, geometry, luma=False)
     for width in (8, 32):
-        ways = _upscaling(device, _guide(width, depth), compiled=not smoke)
+        ways = _upscaling(device, _guide(width, depth), compiled=not smoke and size[0] <= _MOST_COMPILED)
         yield _stage(f"upscale, compact {width}x{depth}", size, small, chroma, _after(chroma, ways))
     yield _stage("downscale, back-projection", size, large, down, _after(down, _correcting(device, depth)))
 

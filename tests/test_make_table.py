@@ -143,6 +143,30 @@ def test_effort_table_is_of_the_stored_rows() -> None:
         assert cells[4] == ("normal" if ratios[1] <= 0.8 else "fast")
 
 
+def test_gpu_table_is_of_the_stored_rows() -> None:
+    rows = [json.loads(line) for line in (RESULTS / "gpu.jsonl").read_text().splitlines()]
+    stored = {(row["stage"], row["size"].split("x")[1], row["way"]): row for row in rows}
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = {
+        "downscale, Lanczos": "downscale, lanczos",
+        "upscale, Lanczos": "upscale, lanczos",
+        "upscale, 8 layers of 8 channels (`adaptive-x2`)": "upscale, compact 8x8",
+        "upscale, 8 layers of 32 channels (`adaptive-quality-x2`)": "upscale, compact 32x8",
+        "downscale, back-projection (`adaptive-x2`)": "downscale, back-projection",
+    }
+    for label, stage in names.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {label} |")]
+        half, whole = stored.get((stage, "1080", "torch, float16")), stored.get((stage, "2160", "triton"))
+        row = stored[stage, "1080", "triton"]
+        expected = [
+            f"{row['frames_s']:.0f}",
+            f"{row['kernels_ms']:.2f}",
+            f"{half['kernels_ms']:.2f}" if half else "",
+            f"{whole['frames_s']:.0f}" if whole else "",
+        ]
+        assert [cell.strip() for cell in line.split("|")[2:-1]] == expected
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_stored_points_are_whole_and_name_no_files(name: str) -> None:
     comparison = read_comparison(RESULTS / name)

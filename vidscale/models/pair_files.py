@@ -162,7 +162,9 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     if kind == "filter":
         return filter_of(card)
     if kind == BACK_PROJECTION:
-        return BackProjection.from_state_dict(tensors).eval()
+        corrector = BackProjection.from_state_dict(tensors).eval()
+        corrector.sharpness = filter_of(card).sharpness
+        return corrector
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 

@@ -122,8 +122,9 @@ class PlanePair:
 
     @cached_property
     def _filters(self) -> FixedPair:
-        """On the CPU."""
-        return filter_of(self.card)
+        """On the CPU. Sharpness is for a filter alone: the network corrects what the family's filter makes."""
+        filters = filter_of(self.card)
+        return replace(filters, sharpness=0.0) if self._corrects else filters
 
     def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
         crf = strength if self._corrects else None

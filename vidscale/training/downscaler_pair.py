@@ -9,6 +9,7 @@ import torch
 
 from vidscale.errors import ModelError, TrainingError
 from vidscale.models.cards import check_name, find_pair_dir
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.pair_files import load_pair_dir, write_pair_dir
@@ -101,6 +102,7 @@ def train_downscaler(
     keep_recipe(recipe, folder)
     upscaler = _upscaler(recipe.pair)
     network = _network(recipe, _upscaler(recipe.guide or recipe.pair))
+    network.sharpness = _sharpness(recipe.pair)
     sets = Sets(recipe.triples, recipe.held_out, ("triples", "held-out-triples"))
     triples, held_out = map(Triples, complete_sets(sets, material, _maker, progress))
     task = DownscalerTask(network, upscaler, recipe.loop, triples, held_out, recipe.weights)
@@ -125,6 +127,12 @@ def _upscaler(name: str) -> CompactUpscaler:
     return upscaler
 
 
+def _sharpness(name: str) -> float:
+    """Of the filter of a pair."""
+    downscaler = load_pair_dir(find_pair_dir(name)).downscaler
+    return downscaler.sharpness if isinstance(downscaler, FixedPair | BackProjection) else 0.0
+
+
 def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection:
     torch.manual_seed(recipe.loop.seed)
     sizes = recipe.network
@@ -134,7 +142,7 @@ def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection
         raise TrainingError(str(error)) from error
     if recipe.start:
         first = load_pair_dir(find_pair_dir(recipe.start)).downscaler
-        if not isinstance(first, BackProjection) or first.sizes != network.sizes:
+        if not isinstance(first, BackProjection) or first.sizes | {"sharpness": 0.0} != network.sizes:
             raise TrainingError(f"{recipe.start}: its downscaler is not the one that the recipe describes")
         network.load_state_dict(first.state_dict() | {f"guide.{k}": v for k, v in guide.state_dict().items()})
     return network

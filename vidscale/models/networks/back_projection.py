@@ -38,6 +38,8 @@ class BackProjection(nn.Module):
         reach: support of the linear filter of g and d in samples, odd.
 
     Attributes:
+        sharpness: of the filter where it is used without the network, see
+            `vidscale.triton_kernels.polyphase_filters.Sharpened`.
         margin: LR samples around a sample that the correction depends on, besides what g depends on.
     """
 
@@ -46,6 +48,7 @@ class BackProjection(nn.Module):
         if width < 1 or depth < 2 or reach < 1 or reach % 2 == 0:
             raise ValueError(f"no BackProjection of {width = }, {depth = }, {reach = }")
         self.guide = guide.requires_grad_(requires_grad=False)
+        self.sharpness = 0.0
         self.cell = guide.cell
         small, large = self.cell.small**2, self.cell.large**2
         channels = [large + 3 * small, *[width] * (depth - 1), 3 * small]
@@ -137,6 +140,7 @@ class BackProjection(nn.Module):
         return {
             "network": BACK_PROJECTION,
             "family": "lanczos",
+            "sharpness": self.sharpness,
             "width": self.convs[0].get_parameter("weight").shape[0],
             "depth": len(self.convs),
             "reach": self.filter.kernel_size[0],
