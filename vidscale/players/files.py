@@ -44,14 +44,14 @@ def export_network(
     return read_card(folder)
 
 
-def shader_of(folder: Path, strength: float | None = None) -> str:
-    """The shader of a pair; arguments and errors as for `export_network`."""
-    return glsl_shader(network_of(folder), version=version("vidscale"), strength=strength)
+def shader_of(network: Network, strength: float | None = None) -> str:
+    """The text of a network's shader; arguments as for `export_network`."""
+    return glsl_shader(network, version=version("vidscale"), strength=strength)
 
 
 def _content(network: Network, kind: str, strength: float | None) -> bytes:
     if kind == "glsl":
-        return glsl_shader(network, version=version("vidscale"), strength=strength).encode()
+        return shader_of(network, strength).encode()
     from vidscale.players.onnx_model import onnx_model
 
     try:

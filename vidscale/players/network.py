@@ -127,17 +127,20 @@ def groups_of(channels: int) -> int:
     return -(-channels // GROUP)
 
 
-def network_of(folder: Path) -> Network:
+def network_of(folder: Path | None, name: str = "") -> Network:
     """Reads the upscaler of a pair. Every writer starts here; an update of a segment's weights belongs here too.
 
     Args:
-        folder: of the pair.
+        folder: of the pair; None for a pair without weights.
+        name: of a pair without weights, for the message.
 
     Raises:
         ModelError: no pair in the folder, damaged weights, or an upscaler that is no chain of convolutions on luma.
     """
+    if folder is None:
+        raise ModelError(f"{name} consists of fixed filters: there is no network to export")
     card, arrays = read_weights(folder)
-    check_exportable(card)
+    _check_exportable(card)
     weights = part(arrays, "upscaler.")
     kind = str(card.upscaler["network"])
     with fitting(weights):
@@ -147,8 +150,7 @@ def network_of(folder: Path) -> Network:
     return network
 
 
-def check_exportable(card: PairCard) -> None:
-    """Raises ModelError unless the pair's upscaler is a chain of convolutions on luma."""
+def _check_exportable(card: PairCard) -> None:
     kind = card.upscaler.get("network")
     if kind not in CHAINS:
         raise ModelError(f"the upscaler of {card.name} ({kind}) cannot be exported: only {', '.join(CHAINS)} can")
