@@ -18,6 +18,7 @@ from vidscale.cli import (
     run,
     stage,
     train,
+    web,
 )
 from vidscale.system.names import show_any_name
 
@@ -34,6 +35,7 @@ app.command("encode")(encode.encode)
 app.command("plan")(plan.plan)
 app.command("decode")(decode.decode)
 app.command("play")(play.play)
+app.command("web")(web.web)
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.add_typer(stage.app, name="stage")
