@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from material import FFMPEG, coded, make, picture, pixels, restored, sound
+from material import coded, make, picture, pixels, restored, sound
 from players import missing_program, need
 from robustness import documented, message, run_here
 from skimage import data
 
-from vidscale.config import DecodeSettings
-from vidscale.jobs.restore import open_small
-from vidscale.players.web import MODULES, write_site
+from vidscale import api
+from vidscale.players.web import MODULES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -77,8 +76,7 @@ def steps(folder: Path) -> Path:
 
 
 def site_of(small: Path, folder: Path) -> Path:
-    opened = open_small(small, ffmpeg=FFMPEG, settings=DecodeSettings.resolve({}))
-    return write_site(opened, folder).index.parent
+    return api.web(small, folder).index.parent
 
 
 @pytest.fixture(scope="module")
@@ -412,5 +410,5 @@ def test_site_errors_and_notes(tmp_path: Path, make_clip: Callable[..., Path]) -
     small = coded(make_clip("x.mkv"), tmp_path / "clip.vs2.mkv", scale="2", pair="adaptive", codec="x265")
     run = run_here("web", small, "-o", tmp_path / "site")
     assert run.code == 0
-    assert "HEVC plays in browsers that have a decoder for it" in run.stderr
+    assert "HEVC plays only in browsers that have a decoder for it" in run.stderr
     assert "browsers play MP4, hardly .mkv" in run.stderr

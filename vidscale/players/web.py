@@ -151,7 +151,7 @@ def _page(small: SmallFile, described: dict[str, Any], names: dict[str, str]) ->
 def _notes(small: SmallFile) -> tuple[str, ...]:
     notes = []
     if small.source.codec == "hevc":
-        notes.append("HEVC plays in browsers that have a decoder for it: Safari, and Chrome and Edge with hardware")
+        notes.append("HEVC plays only in browsers that have a decoder for it; H.264 plays in all")
     if "mp4" not in small.source.container and small.source.path.suffix.lower() != ".webm":
         notes.append(f"browsers play MP4, hardly {small.source.path.suffix}: encode to .mp4")
     if small.source.video.format.bit_depth > 8:
