@@ -42,8 +42,11 @@ export class Restorer {
         gl.disable(gl.DITHER);
         this.video = this.texture(gl.TEXTURE_2D, gl.LINEAR);
         gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+        this.programs = [];
         this.passes = this.layers();
         this.show = this.program(showShader(info));
+        this.finishPrograms();
+        this.split = gl.getUniformLocation(this.show, 'split');
         this.setWeights(info.values);
     }
 
@@ -151,7 +154,7 @@ export class Restorer {
         gl.viewport(0, 0, this.info.width, this.info.height);
         gl.useProgram(this.show);
         gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.features[(this.info.layers.length - 1) % 2]);
-        gl.uniform1f(gl.getUniformLocation(this.show, 'split'), split);
+        gl.uniform1f(this.split, split);
         gl.drawArrays(gl.TRIANGLES, 0, 3);
     }
 
@@ -180,6 +183,7 @@ export class Restorer {
         return framebuffer;
     }
 
+    // Starts to compile; asking for the result here would keep the driver from compiling all programs at once.
     program(fragment) {
         const {gl} = this;
         const program = gl.createProgram();
@@ -190,13 +194,20 @@ export class Restorer {
             gl.attachShader(program, shader);
         }
         gl.linkProgram(program);
-        if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
-            const [, shader] = gl.getAttachedShaders(program);
-            throw new Error(`the shader does not compile: ${gl.getProgramInfoLog(program)} ${gl.getShaderInfoLog(shader)}`);
-        }
-        gl.useProgram(program);
-        gl.uniform1i(gl.getUniformLocation(program, 'video'), 0);
-        gl.uniform1i(gl.getUniformLocation(program, 'features'), 1);
+        this.programs.push(program);
         return program;
+    }
+
+    finishPrograms() {
+        const {gl} = this;
+        for (const program of this.programs) {
+            if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+                const logs = gl.getAttachedShaders(program).map((shader) => gl.getShaderInfoLog(shader));
+                throw new Error(`the shader does not compile: ${gl.getProgramInfoLog(program)} ${logs.join(' ')}`);
+            }
+            gl.useProgram(program);
+            gl.uniform1i(gl.getUniformLocation(program, 'video'), 0);
+            gl.uniform1i(gl.getUniformLocation(program, 'features'), 1);
+        }
     }
 }
