@@ -21,14 +21,17 @@ from vidscale.players.files import shader_of
 from vidscale.players.network import network_of
 
 SHOT = """
-local done = false
+local restarts = 0
 mp.register_event("playback-restart", function()
-    if done then return end
-    done = true
-    mp.add_timeout(0.3, function()
-        mp.commandv("screenshot-to-file", os.getenv("SHOT"), "window")
-        mp.commandv("quit")
-    end)
+    restarts = restarts + 1
+    if restarts == 1 then
+        mp.commandv("seek", os.getenv("TIME"), "absolute+exact")
+    elseif restarts == 2 then
+        mp.add_timeout(0.3, function()
+            mp.commandv("screenshot-to-file", os.getenv("SHOT"), "window")
+            mp.commandv("quit")
+        end)
+    end
 end)
 """
 
@@ -132,15 +135,16 @@ def test_export_player_needs_a_network(tmp_path: Path, make_clip: Callable[..., 
 
 @pytest.mark.slow
 def test_mpv_shows_what_decode_writes(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """Its window, on Mesa's software OpenGL."""
+    """Its window after seeking, on Mesa's software OpenGL."""
     need(pytestconfig, missing_program("mpv"))
     need(pytestconfig, missing_program("xvfb-run"))
     height, width = 128, 192
-    photo = 40 + 0.7 * data.astronaut()[: 2 * height : 2, 100 : 100 + 2 * width : 2, 1]
-    frames = np.concatenate([photo.astype(np.uint8).reshape(-1), np.full(height * width // 2, 128, np.uint8)])
+    photo = 40 + 0.6 * data.astronaut()[: 2 * height : 2, 100 : 100 + 2 * width : 2, 1]
+    gray = np.full(height * width // 2, 128)
+    frames = [np.concatenate([photo.reshape(-1) + 5 * n, gray]).astype(np.uint8) for n in range(5)]  # each brighter
     tags = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
     raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-i", "-", "-vf", tags, "-c:v", "ffv1"]
-    source = make(tmp_path / "source.mkv", *raw, data=frames.tobytes() * 3)
+    source = make(tmp_path / "source.mkv", *raw, data=b"".join(map(np.ndarray.tobytes, frames)))
     small = coded(source, tmp_path / "small.mp4", scale="2", pair="adaptive", crf=24)
     words = shlex.split(run_here("play", small, "--export-player", tmp_path / "x.glsl").stdout)
     (tmp_path / "shot.lua").write_text(SHOT)
@@ -148,12 +152,12 @@ def test_mpv_shows_what_decode_writes(tmp_path: Path, pytestconfig: pytest.Confi
     told = ["--no-config", "--vo=gpu", "--gpu-api=opengl", "--gpu-sw=yes", "--ao=null", "--pause", "--no-osc"]
     told += ["--osd-level=0", "--dither-depth=no", f"--script={tmp_path / 'shot.lua'}"]
     command = ["xvfb-run", "-a", shutil.which("mpv") or "mpv", *words[1:-2], *told, *words[-2:]]
-    environment = os.environ | {"SHOT": str(shown), "XDG_RUNTIME_DIR": str(tmp_path)}
+    environment = os.environ | {"SHOT": str(shown), "TIME": str(3 / 25), "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert shown.exists(), done.stdout + done.stderr
     window = np.asarray(Image.open(shown).convert("RGB")) @ np.array([0.2126, 0.7152, 0.0722])
     assert window.shape == (height, width)
-    luma = pixels(restored(small, tmp_path / "big.mkv", lossless=True), "yuv420p", (height, width))[0]
+    luma = pixels(restored(small, tmp_path / "big.mkv", lossless=True), "yuv420p", (height, width))[3]
     wanted = (luma[: height * width].reshape(height, width).astype(float) - 16) * 255 / 219
     rounded = 1.5 * 255 / 219 + 0.5  # one code of luma apart after rounding, and the rounding to RGB
     assert (np.abs(window - wanted) <= rounded).mean() > 0.999
