@@ -47,6 +47,10 @@ hypothesis.settings.register_profile("vidscale", deadline=None)
 hypothesis.settings.load_profile("vidscale")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-players", action="store_true", help="fail where Vulkan, mpv or Chromium is missing")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Reports how the GPU tests ran and, after the quick tests, which of them are slow."""

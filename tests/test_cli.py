@@ -18,7 +18,7 @@ from material import FFMPEG
 from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
-COMMANDS = ["encode", "plan", "decode", "play", "measure", "compare", "stage down", "stage up", "run", "doctor"]
+COMMANDS = ["encode", "plan", "decode", "play", "web", "measure", "compare", "stage down", "stage up", "run", "doctor"]
 COMMANDS += ["images down", "images up", "images roundtrip", "images bench"]
 FAST = ["--scale", "2", "--preset", "ultrafast"]
 

@@ -30,10 +30,13 @@ from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.pipe_stage import Direction
 from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
+from vidscale.jobs.restore import open_small
+from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.per_title.checking import Check
 from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.encoding import plan_title, run_title
+from vidscale.players.web import Site, write_site
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
@@ -52,6 +55,7 @@ __all__ = [
     "plan",
     "read_json",
     "stage",
+    "web",
 ]
 
 
@@ -173,6 +177,22 @@ def decode_y4m(
     else:
         frames, _ = write_y4m(small, output, strict=resolved.strict, progress=progress)
     return frames
+
+
+def web(source: str | Path, output: str | Path, **settings: Any) -> Site:
+    """Writes a web page that plays a small file restored.
+
+    Args:
+        source: the small file; it is copied.
+        output: folder to write.
+        settings: fields of `vidscale.config.DecodeSettings`; encoder settings are ignored.
+
+    Raises:
+        VidscaleError: no usable identity, a pair without a network for luma, or no writable folder.
+    """
+    resolved = DecodeSettings.resolve(settings)
+    small = open_small(Path(source), ffmpeg=find_ffmpeg(resolved.ffmpeg).path, settings=resolved)
+    return write_site(small, Path(output), overwrite=resolved.overwrite)
 
 
 def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = None, **settings: Any) -> Report:

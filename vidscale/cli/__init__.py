@@ -4,7 +4,22 @@ import logging
 
 import typer
 
-from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, measure, models, plan, run, stage, train
+from vidscale.cli import (
+    compare,
+    decode,
+    doctor,
+    encode,
+    images,
+    lean_numba,
+    measure,
+    models,
+    plan,
+    play,
+    run,
+    stage,
+    train,
+    web,
+)
 from vidscale.system.names import show_any_name
 
 app = typer.Typer(
@@ -19,7 +34,8 @@ app = typer.Typer(
 app.command("encode")(encode.encode)
 app.command("plan")(plan.plan)
 app.command("decode")(decode.decode)
-app.command("play")(decode.play)
+app.command("play")(play.play)
+app.command("web")(web.web)
 app.command("measure")(measure.measure)
 app.command("compare")(compare.compare)
 app.add_typer(stage.app, name="stage")

@@ -1,8 +1,6 @@
-"""``vidscale decode`` and ``vidscale play``."""
+"""``vidscale decode``."""
 
 import contextlib
-import shutil
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,17 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, emit, fail, print_plan, raw_stdout, run_job, show_path
+from vidscale.cli.console import Console, emit, print_plan, raw_stdout, run_job, show_path
 from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import DecodeSettings
     from vidscale.jobs.restore import SmallFile
 
-_PLAYERS = {
-    "mpv": ["mpv", "--no-terminal", "-"],
-    "ffplay": ["ffplay", "-v", "error", "-autoexit", "-f", "yuv4mpegpipe", "-"],
-}
 _OF_RAW_VIDEO = {"scale", "strength", "device", "ffmpeg", "strict", "overwrite"}  # settings that apply to it
 Strength = Annotated[
     float | None,
@@ -169,37 +163,3 @@ def _to_y4m(
 def _show(notes: Iterable[str], console: Console) -> None:
     for note in notes:
         console.note(note)
-
-
-def play(
-    source: options.Input,
-    pair: options.MadeBy = None,
-    scale: options.MadeAt = None,
-    strength: Strength = None,
-    player: Annotated[
-        str | None,
-        typer.Option("--player", help="Player to use.", metavar="mpv|ffplay", show_default="the first installed"),
-    ] = None,
-) -> None:
-    """Restore a small file and show it in mpv or ffplay (picture only)."""
-    names = [player] if player else list(_PLAYERS)
-    found = next((name for name in names if name in _PLAYERS and shutil.which(name)), None)
-    if found is None:
-        fail(f"no player found: install {' or '.join(names)}")
-
-    def job(console: Console) -> None:
-        from vidscale.config import DecodeSettings
-        from vidscale.jobs.raw_output import open_for_y4m, write_y4m
-
-        settings = DecodeSettings.resolve({"pair": pair, "scale": scale, "strength": strength})
-        with subprocess.Popen(_PLAYERS[found], stdin=subprocess.PIPE) as process:
-            try:
-                with contextlib.suppress(BrokenPipeError):  # the window was closed
-                    if process.stdin is not None:
-                        write_y4m(open_for_y4m(source, None, settings), process.stdin, progress=console)
-            finally:
-                with contextlib.suppress(BrokenPipeError):
-                    if process.stdin is not None:
-                        process.stdin.close()
-
-    run_job(job, quiet=True)

@@ -75,16 +75,40 @@ def show(
 def export(
     name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", metavar="PAIR", show_default=False)],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
+        Path, typer.Option("-o", "--output", help="Folder or file to write.", metavar="PATH", show_default=False)
     ],
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing pair.")] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="The pair itself, or its upscaler as a shader for mpv and libplacebo, or as ONNX.",
+            metavar="folder|glsl|onnx",
+        ),
+    ] = "folder",
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            "--crf",
+            help="Coding strength to write into the shader or model; default: a parameter of it.",
+            metavar="CRF",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing pair or file.")] = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a pair to a folder, for use on other machines with --pair FOLDER."""
+    """Write a pair to a folder, for use on other machines with --pair FOLDER, or its upscaler for other programs."""
 
     def job(console: Console) -> None:
+        from vidscale.errors import UsageError
         from vidscale.models.cards import find_pair_dir
+
+        if to != "folder":
+            _convert(find_pair_dir(name), output, to, crf, overwrite=overwrite, json_output=json_output, quiet=quiet)
+            return
+        if crf is not None:
+            raise UsageError(f"--crf {crf:g}: only with --to glsl or onnx")
         from vidscale.models.pair_files import copy_pair_dir
 
         card = copy_pair_dir(find_pair_dir(name), output, overwrite=overwrite)
@@ -140,6 +164,20 @@ def import_car(
             typer.echo(f"{card.name}: {card.parameters:,} parameters, in {show_path(folder)}")
 
     run_job(job, quiet=quiet)
+
+
+def _convert(
+    folder: Path, output: Path, to: str, crf: float | None, *, overwrite: bool, json_output: bool, quiet: bool
+) -> None:
+    from vidscale.players.files import export_network
+
+    card = export_network(folder, output, to, strength=crf, overwrite=overwrite)
+    size = output.stat().st_size
+    if json_output:
+        record = {"pair": card.name, "scale": str(card.scale), "format": to, "output": str(output), "bytes": size}
+        emit({"event": "converted"} | record)
+    elif not quiet:
+        typer.echo(f"{card.name} as {to}: {size:,} bytes, in {show_path(output)}")
 
 
 def _record(card: "PairCard", folder: Path) -> dict[str, Any]:

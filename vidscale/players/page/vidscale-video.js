@@ -1,0 +1,259 @@
+// <vidscale-video src="movie.vs2.mp4">: plays a small file restored. Attributes:
+//   src       the small file
+//   restore   what `vidscale web` wrote beside it; default: src with the ending .json
+//   poster, autoplay, loop, muted   as of <video>
+//   split     0 to 1: the part of the width, from the left, that is restored; default 1
+
+import {loadInfo, Restorer} from './restorer.js';
+
+const STYLE = `
+:host { display: block; position: relative; background: #000; color: #fff; font: 14px system-ui, sans-serif; }
+:host(:fullscreen) { display: flex; align-items: center; justify-content: center; }
+.stage { position: relative; overflow: hidden; width: 100%; margin: auto; }
+:host(:fullscreen) .stage { width: min(100vw, 100vh * var(--aspect)); }
+video, canvas { position: absolute; left: 0; top: 0; width: 100%; height: 100%; }
+video { width: var(--padded-width); height: var(--padded-height); object-fit: fill; }
+canvas { visibility: hidden; }
+.restoring canvas { visibility: visible; }
+.note { position: absolute; left: 0; right: 0; top: 0; padding: 8px 12px; background: #7c2d12; }
+.note:empty, .line[hidden] { display: none; }
+.line { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: #fff; pointer-events: none; }
+.bar { position: absolute; left: 0; right: 0; bottom: 0; display: flex; flex-wrap: wrap; gap: 4px 10px; padding: 6px 12px; max-height: 100%;
+    box-sizing: border-box; overflow: hidden; align-items: center; background: #000b; opacity: 0; transition: opacity .2s; }
+:host(:hover) .bar, :host(:focus-within) .bar, .paused .bar { opacity: 1; }
+.bar button { background: none; border: 0; color: inherit; font: inherit; padding: 4px 6px; cursor: pointer; }
+.bar button:focus-visible, .bar input:focus-visible { outline: 2px solid #fff; }
+.bar .seek { flex: 1 1 100%; margin: 0; }
+.bar .volume, .bar .split { width: 80px; }
+.bar .state { margin-left: auto; opacity: .8; font-size: 12px; }
+`;
+
+const PARTS = `
+<div class="stage paused">
+  <video playsinline crossorigin="anonymous"></video>
+  <canvas></canvas>
+  <div class="line" hidden></div>
+  <div class="note" role="status"></div>
+  <div class="bar">
+    <input class="seek" type="range" min="0" max="1" step="any" value="0" aria-label="Seek">
+    <button class="play" aria-label="Play or pause">Play</button>
+    <span class="time">0:00</span>
+    <button class="mute" aria-label="Mute">Mute</button>
+    <input class="volume" type="range" min="0" max="1" step="any" value="1" aria-label="Volume">
+    <label>Restored <input class="split" type="range" min="0" max="1" step="any" value="1"> plain</label>
+    <span class="state"></span>
+    <button class="full" aria-label="Full screen">Full screen</button>
+  </div>
+</div>`;
+
+const SEEK_S = 5;
+
+class VidscaleVideo extends HTMLElement {
+    static observedAttributes = ['src', 'restore', 'split', 'poster', 'autoplay', 'loop', 'muted'];
+
+    constructor() {
+        super();
+        const root = this.attachShadow({mode: 'open'});
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(STYLE);
+        root.adoptedStyleSheets = [sheet];
+        root.innerHTML = PARTS;
+        for (const name of ['stage', 'note', 'line', 'seek', 'play', 'time', 'mute', 'volume', 'split', 'state', 'full']) {
+            this[`${name}Part`] = root.querySelector(`.${name}`);
+        }
+        this.video = root.querySelector('video');
+        this.canvas = root.querySelector('canvas');
+        this.restorer = null;
+        this.info = null;
+        this.loads = 0;
+        this.turns = 0;
+        this.shown = []; // times of the last pictures, ms
+        this.listen();
+    }
+
+    connectedCallback() {
+        if (!this.hasAttribute('tabindex')) this.tabIndex = 0;
+        this.follow();
+    }
+
+    attributeChangedCallback(name, before, value) {
+        if (before === value) return;
+        if (name === 'src' || name === 'restore') this.load();
+        else if (name === 'split') this.setSplit(Number(value ?? 1));
+        else if (name === 'poster') this.video.poster = value ?? '';
+        else this.video[name] = value !== null;
+    }
+
+    // Loads the file; resolves when its first picture is there, or the reason why it is not is shown.
+    load() {
+        const load = ++this.loads;
+        this.ready = Promise.resolve().then(() => load === this.loads && this.start(load)).catch((error) => {
+            if (load === this.loads) this.plain(error.message);
+        });
+        return this.ready;
+    }
+
+    async start(load) {
+        const source = this.getAttribute('src');
+        if (!source) return;
+        const address = new URL(source, document.baseURI);
+        this.restorer = null;
+        this.video.src = address;
+        const restore = this.getAttribute('restore');
+        const described = restore ? new URL(restore, document.baseURI) : new URL(`${address.href.replace(/\.[^./]*$/, '')}.json`);
+        const info = await loadInfo(described);
+        if (load !== this.loads) return;
+        this.info = info;
+        this.fit();
+        if (this.video.error) throw this.unplayable();
+        this.restorer = new Restorer(this.canvas, info);
+        if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
+            await new Promise((done) => {
+                this.video.addEventListener('loadeddata', done, {once: true});
+                this.video.addEventListener('error', done, {once: true});
+            });
+        }
+        this.draw();
+    }
+
+    // The true size: the video element is larger than the stage by the padding, which is cut off.
+    fit() {
+        const {width, height, coded_width, coded_height, small, large, aspect} = this.info;
+        this.style.setProperty('--aspect', aspect);
+        this.style.setProperty('--padded-width', `${100 * coded_width * large / small / width}%`);
+        this.style.setProperty('--padded-height', `${100 * coded_height * large / small / height}%`);
+        this.stagePart.style.aspectRatio = aspect;
+    }
+
+    // Plays without restoring, and says why.
+    plain(reason) {
+        this.restorer = null;
+        this.stagePart.classList.remove('restoring');
+        this.notePart.textContent = `Not restored: ${reason}`;
+        this.describe();
+    }
+
+    unplayable() {
+        return new Error(`this browser cannot play ${this.info ? `${this.info.codec} in this file` : 'the file'}`);
+    }
+
+    follow() {
+        const turn = ++this.turns; // a player that is moved in the page would be followed twice
+        const next = () => {
+            if (!this.isConnected || turn !== this.turns) return;
+            this.shown.push(performance.now());
+            if (this.shown.length > 30) this.shown.shift();
+            this.draw();
+            this.wait(next);
+        };
+        this.wait(next);
+    }
+
+    wait(next) {
+        if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(next);
+        else requestAnimationFrame(next);
+    }
+
+    draw() {
+        const {video, restorer} = this;
+        if (restorer && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !restorer.gl.isContextLost()) {
+            if (video.videoWidth !== this.info.coded_width || video.videoHeight !== this.info.coded_height) {
+                this.plain(`the pictures are ${video.videoWidth}x${video.videoHeight}, the network is for `
+                    + `${this.info.coded_width}x${this.info.coded_height}`);
+                return;
+            }
+            restorer.draw(video, Number(this.splitPart.value));
+            this.stagePart.classList.add('restoring');
+            this.notePart.textContent = '';
+        }
+        this.describe();
+    }
+
+    describe() {
+        const {video, info} = this;
+        const seconds = (time) => `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, '0')}`;
+        this.timePart.textContent = `${seconds(video.currentTime)} / ${seconds(video.duration || 0)}`;
+        if (document.activeElement !== this || this.shadowRoot.activeElement !== this.seekPart) {
+            this.seekPart.value = video.duration ? video.currentTime / video.duration : 0;
+        }
+        this.playPart.textContent = video.paused ? 'Play' : 'Pause';
+        this.mutePart.textContent = video.muted ? 'Unmute' : 'Mute';
+        this.stagePart.classList.toggle('paused', video.paused);
+        if (!info) return;
+        const size = `${info.width}x${info.height}`, from = `${info.coded_width}x${info.coded_height}`;
+        const words = [this.restorer ? `restored ${size} from ${from}` : `plain, ${from}`];
+        const span = this.shown.at(-1) - this.shown[0];
+        if (!video.paused && span > 0) words.push(`${(1000 * (this.shown.length - 1) / span).toFixed(1)} frames/s`);
+        const quality = video.getVideoPlaybackQuality?.();
+        if (quality) words.push(`${quality.droppedVideoFrames} dropped`);
+        this.statePart.textContent = words.join(', ');
+    }
+
+    setSplit(value) {
+        this.splitPart.value = value;
+        this.linePart.hidden = !(value > 0 && value < 1);
+        this.linePart.style.left = `${100 * value}%`;
+        this.draw();
+    }
+
+    listen() {
+        const {video, canvas} = this;
+        this.playPart.onclick = () => this.toggle();
+        canvas.onclick = () => this.toggle();
+        this.mutePart.onclick = () => { video.muted = !video.muted; };
+        this.fullPart.onclick = () => this.full();
+        this.volumePart.oninput = () => { video.volume = this.volumePart.value; };
+        this.seekPart.oninput = () => { video.currentTime = this.seekPart.value * (video.duration || 0); };
+        this.splitPart.oninput = () => this.setSplit(Number(this.splitPart.value));
+        for (const name of ['seeked', 'loadeddata', 'resize']) video.addEventListener(name, () => this.draw());
+        for (const name of ['play', 'pause', 'timeupdate', 'volumechange']) {
+            video.addEventListener(name, () => this.describe());
+        }
+        video.addEventListener('pause', () => { this.shown = []; });
+        video.addEventListener('error', () => this.plain(this.unplayable().message));
+        canvas.addEventListener('webglcontextlost', (event) => {
+            event.preventDefault(); // so that it comes back
+            this.stagePart.classList.remove('restoring');
+        });
+        canvas.addEventListener('webglcontextrestored', () => {
+            try {
+                this.restorer = new Restorer(canvas, this.info);
+                this.draw();
+            } catch (error) {
+                this.plain(error.message);
+            }
+        });
+        this.addEventListener('keydown', (event) => this.key(event));
+    }
+
+    toggle() {
+        if (this.video.paused) this.video.play().catch((error) => { this.notePart.textContent = error.message; });
+        else this.video.pause();
+    }
+
+    full() {
+        if (document.fullscreenElement) document.exitFullscreen();
+        else this.requestFullscreen?.();
+    }
+
+    key(event) {
+        if (event.ctrlKey || event.altKey || event.metaKey) return;
+        const {video} = this;
+        const onControl = event.composedPath()[0] !== this; // which has keys of its own
+        const jump = (by) => { video.currentTime = Math.max(0, Math.min(video.duration || 0, video.currentTime + by)); };
+        const louder = (by) => { this.volumePart.value = video.volume = Math.max(0, Math.min(1, video.volume + by)); };
+        const actions = {
+            k: () => this.toggle(), m: () => { video.muted = !video.muted; }, f: () => this.full(),
+            c: () => this.setSplit(Number(this.splitPart.value) === 1 ? 0.5 : 1),
+            ...(onControl ? {} : {
+                ' ': () => this.toggle(), ArrowLeft: () => jump(-SEEK_S), ArrowRight: () => jump(SEEK_S),
+                ArrowUp: () => louder(0.1), ArrowDown: () => louder(-0.1),
+            }),
+        };
+        if (!actions[event.key]) return;
+        event.preventDefault();
+        actions[event.key]();
+    }
+}
+
+customElements.define('vidscale-video', VidscaleVideo);
