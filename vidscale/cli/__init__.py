@@ -4,7 +4,21 @@ import logging
 
 import typer
 
-from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, measure, models, plan, run, stage, train
+from vidscale.cli import (
+    compare,
+    decode,
+    doctor,
+    encode,
+    images,
+    ladder,
+    lean_numba,
+    measure,
+    models,
+    plan,
+    run,
+    stage,
+    train,
+)
 from vidscale.system.names import show_any_name
 
 app = typer.Typer(
@@ -18,6 +32,7 @@ app = typer.Typer(
 )
 app.command("encode")(encode.encode)
 app.command("plan")(plan.plan)
+app.command("ladder")(ladder.ladder)
 app.command("decode")(decode.decode)
 app.command("play")(decode.play)
 app.command("measure")(measure.measure)
