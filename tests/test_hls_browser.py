@@ -93,7 +93,9 @@ def site(hls_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     folder = tmp_path_factory.mktemp("site")
     movie = make(folder / "film.mp4", *picture("160x96", duration=3), *sound(3), "-c:a", "aac", "-crf", "10")
     targets = ["--target", "vmaf=92", "--target", "vmaf=60"]
-    done = run_here("ladder", movie, "-o", folder / "film.hls", *targets, "--preset", "veryfast", "--segment", "1")
+    done = run_here(
+        "ladder", movie, "-o", folder / "film.hls", *targets, "--preset", "veryfast", "--segment-duration", "1"
+    )
     assert done.code == 0, done.stderr
     shutil.copy(hls_js, folder / "hls.min.js")
     (folder / "page.html").write_text(PAGE)

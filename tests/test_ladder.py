@@ -22,7 +22,7 @@ from vidscale.media.playlists import Segment, mean_rate, peak_rate
 from vidscale.system.threads import Shared, StoppedError
 
 Clip = Callable[..., Path]
-QUICK = ["--preset", "veryfast", "--segment", "0.6"]
+QUICK = ["--preset", "veryfast", "--segment-duration", "0.6"]
 TARGETS = ["--target", "vmaf=70", "--target", "vmaf=94"]
 
 
@@ -74,6 +74,14 @@ def trace(init: Path, fields: str) -> dict[str, int]:
     command = [FFMPEG, "-v", "trace", "-i", str(init), "-c", "copy", "-bsf:v", "trace_headers", "-f", "null", "-"]
     log = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     return {name: int(value) for name, value in re.findall(rf"({fields}) +[01]+ = (\d+)", log)}
+
+
+def decode_time(segment: Path) -> int:
+    """baseMediaDecodeTime of a fragment (ISO/IEC 14496-12 8.8.12), version 1, which browsers start from."""
+    data = segment.read_bytes()
+    at = data.index(b"tfdt") + 4
+    assert data[at] == 1
+    return int.from_bytes(data[at + 4 : at + 12], "big")
 
 
 def test_every_rendition_has_all_frames_at_the_source_s_times(movie: Path, ladder: tuple[Path, dict[str, Any]]) -> None:
@@ -208,7 +216,7 @@ def test_existing_folder_is_replaced_only_on_demand(ladder: tuple[Path, dict[str
 def test_other_codecs(codec: str, movie: Path, tmp_path: Path) -> None:
     """Aligned keyframes and codec strings; SVT-AV1's by ffmpeg's own muxer, H.265's from the parameter sets."""
     preset = {"x265": "veryfast", "svtav1": "10"}[codec]
-    words = ["--codec", codec, "--preset", preset, "--segment", "0.6", "--scale", "1", "--pair", "lanczos"]
+    words = ["--codec", codec, "--preset", preset, "--segment-duration", "0.6", "--scale", "1", "--pair", "lanczos"]
     done = run_here("ladder", movie, "-o", tmp_path / "out", "--target", "psnr=34", *words)
     assert done.code == 0, done.stderr
     ((told, playlist),) = variants(tmp_path / "out" / "master.m3u8")
@@ -264,9 +272,9 @@ def test_peak_is_that_of_runs_near_the_target_duration() -> None:
         ({"targets": "vmaf=90,psnr=40"}, "are not of one metric"),
         ({"targets": "vmaf=90,vmaf=90"}, "name one of them twice"),
         ({"targets": []}, "targets"),
-        ({"segment": 0}, "segment"),
-        ({"segment": "1/0"}, "segment"),
-        ({"segment": 100}, "segment"),
+        ({"segment_duration": 0}, "segment_duration"),
+        ({"segment_duration": "1/0"}, "segment duration '1/0' is not a number"),
+        ({"segment_duration": 100}, "segment_duration"),
         ({"crf": 20}, "a ladder has no setting 'crf'"),
         ({"max_size": "7M"}, "a ladder has no setting 'max_size'"),
         ({"encoder_params": "keyint=50"}, "--encoder-params sets keyint"),
@@ -324,6 +332,9 @@ def test_other_audio_is_encoded_as_aac_and_picture_keeps_its_delay(tmp_path: Pat
     with av.open(str(tmp_path / "out" / "v1.m3u8")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
     assert shown_times(tmp_path / "out" / "v1.m3u8") == pytest.approx(shown_times(film), abs=2e-3)
+    assert (
+        decode_time(tmp_path / "out" / "v1" / "00000.m4s") == 6400
+    )  # of 16000: ffmpeg has no time scale below 10000, and 1000 is the movie's
 
 
 def test_shared_frames_reach_every_reader_in_order_and_errors_too() -> None:

@@ -32,8 +32,9 @@ def ladder(
             show_default="vmaf=95, 88 and 75",
         ),
     ] = None,
-    segment: Annotated[
-        str | None, typer.Option("--segment", help="Duration of a segment.", metavar="SECONDS", show_default="6")
+    segment_duration: Annotated[
+        str | None,
+        typer.Option("--segment-duration", help="Duration of a segment.", metavar="SECONDS", show_default="6"),
     ] = None,
     codec: options.Codec = None,
     preset: options.Preset = None,
@@ -62,7 +63,7 @@ def ladder(
     """Encode a video for HTTP Live Streaming: several qualities, each at the scale that needs the fewest bits."""
     given_options: dict[str, Any] = {
         "targets": target or None,
-        "segment": segment,
+        "segment_duration": segment_duration,
         "codec": codec,
         "preset": preset,
         "scale": scale,

@@ -26,7 +26,7 @@ def _as_seconds(value: object) -> object:
     try:
         return plain_fraction(value) if isinstance(value, str) else value
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"segment {value!r} is not a number of seconds") from None
+        raise ValueError(f"segment duration {value!r} is not a number of seconds") from None
 
 
 Targets = Annotated[
@@ -45,7 +45,7 @@ class LadderSettings(EncodeSettings):
         min_length=1,
         description="quality of each rendition, METRIC=VALUE; a list, or a text with commas",
     )
-    segment: Seconds = Field(default=Fraction(6), gt=0, le=60, description="duration of a segment, seconds")
+    segment_duration: Seconds = Field(default=Fraction(6), gt=0, le=60, description="of a segment, seconds")
     report: bool = Field(default=False, description="unused")
 
     @model_validator(mode="after")

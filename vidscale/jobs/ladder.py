@@ -9,8 +9,10 @@ from pathlib import Path
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth, source_frames
 from vidscale.jobs.plans import EncodePlan
+from vidscale.media.containers import OutputPlan
 from vidscale.media.playlists import MASTER, Sound, Variant, master_text
 from vidscale.media.probe import Source
+from vidscale.stages.joined import copy_joined
 from vidscale.stages.package import package_audio, package_video
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.folders import partial_folder
@@ -27,12 +29,14 @@ class LadderPlan:
     Attributes:
         folder: to write.
         segment_s: duration of a segment, seconds.
-        renditions: the encodes, best first; only the first keeps the audio.
+        renditions: the encodes, best first, of video alone.
+        audio: the MP4 file of the audio streams.
     """
 
     folder: Path
     segment_s: Fraction
     renditions: tuple[EncodePlan, ...]
+    audio: OutputPlan
 
     @property
     def source(self) -> Source:
@@ -85,11 +89,12 @@ def write_ladder(
             replace(each, output=replace(each.output, path=work / f"v{number}.mp4"))
             for number, each in enumerate(plan.renditions, start=1)
         ]
-        outcomes = _encode(plans, progress)
+        log = ReadLog()
+        outcomes = _encode(plans, log, progress)
         for each, outcome in zip(plans, outcomes, strict=True):
             encoded(each, outcome)
         progress.start("writing the segments", None)
-        variants, sounds = [], _package_sounds(plan, plans[0], work)
+        variants, sounds = [], _package_sounds(plan, log, work)
         for each, outcome in zip(plans, outcomes, strict=True):
             folder = work / "new" / outcome.path.stem
             variant = package_video(each.ffmpeg, outcome.path, each.small, folder, frames=outcome.frames)
@@ -103,9 +108,9 @@ def write_ladder(
     return Ladder(plan.folder / MASTER, tuple(variants), sounds, tuple(outcomes), tuple(notes))
 
 
-def _encode(plans: list[EncodePlan], progress: Progress) -> list[Outcome]:
+def _encode(plans: list[EncodePlan], log: ReadLog, progress: Progress) -> list[Outcome]:
     """Encodes all renditions from one reading of the source."""
-    first, log, clock = plans[0], ReadLog(), Clock("decode")
+    first, clock = plans[0], Clock("decode")
     total = expected_frames(first.source, first.settings.range)
     progress.start(f"encoding {len(plans)} rendition{'s' * (len(plans) > 1)}", total)
     frames = counted(source_frames(first, log, clock), progress)
@@ -119,12 +124,14 @@ def _encode(plans: list[EncodePlan], progress: Progress) -> list[Outcome]:
         return [job.result() for job in jobs]
 
 
-def _package_sounds(plan: LadderPlan, first: EncodePlan, work: Path) -> tuple[Sound, ...]:
-    audio = [stream for stream in first.output.kept if stream.kind == "audio"]
+def _package_sounds(plan: LadderPlan, log: ReadLog, work: Path) -> tuple[Sound, ...]:
+    first, file = plan.renditions[0], work / "audio.mp4"
+    audio = [stream for stream in plan.audio.kept if stream.kind == "audio"]
+    copy_joined(plan.source, plan.audio, file, origin_s=log.origin_s, time_range=first.time_range)
     return tuple(
         package_audio(
             first.ffmpeg,
-            first.output.path,
+            file,
             stream,
             work / "new" / f"audio{index + 1}",
             index=index,

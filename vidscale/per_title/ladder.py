@@ -66,7 +66,7 @@ def plan_ladder(
     notes: list[str] = []
     for wanted in sorted(settings.targets, key=lambda each: -each.value):
         decision = _decision(path, settings, wanted, source, target.path, progress)
-        planned = _planned(path, settings, decision, target, is_first=not plans)
+        planned = _planned(path, settings, decision, target)
         same = [other for other, plan in zip(decisions, plans, strict=True) if _way(plan) == _way(planned)]
         if same:
             notes.append(f"{wanted} would be the same rendition as {same[0].settings.target}: it is left out")
@@ -77,7 +77,7 @@ def plan_ladder(
     recoded = [str(stream) for stream in target.kept if stream.kind == "audio" and stream.codec != "aac"]
     if recoded:
         notes.append(f"encoded as AAC, which every player has: {', '.join(recoded)}")
-    plan = LadderPlan(folder, settings.segment, tuple(plans))
+    plan = LadderPlan(folder, settings.segment_duration, tuple(plans), target)
     return PlannedLadder(plan, tuple(decisions), tuple(dict.fromkeys([*plans[0].notes, *notes])))
 
 
@@ -108,7 +108,7 @@ def _decision(
     path: Path, settings: LadderSettings, target: Target, source: Source, output: Path, progress: Progress | None
 ) -> Decision:
     """The decision for one target, from probes with as many keyframes as the rendition has."""
-    interval = max(1, round(settings.segment * (source.video.frame_rate or _UNKNOWN_RATE)))
+    interval = max(1, round(settings.segment_duration * (source.video.frame_rate or _UNKNOWN_RATE)))
     params = [settings.encoder_params, f"keyint={interval}", "open-gop=0" if settings.codec == "x265" else ""]
     probed = settings.of_rendition(target).model_copy(
         update={"encoder_params": ":".join(filter(None, params)), "overwrite": True}
@@ -116,13 +116,10 @@ def _decision(
     return decide(path, probed, output=output, progress=progress)
 
 
-def _planned(
-    path: Path, settings: LadderSettings, decision: Decision, target: OutputPlan, *, is_first: bool
-) -> EncodePlan:
+def _planned(path: Path, settings: LadderSettings, decision: Decision, target: OutputPlan) -> EncodePlan:
     chosen: EncodeSettings = chosen_settings(decision).model_copy(update={"encoder_params": settings.encoder_params})
-    if not is_first:  # the audio is in the first one
-        target = replace(target, kept=tuple(stream for stream in target.kept if stream.kind == "video"))
-    plan = replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(settings.segment))
+    target = replace(target, kept=tuple(stream for stream in target.kept if stream.kind == "video"))
+    plan = replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(settings.segment_duration))
     video, encoder = plan.source.video, ENCODERS[settings.codec]
     if encoder.min_width > video.width or encoder.min_height > video.height:
         least = f"{encoder.min_width}x{encoder.min_height}"

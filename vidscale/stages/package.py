@@ -1,5 +1,6 @@
 """The packaging stage: cuts finished files into fragments for HTTP Live Streaming, by ffmpeg's hls muxer."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ def package_audio(
     playlist = folder / "audio.m3u8"
     folder.mkdir()
     coding = [] if stream.codec == "aac" else ["-c:a", "aac"]
-    command = hls_command(ffmpeg, file, f"0:a:{index}", playlist, f"{float(seconds):.6f}", coding)
+    with av.open(str(file)) as container:
+        starts_early = (container.streams.audio[index].start_time or 0) <= 0
+    command = hls_command(
+        ffmpeg, file, f"0:a:{index}", playlist, f"{float(seconds):.6f}", coding, starts_early=starts_early
+    )
     run_ffmpeg(command, "writing the audio segments failed")
     codec, record, written = _facts(folder / "init.mp4", "audio")
     language = stream.metadata.get("language", "und").replace("und", "")
@@ -78,17 +83,26 @@ def package_audio(
 
 
 def hls_command(
-    ffmpeg: Ffmpeg, file: Path, stream: str, playlist: Path, seconds: str, coding: list[str] | None = None
+    ffmpeg: Ffmpeg,
+    file: Path,
+    stream: str,
+    playlist: Path,
+    seconds: str,
+    coding: Sequence[str] = (),
+    *,
+    starts_early: bool = False,
 ) -> list[str]:
     """The command line that copies a stream into segments of fragmented MP4.
 
-    The first pictures are shown at 0 and decoded before it, with B-frames; ffmpeg's muxers would otherwise shift them
-    to avoid negative timestamps, by a delay that differs from encoder to encoder.
+    Timestamps are kept. The first picture may be shown at 0 and, with B-frames, decoded before it: ffmpeg's muxers
+    would shift all pictures by that delay, which differs from encoder to encoder. A later start is in the fragments
+    (frag_discont), because browsers ignore it in an edit list; a start before 0, as of audio, can only be there.
     """
+    options = "avoid_negative_ts=disabled" + ("" if starts_early else ":movflags=+frag_discont")
     command = [ffmpeg.path, "-hide_banner", "-v", "error", "-nostdin", "-copyts", "-i", str(file), "-map", stream]
-    command += ["-map_metadata", "-1", "-map_chapters", "-1", "-c", "copy", *(coding or [])]
+    command += ["-map_metadata", "-1", "-map_chapters", "-1", "-c", "copy", *coding]
     command += ["-avoid_negative_ts", "disabled", "-f", "hls", "-hls_time", seconds, "-hls_playlist_type", "vod"]
-    command += ["-hls_segment_type", "fmp4", "-hls_segment_options", "avoid_negative_ts=disabled"]
+    command += ["-hls_segment_type", "fmp4", "-hls_segment_options", options]
     command += ["-hls_flags", "independent_segments", "-hls_fmp4_init_filename", "init.mp4"]
     names = str(playlist.with_name("%05d.m4s"))
     return [*command, "-hls_segment_filename", names, str(playlist)]
