@@ -21,8 +21,8 @@ HLS_JS = "1.6.19"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video><script src="hls.min.js"></script><script>
-const video = document.querySelector('video'), errors = [], shown = [];
-const level = Number(location.search.slice(1));
+const video = document.querySelector('video'), errors = [], shown = [], sizes = [];
+const [folder, number] = location.search.slice(1).split(','), level = Number(number);
 const hls = new Hls({ startLevel: level, enableWorker: false });
 hls.on(Hls.Events.ERROR, (_, data) => {
     if (data.details !== 'bufferStalledError' || video.currentTime > 0) errors.push(data.details);  // slow to start
@@ -33,14 +33,15 @@ function report() {
     const quality = video.getVideoPlaybackQuality(), buffered = [];
     for (let i = 0; i < video.buffered.length; i++) buffered.push([video.buffered.start(i), video.buffered.end(i)]);
     const levels = hls.levels.map(l => [l.width, l.height, l.bitrate, l.averageBitrate, l.videoCodec, l.audioCodec]);
-    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, shown, buffered, levels,
+    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, shown, sizes, buffered, levels,
         width: video.videoWidth, height: video.videoHeight, duration: video.duration, ended: video.ended,
         frames: quality.totalVideoFrames, corrupted: quality.corruptedVideoFrames,
         heard: video.webkitAudioDecodedByteCount, tracks: hls.audioTracks.map(t => t.lang) }) });
 }
+video.onresize = () => sizes.push([video.videoWidth, video.videoHeight]);
 video.onended = report;
 setTimeout(report, 30000);
-hls.loadSource('film.hls/master.m3u8'); hls.attachMedia(video);
+hls.loadSource(folder + '/master.m3u8'); hls.attachMedia(video);
 </script>"""
 
 
@@ -97,6 +98,12 @@ def site(hls_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         "ladder", movie, "-o", folder / "film.hls", *targets, "--preset", "veryfast", "--segment-duration", "1"
     )
     assert done.code == 0, done.stderr
+    scenes = [*picture("160x96", 24, 2), "-f", "lavfi", "-i", "mandelbrot=s=160x96:r=24", *sound(4)]
+    joined = "[1]trim=duration=2,setpts=PTS-STARTPTS[m];[0][m]concat=n=2,format=yuv420p[v]"
+    movie = make(folder / "scenes.mp4", *scenes, "-filter_complex", joined, "-map", "[v]", "-map", "2:a", "-crf", "6")
+    words = ["--target", "vmaf=80", "--segments", "2", "--preset", "veryfast", "--no-verify"]
+    done = run_here("encode", movie, "-o", folder / "parts.hls", *words)
+    assert done.code == 0, done.stderr
     shutil.copy(hls_js, folder / "hls.min.js")
     (folder / "page.html").write_text(PAGE)
     with Site(folder) as server:
@@ -124,7 +131,7 @@ def played(site: Site, page: str, profile: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("level", [0, 1])
 def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path) -> None:
     """hls.js sorts levels by bitrate, lowest first."""
-    told = played(site, f"page.html?{level}", tmp_path / "profile")
+    told = played(site, f"page.html?film.hls,{level}", tmp_path / "profile")
     assert told["errors"] == []
     assert told["ended"]
     assert [row[:2] for row in told["levels"]][1] == [160, 96]
@@ -136,5 +143,20 @@ def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path
     assert len(told["buffered"]) == 1
     assert told["buffered"][0] == pytest.approx([0.0, 3.0], abs=0.05)
     assert told["frames"] > 50
+    assert told["corrupted"] == 0
+    assert told["heard"] > 0
+
+
+def test_parts_of_different_sizes_are_played_through(site: Site, tmp_path: Path) -> None:
+    """The picture changes its size where the second part begins, and sound goes on."""
+    told = played(site, "page.html?parts.hls,0", tmp_path / "profile")
+    assert told["errors"] == []
+    assert told["ended"]
+    assert told["shown"] == [[0, 0], [0, 1]]
+    assert [told["width"], told["height"]] == told["sizes"][-1] < told["sizes"][0] == [160, 96]
+    assert told["duration"] == pytest.approx(4.0, abs=0.05)
+    assert len(told["buffered"]) == 1
+    assert told["buffered"][0] == pytest.approx([0.0, 4.0], abs=0.05)
+    assert told["frames"] > 70
     assert told["corrupted"] == 0
     assert told["heard"] > 0

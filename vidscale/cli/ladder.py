@@ -11,7 +11,7 @@ from vidscale.cli.console import Console, aligned, emit, print_plan, run_job, sh
 from vidscale.cli.options import given
 
 if TYPE_CHECKING:
-    from vidscale.config import LadderSettings
+    from vidscale.config import EncodeSettings, LadderSettings
     from vidscale.per_title.ladder import FinishedLadder, PlannedLadder
 
 
@@ -36,6 +36,7 @@ def ladder(
         str | None,
         typer.Option("--segment-duration", help="Duration of a segment.", metavar="SECONDS", show_default="6"),
     ] = None,
+    segments: options.Segments = None,
     codec: options.Codec = None,
     preset: options.Preset = None,
     scale: options.Choice = None,
@@ -64,6 +65,7 @@ def ladder(
     given_options: dict[str, Any] = {
         "targets": target or None,
         "segment_duration": segment_duration,
+        "segments": segments,
         "codec": codec,
         "preset": preset,
         "scale": scale,
@@ -105,18 +107,35 @@ def write_movie(
     json_output: bool = False,
 ) -> None:
     """Plans and writes a ladder, and prints the result; shared with recipes."""
-    from vidscale.per_title.ladder import plan_ladder, run_ladder
+    from vidscale.per_title.ladder import plan_ladder
 
     started = time.perf_counter()
     planned = plan_ladder(source, output, settings, console)
+    verify = settings.verify is True
+    write_planned(planned, settings, console, started, verify=verify, dry_run=dry_run, json_output=json_output)
+
+
+def write_planned(
+    planned: "PlannedLadder",
+    settings: "EncodeSettings",
+    console: Console,
+    started: float,
+    *,
+    verify: bool,
+    dry_run: bool,
+    json_output: bool,
+) -> None:
+    """Writes a planned ladder and prints the result; shared with `encode --segments`."""
+    from vidscale.per_title.ladder import run_ladder
+
     for note in planned.notes:
         console.note(note)
     if dry_run:
-        commands = [plan.encode_command(plan.output.path) for plan in planned.plan.renditions]
-        resolved = settings.model_dump(mode="json")
-        print_plan(planned.plan.folder, resolved, commands, json_output=json_output)
+        encodes = [plan for rendition in planned.plan.renditions for plan in rendition.plans]
+        commands = [plan.encode_command(plan.output.path) for plan in encodes]
+        print_plan(planned.plan.folder, settings.model_dump(mode="json"), commands, json_output=json_output)
         return
-    finished = run_ladder(planned, console, verify=settings.verify is True)
+    finished = run_ladder(planned, console, verify=verify)
     console.close()
     for note in finished.ladder.notes:
         console.note(note)
@@ -128,12 +147,13 @@ def _print_result(
 ) -> None:
     renditions = _renditions(planned, finished)
     ladder, plan = finished.ladder, planned.plan
+    segments = len(ladder.variants[0].segments)
     if json_output:
         record = {
             "event": "ladder",
             "output": str(ladder.master),
-            "frames": ladder.outcomes[0].frames,
-            "segments": len(ladder.variants[0].segments),
+            "frames": ladder.frames,
+            "segments": segments,
             "renditions": renditions,
             "audio": [sound.uri for sound in ladder.sounds],
             "bytes": sum(file.stat().st_size for file in plan.folder.rglob("*") if file.is_file()),
@@ -145,52 +165,63 @@ def _print_result(
         return
     from vidscale.report.totals import plural
 
-    counts = plural(ladder.outcomes[0].frames, "frame"), plural(len(ladder.variants[0].segments), "segment")
-    typer.echo(f"{show_path(ladder.master)}: {counts[0]} in {counts[1]}")
-    for line in aligned([_HEAD, *map(_row, renditions)]):
+    typer.echo(f"{show_path(ladder.master)}: {plural(ladder.frames, 'frame')} in {plural(segments, 'segment')}")
+    for line in aligned([_HEAD, *(row for rendition in renditions for row in _rows(rendition))]):
         typer.echo(line.rstrip())
 
 
-_HEAD = ["", "size", "scaling", "crf", "kbit/s", "peak", "predicted", "measured"]
+_HEAD = ["", "size", "scaling", "crf", "predicted", "kbit/s", "peak", "measured"]
 
 
-def _row(rendition: dict[str, Any]) -> list[str]:
-    measured = rendition["measured"]
-    return [
-        f"{rendition['uri']} {rendition['target']}",
-        f"{rendition['width']}x{rendition['height']}",
-        rendition["scaling"],
-        f"{rendition['crf']:g}",
-        f"{rendition['bandwidth_mean'] / 1000:,.0f}",
-        f"{rendition['bandwidth_peak'] / 1000:,.0f}",
-        f"{rendition['predicted']:.4g}",
-        "" if measured is None else f"{measured:.4g}",
-    ]
+def _rows(rendition: dict[str, Any]) -> list[list[str]]:
+    """A row for a rendition, and one for each of its parts if there are several."""
+    measured, parts = rendition["measured"], rendition["parts"]
+    rates = [f"{rendition[name] / 1000:,.0f}" for name in ("bandwidth_mean", "bandwidth_peak")]
+    end = [*rates, "" if measured is None else f"{measured:.4g}"]
+    name = f"{rendition['uri']} {rendition['goal']}"
+    if len(parts) == 1:
+        return [[name, *_part_cells(parts[0]), *end]]
+    largest = f"{rendition['width']}x{rendition['height']}"
+    whole = [name, largest, f"{len(parts)} parts", "", "", *end]
+    return [whole, *([f"  from {part['start_s']:.3f} s", *_part_cells(part), "", "", ""] for part in parts)]
+
+
+def _part_cells(part: dict[str, Any]) -> list[str]:
+    return [f"{part['width']}x{part['height']}", part["scaling"], f"{part['crf']:g}", f"{part['predicted']:.4g}"]
 
 
 def _renditions(planned: "PlannedLadder", finished: "FinishedLadder") -> list[dict[str, Any]]:
     """A record of each rendition."""
     from vidscale.media.playlists import mean_rate, peak_rate
 
-    measured = finished.measured or (None,) * len(planned.decisions)
+    measured = finished.measured or (None,) * len(planned.rungs)
     found = []
-    for plan, decision, variant, quality in zip(
-        planned.plan.renditions, planned.decisions, finished.ladder.variants, measured, strict=True
+    for rendition, rung, variant, quality in zip(
+        planned.plan.renditions, planned.rungs, finished.ladder.variants, measured, strict=True
     ):
-        found.append(
+        parts = [
             {
-                "uri": f"{Path(variant.uri).parent}.m3u8",
-                "target": str(decision.settings.target),
+                "start_s": float(part.start),
                 "scaling": decision.chosen.way.scaling,
                 "pair": plan.pair.name,
                 "crf": plan.settings.crf,
+                "width": plan.small.width,
+                "height": plan.small.height,
+                "predicted": decision.chosen.quality[decision.goal.metric],
+            }
+            for part, plan, decision in zip(rendition.parts, rendition.plans, rung.decisions, strict=True)
+        ]
+        found.append(
+            {
+                "uri": f"{Path(variant.uri).parent}.m3u8",
+                "goal": rung.goal,
                 "width": variant.width,
                 "height": variant.height,
                 "codec": variant.codec,
                 "bandwidth_mean": mean_rate(variant.segments),
                 "bandwidth_peak": peak_rate(variant.segments),
-                "predicted": decision.chosen.quality[decision.goal.metric],
                 "measured": quality,
+                "parts": parts,
             }
         )
     return found

@@ -1,13 +1,17 @@
 """Playlists of HTTP Live Streaming (RFC 8216)."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
 MASTER = "master.m3u8"
+PART = "video.m3u8"
+"""The playlist of a rendition, and of each of its parts if it has several."""
 _SOUNDS = "audio"  # GROUP-ID
+_PART = re.compile(r'#EXT-X-MAP:URI="(p\d+)/init\.mp4"')
 _VIDEO_RANGE = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
@@ -104,6 +108,58 @@ def master_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
     for variant in variants:
         lines += [_stream_inf(variant, sounds), variant.uri]
     return "\n".join([*lines, ""])
+
+
+def part_playlists(playlist: Path) -> tuple[Path, ...]:
+    """The playlists of `joined_text` that a playlist, or the only one of a master playlist, is made of; empty if it is
+    no such playlist.
+
+    Args:
+        playlist: a readable file.
+    """
+    lines = playlist.read_text(encoding="utf-8", errors="replace").splitlines()
+    if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
+        named = [line for line in lines if line and not line.startswith("#")]
+        inner = playlist.parent / named[0] if len(named) == 1 else None
+        return part_playlists(inner) if inner is not None and inner.is_file() and inner != playlist else ()
+    folders = [playlist.parent / match[1] for line in lines if (match := _PART.match(line))]
+    found = tuple(dict.fromkeys(folder / PART for folder in folders))
+    return found if len(found) > 1 and all(path.is_file() for path in found) else ()
+
+
+def joined_text(parts: Sequence[tuple[str, str]]) -> str:
+    """A media playlist of the segments of several, each with its own initialization section. The timestamps go on from
+    part to part, as in the audio, so that there is no discontinuity.
+
+    Args:
+        parts: path of each playlist in the folder of this one, and its text.
+    """
+    lines, longest = [], 1
+    for uri, text in parts:
+        folder = uri.rpartition("/")[0]
+        for line in text.splitlines():
+            if line.startswith("#EXT-X-TARGETDURATION:"):
+                longest = max(longest, int(line.partition(":")[2]))
+            elif line.startswith("#EXT-X-MAP:"):
+                lines.append(line.replace('URI="', f'URI="{folder}/'))
+            elif line.startswith("#EXTINF:"):
+                lines.append(line)
+            elif line and not line.startswith("#"):
+                lines.append(f"{folder}/{line}")
+    head = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{longest}", "#EXT-X-MEDIA-SEQUENCE:0"]
+    return "\n".join([*head, "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS", *lines, "#EXT-X-ENDLIST", ""])
+
+
+def joined_variant(uri: str, parts: Sequence[Variant]) -> Variant:
+    """The video rendition of several parts: the largest picture, and the codec string of the highest level."""
+    largest = max(parts, key=lambda part: part.width * part.height)
+    segments = tuple(segment for part in parts for segment in part.segments)
+    return replace(largest, uri=uri, codec=max((part.codec for part in parts), key=_level), segments=segments)
+
+
+def _level(codec: str) -> tuple[int, str]:
+    """Orders codec strings that differ in their level only: avc1.64001f, hvc1.1.6.L120.90, av01.0.05M.08."""
+    return len(codec), codec
 
 
 def _media(sound: Sound) -> str:

@@ -1,24 +1,28 @@
-"""Chooses the renditions of a ladder: each with the scale, pair and crf that reach its target with the fewest bits."""
+"""Chooses the renditions of a ladder: each with the scale, pair and crf that reach its target with the fewest bits, for
+the whole movie or for each of its parts.
+"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
-from vidscale.config import EncodeSettings, LadderSettings
-from vidscale.errors import ConfigError
+from vidscale.config import EncodeSettings, LadderSettings, TimeRange
+from vidscale.errors import ConfigError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
-from vidscale.jobs.ladder import Ladder, LadderPlan, keyframe_times, write_ladder
-from vidscale.jobs.pipeline import Outcome
+from vidscale.jobs.ladder import CodedPart, Ladder, LadderPlan, Rendition, keyframe_times, write_ladder
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.containers import OutputPlan, plan_streaming
-from vidscale.media.encoders import ENCODERS
+from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.playlists import MASTER
 from vidscale.media.probe import Source, probe
 from vidscale.per_title.checking import measured_quality
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
-from vidscale.quality import Target
+from vidscale.per_title.segments import decide_parts, segments_of
+from vidscale.quality import VMAF_METRICS
 from vidscale.system.folders import check_new_folder
 from vidscale.system.progress import Progress
 
@@ -26,17 +30,31 @@ _UNKNOWN_RATE = 25
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """What a rendition was asked for, its settings without what is decided, and the decisions, one for each part."""
+
+    settings: EncodeSettings
+    decisions: tuple[Decision, ...]
+
+    @property
+    def goal(self) -> str:
+        """In words: "vmaf=93", "crf 28"."""
+        target = self.settings.target
+        return f"crf {self.settings.crf:g}" if target is None else str(target)
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedLadder:
-    """A planned ladder, the decision behind each of its renditions, and messages for the user."""
+    """A planned ladder, what is behind each of its renditions, and messages for the user."""
 
     plan: LadderPlan
-    decisions: tuple[Decision, ...]
+    rungs: tuple[Rung, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedLadder:
-    """A written ladder, and the quality of each rendition by the metric of its target; empty unless measured."""
+    """A written ladder, and the quality of each rendition by the metric of its goal; empty unless measured."""
 
     ladder: Ladder
     measured: tuple[float, ...]
@@ -56,29 +74,49 @@ def plan_ladder(
     Raises:
         VidscaleError: the job is not possible; the message says why.
     """
+    targets = sorted(settings.targets, key=lambda each: -each.value)
+    wanted = [settings.of_rendition(target) for target in targets]
+    return plan_renditions(path, folder, wanted, settings.segment_duration, progress)
+
+
+def plan_renditions(
+    path: Path,
+    folder: Path | None,
+    wanted: Sequence[EncodeSettings],
+    segment_s: Fraction,
+    progress: Progress | None = None,
+) -> PlannedLadder:
+    """Plans renditions of which each has settings of its own, best first; arguments otherwise as in `plan_ladder`."""
+    shared = wanted[0]
+    if not (shared.chooses_scale or shared.has_goal):
+        raise UsageError(
+            "there is nothing to decide for each segment: leave out --scale and --pair, or give a --target"
+        )
     folder = folder or path.with_name(f"{path.stem}.hls")
-    binary = find_ffmpeg(settings.ffmpeg, encoders=[ENCODERS[settings.codec].ffmpeg_name])
-    source = probe(path, stream=settings.stream, ffmpeg=binary.path)
-    check_new_folder(folder, record=MASTER, source=path, overwrite=settings.overwrite)
+    binary = find_ffmpeg(shared.ffmpeg, encoders=[ENCODERS[shared.codec].ffmpeg_name])
+    source = probe(path, stream=shared.stream, ffmpeg=binary.path)
+    check_new_folder(folder, record=MASTER, source=path, overwrite=shared.overwrite)
+    _check_size(source, ENCODERS[shared.codec])
     target = plan_streaming(source, folder.with_name(f"{folder.name}.mp4"), ffmpeg=binary.path)
-    plans: list[EncodePlan] = []
-    decisions: list[Decision] = []
+    parts = segments_of(source, shared, progress) if shared.segments else (TimeRange(),)
+    renditions: list[Rendition] = []
+    rungs: list[Rung] = []
     notes: list[str] = []
-    for wanted in sorted(settings.targets, key=lambda each: -each.value):
-        decision = _decision(path, settings, wanted, source, target.path, progress)
-        planned = _planned(path, settings, decision, target)
-        same = [other for other, plan in zip(decisions, plans, strict=True) if _way(plan) == _way(planned)]
+    for settings in wanted:
+        decisions = _decisions(path, settings, source, parts, segment_s, progress, output=target.path)
+        rung = Rung(settings, decisions)
+        plans = tuple(_planned(path, settings, decision, target, segment_s) for decision in decisions)
+        same = [other for other, made in zip(rungs, renditions, strict=True) if _ways(made.plans) == _ways(plans)]
         if same:
-            notes.append(f"{wanted} would be the same rendition as {same[0].settings.target}: it is left out")
+            notes.append(f"{rung.goal} would be the same rendition as {same[0].goal}: it is left out")
             continue
-        notes += [f"{wanted}: {note}" for note in decision.notes]
-        plans.append(planned)
-        decisions.append(decision)
-    recoded = [str(stream) for stream in target.kept if stream.kind == "audio" and stream.codec != "aac"]
-    if recoded:
+        notes += [f"{rung.goal}: {note}" for decision in decisions for note in decision.notes]
+        renditions.append(Rendition(plans, parts))
+        rungs.append(rung)
+    if recoded := [str(stream) for stream in target.kept if stream.kind == "audio" and stream.codec != "aac"]:
         notes.append(f"encoded as AAC, which every player has: {', '.join(recoded)}")
-    plan = LadderPlan(folder, settings.segment_duration, tuple(plans), target)
-    return PlannedLadder(plan, tuple(decisions), tuple(dict.fromkeys([*plans[0].notes, *notes])))
+    plan = LadderPlan(folder, segment_s, tuple(renditions), target)
+    return PlannedLadder(plan, tuple(rungs), tuple(dict.fromkeys([*plan.first.notes, *notes])))
 
 
 def run_ladder(planned: PlannedLadder, progress: Progress | None = None, *, verify: bool = False) -> FinishedLadder:
@@ -93,42 +131,60 @@ def run_ladder(planned: PlannedLadder, progress: Progress | None = None, *, veri
         VidscaleError: it failed; the folder is as before.
     """
     measured: list[float] = []
-    goals = iter([decision.goal for decision in planned.decisions])
 
-    def measure(plan: EncodePlan, outcome: Outcome) -> None:
-        goal = next(goals)
-        report = evaluate_encode(plan, outcome, progress)
-        measured.append(measured_quality(report, goal.metric, goal.percentile))
+    def measure(rendition: Rendition, parts: list[CodedPart]) -> None:
+        goal = planned.rungs[len(measured)].decisions[0].goal
+        reports = []
+        for part in parts:
+            plan = rendition.plans[part.index]
+            update = {"vmaf": goal.metric in VMAF_METRICS, "xpsnr": goal.metric == "xpsnr_y"}
+            own = {"range": rendition.parts[part.index]} if len(rendition.plans) > 1 else {}
+            plan = replace(plan, settings=plan.settings.model_copy(update=update | own))
+            reports.append(evaluate_encode(plan, part.outcome, progress))
+        whole = replace(reports[0], rows=[row for report in reports for row in report.rows])
+        measured.append(measured_quality(whole, goal.metric, goal.percentile))
 
-    ladder = write_ladder(planned.plan, progress, measure if verify else lambda plan, outcome: None)
+    ladder = write_ladder(planned.plan, progress, measure if verify else lambda rendition, parts: None)
     return FinishedLadder(ladder, tuple(measured))
 
 
-def _decision(
-    path: Path, settings: LadderSettings, target: Target, source: Source, output: Path, progress: Progress | None
-) -> Decision:
-    """The decision for one target, from probes with as many keyframes as the rendition has."""
-    interval = max(1, round(settings.segment_duration * (source.video.frame_rate or _UNKNOWN_RATE)))
+def _decisions(
+    path: Path,
+    settings: EncodeSettings,
+    source: Source,
+    parts: Sequence[TimeRange],
+    segment_s: Fraction,
+    progress: Progress | None,
+    *,
+    output: Path,
+) -> tuple[Decision, ...]:
+    """A decision for each part, from probes with as many keyframes as the rendition has."""
+    interval = max(1, round(segment_s * (source.video.frame_rate or _UNKNOWN_RATE)))
     params = [settings.encoder_params, f"keyint={interval}", "open-gop=0" if settings.codec == "x265" else ""]
-    probed = settings.of_rendition(target).model_copy(
-        update={"encoder_params": ":".join(filter(None, params)), "overwrite": True}
-    )
-    return decide(path, probed, output=output, progress=progress)
+    update = {"encoder_params": ":".join(filter(None, params)), "overwrite": True, "report": False}
+    probed = settings.model_copy(update=update)
+    return tuple(decide_parts(probed, parts, lambda own: decide(path, own, output=output, progress=progress)))
 
 
-def _planned(path: Path, settings: LadderSettings, decision: Decision, target: OutputPlan) -> EncodePlan:
-    chosen: EncodeSettings = chosen_settings(decision).model_copy(update={"encoder_params": settings.encoder_params})
+def _planned(
+    path: Path, settings: EncodeSettings, decision: Decision, target: OutputPlan, segment_s: Fraction
+) -> EncodePlan:
+    """The plan of one part of a rendition, as an encode of the whole movie."""
+    of_movie = {"encoder_params": settings.encoder_params, "range": settings.range}
+    chosen = chosen_settings(decision).model_copy(update=of_movie)
     target = replace(target, kept=tuple(stream for stream in target.kept if stream.kind == "video"))
-    plan = replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(settings.segment_duration))
-    video, encoder = plan.source.video, ENCODERS[settings.codec]
+    return replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(segment_s))
+
+
+def _check_size(source: Source, encoder: Encoder) -> None:
+    video = source.video
     if encoder.min_width > video.width or encoder.min_height > video.height:
         least = f"{encoder.min_width}x{encoder.min_height}"
         raise ConfigError(
             f"{video.width}x{video.height} is smaller than {encoder.name} encodes, {least}: a rendition would be "
             "larger than the source; --codec x264 encodes it"
         )
-    return plan
 
 
-def _way(plan: EncodePlan) -> tuple[object, ...]:
-    return plan.pair.name, plan.geometry, plan.settings.crf
+def _ways(plans: Sequence[EncodePlan]) -> list[tuple[object, ...]]:
+    return [(plan.pair.name, plan.geometry, plan.settings.crf) for plan in plans]

@@ -11,28 +11,31 @@ from vidscale.errors import EncodeError, reason_of
 from vidscale.media.codec_strings import codec_string
 from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
 from vidscale.media.frames import VideoInfo
-from vidscale.media.playlists import Sound, Variant, segments_of
+from vidscale.media.playlists import PART, Sound, Variant, segments_of
 from vidscale.media.probe import StreamInfo
 
 _EVERY_KEYFRAME_S = "0.001"  # shorter than any: keyframes are only where segments begin
 
 
-def package_video(ffmpeg: Ffmpeg, file: Path, info: VideoInfo, folder: Path, *, frames: int) -> Variant:
+def package_video(
+    ffmpeg: Ffmpeg, file: Path, info: VideoInfo, folder: Path, *, frames: int, start_s: Fraction = Fraction(0)
+) -> Variant:
     """Cuts a video at its keyframes.
 
     Args:
         ffmpeg: the binary.
         file: an MP4 file whose first video stream is packaged.
         info: the video.
-        folder: to write to: ``video.m3u8``, ``init.mp4`` and the segments.
+        folder: an existing one, to write to: ``video.m3u8``, ``init.mp4`` and the segments.
         frames: of the video.
+        start_s: added to all timestamps.
 
     Raises:
         EncodeError: it failed, or frames are missing.
     """
-    playlist = folder / "video.m3u8"
-    folder.mkdir()
-    run_ffmpeg(hls_command(ffmpeg, file, "0:v:0", playlist, _EVERY_KEYFRAME_S), "writing the segments failed")
+    playlist = folder / PART
+    command = hls_command(ffmpeg, file, "0:v:0", playlist, _EVERY_KEYFRAME_S, start_s=start_s)
+    run_ffmpeg(command, "writing the segments failed")
     codec, record, _ = _facts(folder / "init.mp4", "video")
     if (found := _packets(playlist)) != frames:
         raise EncodeError(f"{frames} frames were encoded, but {found} are in the segments")
@@ -91,6 +94,7 @@ def hls_command(
     coding: Sequence[str] = (),
     *,
     starts_early: bool = False,
+    start_s: Fraction = Fraction(0),
 ) -> list[str]:
     """The command line that copies a stream into segments of fragmented MP4.
 
@@ -99,7 +103,8 @@ def hls_command(
     (frag_discont), because browsers ignore it in an edit list; a start before 0, as of audio, can only be there.
     """
     options = "avoid_negative_ts=disabled" + ("" if starts_early else ":movflags=+frag_discont")
-    command = [ffmpeg.path, "-hide_banner", "-v", "error", "-nostdin", "-copyts", "-i", str(file), "-map", stream]
+    command = [ffmpeg.path, "-hide_banner", "-v", "error", "-nostdin", "-copyts"]
+    command += ["-itsoffset", f"{float(start_s):.6f}", "-i", str(file), "-map", stream]
     command += ["-map_metadata", "-1", "-map_chapters", "-1", "-c", "copy", *coding]
     command += ["-avoid_negative_ts", "disabled", "-f", "hls", "-hls_time", seconds, "-hls_playlist_type", "vod"]
     command += ["-hls_segment_type", "fmp4", "-hls_segment_options", options]
