@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
-from material import FFMPEG, ffmpeg, make, picture, restored, shown_times, sound
+from material import FFMPEG, Codes, ffmpeg, make, picture, restored, shown_times, sound
 from robustness import content, documented, message, run_here
 
 from vidscale import api
@@ -306,6 +307,71 @@ def test_source_errors(
     assert words in message(failed)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".vidscale-*"))
+
+
+def vfr(folder: Path) -> Path:
+    """Every third frame, and all of the first second."""
+    kept = "select='not(mod(n,3))+lt(n,25)'"
+    return make(folder / "a.mkv", *picture("160x120", duration=3, then=kept), "-fps_mode", "vfr", "-crf", "10")
+
+
+def still(folder: Path) -> Path:
+    return make(folder / "a.png", *picture("64x48"), "-frames:v", 1)
+
+
+def noise(folder: Path) -> Path:
+    random = "nullsrc=s=64x48:r=25:d=0.4,geq=lum='random(1)*255':cb=128:cr=128"
+    return make(folder / "a.mp4", "-f", "lavfi", "-i", random, "-crf", "4")
+
+
+def damaged(folder: Path) -> Path:
+    path = make(folder / "a.mp4", *picture("160x120", duration=2), "-g", 10, "-crf", "10")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(value * 7 % 256 for value in range(4000))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("made", [vfr, still, noise, damaged])
+def test_odd_sources(made: Callable[[Path], Path], tmp_path: Path) -> None:
+    """All frames that can be decoded, at their times; damage is told."""
+    source = made(tmp_path)
+    words = ["--target", "psnr=15", "--scale", "1", "--pair", "lanczos", "--preset", "ultrafast"]
+    done = run_here("ladder", source, "-o", tmp_path / "out", *words, "--segment-duration", "1")
+    assert done.code == 0, done.stderr
+    times = shown_times(tmp_path / "out" / "v1" / "video.m3u8")
+    if made is damaged:
+        assert "a.mp4 is damaged, concealed by the decoder" in done.stderr
+        assert 45 <= len(times) <= 50
+    else:
+        assert times == pytest.approx(shown_times(source), abs=2e-3)
+    keys = [time for time, is_key, _ in packets(tmp_path / "out" / "v1" / "video.m3u8") if is_key]
+    assert all(after - before >= 0.99 for before, after in pairwise(keys))
+
+
+def heard(path: Path) -> Codes:
+    """The first audio channel from time 0 on, 48 kHz; not every decoder skips what is before."""
+    samples = np.zeros(2 * 48000)
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            at = round(Fraction(frame.pts * frame.time_base) * 48000)
+            values = frame.to_ndarray()[0][max(0, -at) :]
+            samples[max(0, at) : max(0, at) + len(values)] = values
+    return samples
+
+
+def test_a_range_begins_at_zero_with_its_sound(movie: Path, tmp_path: Path) -> None:
+    words = ["--target", "psnr=25", "--scale", "1", "--pair", "lanczos", "--range", "0.5:1.2"]
+    done = run_here("ladder", movie, "-o", tmp_path / "out", *words, "--preset", "ultrafast")
+    assert done.code == 0, done.stderr
+    whole = [time for time in shown_times(movie) if Fraction(1, 2) <= time < Fraction(6, 5)]
+    times = shown_times(tmp_path / "out" / "v1.m3u8")
+    assert times == pytest.approx([time - whole[0] for time in whole], abs=1e-4)
+    begin = round(whole[0] * 48000)
+    inner = slice(2048, 24000)  # AAC needs the packet before
+    error = heard(tmp_path / "out" / "v1.m3u8")[inner] - heard(movie)[begin:][inner]
+    assert np.abs(error).max() < 1e-4
 
 
 def test_strict_refuses_to_lose_subtitles(tmp_path: Path) -> None:
