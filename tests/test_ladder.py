@@ -19,7 +19,7 @@ from vidscale import api
 from vidscale.config import LadderSettings
 from vidscale.errors import UsageError
 from vidscale.media.codec_strings import codec_string
-from vidscale.media.playlists import Segment, mean_rate, peak_rate
+from vidscale.media.playlists import Segment, Variant, master_text, mean_rate, peak_rate
 from vidscale.system.threads import Shared, StoppedError
 
 Clip = Callable[..., Path]
@@ -230,6 +230,8 @@ def test_other_codecs(codec: str, movie: Path, tmp_path: Path) -> None:
         )
         assert f'"{told["CODECS"].partition(",")[0]}"' in (tmp_path / "m.m3u8").read_text()
         return
+    with av.open(str(playlist)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
     names = r"general_\w+|general_profile_compatibility_flag\[\d+\]"
     found = trace(playlist, names)
     compatible = sum(found[f"general_profile_compatibility_flag[{bit}]"] << bit for bit in range(32))
@@ -254,6 +256,36 @@ def test_other_codecs(codec: str, movie: Path, tmp_path: Path) -> None:
 )
 def test_codec_strings(codec: str, record: str, text: str) -> None:
     assert codec_string(codec, bytes.fromhex(record)) == text
+
+
+def test_high_dynamic_range_is_announced() -> None:
+    text = master_text([Variant("v1/x.m3u8", "hvc1", 64, 48, None, "smpte2084", (Segment("", Fraction(4), 1000),))], [])
+    (line,) = [line for line in text.splitlines() if line.startswith("#EXT-X-STREAM-INF:")]
+    told = {"BANDWIDTH": "2000", "AVERAGE-BANDWIDTH": "2000", "RESOLUTION": "64x48"}
+    assert attributes(line) == told | {"CODECS": "hvc1", "VIDEO-RANGE": "PQ"}
+
+
+def test_recipe_and_dry_run(movie: Path, tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[1] / "pipelines" / "hls_ladder.toml"
+    words = ["--set", "targets=psnr=25", "--set", "preset=ultrafast", "-o", tmp_path / "out", "--dry-run", "--json"]
+    done = run_here("run", recipe, movie, *words)
+    assert done.code == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["output"] == str(tmp_path / "out")
+    assert record["settings"]["targets"] == ["psnr_y=25"]
+    assert record["settings"]["segment_duration"] == "6"
+    (command,) = record["commands"]
+    assert "-force_key_frames:v:0 'expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+5.999500))'" in command
+    assert not (tmp_path / "out").exists()
+
+
+def test_rotation_is_kept(make_clip: Clip, tmp_path: Path) -> None:
+    plain = make_clip(size="64x48")
+    turned = make(tmp_path / "turned.mp4", "-display_rotation:v:0", 90, "-i", plain, "-c", "copy")
+    api.ladder(turned, tmp_path / "out", targets="psnr=34", preset="ultrafast", scale=1, pair="lanczos")
+    shown = [ffmpeg("-i", path, "-frames:v", 1, "-f", "rawvideo", "-") for path in (turned, tmp_path / "out/v1.m3u8")]
+    before, after = (np.frombuffer(picture[: 64 * 48], np.uint8).astype(float) for picture in shown)
+    assert np.square(before - after).mean() < 100  # turned by ffmpeg, or this would be noise
 
 
 def test_peak_is_that_of_runs_near_the_target_duration() -> None:
