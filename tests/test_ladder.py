@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,6 +21,7 @@ from vidscale.config import LadderSettings
 from vidscale.errors import UsageError
 from vidscale.media.codec_strings import codec_string
 from vidscale.media.playlists import Segment, Variant, master_text, mean_rate, peak_rate
+from vidscale.system.folders import partial_folder
 from vidscale.system.threads import Shared, StoppedError
 
 Clip = Callable[..., Path]
@@ -433,6 +435,19 @@ def test_other_audio_is_encoded_as_aac_and_picture_keeps_its_delay(tmp_path: Pat
     assert (
         decode_time(tmp_path / "out" / "v1" / "00000.m4s") == 6400
     )  # of 16000: ffmpeg has no time scale below 10000, and 1000 is the movie's
+
+
+def test_folders_that_killed_runs_left_are_removed(tmp_path: Path) -> None:
+    with partial_folder(tmp_path / "a") as living:
+        left = living.with_name(f"{living.name}x")
+        shutil.copytree(living, left)
+        foreign = tmp_path / ".vidscale-000000-x"  # of another machine
+        shutil.copytree(living, foreign)
+        with partial_folder(tmp_path / "b"):
+            assert living.exists()
+            assert not left.exists()
+            assert foreign.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [foreign.name, "a", "b"]
 
 
 def test_shared_frames_reach_every_reader_in_order_and_errors_too() -> None:

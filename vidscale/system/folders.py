@@ -1,12 +1,19 @@
 """A folder that is written under a temporary name."""
 
 import contextlib
+import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from vidscale.errors import ConfigError, EncodeError, reason_of
+from vidscale.system.workspace import fcntl, locked, machine
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "lock"
 
 
 def check_new_folder(target: Path, *, record: str, source: Path, overwrite: bool) -> None:
@@ -39,16 +46,36 @@ def check_new_folder(target: Path, *, record: str, source: Path, overwrite: bool
         raise ConfigError(f"cannot write {target}: {reason_of(error)}") from error
 
 
+def _remove_abandoned(parent: Path) -> None:
+    """Removes temporary folders that killed programs on this machine have left: a running one holds a lock."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):
+        for lock in parent.glob(f"{_prefix()}*/{_LOCK}"):
+            with contextlib.suppress(OSError), locked(lock):
+                logger.info("removing %s, left by a killed run", lock.parent)
+                shutil.rmtree(lock.parent)
+
+
+def _prefix() -> str:
+    return f".vidscale-{machine()}-"
+
+
 @contextlib.contextmanager
 def partial_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target``; its folder ``new`` gets that name on success and replaces what is there.
+    Folders that killed runs left are removed first.
 
     Raises:
         EncodeError: it cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".vidscale-", dir=target.absolute().parent) as name:
+        _remove_abandoned(target.absolute().parent)
+        place = tempfile.TemporaryDirectory(prefix=_prefix(), dir=target.absolute().parent)
+        with place as name, contextlib.ExitStack() as stack:
             folder = Path(name)
+            (folder / _LOCK).touch()
+            stack.enter_context(locked(folder / _LOCK))
             (folder / "new").mkdir()
             yield folder
             if target.exists():
