@@ -35,7 +35,8 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rate = "24000/1001"
     pictures = [*picture("160x120", rate), "-f", "lavfi", "-i", f"mandelbrot=s=160x120:r={rate}"]
     cut = "[0]trim=end_frame=17[a];[1]trim=end_frame=21,setpts=PTS-STARTPTS[b];[a][b]concat=n=2,format=yuv420p[v]"
-    folder = tmp_path_factory.mktemp("ladder")
+    folder = tmp_path_factory.mktemp("ladder") / "100%d: films"  # what a pattern of file names must not mistake
+    folder.mkdir()
     streams = ["-filter_complex", cut, "-map", "[v]", "-map", "2:a", "-metadata:s:a", "language=deu"]
     return make(folder / "film.mp4", *pictures, *sound(1.6), *streams, "-c:a", "aac", "-crf", "4")
 
@@ -43,7 +44,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ladder(movie: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of a ladder of two renditions, and its JSON record."""
-    folder = movie.with_name("100%d film.hls")  # what a pattern of file names must not mistake
+    folder = movie.with_name("film.hls")
     done = run_here("ladder", movie, "-o", folder, *TARGETS, *QUICK, "--verify", "--json")
     assert done.code == 0, done.stderr
     return folder, json.loads(done.stdout)

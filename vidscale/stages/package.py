@@ -34,8 +34,8 @@ def package_video(
         EncodeError: it failed, or frames are missing.
     """
     playlist = folder / PART
-    command = hls_command(ffmpeg, file, "0:v:0", playlist, _EVERY_KEYFRAME_S, start_s=start_s)
-    run_ffmpeg(command, "writing the segments failed")
+    command = hls_command(ffmpeg, file, "0:v:0", playlist.name, _EVERY_KEYFRAME_S, start_s=start_s)
+    run_ffmpeg(command, "writing the segments failed", folder=folder)
     codec, record, _ = _facts(folder / "init.mp4", "video")
     if (found := _packets(playlist)) != frames:
         raise EncodeError(f"{frames} frames were encoded, but {found} are in the segments")
@@ -69,9 +69,9 @@ def package_audio(
     with av.open(str(file)) as container:
         starts_early = (container.streams.audio[index].start_time or 0) <= 0
     command = hls_command(
-        ffmpeg, file, f"0:a:{index}", playlist, f"{float(seconds):.6f}", coding, starts_early=starts_early
+        ffmpeg, file, f"0:a:{index}", playlist.name, f"{float(seconds):.6f}", coding, starts_early=starts_early
     )
-    run_ffmpeg(command, "writing the audio segments failed")
+    run_ffmpeg(command, "writing the audio segments failed", folder=folder)
     codec, record, written = _facts(folder / "init.mp4", "audio")
     language = stream.metadata.get("language", "und").replace("und", "")
     return Sound(
@@ -89,14 +89,15 @@ def hls_command(
     ffmpeg: Ffmpeg,
     file: Path,
     stream: str,
-    playlist: Path,
+    playlist: str,
     seconds: str,
     coding: Sequence[str] = (),
     *,
     starts_early: bool = False,
     start_s: Fraction = Fraction(0),
 ) -> list[str]:
-    """The command line that copies a stream into segments of fragmented MP4.
+    """The command line that copies a stream into segments of fragmented MP4 in the current folder: in the name of a
+    folder, ffmpeg takes a percent sign for a part of the pattern.
 
     Timestamps are kept. The first picture may be shown at 0 and, with B-frames, decoded before it: ffmpeg's muxers
     would shift all pictures by that delay, which differs from encoder to encoder. A later start is in the fragments
@@ -109,8 +110,7 @@ def hls_command(
     command += ["-avoid_negative_ts", "disabled", "-f", "hls", "-hls_time", seconds, "-hls_playlist_type", "vod"]
     command += ["-hls_segment_type", "fmp4", "-hls_segment_options", options]
     command += ["-hls_flags", "independent_segments", "-hls_fmp4_init_filename", "init.mp4"]
-    names = str(playlist.with_name("%05d.m4s"))
-    return [*command, "-hls_segment_filename", names, str(playlist)]
+    return [*command, "-hls_segment_filename", "%05d.m4s", playlist]
 
 
 def _facts(init: Path, kind: str) -> tuple[str, bytes, int]:
