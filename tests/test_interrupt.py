@@ -86,6 +86,17 @@ def test_encode_ends_at_once(tmp_path: Path, film: Path, number: int) -> None:
     assert_nothing_but(tmp_path, "film.mp4")
 
 
+def test_ladder_ends_at_once_and_keeps_the_folder_that_it_was_to_replace(tmp_path: Path, film: Path) -> None:
+    (folder := tmp_path / "out").mkdir()
+    (folder / "master.m3u8").write_text("#EXTM3U")
+    targets = ["--target", "psnr=30", "--target", "psnr=25", "--scale", "1", "--pair", "lanczos"]
+    process = start("ladder", film, "-o", folder, "-y", *targets, "--preset", "medium", "--range", ":1.5")
+    wait_for(lambda: len(list(tmp_path.glob(".vidscale-*/.*.video.mp4"))) == 2, timeout_s=60)
+    interrupted(process, signal.SIGINT)
+    assert_nothing_but(tmp_path, "film.mp4", "out")
+    assert content(folder) == {"master.m3u8": b"#EXTM3U"}
+
+
 def test_encode_keeps_the_output_that_it_was_to_replace(tmp_path: Path, film: Path) -> None:
     (tmp_path / "small.mkv").write_bytes(b"dear to somebody")
     process = start("encode", film, "-o", tmp_path / "small.mkv", "-y", "--codec", "x265", *SLOW)

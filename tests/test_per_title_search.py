@@ -18,7 +18,16 @@ from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.per_title.search import Search
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-WAYS = ("full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2", "adaptive-x3", "adaptive-x4")
+ALSO_X265 = "adaptive-x2"
+WAYS = (
+    "full size",
+    "restore-vmaf-x1",
+    "adaptive-vmaf-x1.5",
+    "adaptive-vmaf-x2",
+    ALSO_X265,
+    "adaptive-x3",
+    "adaptive-x4",
+)
 FRAMES = 60
 MOVIE = Movie(FRAMES, 1, is_whole=True, bit_depth=8)
 
@@ -69,6 +78,7 @@ def stored() -> Iterator[Stored]:
                     if curve.movie == movie.name
                     and curve.candidate.codec == codec
                     and curve.candidate.scaling in WAYS
+                    and (codec == "x265" or curve.candidate.scaling != ALSO_X265)
                     and len(curve.points) > 2
                 }
                 ordered = dict(sorted(found.items(), key=lambda item: WAYS.index(item[0].scaling)))

@@ -11,7 +11,7 @@ import pytest
 from material import FFMPEG
 from robustness import content, message, nothing_left, processes_naming, run_here
 
-from vidscale.config import EncodeSettings
+from vidscale.config import EncodeSettings, LadderSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.recipe import Recipe, parse_assignments, read_recipe, run_pipe
 
@@ -52,13 +52,15 @@ def test_recipes_of_the_project_are_read(path: Path) -> None:
     assert recipe.description
     if recipe.command == "encode":
         EncodeSettings.resolve(recipe.settings)
+    if recipe.command == "ladder":
+        LadderSettings.resolve(recipe.settings)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("command = ", "cannot be read"),
-        ("", "has no command: encode, decode or pipe"),
+        ("", "has no command: encode, decode, ladder or pipe"),
         ('command = "paint"', "command"),
         ('command = "encode"\ncolour = "red"', "colour"),
         ('command = "pipe"', "a pipe needs stages"),
@@ -221,7 +223,7 @@ def test_run_without_a_source_is_refused(tmp_path: Path) -> None:
     [
         ('command = "pipe"\nstages = 3', "stages = 3: not a list"),
         ('command = "pipe"\nstages = [["a", 4]]', "stages.0.1 = 4: not text"),
-        ('command = "bake"', "command = 'bake': not 'encode', 'decode' or 'pipe'"),
+        ('command = "bake"', "command = 'bake': not 'encode', 'decode', 'ladder' or 'pipe'"),
         ('command = "encode"\nsettings = "none"', "settings = 'none': not a table"),
         ('command = "encode"\ncrf = 20', "crf is unknown"),
         ('command = "pipe"', "a pipe needs stages, each a list of words"),

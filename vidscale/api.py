@@ -20,7 +20,15 @@ from vidscale.compare.points import Comparison
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.running import run_comparison
 from vidscale.compare.settings import CompareSettings
-from vidscale.config import BenchSettings, DecodeSettings, EncodeSettings, FilesSettings, ImageSettings, StageSettings
+from vidscale.config import (
+    BenchSettings,
+    DecodeSettings,
+    EncodeSettings,
+    FilesSettings,
+    ImageSettings,
+    LadderSettings,
+    StageSettings,
+)
 from vidscale.images import jobs
 from vidscale.images.bench import BenchResult, run_bench
 from vidscale.images.jobs import Failed, Scaled
@@ -36,6 +44,7 @@ from vidscale.per_title.checking import Check
 from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.encoding import plan_title, run_title
+from vidscale.per_title.ladder import FinishedLadder, plan_ladder, run_ladder
 from vidscale.players.web import Site, write_site
 from vidscale.report.files import read_json, write_report
 from vidscale.report.rows import Report
@@ -51,6 +60,7 @@ __all__ = [
     "images_down",
     "images_roundtrip",
     "images_up",
+    "ladder",
     "measure",
     "plan",
     "read_json",
@@ -132,6 +142,25 @@ def plan(
     return decide(
         Path(source), resolved, progress=progress, quick=quick, exhaustive=exhaustive, with_curves=with_curves
     )
+
+
+def ladder(
+    source: str | Path, output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
+) -> FinishedLadder:
+    """Encodes a video for HTTP Live Streaming: a rendition for each target, with the fewest bits.
+
+    Args:
+        source: the video.
+        output: folder to write; None for ``NAME.hls`` in the source's folder.
+        progress: receives the progress, in frames.
+        settings: fields of `vidscale.config.LadderSettings`.
+
+    Raises:
+        VidscaleError: the job failed; the folder is as before.
+    """
+    resolved = LadderSettings.resolve(settings)
+    planned = plan_ladder(Path(source), _path(output), resolved, progress)
+    return run_ladder(planned, progress, verify=resolved.verify is True)
 
 
 def decode(

@@ -10,6 +10,7 @@ from vidscale.cli import (
     doctor,
     encode,
     images,
+    ladder,
     lean_numba,
     measure,
     models,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command("encode")(encode.encode)
 app.command("plan")(plan.plan)
+app.command("ladder")(ladder.ladder)
 app.command("decode")(decode.decode)
 app.command("play")(play.play)
 app.command("web")(web.web)

@@ -35,6 +35,7 @@ def encode(
     target_percentile: options.TargetPercentile = None,
     max_size: options.MaxSize = None,
     max_bitrate: options.MaxBitrate = None,
+    segments: options.Segments = None,
     judge: options.Judge = None,
     client: options.Client = None,
     best_effort: options.BestEffort = False,
@@ -98,6 +99,7 @@ def encode(
         "target_percentile": target_percentile,
         "max_size": max_size,
         "max_bitrate": max_bitrate,
+        "segments": segments,
         "judge": judge,
         "client": client,
         "best_effort": given(best_effort),
@@ -138,6 +140,9 @@ def encode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, encodes, measures and prints the result; shared with recipes."""
+    if settings.segments is not None:
+        _encode_segments(source, output, settings, console, dry_run=dry_run, json_output=json_output)
+        return
     from vidscale.jobs.plans import commands
     from vidscale.per_title.encoding import plan_title, run_title
     from vidscale.report.files import write_report
@@ -163,6 +168,24 @@ def encode_movie(
         write_report(finished.report, plan.report_dir)
     console.close()
     _print_result(finished, decision, console, started, json_output=json_output)
+
+
+def _encode_segments(
+    source: Path, output: Path | None, settings: "EncodeSettings", console: Console, *, dry_run: bool, json_output: bool
+) -> None:
+    """Writes one rendition for HLS whose parts are decided one by one; it has no report."""
+    from fractions import Fraction
+
+    from vidscale.cli.ladder import write_planned
+    from vidscale.config import SHOTS, LadderSettings
+    from vidscale.per_title.ladder import plan_renditions
+
+    started = time.perf_counter()
+    usual = Fraction(LadderSettings().segment_duration)
+    seconds = usual if settings.segments in (SHOTS, None) else Fraction(settings.segments)
+    planned = plan_renditions(source, output, [settings], seconds, console)
+    verify = settings.verify is True or (settings.has_goal and settings.verify is not False)
+    write_planned(planned, settings, console, started, verify=verify, dry_run=dry_run, json_output=json_output)
 
 
 def _decision_lines(decision: "Decision | None") -> list[str]:

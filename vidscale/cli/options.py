@@ -80,6 +80,14 @@ MaxSize = Annotated[
 MaxBitrate = Annotated[
     str | None, typer.Option("--max-bitrate", help="Highest mean bitrate of the video, bit/s.", metavar="1500k")
 ]
+Segments = Annotated[
+    str | None,
+    typer.Option(
+        "--segments",
+        help="Decide for each part of so many seconds, or for each shot, instead of for the whole movie.",
+        metavar="SECONDS|shots",
+    ),
+]
 Judge = Annotated[
     str | None,
     typer.Option(

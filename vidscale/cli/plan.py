@@ -1,5 +1,6 @@
 """``vidscale plan``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,7 @@ def plan(
     target_percentile: options.TargetPercentile = None,
     max_size: options.MaxSize = None,
     max_bitrate: options.MaxBitrate = None,
+    segments: options.Segments = None,
     judge: options.Judge = None,
     client: options.Client = None,
     best_effort: options.BestEffort = False,
@@ -67,6 +69,7 @@ def plan(
         "target_percentile": target_percentile,
         "max_size": max_size,
         "max_bitrate": max_bitrate,
+        "segments": segments,
         "judge": judge,
         "client": client,
         "best_effort": given(best_effort),
@@ -85,6 +88,7 @@ def plan(
         from vidscale.errors import UsageError, VidscaleError
         from vidscale.per_title.deciding import decide
         from vidscale.per_title.page import write_page
+        from vidscale.per_title.segments import decide_parts, parts_of
         from vidscale.system.workspace import check_target
 
         settings = EncodeSettings.resolve(given_options)
@@ -92,31 +96,30 @@ def plan(
             raise UsageError("there is nothing to plan: leave out --scale and --pair, or give a --target")
         if output is not None:
             check_target(output, source=None, overwrite=True)
-        decisions: list[tuple[Path, Decision]] = []
+
+        def deciding(movie: Path, own: EncodeSettings) -> "Decision":
+            with_curves = table or output is not None
+            return decide(movie, own, progress=console, quick=quick, exhaustive=exhaustive, with_curves=with_curves)
+
+        decisions: list[Decision] = []
+        failed = 0
         for movie in movies:
             try:
-                found = decide(
-                    movie,
-                    settings,
-                    progress=console,
-                    quick=quick,
-                    exhaustive=exhaustive,
-                    with_curves=table or output is not None,
-                )
+                for found in decide_parts(settings, parts_of(movie, settings, console), partial(deciding, movie)):
+                    console.close()
+                    decisions.append(found)
+                    _print(movie, found, with_table=table, json_output=json_output, quiet=console.quiet)
             except VidscaleError as error:
                 if len(movies) == 1:
                     raise
                 console.close()
                 typer.echo(f"vidscale: {movie.name}: {' '.join(str(error).split())}", err=True)
-                continue
-            console.close()
-            decisions.append((movie, found))
-            _print(movie, found, with_table=table, json_output=json_output, quiet=console.quiet)
+                failed += 1
         if output is not None and decisions:
-            write_page([decision for _, decision in decisions], output)
+            write_page(decisions, output)
             if not (json_output or console.quiet):
                 typer.echo(f"page: {show_path(output)}")
-        return len(decisions) == len(movies)
+        return not failed
 
     if not run_job(job, quiet=quiet):
         raise typer.Exit(1)
@@ -131,7 +134,8 @@ def _print(movie: Path, decision: "Decision", *, with_table: bool, json_output: 
         record = decision_record(decision)
         for way, command in zip(record["ways"], commands, strict=True):
             way["command"] = command
-        emit({"event": "decision", "movie": str(movie), **record})
+        span = decision.settings.range
+        emit({"event": "decision", "movie": str(movie), "range": span and span.model_dump(mode="json"), **record})
         return
     if quiet:
         return

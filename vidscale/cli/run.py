@@ -50,6 +50,12 @@ def run(
 
             restoring = DecodeSettings.resolve(*layers)
             decode_movie(source, output, restoring, console, dry_run=dry_run, json_output=json_output)
+        elif wanted.command == "ladder":
+            from vidscale.cli.ladder import write_movie
+            from vidscale.config import LadderSettings
+
+            rungs = LadderSettings.resolve(*layers)
+            write_movie(source, output, rungs, console, dry_run=dry_run, json_output=json_output)
         elif assignments:
             raise UsageError(f"--set: {recipe} is a pipe, which has no settings")
         else:

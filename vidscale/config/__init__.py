@@ -4,14 +4,16 @@ The command line overrides a recipe file, which overrides the defaults. The reso
 """
 
 from vidscale.config.base import AUTO, Codec, CodecSettings, Interlaced, MeasureSettings, Scale, Settings, SsimKind
-from vidscale.config.encode import EncodeSettings
+from vidscale.config.encode import SHOTS, EncodeSettings
 from vidscale.config.images import BenchSettings, ImageSettings
+from vidscale.config.ladder import LadderSettings
 from vidscale.config.measure import Crop, FilesSettings
 from vidscale.config.restore import DecodeSettings, StageSettings
 from vidscale.config.source import SourceSettings, TimeRange
 
 __all__ = [
     "AUTO",
+    "SHOTS",
     "BenchSettings",
     "Codec",
     "CodecSettings",
@@ -21,6 +23,7 @@ __all__ = [
     "FilesSettings",
     "ImageSettings",
     "Interlaced",
+    "LadderSettings",
     "MeasureSettings",
     "Scale",
     "Settings",

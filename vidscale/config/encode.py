@@ -9,9 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from vidscale.config.base import AS_TEXT, AUTO, CodecSettings, MeasureSettings
 from vidscale.config.source import SourceSettings
 from vidscale.media.encoders import ENCODERS, Effort
-from vidscale.media.geometry import parse_scale
+from vidscale.media.geometry import parse_scale, plain_fraction
 from vidscale.quality import Metric, Target, metric_named, parse_amount, parse_target
 from vidscale.system.devices import Device
+
+SHOTS = "shots"
 
 
 def _as_choice(value: object) -> object:
@@ -29,6 +31,19 @@ def _as_metric(value: object) -> object:
 
 def _as_amount(name: str) -> BeforeValidator:
     return BeforeValidator(lambda value: parse_amount(value, name) if isinstance(value, str) else value)
+
+
+def _as_segments(value: object) -> object:
+    """A duration in seconds, or "shots"."""
+    if value is None or value == SHOTS:
+        return value
+    try:
+        seconds = plain_fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"segments {value!r} are neither shots nor a number of seconds") from None
+    if not 1 <= seconds <= 600:
+        raise ValueError(f"segments of {value} s are outside 1 to 600 s")
+    return seconds
 
 
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
@@ -67,6 +82,10 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         default=None, description="measure the file, and encode again if it misses its goal; None is with a goal"
     )
     verdict: bool = Field(default=True, description="estimate what the full size would have needed, for the report")
+    segments: Annotated[Fraction | Literal["shots"] | None, BeforeValidator(_as_segments), AS_TEXT] = Field(
+        default=None,
+        description="decide for each part of that many seconds, or for each shot, and write HLS; None is for the movie",
+    )
     pair: str = Field(
         default="auto",
         description="pair of scalers, a family (lanczos) or a full name (lanczos-x2); auto is the learned pair of the "
@@ -108,6 +127,15 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
             raise ValueError(
                 f"{given[0]} varies crf, but --encoder-params {self.encoder_params} sets {next(iter(rate))}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_decided(self) -> "EncodeSettings":
+        if self.segments is None:
+            return self
+        others = {"--range": self.range, "--max-size": self.max_size, "--max-bitrate": self.max_bitrate}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ValueError(f"--segments decides for each part of the whole movie: {given[0]} does not go with it")
         return self
 
     @property

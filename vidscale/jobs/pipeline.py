@@ -55,22 +55,35 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     Raises:
         VidscaleError: it failed; no output file is left.
     """
-    log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
+    log, clock = ReadLog(), Clock("decode")
+    with Prefetch(source_frames(plan, log, clock), frames_depth(plan.source.video)) as frames:
+        return encode_from(frames, plan, log, clock, progress)
+
+
+def source_frames(plan: EncodePlan, log: ReadLog, clock: Clock) -> Iterator[Frame]:
+    """The frames of the source that a plan encodes; see `decode_frames`."""
     settings = plan.settings
-    decoded = decode_frames(
+    return decode_frames(
         plan.source,
         log=log,
-        clock=clocks[0],
+        clock=clock,
         time_range=settings.range,
         interlaced=settings.interlaced,
         alpha=settings.alpha,
     )
-    with Prefetch(decoded, _depth(plan.source.video)) as frames:
-        crf = settings.crf if settings.coded_crf is None else settings.coded_crf
-        strength = ENCODERS[settings.codec].strength(crf)
-        small = downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clocks[1])
-        total = expected_frames(plan.source, settings.range)
-        outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
+
+
+def encode_from(
+    frames: Iterator[Frame], plan: EncodePlan, log: ReadLog, clock: Clock, progress: Progress | None = None
+) -> Outcome:
+    """Executes a plan on frames that are already decoded; arguments are those of `source_frames`, and its result."""
+    clocks = (clock, Clock("downscale"), Clock("encode"))
+    settings = plan.settings
+    crf = settings.crf if settings.coded_crf is None else settings.coded_crf
+    strength = ENCODERS[settings.codec].strength(crf)
+    small = downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clocks[1])
+    total = expected_frames(plan.source, settings.range)
+    outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
     remember(plan.pair)
     return outcome
 
@@ -100,7 +113,7 @@ def _write(
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
         progress.start(task, total)
-        with Prefetch(frames, _depth(plan.written)) as scaled:
+        with Prefetch(frames, frames_depth(plan.written)) as scaled:
             file = workspace.file(f"video{plan.coded_suffix}")
             quantisers = workspace.file("video.log")
             command = plan.encode_command(file)
@@ -179,7 +192,8 @@ def counted(frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
         progress.advance()
 
 
-def _depth(video: VideoInfo) -> int:
+def frames_depth(video: VideoInfo) -> int:
+    """Capacity of a queue of frames between two stages."""
     return queue_depth(video.format.frame_bytes(video.height, video.width))
 
 

@@ -26,7 +26,14 @@ from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
 
 
-def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pair: Pair | None = None) -> EncodePlan:
+def plan_encode(
+    path: Path,
+    output: Path | None,
+    settings: EncodeSettings,
+    *,
+    pair: Pair | None = None,
+    target: OutputPlan | None = None,
+) -> EncodePlan:
     """Probes the source and plans the job.
 
     Args:
@@ -34,6 +41,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
         output: the small file, None for ``NAME.vsS.EXT`` in the source's folder.
         settings: resolved settings.
         pair: the pair in the settings, if already loaded; its speed is then neither measured nor noted.
+        target: the output and its streams, in place of ``output``; None to choose them.
 
     Raises:
         VidscaleError: the job is not possible; the message says why.
@@ -53,7 +61,7 @@ def plan_encode(path: Path, output: Path | None, settings: EncodeSettings, *, pa
     geometry = Geometry.for_encoder(video.height, video.width, scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)
     stem = f"{path.stem}.vs{scale_text(scale)}"
-    target = plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
+    target = target or plan_output(source, encoder.codec, ffmpeg=ffmpeg.path, stem=stem, requested=output)
     check_target(target.path, source=path, overwrite=settings.overwrite)
     plan = EncodePlan(
         settings=settings,

@@ -32,6 +32,7 @@ class EncodePlan:
         output: path, container, streams.
         identity: written into the small file.
         notes: messages for the user, one line each.
+        keyframes: where keyframes are, see `vidscale.stages.encode.encode_command`.
     """
 
     settings: EncodeSettings
@@ -42,6 +43,7 @@ class EncodePlan:
     output: OutputPlan
     identity: Identity
     notes: tuple[str, ...]
+    keyframes: str = ""
 
     @property
     def codec(self) -> str:
@@ -90,7 +92,7 @@ class EncodePlan:
 
     def encode_command(self, video: Path) -> list[str]:
         """The encoding command line."""
-        return encode_command(self.ffmpeg, self.settings, self.small, video)
+        return encode_command(self.ffmpeg, self.settings, self.small, video, keyframes=self.keyframes)
 
 
 @dataclass(frozen=True, slots=True)

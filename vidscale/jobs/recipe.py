@@ -2,7 +2,7 @@
 
 A recipe has a ``description`` and either
 
-* ``command = "encode"`` or ``"decode"`` with a table ``[settings]`` of that command's settings, or
+* ``command = "encode"``, ``"decode"`` or ``"ladder"`` with a table ``[settings]`` of that command's settings, or
 * ``command = "pipe"`` with ``stages``: command lines, each a list of words, connected by pipes. In the
   words ``{input}``, ``{output}`` and ``{ffmpeg}`` are replaced; the program ``vidscale`` is this one.
 """
@@ -24,7 +24,7 @@ from vidscale.system import processes
 from vidscale.system.names import name_from_text
 from vidscale.system.workspace import partial_files
 
-Command = Literal["encode", "decode", "pipe"]
+Command = Literal["encode", "decode", "ladder", "pipe"]
 
 _PLACEHOLDER = re.compile(r"\{(input|output|ffmpeg)\}")
 _STDERR = 2
@@ -36,8 +36,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = Field(default="", description="one line for the user")
-    command: Command = Field(description="encode, decode or pipe")
-    settings: dict[str, Any] = Field(default_factory=dict, description="settings of encode or decode")
+    command: Command = Field(description="encode, decode, ladder or pipe")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the command")
     stages: tuple[tuple[str, ...], ...] = Field(default=(), description="command lines of a pipe")
     suffix: str = Field(default=".mkv", description="of the output of a pipe when none is named")
 
@@ -63,7 +63,8 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
     if "command" not in data:
-        raise ConfigError(f"recipe {path} has no command: encode, decode or pipe (recipes to train are for `train`)")
+        known = "encode, decode, ladder or pipe"
+        raise ConfigError(f"recipe {path} has no command: {known} (recipes to train are for `train`)")
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:

@@ -2,7 +2,8 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -15,6 +16,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
+from vidscale.media.playlists import part_playlists
 from vidscale.media.probe import Source, open_container, probe
 from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
@@ -36,6 +38,7 @@ class SmallFile:
         geometry: its size and the restored size.
         strength: crf for the upscaler.
         notes: messages for the user, one line each.
+        parts: small files that the file is made of, one after another, each with an identity of its own; empty for one.
     """
 
     source: Source
@@ -44,6 +47,7 @@ class SmallFile:
     geometry: Geometry
     strength: float
     notes: tuple[str, ...] = ()
+    parts: tuple["SmallFile", ...] = ()
 
     @property
     def restored(self) -> VideoInfo:
@@ -89,6 +93,7 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
         known=pair,
         file=str(path),
     )
+    parts = part_playlists(path) if source.container == "hls" else ()
     return SmallFile(
         source=_sited(source, identity),
         identity=identity,
@@ -101,6 +106,7 @@ def open_small(path: Path, *, ffmpeg: str, settings: DecodeSettings, pair: Pair 
             coded_height=identity.coded_height,
         ),
         strength=settings.strength if identity.crf is None else _strength(float(identity.crf), source.codec),
+        parts=tuple(open_small(part, ffmpeg=ffmpeg, settings=settings) for part in parts),
     )
 
 
@@ -184,6 +190,10 @@ def restored_frames(
         IdentityError: the identity changes within the file.
         DecodeError: the file cannot be read.
     """
+    if small.parts:
+        frames_of = (restored_frames(each, log=log, decoding=decoding, upscaling=upscaling) for each in small.parts)
+        yield from part_of(_in_unit(chain.from_iterable(frames_of), small.source.video.time_base), part)
+        return
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
     decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log), alpha="drop")
@@ -195,6 +205,16 @@ def restored_frames(
             strength=small.strength,
             clock=upscaling,
         )
+
+
+def _in_unit(frames: Iterator[Frame], time_base: Fraction) -> Iterator[Frame]:
+    """Frames with their timestamps in one unit, which several files may not have in common."""
+    for frame in frames:
+        if frame.time_base == time_base:
+            yield frame
+            continue
+        duration = None if frame.duration is None else round(frame.duration * frame.time_base / time_base)
+        yield replace(frame, pts=round(frame.time / time_base), duration=duration, time_base=time_base)
 
 
 def part_of(frames: Iterator[Frame], part: slice) -> Iterator[Frame]:

@@ -120,6 +120,25 @@ def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested
     return OutputPlan(source.path.with_name(f"{stem}{own}"), muxer, kept, lost)
 
 
+def plan_streaming(source: Source, path: Path, *, ffmpeg: str) -> OutputPlan:
+    """The MP4 file that is cut into fragments: of the source's other streams only audio goes into them.
+
+    Args:
+        source: the probed source.
+        path: the file.
+        ffmpeg: binary whose muxer is tested.
+    """
+    audio = [stream.index for stream in source.streams if stream.kind == "audio"]
+    held = {source.stream_index, *_held(source, audio, "mp4", ffmpeg)}
+    lost = [
+        str(stream) for stream in source.streams if stream.index not in held and not _is_regenerated(source, stream)
+    ]
+    lost += ["chapters"] if source.has_chapters else []
+    tags = sorted(name.lower() for name in source.metadata if not STALE_TAGS.match(name))
+    lost += [f"the tags {', '.join(tags)}"] if tags else []
+    return OutputPlan(path, "mp4", tuple(stream for stream in source.streams if stream.index in held), tuple(lost))
+
+
 def muxer_of(path: Path) -> str:
     """ffmpeg's muxer for a file name; ConfigError for an extension that vidscale does not write."""
     try:

@@ -26,6 +26,7 @@ _ALIASES: dict[str, CodecName] = {
 }
 
 STRONGEST = 51.0  # highest crf of x264 and x265
+_NEVER = "1000000"  # frames from keyframe to keyframe at least: x264 knows "infinite" only as the most
 _OF_FFMPEG = frozenset({"vgamut", "vlog"})  # not in H.273
 
 
@@ -72,6 +73,15 @@ class Encoder:
     def effort(self, preset: str) -> Effort:
         """The default effort of the downscaler at a preset."""
         return "normal" if preset in self.slow_presets else "fast"
+
+    @property
+    def no_own_keyframes(self) -> dict[str, str]:
+        """Its own settings for keyframes only where they are forced, each starting a closed GOP."""
+        if self.name == "svtav1":
+            return {"keyint": "-1"}
+        if self.name == "x265":
+            return {"keyint": "-1", "min-keyint": _NEVER, "open-gop": "0"}
+        return {"keyint": "infinite", "min-keyint": _NEVER}  # a cut gets an I-frame that is no keyframe
 
     def rate_params(self, params: str) -> dict[str, str]:
         """Those of the encoder's own settings that decide how strongly it codes, over or beside its crf.

@@ -183,9 +183,12 @@ class FfmpegProcess:
     Args:
         cmd: the command line.
         stdin, stdout: open a pipe to / from it.
+        folder: to run it in; None for the current one.
     """
 
-    def __init__(self, cmd: Sequence[str], *, stdin: bool = False, stdout: bool = False) -> None:
+    def __init__(
+        self, cmd: Sequence[str], *, stdin: bool = False, stdout: bool = False, folder: Path | None = None
+    ) -> None:
         self.cmd = list(cmd)
         logger.debug("running %s", self.cmd)
         try:
@@ -195,6 +198,7 @@ class FfmpegProcess:
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
+                cwd=folder,
             )
         except OSError as error:
             raise EncodeError(f"cannot start {self.cmd[0]}: {reason_of(error)}", cmd=self.cmd) from error
@@ -276,9 +280,9 @@ class FfmpegProcess:
                 pipe.close()
 
 
-def run_ffmpeg(cmd: Sequence[str], what: str) -> None:
-    """Runs a command line to its end; EncodeError when it fails."""
-    with FfmpegProcess(cmd) as process:
+def run_ffmpeg(cmd: Sequence[str], what: str, *, folder: Path | None = None) -> None:
+    """Runs a command line to its end, in a folder or the current one; EncodeError when it fails."""
+    with FfmpegProcess(cmd, folder=folder) as process:
         process.wait(what)
 
 

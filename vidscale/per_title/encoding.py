@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidscale.config import EncodeSettings
+from vidscale.errors import UsageError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
@@ -57,6 +58,8 @@ def plan_title(path: Path, output: Path | None, settings: EncodeSettings, progre
     Raises:
         VidscaleError: the job is not possible.
     """
+    if settings.segments is not None:
+        raise UsageError("segments write a playlist: use `ladder`")
     if not (settings.chooses_scale or settings.has_goal):
         return Planned(plan_encode(path, output, settings), None)
     decision = decide(path, settings, output=output, progress=progress)

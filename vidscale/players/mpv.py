@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidscale.errors import ModelError
 from vidscale.jobs.restore import SmallFile
 from vidscale.media.geometry import Geometry
 from vidscale.players.files import shader_of
@@ -30,8 +31,10 @@ def shader_playback(small: SmallFile) -> ShaderPlayback:
     """How mpv plays a small file.
 
     Raises:
-        ModelError: the pair has no network that can be a shader.
+        ModelError: the pair has no network that can be a shader, or the file has parts, each with a pair of its own.
     """
+    if small.parts:
+        raise ModelError(f"{small.source.path} has parts scaled in different ways: no shader fits all of them")
     network = network_of(small.pair.folder, small.pair.name)
     options = [
         # Others would show the picture without the shader.

@@ -58,9 +58,11 @@ def write_site(small: SmallFile, folder: Path, *, overwrite: bool = False) -> Si
 
     Raises:
         ModelError: the pair has no network that can be exported.
-        ConfigError: rotated pictures, or the folder cannot be written.
+        ConfigError: rotated pictures, a playlist, or the folder cannot be written.
     """
     movie = small.source.path
+    if small.source.container == "hls":
+        raise ConfigError(f"{movie} is a playlist, and the page plays one file: encode the movie to .mp4")
     network = network_of(small.pair.folder, small.pair.name).at(small.strength)
     if small.source.video.display_matrix is not None:
         raise ConfigError(f"{movie}: rotated pictures cannot be restored in a browser; vidscale decode can")

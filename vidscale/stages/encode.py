@@ -80,7 +80,13 @@ def _end(frame: Frame) -> int | None:
 
 
 def encode_command(
-    ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path, *, filters: str = ""
+    ffmpeg: Ffmpeg,
+    settings: CodecSettings,
+    info: VideoInfo,
+    path: Path,
+    *,
+    filters: str = "",
+    keyframes: str = "",
 ) -> list[str]:
     """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
 
@@ -90,12 +96,16 @@ def encode_command(
         info: properties of the frames.
         path: the file to write.
         filters: ffmpeg filters for the tagged pictures, "" for none.
+        keyframes: where keyframes are, and nowhere else, as ffmpeg's ``-force_key_frames`` reads it; "" is the
+            encoder's choice.
     """
     encoder = ENCODERS[settings.codec]
     info = replace(info, color=encoder.written_color(info.color))
     params = hdr_params(encoder, info.mastering_display, info.content_light)
     if encoder.name == "x265":
         params["log-level"] = "error"
+    if keyframes:
+        params |= encoder.no_own_keyframes
     text = ":".join([*(f"{key}={value}" for key, value in params.items()), *filter(None, [settings.encoder_params])])
     options = {
         "c:v:0": encoder.ffmpeg_name,
@@ -104,6 +114,10 @@ def encode_command(
     }
     if text:
         options[encoder.params_option] = text
+    if keyframes:
+        options["force_key_frames:v:0"] = keyframes
+        if encoder.name != "svtav1":  # its forced keyframes are closed anyway
+            options["forced-idr:v:0"] = "1"
     return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
 
 

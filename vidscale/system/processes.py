@@ -19,7 +19,7 @@ def start(command: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
 
     Args:
         command: program and arguments.
-        pipes: ``stdin``, ``stdout``, ``stderr`` and ``bufsize`` as in `subprocess.Popen`.
+        pipes: ``stdin``, ``stdout``, ``stderr``, ``bufsize`` and ``cwd`` as in `subprocess.Popen`.
 
     Raises:
         OSError: it cannot be started.

@@ -79,13 +79,7 @@ class Prefetch(Generic[T]):
         self._put(_END)
 
     def _put(self, item: object) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+        return _put(self._queue, item, self._stop)
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -114,6 +108,88 @@ class Prefetch(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class StoppedError(Exception):
+    """A reader of `Shared` was stopped, because another one failed."""
+
+
+class Shared(Generic[T]):
+    """An iterator that several threads read, each all items; its source runs in its own thread, at most ``depth`` items
+    ahead of the slowest reader.
+
+    An exception of the source is raised in every reader after the items before it. `close` (also called by ``with``)
+    stops the thread and the readers.
+    """
+
+    def __init__(self, source: Iterable[T], readers: int, depth: int) -> None:
+        self._source = source
+        self._queues: list[queue.Queue[object]] = [queue.Queue(maxsize=depth) for _ in range(readers)]
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="shared", daemon=True)
+        self._thread.start()
+
+    def read(self, reader: int) -> Iterator[T]:
+        """The items, for one of the readers.
+
+        Args:
+            reader: its number, from 0.
+
+        Raises:
+            StoppedError: `close` was called before the end.
+        """
+        while True:
+            try:
+                item = self._queues[reader].get(timeout=_POLL_S)
+            except queue.Empty:
+                if self._stop.is_set():
+                    raise StoppedError from None
+                continue
+            if item is _END:
+                if self._error is not None:
+                    raise self._error
+                return
+            yield item  # type: ignore[misc]
+
+    def _run(self) -> None:
+        try:
+            try:
+                for item in self._source:
+                    if not self._put(item):
+                        break
+            finally:
+                close = getattr(self._source, "close", None)
+                if close is not None:
+                    close()
+        except BaseException as error:  # raised in the readers
+            self._error = error
+        self._put(_END)
+
+    def _put(self, item: object) -> bool:
+        return all(_put(to, item, self._stop) for to in self._queues)
+
+    def close(self) -> None:
+        """Stops the source and waits for its thread; readers that are not at the end are stopped."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> "Shared[T]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _put(to: "queue.Queue[object]", item: object, stop: threading.Event) -> bool:
+    """Waits until a queue takes an item; returns False if stopped before."""
+    while not stop.is_set():
+        try:
+            to.put(item, timeout=_POLL_S)
+        except queue.Full:
+            continue
+        return True
+    return False
 
 
 def core_count() -> int:

@@ -182,14 +182,14 @@ def remove_abandoned(target: Path) -> None:
                 runs.setdefault(match[1], []).append(path)
     for token, paths in runs.items():
         lock = target.parent.absolute() / f"{head}{token}.lock"
-        with contextlib.suppress(OSError), _locked(lock):
+        with contextlib.suppress(OSError), locked(lock):
             for path in sorted(paths, key=lock.__eq__):  # the lock last: a run creates it first
                 logger.info("removing %s, left by a killed run", path)
                 path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
+def locked(lock: Path) -> Iterator[None]:
     """Holds a run's lock; OSError while the run holds it. A missing lock file means that the run has ended."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -213,11 +213,12 @@ def _head(target: Path) -> str:
 
     Truncated to stay within file name limits.
     """
-    return f".{target.name[:32]}.{_machine()}-"
+    return f".{target.name[:32]}.{machine()}-"
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
+    """A word for this machine, in names of temporary files: other machines may share their folder, not the locks."""
     name = platform.node()
     with contextlib.suppress(OSError):
         name += Path("/etc/machine-id").read_text()

@@ -1,0 +1,162 @@
+"""A ladder in headless Chromium, played by hls.js from the npm registry."""
+
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from material import make, picture, sound
+from robustness import run_here
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NPM = shutil.which("npm")
+HLS_JS = "1.6.19"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+
+PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video><script src="hls.min.js"></script><script>
+const video = document.querySelector('video'), errors = [], shown = [], sizes = [];
+const [folder, number] = location.search.slice(1).split(','), level = Number(number);
+const hls = new Hls({ startLevel: level, enableWorker: false });
+hls.on(Hls.Events.ERROR, (_, data) => {
+    if (data.details !== 'bufferStalledError' || video.currentTime > 0) errors.push(data.details);  // slow to start
+});
+hls.on(Hls.Events.FRAG_CHANGED, (_, data) => shown.push([data.frag.level, data.frag.sn]));
+hls.on(Hls.Events.MANIFEST_PARSED, () => { hls.loadLevel = level; video.play(); });
+function report() {
+    const quality = video.getVideoPlaybackQuality(), buffered = [];
+    for (let i = 0; i < video.buffered.length; i++) buffered.push([video.buffered.start(i), video.buffered.end(i)]);
+    const levels = hls.levels.map(l => [l.width, l.height, l.bitrate, l.averageBitrate, l.videoCodec, l.audioCodec]);
+    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, shown, sizes, buffered, levels,
+        width: video.videoWidth, height: video.videoHeight, duration: video.duration, ended: video.ended,
+        frames: quality.totalVideoFrames, corrupted: quality.corruptedVideoFrames,
+        heard: video.webkitAudioDecodedByteCount, tracks: hls.audioTracks.map(t => t.lang) }) });
+}
+video.onresize = () => sizes.push([video.videoWidth, video.videoHeight]);
+video.onended = report;
+setTimeout(report, 30000);
+hls.loadSource(folder + '/master.m3u8'); hls.attachMedia(video);
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def hls_js(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """hls.js, downloaded once; the test is skipped where npm does not work."""
+    keeps = request.config.pluginmanager.hasplugin("cacheprovider")
+    folder = request.config.cache.mkdir("hls.js") if keeps else tmp_path_factory.mktemp("npm")
+    script = Path(folder) / f"hls-{HLS_JS}.min.js"
+    if script.is_file():
+        return script
+    if NPM is None:
+        pytest.skip("no npm on this machine to get hls.js with")
+    command = [NPM, "pack", f"hls.js@{HLS_JS}", "--silent", "--fetch-retries=0", "--fetch-timeout=30000"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90, check=True)
+        with tarfile.open(Path(folder) / done.stdout.split()[-1]) as package:
+            member = package.extractfile("package/dist/hls.min.js")
+            assert member is not None
+            script.write_bytes(member.read())
+    except (subprocess.SubprocessError, OSError, IndexError, KeyError):
+        pytest.skip(f"npm cannot download hls.js {HLS_JS}")
+    return script
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """Serves a folder, and takes what the page reports."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+        self.reported = threading.Event()
+        self.report: dict[str, Any] = {}
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    server: Site
+
+    def do_POST(self) -> None:
+        self.server.report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+        self.server.reported.set()
+
+    def log_request(self, *args: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture(scope="module")
+def site(hls_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    movie = make(folder / "film.mp4", *picture("160x96", duration=3), *sound(3), "-c:a", "aac", "-crf", "10")
+    targets = ["--target", "vmaf=92", "--target", "vmaf=60"]
+    done = run_here(
+        "ladder", movie, "-o", folder / "film.hls", *targets, "--preset", "veryfast", "--segment-duration", "1"
+    )
+    assert done.code == 0, done.stderr
+    scenes = [*picture("160x96", 24, 2), "-f", "lavfi", "-i", "mandelbrot=s=160x96:r=24", *sound(4)]
+    joined = "[1]trim=duration=2,setpts=PTS-STARTPTS[m];[0][m]concat=n=2,format=yuv420p[v]"
+    movie = make(folder / "scenes.mp4", *scenes, "-filter_complex", joined, "-map", "[v]", "-map", "2:a", "-crf", "6")
+    words = ["--target", "vmaf=80", "--segments", "2", "--preset", "veryfast", "--no-verify"]
+    done = run_here("encode", movie, "-o", folder / "parts.hls", *words)
+    assert done.code == 0, done.stderr
+    shutil.copy(hls_js, folder / "hls.min.js")
+    (folder / "page.html").write_text(PAGE)
+    with Site(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def played(site: Site, page: str, profile: Path) -> dict[str, Any]:
+    """What the page reports at the end of the movie."""
+    assert CHROMIUM is not None
+    site.reported.clear()
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"]
+    options += ["--autoplay-policy=no-user-gesture-required", "--mute-audio"]
+    command = [CHROMIUM, *options, "--remote-debugging-port=0", f"http://127.0.0.1:{site.server_port}/{page}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+        try:
+            assert site.reported.wait(90), "the page reported nothing"
+        finally:
+            browser.terminate()
+    return site.report
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path) -> None:
+    """hls.js sorts levels by bitrate, lowest first."""
+    told = played(site, f"page.html?film.hls,{level}", tmp_path / "profile")
+    assert told["errors"] == []
+    assert told["ended"]
+    assert [row[:2] for row in told["levels"]][1] == [160, 96]
+    assert [told["width"], told["height"]] == told["levels"][level][:2]
+    assert told["levels"][0][:2] < [160, 96]
+    assert told["levels"][0][2] < told["levels"][1][2]
+    assert told["shown"] == [[level, number] for number in range(3)]
+    assert told["duration"] == pytest.approx(3.0, abs=0.05)
+    assert len(told["buffered"]) == 1
+    assert told["buffered"][0] == pytest.approx([0.0, 3.0], abs=0.05)
+    assert told["frames"] > 50
+    assert told["corrupted"] == 0
+    assert told["heard"] > 0
+
+
+def test_parts_of_different_sizes_are_played_through(site: Site, tmp_path: Path) -> None:
+    """The picture changes its size where the second part begins, and sound goes on."""
+    told = played(site, "page.html?parts.hls,0", tmp_path / "profile")
+    assert told["errors"] == []
+    assert told["ended"]
+    assert told["shown"] == [[0, 0], [0, 1]]
+    assert [told["width"], told["height"]] == told["sizes"][-1] < told["sizes"][0] == [160, 96]
+    assert told["duration"] == pytest.approx(4.0, abs=0.05)
+    assert len(told["buffered"]) == 1
+    assert told["buffered"][0] == pytest.approx([0.0, 4.0], abs=0.05)
+    assert told["frames"] > 70
+    assert told["corrupted"] == 0
+    assert told["heard"] > 0

@@ -1,0 +1,207 @@
+"""Several renditions of one movie for HTTP Live Streaming: decoded once, encoded side by side, cut into segments."""
+
+from bisect import bisect
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain, groupby
+from pathlib import Path
+
+from vidscale.config import TimeRange
+from vidscale.jobs.estimates import expected_frames
+from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth, source_frames
+from vidscale.jobs.plans import EncodePlan
+from vidscale.media.containers import OutputPlan
+from vidscale.media.frames import Frame
+from vidscale.media.playlists import MASTER, PART, Sound, Variant, joined_text, joined_variant, master_text
+from vidscale.media.probe import Source
+from vidscale.stages.joined import copy_joined
+from vidscale.stages.package import package_audio, package_video
+from vidscale.stages.read_log import ReadLog
+from vidscale.system.folders import partial_folder
+from vidscale.system.progress import Progress
+from vidscale.system.threads import Clock, Shared, worker_pool
+
+_EARLY_S = 0.0005  # timestamps may be rounded to ms
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One rendition: the movie encoded one way, or each of its parts in its own way.
+
+    Attributes:
+        plans: an encode for each part, of video alone.
+        parts: of the movie, one for each encode; one that ends at None alone stands for all that is encoded.
+    """
+
+    plans: tuple[EncodePlan, ...]
+    parts: tuple[TimeRange, ...]
+
+    @property
+    def starts(self) -> list[Fraction]:
+        """When the parts begin in what `decode_frames` yields of the whole movie, which starts at 0 or later there."""
+        origin = max(Fraction(0), self.plans[0].source.start_s)
+        return [part.start + origin for part in self.parts]
+
+
+@dataclass(frozen=True, slots=True)
+class CodedPart:
+    """A finished part of a rendition: its number, its file, which starts at 0 if there are several, and its start in
+    the movie, seconds."""
+
+    index: int
+    outcome: Outcome
+    start_s: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class LadderPlan:
+    """Plan of a ladder.
+
+    Attributes:
+        folder: to write.
+        segment_s: duration of a segment, seconds.
+        renditions: best first.
+        audio: the MP4 file of the audio streams.
+    """
+
+    folder: Path
+    segment_s: Fraction
+    renditions: tuple[Rendition, ...]
+    audio: OutputPlan
+
+    @property
+    def first(self) -> EncodePlan:
+        """The first encode, which reads the source as all others do."""
+        return self.renditions[0].plans[0]
+
+    @property
+    def source(self) -> Source:
+        """The movie."""
+        return self.first.source
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A written ladder.
+
+    Attributes:
+        master: the master playlist.
+        variants: one for each rendition, in order.
+        sounds: the audio.
+        frames: of each rendition.
+        notes: messages for the user, one line each.
+    """
+
+    master: Path
+    variants: tuple[Variant, ...]
+    sounds: tuple[Sound, ...]
+    frames: int
+    notes: tuple[str, ...]
+
+
+def keyframe_times(segment_s: Fraction) -> str:
+    """ffmpeg's expression for keyframes at the first frame, and at the first one a segment's duration after each."""
+    return f"expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+{float(segment_s) - _EARLY_S:.6f}))"
+
+
+def write_ladder(
+    plan: LadderPlan,
+    progress: Progress | None = None,
+    encoded: Callable[[Rendition, list[CodedPart]], None] = lambda rendition, parts: None,
+) -> Ladder:
+    """Executes a plan.
+
+    Args:
+        plan: the ladder.
+        progress: receives the progress, in frames of the source.
+        encoded: called for each rendition, with its parts, whose files still exist.
+
+    Raises:
+        VidscaleError: it failed; the folder is as before.
+    """
+    progress = progress or Progress()
+    with partial_folder(plan.folder) as work:
+        log = ReadLog()
+        coded = _encode(plan, work, log, progress)
+        for rendition, parts in zip(plan.renditions, coded, strict=True):
+            encoded(rendition, parts)
+        progress.start("writing the segments", None)
+        sounds = _package_sounds(plan, log, work)
+        variants = []
+        for number, (rendition, parts) in enumerate(zip(plan.renditions, coded, strict=True), start=1):
+            folder = work / "new" / f"v{number}"
+            variants.append(_package(rendition, parts, folder))
+            own = folder.with_suffix(".m3u8")  # one rendition with its audio, as `decode` and `play` read it
+            own.write_text(master_text(variants[-1:], sounds), encoding="utf-8", newline="\n")
+        text = master_text(variants, sounds)
+        (work / "new" / MASTER).write_text(text, encoding="utf-8", newline="\n")
+    frames = sum(part.outcome.frames for part in coded[0])
+    notes = coded[0][-1].outcome.notes  # all are of the same reading of the source, which the last one saw to its end
+    return Ladder(plan.folder / MASTER, tuple(variants), sounds, frames, notes)
+
+
+def _encode(plan: LadderPlan, work: Path, log: ReadLog, progress: Progress) -> list[list[CodedPart]]:
+    """Encodes all renditions from one reading of the source."""
+    first, clock, count = plan.first, Clock("decode"), len(plan.renditions)
+    progress.start(f"encoding {count} rendition{'s' * (count > 1)}", expected_frames(plan.source, first.settings.range))
+    frames = counted(source_frames(first, log, clock), progress)
+    with worker_pool(count) as pool, Shared(frames, count, frames_depth(plan.source.video)) as shared:
+        jobs = [
+            pool.submit(_encode_parts, rendition, shared.read(number), work / f"v{number + 1}", log, clock)
+            for number, rendition in enumerate(plan.renditions)
+        ]
+        for job in as_completed(jobs):
+            job.result()  # the first to fail makes the others stop
+        return [job.result() for job in jobs]
+
+
+def _encode_parts(
+    rendition: Rendition, frames: Iterator[Frame], stem: Path, log: ReadLog, clock: Clock
+) -> list[CodedPart]:
+    """Encodes the parts of a rendition one after another; those without a frame are left out."""
+    coded, starts = [], rendition.starts[1:]
+    for index, part in groupby(frames, lambda frame: bisect(starts, frame.time)):
+        plan = rendition.plans[index]
+        plan = replace(plan, output=replace(plan.output, path=stem.with_name(f"{stem.name}-{index + 1}.mp4")))
+        first = next(part)
+        origin = first.pts if starts else 0
+        shifted = (replace(frame, pts=frame.pts - origin) for frame in chain([first], part))
+        coded.append(CodedPart(index, encode_from(shifted, plan, log, clock), origin * first.time_base))
+    return coded
+
+
+def _package(rendition: Rendition, coded: list[CodedPart], folder: Path) -> Variant:
+    """Cuts the parts of a rendition into segments, and removes their files."""
+    folder.mkdir()
+    parts = []
+    for part in coded:
+        plan, file = rendition.plans[part.index], part.outcome.path
+        place = folder if len(rendition.plans) == 1 else folder / f"p{part.index + 1}"
+        place.mkdir(exist_ok=True)
+        frames = part.outcome.frames
+        parts.append(package_video(plan.ffmpeg, file, plan.small, place, frames=frames, start_s=part.start_s))
+        file.unlink()
+    if len(rendition.plans) == 1:
+        return parts[0]
+    text = joined_text([(part.uri, (folder / part.uri).read_text(encoding="utf-8")) for part in parts])
+    (folder / PART).write_text(text, encoding="utf-8", newline="\n")
+    return joined_variant(f"{folder.name}/{PART}", parts)
+
+
+def _package_sounds(plan: LadderPlan, log: ReadLog, work: Path) -> tuple[Sound, ...]:
+    file = work / "audio.mp4"
+    audio = [stream for stream in plan.audio.kept if stream.kind == "audio"]
+    copy_joined(plan.source, plan.audio, file, origin_s=log.origin_s, time_range=plan.first.time_range)
+    return tuple(
+        package_audio(
+            plan.first.ffmpeg,
+            file,
+            stream,
+            work / "new" / f"audio{index + 1}",
+            index=index,
+            seconds=plan.segment_s,
+        )
+        for index, stream in enumerate(audio)
+    )

@@ -1,0 +1,190 @@
+"""Chooses the renditions of a ladder: each with the scale, pair and crf that reach its target with the fewest bits, for
+the whole movie or for each of its parts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from vidscale.config import EncodeSettings, LadderSettings, TimeRange
+from vidscale.errors import ConfigError, UsageError
+from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.ladder import CodedPart, Ladder, LadderPlan, Rendition, keyframe_times, write_ladder
+from vidscale.jobs.planning import plan_encode
+from vidscale.jobs.plans import EncodePlan
+from vidscale.media.containers import OutputPlan, plan_streaming
+from vidscale.media.encoders import ENCODERS, Encoder
+from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.media.playlists import MASTER
+from vidscale.media.probe import Source, probe
+from vidscale.per_title.checking import measured_quality
+from vidscale.per_title.deciding import chosen_settings, decide
+from vidscale.per_title.decision import Decision
+from vidscale.per_title.segments import decide_parts, segments_of
+from vidscale.quality import VMAF_METRICS
+from vidscale.system.folders import check_new_folder
+from vidscale.system.progress import Progress
+
+_UNKNOWN_RATE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """What a rendition was asked for, its settings without what is decided, and the decisions, one for each part."""
+
+    settings: EncodeSettings
+    decisions: tuple[Decision, ...]
+
+    @property
+    def goal(self) -> str:
+        """In words: "vmaf=93", "crf 28"."""
+        target = self.settings.target
+        return f"crf {self.settings.crf:g}" if target is None else str(target)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLadder:
+    """A planned ladder, what is behind each of its renditions, and messages for the user."""
+
+    plan: LadderPlan
+    rungs: tuple[Rung, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedLadder:
+    """A written ladder, and the quality of each rendition by the metric of its goal; empty unless measured."""
+
+    ladder: Ladder
+    measured: tuple[float, ...]
+
+
+def plan_ladder(
+    path: Path, folder: Path | None, settings: LadderSettings, progress: Progress | None = None
+) -> PlannedLadder:
+    """Decides how each rendition is encoded, and plans it.
+
+    Args:
+        path: the movie.
+        folder: to write; None for ``NAME.hls`` in the movie's folder.
+        settings: resolved settings.
+        progress: of the decisions.
+
+    Raises:
+        VidscaleError: the job is not possible; the message says why.
+    """
+    targets = sorted(settings.targets, key=lambda each: -each.value)
+    wanted = [settings.of_rendition(target) for target in targets]
+    return plan_renditions(path, folder, wanted, settings.segment_duration, progress)
+
+
+def plan_renditions(
+    path: Path,
+    folder: Path | None,
+    wanted: Sequence[EncodeSettings],
+    segment_s: Fraction,
+    progress: Progress | None = None,
+) -> PlannedLadder:
+    """Plans renditions of which each has settings of its own, best first; arguments otherwise as in `plan_ladder`."""
+    shared = wanted[0]
+    if not (shared.chooses_scale or shared.has_goal):
+        raise UsageError(
+            "there is nothing to decide for each segment: leave out --scale and --pair, or give a --target"
+        )
+    folder = folder or path.with_name(f"{path.stem}.hls")
+    binary = find_ffmpeg(shared.ffmpeg, encoders=[ENCODERS[shared.codec].ffmpeg_name])
+    source = probe(path, stream=shared.stream, ffmpeg=binary.path)
+    check_new_folder(folder, record=MASTER, source=path, overwrite=shared.overwrite)
+    _check_size(source, ENCODERS[shared.codec])
+    target = plan_streaming(source, folder.with_name(f"{folder.name}.mp4"), ffmpeg=binary.path)
+    parts = segments_of(source, shared, progress) if shared.segments else (TimeRange(),)
+    renditions: list[Rendition] = []
+    rungs: list[Rung] = []
+    notes: list[str] = []
+    for settings in wanted:
+        decisions = _decisions(path, settings, source, parts, segment_s, progress, output=target.path)
+        rung = Rung(settings, decisions)
+        plans = tuple(_planned(path, settings, decision, target, segment_s) for decision in decisions)
+        same = [other for other, made in zip(rungs, renditions, strict=True) if _ways(made.plans) == _ways(plans)]
+        if same:
+            notes.append(f"{rung.goal} would be the same rendition as {same[0].goal}: it is left out")
+            continue
+        notes += [f"{rung.goal}: {note}" for decision in decisions for note in decision.notes]
+        renditions.append(Rendition(plans, parts))
+        rungs.append(rung)
+    if recoded := [str(stream) for stream in target.kept if stream.kind == "audio" and stream.codec != "aac"]:
+        notes.append(f"encoded as AAC, which every player has: {', '.join(recoded)}")
+    plan = LadderPlan(folder, segment_s, tuple(renditions), target)
+    return PlannedLadder(plan, tuple(rungs), tuple(dict.fromkeys([*plan.first.notes, *notes])))
+
+
+def run_ladder(planned: PlannedLadder, progress: Progress | None = None, *, verify: bool = False) -> FinishedLadder:
+    """Executes a planned ladder.
+
+    Args:
+        planned: the plan.
+        progress: receives the progress, in frames.
+        verify: also restore and measure every rendition.
+
+    Raises:
+        VidscaleError: it failed; the folder is as before.
+    """
+    measured: list[float] = []
+
+    def measure(rendition: Rendition, parts: list[CodedPart]) -> None:
+        goal = planned.rungs[len(measured)].decisions[0].goal
+        reports = []
+        for part in parts:
+            plan = rendition.plans[part.index]
+            update = {"vmaf": goal.metric in VMAF_METRICS, "xpsnr": goal.metric == "xpsnr_y"}
+            own = {"range": rendition.parts[part.index]} if len(rendition.plans) > 1 else {}
+            plan = replace(plan, settings=plan.settings.model_copy(update=update | own))
+            reports.append(evaluate_encode(plan, part.outcome, progress))
+        whole = replace(reports[0], rows=[row for report in reports for row in report.rows])
+        measured.append(measured_quality(whole, goal.metric, goal.percentile))
+
+    ladder = write_ladder(planned.plan, progress, measure if verify else lambda rendition, parts: None)
+    return FinishedLadder(ladder, tuple(measured))
+
+
+def _decisions(
+    path: Path,
+    settings: EncodeSettings,
+    source: Source,
+    parts: Sequence[TimeRange],
+    segment_s: Fraction,
+    progress: Progress | None,
+    *,
+    output: Path,
+) -> tuple[Decision, ...]:
+    """A decision for each part, from probes with as many keyframes as the rendition has."""
+    interval = max(1, round(segment_s * (source.video.frame_rate or _UNKNOWN_RATE)))
+    params = [settings.encoder_params, f"keyint={interval}", "open-gop=0" if settings.codec == "x265" else ""]
+    update = {"encoder_params": ":".join(filter(None, params)), "overwrite": True, "report": False}
+    probed = settings.model_copy(update=update)
+    return tuple(decide_parts(probed, parts, lambda own: decide(path, own, output=output, progress=progress)))
+
+
+def _planned(
+    path: Path, settings: EncodeSettings, decision: Decision, target: OutputPlan, segment_s: Fraction
+) -> EncodePlan:
+    """The plan of one part of a rendition, as an encode of the whole movie."""
+    of_movie = {"encoder_params": settings.encoder_params, "range": settings.range}
+    chosen = chosen_settings(decision).model_copy(update=of_movie)
+    target = replace(target, kept=tuple(stream for stream in target.kept if stream.kind == "video"))
+    return replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(segment_s))
+
+
+def _check_size(source: Source, encoder: Encoder) -> None:
+    video = source.video
+    if encoder.min_width > video.width or encoder.min_height > video.height:
+        least = f"{encoder.min_width}x{encoder.min_height}"
+        raise ConfigError(
+            f"{video.width}x{video.height} is smaller than {encoder.name} encodes, {least}: a rendition would be "
+            "larger than the source; --codec x264 encodes it"
+        )
+
+
+def _ways(plans: Sequence[EncodePlan]) -> list[tuple[object, ...]]:
+    return [(plan.pair.name, plan.geometry, plan.settings.crf) for plan in plans]

@@ -1,0 +1,85 @@
+"""A folder that is written under a temporary name."""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidscale.errors import ConfigError, EncodeError, reason_of
+from vidscale.system.workspace import fcntl, locked, machine
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "lock"
+
+
+def check_new_folder(target: Path, *, record: str, source: Path, overwrite: bool) -> None:
+    """Checks that a folder can be written, before work starts.
+
+    Args:
+        target: the folder.
+        record: a file by which one of an earlier run is recognized; no other folder is replaced.
+        source: a file that must not be replaced with it.
+        overwrite: an existing folder may be replaced.
+
+    Raises:
+        ConfigError: it exists and must not be replaced, or it cannot be written.
+    """
+    try:
+        if target.exists() and not target.is_dir():
+            raise ConfigError(f"{target} is a file; name a folder")
+        if target.is_dir() and any(target.iterdir()):
+            if not overwrite:
+                raise ConfigError(f"{target} exists; -y replaces it")
+            if not (target / record).is_file():
+                raise ConfigError(f"{target} has no {record}, so it is not replaced; choose another folder")
+            if source.resolve().is_relative_to(target.resolve()):
+                raise ConfigError(f"{target} holds the input; choose another folder")
+        if not target.absolute().parent.is_dir():
+            raise ConfigError(f"the folder {target.absolute().parent} does not exist")
+        if not os.access(target.absolute().parent, os.W_OK):
+            raise ConfigError(f"the folder {target.absolute().parent} is not writable")
+    except OSError as error:
+        raise ConfigError(f"cannot write {target}: {reason_of(error)}") from error
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes temporary folders that killed programs on this machine have left: a running one holds a lock."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):
+        for lock in parent.glob(f"{_prefix()}*/{_LOCK}"):
+            with contextlib.suppress(OSError), locked(lock):
+                logger.info("removing %s, left by a killed run", lock.parent)
+                shutil.rmtree(lock.parent)
+
+
+def _prefix() -> str:
+    return f".vidscale-{machine()}-"
+
+
+@contextlib.contextmanager
+def partial_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target``; its folder ``new`` gets that name on success and replaces what is there.
+    Folders that killed runs left are removed first.
+
+    Raises:
+        EncodeError: it cannot be written.
+    """
+    try:
+        _remove_abandoned(target.absolute().parent)
+        place = tempfile.TemporaryDirectory(prefix=_prefix(), dir=target.absolute().parent)
+        with place as name, contextlib.ExitStack() as stack:
+            folder = Path(name)
+            (folder / _LOCK).touch()
+            stack.enter_context(locked(folder / _LOCK))
+            (folder / "new").mkdir()
+            yield folder
+            if target.exists():
+                target.rename(folder / "old")
+            (folder / "new").rename(target)
+    except OSError as error:
+        raise EncodeError(f"cannot write {target}: {reason_of(error)}") from error
