@@ -26,7 +26,7 @@ from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan
 from vidscale.per_title.encoding import Planned, plan_title
 from vidscale.system.progress import Progress
-from vidscale.system.threads import Clock
+from vidscale.system.threads import Clock, core_count
 from vidscale.system.workspace import check_target
 
 _JOURNAL, _LOCK = "journal.db", "lock"
@@ -153,7 +153,7 @@ class ChunkedEncoder:
         division = divide(plan.source, plan.settings.range, self._count, workers=self._engine.workers)
         if division.note:
             progress.note(division.note)
-        threads = self._engine.threads if len(division.chunks) > 1 else None
+        threads = self._engine.threads if len(division.chunks) > 1 else core_count()
         job = replace(wanted, facts=wanted.facts | {THREADS: threads})
         journal.begin(job, division.chunks)
         return job, list(division.chunks)

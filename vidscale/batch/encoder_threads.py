@@ -11,7 +11,9 @@ _X265_FRAMES = ((16, 5), (8, 3), (4, 2))  # processors and x265's default frame 
 def with_threads(codec: CodecName, params: str, processors: int) -> str:
     """Encoder parameters that make an encoder use its share of the machine; the user's own win.
 
-    What x264 and x265 write depends on their number of (frame) threads, so that it is told, never found out.
+    What x264 and x265 write depends on their number of threads, so that it is told, never found out. With two threads
+    what x264 writes also depends on how fast pictures arrive (core 165, 2 to 5 of 10 runs differed), unless its
+    lookahead has no thread of its own: the same chunk must become the same bytes.
 
     Args:
         codec: the encoder.
@@ -19,7 +21,7 @@ def with_threads(codec: CodecName, params: str, processors: int) -> str:
         processors: its share.
     """
     if codec == "x264":
-        share = f"threads={max(1, ceil(processors * _X264_SHARE))}"
+        share = f"threads={max(1, ceil(processors * _X264_SHARE))}:sync-lookahead=0"
     elif codec == "x265":
         frames = next((frames for least, frames in _X265_FRAMES if processors >= least), 1)
         share = f"pools={processors}:frame-threads={frames}"

@@ -11,8 +11,7 @@ from vidscale.errors import ConfigError, VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.versions import versions
 
-THREADS = "threads"
-_DECIDED = (THREADS,)  # when the job began, on the machine where it began
+THREADS = "threads"  # decided when the job begins, for the machine where it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,9 @@ class Job:
         return SourceState(**self.facts["state"])
 
     @property
-    def threads(self) -> int | None:
-        """Processors for each worker; None for all. What x264 and x265 write depends on it."""
-        threads: int | None = self.facts[THREADS]
+    def threads(self) -> int:
+        """Processors for each worker. What x264 and x265 write depends on it."""
+        threads: int = self.facts[THREADS]
         return threads
 
     def depends(self, chunk: Chunk) -> str:

@@ -27,13 +27,13 @@ class Engine(Protocol):
 
     Attributes:
         workers: chunks that it runs at the same time.
-        threads: processors for each; None for all.
+        threads: processors for each.
     """
 
     @property
     def workers(self) -> int: ...
     @property
-    def threads(self) -> int | None: ...
+    def threads(self) -> int: ...
 
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         """Queues a task; ``advance`` is called with numbers of frames, from another thread."""
@@ -64,8 +64,8 @@ class LocalEngine:
         self._closed = False
 
     @property
-    def threads(self) -> int | None:
-        return None if self.workers == 1 else max(1, -(-core_count() // self.workers))
+    def threads(self) -> int:
+        return max(1, -(-core_count() // self.workers))
 
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         future: Future[ChunkResult] = Future()

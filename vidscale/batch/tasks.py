@@ -68,7 +68,7 @@ class ChunkTask:
         start_s, end_s: the part to read; both None for the whole movie.
         file: path to write.
         pair: full name and hash of the pair.
-        threads: processors that the worker may use; None for all.
+        threads: processors that the worker may use.
         gpus: share of a GPU that the chunk needs.
         version: of vidscale.
     """
@@ -82,7 +82,7 @@ class ChunkTask:
     end_s: str | None
     file: str
     pair: tuple[str, str]
-    threads: int | None
+    threads: int
     gpus: float
     version: str
 
@@ -170,9 +170,7 @@ def log_from(record: dict[str, Any]) -> ReadLog:
     )
 
 
-def task_of(
-    plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int | None
-) -> ChunkTask:
+def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int) -> ChunkTask:
     """The task of encoding a chunk of a plan.
 
     Args:
@@ -181,7 +179,7 @@ def task_of(
         file: to write.
         name: for people.
         state: of the source when the job began.
-        threads: processors for the worker; None for all.
+        threads: processors for the worker.
     """
     device = plan.pair.downscale_backend.device
     settings = plan.settings.model_copy(update={"device": device})
@@ -260,11 +258,8 @@ def _planned(task: ChunkTask) -> EncodePlan:
         raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
     end = None if task.end_s is None else Fraction(task.end_s)
     part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
-    update: dict[str, Any] = {"range": part}
-    if task.threads is not None:
-        params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
-        update["encoder_params"] = params
-    return replace(plan, settings=plan.settings.model_copy(update=update))
+    params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
+    return replace(plan, settings=plan.settings.model_copy(update={"range": part, "encoder_params": params}))
 
 
 @lru_cache(maxsize=4)

@@ -41,8 +41,7 @@ def _run(record: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     from vidscale.system.threads import limit_cores
 
     task = ChunkTask.from_json(record)
-    if task.threads is not None:
-        limit_cores(task.threads)
+    limit_cores(task.threads)
     waiting, said = 0, time.monotonic()
 
     def advance() -> None:
