@@ -27,7 +27,7 @@ from vidscale.jobs.plans import EncodePlan
 from vidscale.per_title.encoding import Planned, plan_title
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, core_count
-from vidscale.system.workspace import check_target
+from vidscale.system.workspace import check_target, remove_abandoned
 
 _JOURNAL, _LOCK = "journal.db", "lock"
 _SPARE = 1 << 24  # bytes that stay free
@@ -63,10 +63,11 @@ class ChunkedEncoder:
     Args:
         engine: where the chunks run.
         count: wanted number of chunks; None for as many as suit the movie.
+        spread: workers that this movie alone is to keep busy; None for all.
     """
 
-    def __init__(self, engine: Engine, count: int | None) -> None:
-        self._engine, self._count = engine, count
+    def __init__(self, engine: Engine, count: int | None, *, spread: int | None = None) -> None:
+        self._engine, self._count, self._spread = engine, count, spread or engine.workers
         self._claim: Claim | None = None
         self._journal: Journal | None = None
         self._folder = Path()
@@ -107,6 +108,7 @@ class ChunkedEncoder:
         journal = self._opened(plan.output.path)
         job, chunks = self._begun(plan, journal, progress)
         if (facts := journal.file(plan.output.path)) is not None:
+            remove_abandoned(plan.output.path)
             return _outcome(plan, facts)
         if not plan.settings.overwrite and plan.output.path.exists():  # not the file that the journal knows
             check_target(plan.output.path, source=plan.source.path, overwrite=False)
@@ -150,7 +152,7 @@ class ChunkedEncoder:
         if found is not None and not plan.settings.overwrite:
             raise other_job(self._folder.name, found, wanted)
         progress.start("looking for cuts", None)
-        division = divide(plan.source, plan.settings.range, self._count, workers=self._engine.workers)
+        division = divide(plan.source, plan.settings.range, self._count, workers=self._spread)
         if division.note:
             progress.note(division.note)
         threads = self._engine.threads if len(division.chunks) > 1 else core_count()

@@ -4,7 +4,21 @@ import logging
 
 import typer
 
-from vidscale.cli import compare, decode, doctor, encode, images, lean_numba, measure, models, plan, run, stage, train
+from vidscale.cli import (
+    batch,
+    compare,
+    decode,
+    doctor,
+    encode,
+    images,
+    lean_numba,
+    measure,
+    models,
+    plan,
+    run,
+    stage,
+    train,
+)
 from vidscale.system.names import show_any_name
 
 app = typer.Typer(
@@ -17,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("encode")(encode.encode)
+app.command("batch")(batch.batch)
 app.command("plan")(plan.plan)
 app.command("decode")(decode.decode)
 app.command("play")(decode.play)

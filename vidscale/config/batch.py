@@ -1,0 +1,24 @@
+"""Settings of `batch`, besides those of `encode`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from vidscale.config.base import AS_TEXT, Settings
+from vidscale.quality import Target, parse_target
+
+
+def _as_target(value: object) -> object:
+    return parse_target(value) if isinstance(value, str) else value
+
+
+class BatchSettings(Settings):
+    """Settings of `batch`."""
+
+    jobs: int | None = Field(default=None, ge=1, description="workers; None suits the processors")
+    container: Literal["mp4", "mkv", "mov", "webm", "ts"] | None = Field(
+        default=None, description="of all outputs; None is the source's, Matroska where that cannot be written"
+    )
+    least: Annotated[Target | None, BeforeValidator(_as_target), AS_TEXT] = Field(
+        default=None, description="quality below which a movie is flagged, METRIC=VALUE"
+    )
