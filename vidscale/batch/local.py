@@ -8,18 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
-from vidscale.batch.tasks import ChunkResult, ChunkTask
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.batch.tasks import ChunkResult, ChunkTask, result_of
+from vidscale.errors import EncodeError
 from vidscale.system import processes
 from vidscale.system.threads import core_count
 
 _Advance = Callable[[int], None]
-
-
-class FinalError(ConfigError):
-    """A chunk failed, and would fail again."""
 
 
 class Engine(Protocol):
@@ -150,16 +146,10 @@ def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance)
             answer = json.loads(line)
             if answer.get("advance"):
                 advance(answer["advance"])
-            if "result" in answer:
-                return ChunkResult.from_json(answer["result"])
-            if "error" in answer:
-                _fail(answer)
+            if "result" in answer or "error" in answer:
+                return result_of(answer)
     except (BrokenPipeError, json.JSONDecodeError):
         pass
     code = process.wait()
     reason = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
     raise EncodeError(f"a worker {reason}", returncode=code)
-
-
-def _fail(answer: dict[str, Any]) -> NoReturn:
-    raise (FinalError if answer["final"] else EncodeError)(answer["error"])

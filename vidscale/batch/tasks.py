@@ -26,7 +26,7 @@ from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
 from vidscale.stages.pieces import reordering
 from vidscale.stages.read_log import ReadLog
-from vidscale.system.threads import Clock, Prefetch, queue_depth
+from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
 
 # The settings that decide what is coded; the others are about reports, goals and files.
 CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg")
@@ -49,6 +49,10 @@ class SourceState:
         except FileNotFoundError:  # a pattern of numbered pictures
             return cls(None, None)
         return cls(status.st_size, status.st_mtime_ns)
+
+
+class FinalError(ConfigError):
+    """A chunk failed, and would fail again."""
 
 
 class SourceChangedError(ConfigError):
@@ -201,11 +205,17 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
     )
 
 
-def check_version(version: str) -> None:
-    """Raises ConfigError if a task comes from another version of vidscale than this one."""
-    own = versions()["vidscale"]
+def check_version(version: str, *, at: str = "this worker", found: str | None = None) -> None:
+    """Raises ConfigError if a job and a worker have different versions of vidscale.
+
+    Args:
+        version: of the job.
+        at: the worker, for the message.
+        found: its version; None for the version of this program.
+    """
+    own = found or versions()["vidscale"]
     if version != own:
-        raise ConfigError(f"this worker runs vidscale {own}, the job vidscale {version}: install the same on both")
+        raise ConfigError(f"{at} runs vidscale {own}, the job vidscale {version}: install the same on both")
 
 
 def run_chunk(task: ChunkTask, advance: Callable[[], None]) -> ChunkResult:
@@ -299,6 +309,31 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_final(error: VidscaleError) -> bool:
-    """Whether the same task would fail again on any worker."""
-    return isinstance(error, ConfigError)
+def answer(record: dict[str, Any], advance: Callable[[], None]) -> dict[str, Any]:
+    """Runs a task, both as JSON values.
+
+    Returns:
+        ``{"result": …}``, or ``{"error": message, "final": whether it would fail again}``.
+    """
+    try:
+        task = ChunkTask.from_json(record)
+        limit_cores(task.threads)
+        return {"result": run_chunk(task, advance).to_json()}
+    except VidscaleError as error:
+        return {"error": str(error), "final": isinstance(error, ConfigError)}
+    except MemoryError:
+        return {"error": "out of memory", "final": False}
+    except Exception as error:
+        return {"error": f"internal error, {type(error).__name__}: {error}", "final": False}
+
+
+def result_of(record: dict[str, Any]) -> ChunkResult:
+    """The result in an answer.
+
+    Raises:
+        FinalError: the task failed, and would fail again.
+        EncodeError: it failed.
+    """
+    if "error" in record:
+        raise (FinalError if record["final"] else EncodeError)(record["error"])
+    return ChunkResult.from_json(record["result"])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from vidscale.batch.local import Engine, FinalError
-from vidscale.batch.tasks import ChunkResult, ChunkTask
+from vidscale.batch.local import Engine
+from vidscale.batch.tasks import ChunkResult, ChunkTask, FinalError
 from vidscale.errors import EncodeError, VidscaleError
 from vidscale.system.progress import Progress
 

@@ -36,12 +36,8 @@ def _read(tasks: "queue.SimpleQueue[str]") -> None:
 
 
 def _run(record: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    from vidscale.batch.tasks import ChunkTask, is_final, run_chunk
-    from vidscale.errors import VidscaleError
-    from vidscale.system.threads import limit_cores
+    from vidscale.batch.tasks import answer
 
-    task = ChunkTask.from_json(record)
-    limit_cores(task.threads)
     waiting, said = 0, time.monotonic()
 
     def advance() -> None:
@@ -51,15 +47,7 @@ def _run(record: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
             _answer(answers, {"advance": waiting})
             waiting, said = 0, time.monotonic()
 
-    try:
-        result = run_chunk(task, advance)
-    except VidscaleError as error:
-        return {"error": str(error), "final": is_final(error)}
-    except MemoryError:
-        return {"error": "out of memory", "final": False}
-    except Exception as error:
-        return {"error": f"internal error, {type(error).__name__}: {error}", "final": False}
-    return {"advance": waiting, "result": result.to_json()}
+    return answer(record, advance) | {"advance": waiting}
 
 
 def _answer(answers: IO[str], record: dict[str, Any]) -> None:

@@ -29,6 +29,15 @@ def batch(
         Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
     ],
     jobs: options.Jobs = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="What runs the workers.", metavar="local|ray", show_default="local")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address", help="A running Ray.", metavar="auto|HOST:PORT", show_default="start one on this machine"
+        ),
+    ] = None,
     container: Annotated[
         str | None,
         typer.Option(
@@ -114,7 +123,7 @@ def batch(
         "strict": given(strict),
         "overwrite": given(overwrite),
     }
-    batch_options = {"jobs": jobs, "container": container, "least": least}
+    batch_options = {"jobs": jobs, "engine": engine, "ray_address": ray_address, "container": container, "least": least}
 
     def job(console: Console) -> bool:
         return _run(
@@ -140,6 +149,7 @@ def _run(
     from vidscale.batch.inputs import movies_of
     from vidscale.batch.local import LocalEngine
     from vidscale.batch.page import StatusPage, write_index
+    from vidscale.batch.ray_engine import RayEngine
     from vidscale.batch.running import plan_batch, run_batch
     from vidscale.batch.watching import Watches
     from vidscale.cli.batch_view import BatchView
@@ -159,10 +169,10 @@ def _run(
             else:
                 typer.echo(f"{movie.source} -> {movie.target}")
         return True
-    console.finished = "finished movies and chunks are kept, the same command goes on"
     watches = [BatchView(console, json_output=json_output)]
     page = [] if status is None else [StatusPage(status, output.resolve().name)]
-    with LocalEngine(batch.jobs) as engine:
+    with LocalEngine(batch.jobs) if batch.engine == "local" else RayEngine(batch.jobs, batch.ray_address) as engine:
+        console.finished = "finished movies and chunks are kept, the same command goes on"
         results = run_batch(movies, output, batch, engine, Watches(*watches, *page))
     console.close()
     index = write_index(results, output, batch.least)
