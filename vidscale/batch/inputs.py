@@ -52,7 +52,10 @@ def movies_of(inputs: Sequence[str], output: Path) -> list[Entry]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found += _of_folder(path, output)
+            entries = files_of(path, output)
+            if not entries:
+                raise ConfigError(f"no movies in the folder {path}")
+            found += entries
         elif path.suffix.lower() == _QUEUE and path.is_file():
             found += _of_queue(path)
         elif path.suffix.lower() in _LISTS and path.is_file():
@@ -73,14 +76,17 @@ def _movie(path: Path) -> Entry:
     return Entry(path, Path(path.stem))
 
 
-def _of_folder(folder: Path, output: Path) -> Iterator[Entry]:
+def files_of(folder: Path, output: Path) -> list[Entry]:
+    """The movies in a folder and its subfolders, by their extensions.
+
+    Raises:
+        ConfigError: it holds the output folder.
+    """
     if output.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"the output folder {output} is inside the input folder {folder}: its files would be inputs")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IN_FOLDERS and path.is_file())
     movies = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not movies:
-        raise ConfigError(f"no movies in the folder {folder}")
-    return (Entry(path, path.relative_to(folder).with_suffix("")) for path in movies)
+    return [Entry(path, path.relative_to(folder).with_suffix("")) for path in movies]
 
 
 def _of_pattern(pattern: str, output: Path) -> Iterator[Entry]:

@@ -19,6 +19,7 @@ from vidscale.batch.watching import MovieProgress, Watch
 from vidscale.config import AUTO, BatchSettings, EncodeSettings
 from vidscale.errors import ConfigError, UsageError, VidscaleError, reason_of
 from vidscale.jobs.estimates import expected_frames
+from vidscale.jobs.recipe import filled_commands, run_after
 from vidscale.media.probe import probe
 from vidscale.media.versions import versions
 from vidscale.per_title.checking import measured_quality
@@ -36,23 +37,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A movie of a batch: its name for people, source, output and settings."""
+    """A movie of a batch: its name for people, source, output, settings, and what to run after it."""
 
     name: str
     source: Path
     target: Path
     settings: EncodeSettings
+    then: tuple[tuple[str, ...], ...] = ()
 
     @property
     def key(self) -> str:
         """Hash of what the output depends on."""
         settings = self.settings.model_dump(mode="json", exclude={"overwrite", "jobs", "report_dir"})
         state = SourceState.of(self.source)
-        facts = [str(self.source.absolute()), state.size, state.mtime_ns, settings, versions()["vidscale"]]
+        source = [str(self.source.absolute()), state.size, state.mtime_ns]
+        facts = [*source, settings, self.then, versions()["vidscale"]]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def plan_batch(entries: Sequence[Entry], output: Path, settings: EncodeSettings, batch: BatchSettings) -> list[Planned]:
+def plan_batch(
+    entries: Sequence[Entry],
+    output: Path,
+    settings: EncodeSettings,
+    batch: BatchSettings,
+    then: tuple[tuple[str, ...], ...] = (),
+) -> list[Planned]:
     """The movies with their outputs and settings.
 
     Args:
@@ -60,6 +69,7 @@ def plan_batch(entries: Sequence[Entry], output: Path, settings: EncodeSettings,
         output: the output folder, created if missing.
         settings: of all movies.
         batch: of the batch.
+        then: command lines to run after each movie, as in a recipe.
 
     Raises:
         ConfigError: two movies would have the same output, or the folder cannot be written.
@@ -74,7 +84,7 @@ def plan_batch(entries: Sequence[Entry], output: Path, settings: EncodeSettings,
     check_targets(targets)
     names = numbered([str(entry.name) for entry in entries])
     return [
-        Planned(name, entry.source, target, each)
+        Planned(name, entry.source, target, each, then)
         for name, (entry, target), each in zip(names, targets, resolved, strict=True)
     ]
 
@@ -182,6 +192,11 @@ def _encoded(
         finished = run_title(planned, progress, started=started, encoder=encoder)
         if finished.report is not None and finished.plan.settings.report:
             write_report(finished.report, finished.plan.report_dir)
+        if movie.then:
+            progress.start("running commands", None)
+            run_after(
+                filled_commands(movie.then, movie.source, movie.target.absolute(), ffmpeg=finished.plan.ffmpeg.path)
+            )
         result = _result(movie, finished, batch, time.perf_counter() - started)
         results.add(movie.key, result)
         encoder.discard()

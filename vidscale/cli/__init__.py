@@ -15,6 +15,7 @@ from vidscale.cli import (
     measure,
     models,
     plan,
+    recipe,
     run,
     stage,
     train,
@@ -42,6 +43,7 @@ app.add_typer(images.app, name="images")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.command("run")(run.run)
+app.add_typer(recipe.app, name="recipe")
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,7 +1,7 @@
 """``vidscale batch``."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,20 +14,32 @@ from vidscale.cli.options import given
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vidscale.batch.inputs import Entry
     from vidscale.batch.results import MovieResult
+    from vidscale.batch.running import Planned
+    from vidscale.config import BatchSettings, EncodeSettings
     from vidscale.quality import Target
+
+_WATCH_S = 0.5  # between two looks at watched folders
 
 
 def batch(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Videos, folders, patterns, lists (.txt), queues (.jsonl).", metavar="INPUT...", show_default=False
         ),
-    ],
+    ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
-    ],
+        Path | None, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="Recipe for encode; options win.", metavar="FILE.toml", show_default=False),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait for new files in the input folders, until interrupted.")
+    ] = False,
     jobs: options.Jobs = None,
     engine: Annotated[
         str | None, typer.Option("--engine", help="What runs the workers.", metavar="local|ray", show_default="local")
@@ -126,59 +138,109 @@ def batch(
     batch_options = {"jobs": jobs, "engine": engine, "ray_address": ray_address, "container": container, "least": least}
 
     def job(console: Console) -> bool:
-        return _run(
-            inputs, output, given_options, batch_options, status, console, dry_run=dry_run, json_output=json_output
-        )
+        asked = _asked(inputs or [], output, given_options, batch_options, recipe)
+        if dry_run:
+            return _print_movies(asked, json_output=json_output)
+        return _run(asked, status, console, watch=watch, json_output=json_output)
 
     if not run_job(job, quiet=quiet):
         raise typer.Exit(1)
 
 
-def _run(
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for, by the options and a recipe."""
+
+    inputs: "Sequence[str]"
+    output: Path
+    settings: "EncodeSettings"
+    batch: "BatchSettings"
+    then: tuple[tuple[str, ...], ...]
+
+    def planned(self, entries: "Sequence[Entry]") -> "list[Planned]":
+        from vidscale.batch.running import plan_batch
+
+        return plan_batch(entries, self.output, self.settings, self.batch, self.then)
+
+
+def _asked(
     inputs: "Sequence[str]",
-    output: Path,
+    output: Path | None,
     given_options: dict[str, Any],
     batch_options: dict[str, Any],
-    status: Path | None,
-    console: Console,
-    *,
-    dry_run: bool,
-    json_output: bool,
-) -> bool:
+    recipe: Path | None,
+) -> _Asked:
+    from vidscale.config import BatchRecipe, BatchSettings, EncodeSettings
+    from vidscale.errors import UsageError
+    from vidscale.jobs.recipe import read_recipe
+
+    settings: dict[str, Any] = {}
+    job = BatchRecipe()
+    if recipe is not None:
+        read = read_recipe(recipe)
+        if read.command != "encode":
+            raise UsageError(f"{recipe} is a recipe for {read.command}; batch takes those for encode")
+        settings, job = read.settings, read.batch or job
+    named = inputs or job.inputs
+    if not named:
+        raise UsageError("no inputs: name movies, folders, patterns, lists or queues")
+    target = output or (Path(job.output) if job.output else None)
+    if target is None:
+        raise UsageError("no output folder: name one with -o")
+    encoding = EncodeSettings.resolve(settings, given_options)
+    return _Asked(named, target, encoding, BatchSettings.resolve(job.options, batch_options), job.then)
+
+
+def _print_movies(asked: _Asked, *, json_output: bool) -> bool:
+    from vidscale.batch.inputs import movies_of
+
+    for movie in asked.planned(movies_of(asked.inputs, asked.output)):
+        if json_output:
+            settings = movie.settings.model_dump(mode="json")
+            emit({"event": "planned", "movie": str(movie.source), "output": str(movie.target), "settings": settings})
+        else:
+            typer.echo(f"{movie.source} -> {movie.target}")
+    return True
+
+
+def _run(asked: _Asked, status: Path | None, console: Console, *, watch: bool, json_output: bool) -> bool:
     """Runs the batch and prints the summary; returns whether every movie succeeded."""
+    from vidscale.batch.folder_watch import FolderWatch
     from vidscale.batch.inputs import movies_of
     from vidscale.batch.local import LocalEngine
     from vidscale.batch.page import StatusPage, write_index
     from vidscale.batch.ray_engine import RayEngine
-    from vidscale.batch.running import plan_batch, run_batch
+    from vidscale.batch.running import run_batch
     from vidscale.batch.watching import Watches
     from vidscale.cli.batch_view import BatchView
-    from vidscale.config import BatchSettings, EncodeSettings
     from vidscale.system.workspace import check_folder
 
     started = time.perf_counter()
-    batch = BatchSettings.resolve(batch_options)
-    settings = EncodeSettings.resolve(given_options)
-    movies = plan_batch(movies_of(inputs, output), output, settings, batch)
+    batch, output = asked.batch, asked.output
+    folders = FolderWatch(asked.inputs, output) if watch else None
+    movies = [] if folders else asked.planned(movies_of(asked.inputs, output))
     check_folder(output)
-    if dry_run:
-        for movie in movies:
-            record = {"event": "planned", "movie": str(movie.source), "output": str(movie.target)}
-            if json_output:
-                emit(record | {"settings": movie.settings.model_dump(mode="json")})
-            else:
-                typer.echo(f"{movie.source} -> {movie.target}")
-        return True
-    watches = [BatchView(console, json_output=json_output)]
     page = [] if status is None else [StatusPage(status, output.resolve().name)]
+    results: dict[str, MovieResult] = {}
     with LocalEngine(batch.jobs) if batch.engine == "local" else RayEngine(batch.jobs, batch.ray_address) as engine:
         console.finished = "finished movies and chunks are kept, the same command goes on"
-        results = run_batch(movies, output, batch, engine, Watches(*watches, *page))
-    console.close()
-    index = write_index(results, output, batch.least)
-    _print_summary(results, index, batch.least, time.perf_counter() - started, console, json_output=json_output)
+        while True:
+            console.check()
+            if folders:
+                movies = asked.planned(folders.complete())
+            if movies:
+                view = BatchView(console, json_output=json_output)
+                ended = run_batch(movies, output, batch, engine, Watches(view, *page))
+                console.close()
+                results |= {result.output: result for result in ended}
+                index = write_index(list(results.values()), output, batch.least)
+                seconds = time.perf_counter() - started
+                _print_summary(ended, index, batch.least, seconds, console, json_output=json_output)
+            if not folders:
+                break
+            time.sleep(_WATCH_S)
     console.finished = ""
-    return all(result.state != "failed" for result in results)
+    return all(result.state != "failed" for result in results.values())
 
 
 def _print_summary(

@@ -4,7 +4,7 @@ The command line overrides a recipe file, which overrides the defaults. The reso
 """
 
 from vidscale.config.base import AUTO, Codec, CodecSettings, Interlaced, MeasureSettings, Scale, Settings, SsimKind
-from vidscale.config.batch import BatchSettings
+from vidscale.config.batch import BatchRecipe, BatchSettings
 from vidscale.config.encode import EncodeSettings
 from vidscale.config.images import BenchSettings, ImageSettings
 from vidscale.config.measure import Crop, FilesSettings
@@ -13,6 +13,7 @@ from vidscale.config.source import SourceSettings, TimeRange
 
 __all__ = [
     "AUTO",
+    "BatchRecipe",
     "BatchSettings",
     "BenchSettings",
     "Codec",

@@ -1,6 +1,6 @@
-"""Settings of `batch`, besides those of `encode`."""
+"""Settings of `batch`, besides those of `encode`, and what a recipe adds to them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -32,3 +32,19 @@ class BatchSettings(Settings):
         if self.ray_address is not None and self.engine != "ray":
             raise ValueError(f"--ray-address {self.ray_address} is for --engine ray")
         return self
+
+
+class BatchRecipe(BatchSettings):
+    """The table ``[batch]`` of a recipe: a whole job. Options of the command line win."""
+
+    inputs: tuple[str, ...] = Field(default=(), description="movies, folders, patterns, lists, queues")
+    output: str | None = Field(default=None, description="folder to write")
+    then: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
+        default=(), description="command lines to run after each movie, with {input}, {output}, {ffmpeg} filled in"
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings of `batch` that are given, as a layer of `BatchSettings`."""
+        fields = self.model_fields_set & BatchSettings.model_fields.keys()
+        return {name: getattr(self, name) for name in fields}
