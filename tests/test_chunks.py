@@ -14,6 +14,7 @@ import pytest
 from material import FASTEST, coded, ffmpeg, kinds, luma, make, packet_data, picture, shown_times, sound, tags
 from robustness import content, cut, fake_ffmpeg, frame_count, message, refused, run_here
 
+from vidscale import api
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.chunks import LEAST_S, divide
 from vidscale.batch.encoder_threads import with_threads
@@ -276,3 +277,12 @@ def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
     fake_ffmpeg(binary, "never", "exit 1")
     assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
+
+
+@pytest.mark.slow
+def test_chunks_as_a_function(tmp_path: Path, movie: Path) -> None:
+    done = api.encode(movie, tmp_path / "out.mp4", scale=1, preset="ultrafast", chunks=2, jobs=1, verdict=False)
+    assert done.report_dir is not None
+    assert (done.report_dir / "report.json").exists()
+    assert frame_count(done.path) == 300
+    assert not (tmp_path / "out.mp4.chunks").exists()

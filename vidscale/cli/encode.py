@@ -1,7 +1,6 @@
 """``vidscale encode``."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
     from vidscale.jobs.pipeline import Outcome
     from vidscale.per_title.decision import Decision
-    from vidscale.per_title.encoding import Finished, Planned
+    from vidscale.per_title.encoding import Finished
     from vidscale.report.rows import Report
 
 
@@ -143,12 +142,11 @@ def encode_movie(
     json_output: bool = False,
 ) -> None:
     """Plans, encodes, measures and prints the result; shared with recipes."""
-    from vidscale.batch.chunked import plan_chunked
+    from vidscale.batch.movie import plan_movie, run_movie
     from vidscale.jobs.plans import commands
-    from vidscale.per_title.encoding import plan_title
 
     started = time.perf_counter()
-    planned = (plan_title if settings.chunks is None else plan_chunked)(source, output, settings, console)
+    planned = plan_movie(source, output, settings, console)
     plan, decision = planned.plan, planned.decision
     for note in (*_decision_lines(decision), *plan.notes):
         console.note(note)
@@ -162,37 +160,9 @@ def encode_movie(
             console.note(note)
         console.finished = f"{show_path(outcome.path)} is complete, its report is not"
 
-    finished = _run(planned, console, started, encoded)
+    finished = run_movie(planned, console, started=started, encoded=encoded)
     console.close()
     _print_result(finished, decision, console, started, json_output=json_output)
-
-
-def _run(planned: "Planned", console: Console, started: float, encoded: Callable[["Outcome"], None]) -> "Finished":
-    """Encodes and writes the report, in chunks if the settings say so."""
-    from vidscale.batch.chunked import ChunkedEncoder
-    from vidscale.batch.local import LocalEngine
-    from vidscale.config import AUTO
-    from vidscale.per_title.encoding import run_title
-
-    settings = planned.plan.settings
-    if settings.chunks is None:
-        finished = run_title(planned, console, started=started, encoded=encoded)
-        _write_report(finished, console)
-        return finished
-    count = None if settings.chunks == AUTO else int(settings.chunks)
-    with LocalEngine(settings.jobs) as engine, ChunkedEncoder(engine, count) as encoder:
-        finished = run_title(planned, console, started=started, encoder=encoder, encoded=encoded)
-        _write_report(finished, console)
-        encoder.discard()
-    return finished
-
-
-def _write_report(finished: "Finished", console: Console) -> None:
-    from vidscale.report.files import write_report
-
-    if finished.report is not None and finished.plan.settings.report:
-        console.start("writing the report", None)
-        write_report(finished.report, finished.plan.report_dir)
 
 
 def _decision_lines(decision: "Decision | None") -> list[str]:
