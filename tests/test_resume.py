@@ -272,3 +272,34 @@ def test_journal_of_another_version_errors(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ConfigError, match="of another version of vidscale"):
         Journal(tmp_path / "journal.db")
+
+
+@pytest.mark.slow
+def test_goal_that_was_missed_once_can_be_resumed(tmp_path: Path, movie: Path) -> None:
+    """A second try has other settings than the first, and may replace its file; so may a run after a kill."""
+    output = tmp_path / "small.mp4"
+    asked = EncodeSettings.resolve({"scale": 1, "target": "psnr=30", "report": False})
+    with LocalEngine(1) as engine:
+        for crf in (30, 33):
+            settings = EncodeSettings.resolve({"scale": 1, "preset": "ultrafast", "report": False, "crf": crf})
+            with ChunkedEncoder(engine, CHUNKS, asked=asked) as encoder:  # ends without `discard`, as if killed
+                assert encoder(plan_chunked(movie, output, settings).plan).frames == FRAMES
+        other = EncodeSettings.resolve({"scale": 1, "preset": "ultrafast", "report": False, "crf": 20})
+        with ChunkedEncoder(engine, CHUNKS) as encoder, pytest.raises(ConfigError, match="another crf: -y starts"):
+            encoder(plan_chunked(movie, output, other).plan)
+
+
+@pytest.mark.slow
+def test_nothing_is_left_where_nothing_was_begun(tmp_path: Path, movie: Path) -> None:
+    output = tmp_path / "small.mp4"
+    plan = plan_chunked(movie, output, EncodeSettings.resolve({"scale": 1, "report": False})).plan
+    with LocalEngine(1) as engine, ChunkedEncoder(engine, CHUNKS) as encoder, pytest.raises(RuntimeError):
+        encoder(plan, Refusing())
+    assert list(tmp_path.iterdir()) == []
+
+
+class Refusing(Progress):
+    """Ends the job before it begins."""
+
+    def start(self, task: str, total: int | None, unit: str = "frames") -> None:
+        raise RuntimeError(task)

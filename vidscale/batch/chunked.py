@@ -64,10 +64,14 @@ class ChunkedEncoder:
         engine: where the chunks run.
         count: wanted number of chunks; None for as many as suit the movie.
         spread: workers that this movie alone is to keep busy; None for all.
+        asked: the settings from which those of the plans were chosen; None if the plans have the user's own. A plan
+            may then differ from that of an earlier run: it was made for the next try to meet a goal.
     """
 
-    def __init__(self, engine: Engine, count: int | None, *, spread: int | None = None) -> None:
-        self._engine, self._count, self._spread = engine, count, spread or engine.workers
+    def __init__(
+        self, engine: Engine, count: int | None, *, spread: int | None = None, asked: EncodeSettings | None = None
+    ) -> None:
+        self._engine, self._count, self._spread, self._asked = engine, count, spread or engine.workers, asked
         self._claim: Claim | None = None
         self._journal: Journal | None = None
         self._folder = Path()
@@ -90,7 +94,16 @@ class ChunkedEncoder:
         with contextlib.suppress(OSError):
             self._folder.rmdir()
 
+    def forget(self, output: Path) -> None:
+        """Removes what a run has left that was killed when its movie and report were complete."""
+        remove_abandoned(output)
+        if folder_of(output).exists():
+            self._opened(output)
+            self.discard()
+
     def _release(self) -> None:
+        if self._journal is not None and self._journal.job() is None:
+            self.discard()
         journal, self._journal = self._journal, None
         if journal is not None:
             journal.close()
@@ -107,11 +120,12 @@ class ChunkedEncoder:
         progress = progress or Progress()
         journal = self._opened(plan.output.path)
         job, chunks = self._begun(plan, journal, progress)
-        if (facts := journal.file(plan.output.path)) is not None:
+        ours = journal.file(plan.output.path)
+        if ours is not None and ours[0] == job.key:
             remove_abandoned(plan.output.path)
-            return _outcome(plan, facts)
-        if not plan.settings.overwrite and plan.output.path.exists():  # not the file that the journal knows
-            check_target(plan.output.path, source=plan.source.path, overwrite=False)
+            return _outcome(plan, ours[1])
+        overwrite = plan.settings.overwrite or ours is not None
+        check_target(plan.output.path, source=plan.source.path, overwrite=overwrite)
         files = [self._folder / f"{number:05d}.mp4" for number in range(len(chunks))]
         self._remove_others(files)
         results = self._finished(journal, job, chunks, files)
@@ -121,10 +135,10 @@ class ChunkedEncoder:
         progress.start("joining", None)
 
         def complete(content: Path, outcome: Outcome) -> None:
-            journal.add_file(plan.output.path, _facts(outcome), content=content)
+            journal.add_file(job.key, plan.output.path, _facts(outcome), content=content)
 
         ordered = [results[number] for number in range(len(chunks))]
-        outcome = join(plan, chunks, ordered, files, overwrite=plan.settings.overwrite, complete=complete)
+        outcome = join(plan, chunks, ordered, files, overwrite=overwrite, complete=complete)
         for file in files:
             file.unlink(missing_ok=True)
         return outcome
@@ -145,11 +159,11 @@ class ChunkedEncoder:
 
     def _begun(self, plan: EncodePlan, journal: Journal, progress: Progress) -> tuple[Job, list[Chunk]]:
         """The job of the journal if it is this one; else a new one."""
-        wanted = job_of(plan, self._count)
+        wanted = job_of(plan, self._count, self._asked)
         found = journal.job()
         if found is not None and found.key == wanted.key:
             return found, journal.chunks()
-        if found is not None and not plan.settings.overwrite:
+        if found is not None and not plan.settings.overwrite and not wanted.is_another_try(found):
             raise other_job(self._folder.name, found, wanted)
         progress.start("looking for cuts", None)
         division = divide(plan.source, plan.settings.range, self._count, workers=self._spread)

@@ -7,10 +7,13 @@ from typing import Any
 
 from vidscale.batch.chunks import Chunk
 from vidscale.batch.tasks import CODING, READING, SourceChangedError, SourceState
+from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.versions import versions
 
+_ASKED = "asked"
+_BESIDES = {"overwrite", "jobs", "report", "report_dir", "verdict", "chunks"}
 THREADS = "threads"  # decided when the job begins, for the machine where it begins
 
 
@@ -41,13 +44,19 @@ class Job:
         """Hash of everything that decides the bytes of a chunk."""
         return _hash([self.key, self.threads, chunk.start, chunk.end])
 
+    def is_another_try(self, other: "Job") -> bool:
+        """Whether both were chosen from the same settings for the same source."""
+        same = all(self.facts[name] == other.facts.get(name) for name in (_ASKED, "source", "state"))
+        return same and self.facts[_ASKED] is not None
 
-def job_of(plan: EncodePlan, count: int | None) -> Job:
+
+def job_of(plan: EncodePlan, count: int | None, asked: EncodeSettings | None = None) -> Job:
     """The job of a plan, before anything is decided.
 
     Args:
         plan: of the movie.
         count: wanted number of chunks; None for automatic.
+        asked: the settings from which those of the plan were chosen; None if they are the user's own.
     """
     facts: dict[str, Any] = {
         "source": str(plan.source.path.absolute()),
@@ -59,7 +68,9 @@ def job_of(plan: EncodePlan, count: int | None) -> Job:
         "vidscale": versions()["vidscale"],
         "ffmpeg": plan.ffmpeg.version,
     }
-    return Job(_hash(facts), facts)
+    names = {*asked.model_fields_set} - _BESIDES if asked else set()
+    chosen_from = asked.model_dump(mode="json", include=names) if asked else None
+    return Job(_hash(facts), facts | {_ASKED: chosen_from})
 
 
 def _hash(facts: object) -> str:
@@ -74,7 +85,8 @@ def other_job(folder: str, found: Job, wanted: Job) -> VidscaleError:
         found: the journal's.
         wanted: the one that was asked for.
     """
-    differing = [name for name, value in wanted.facts.items() if found.facts.get(name) != value]
+    known = {name: value for name, value in wanted.facts.items() if name != _ASKED}
+    differing = [name for name, value in known.items() if found.facts.get(name) != value]
     if "state" in differing and "source" not in differing:
         return SourceChangedError(f"{wanted.facts['source']} has changed since the job began: -y starts again")
     if "settings" in differing:

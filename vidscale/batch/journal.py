@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     depends TEXT, sha256 TEXT, result TEXT
 );
 CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL, facts TEXT NOT NULL
+    path TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, facts TEXT NOT NULL
 );
 """
 
@@ -69,10 +69,10 @@ class Journal:
         return None if row is None else Job(row[0], json.loads(row[1]))
 
     def begin(self, job: Job, chunks: Sequence[Chunk]) -> None:
-        """Begins a job; forgets everything about another one."""
+        """Begins a job; forgets the chunks of another one, but not which files are ours."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            for table in ("job", "chunks", "files"):
+            for table in ("job", "chunks"):
                 self._database.execute(f"DELETE FROM {table}")
             self._database.execute("INSERT INTO job VALUES (?, ?)", (job.key, json.dumps(job.facts)))
             self._database.executemany(
@@ -100,17 +100,18 @@ class Journal:
         result = ChunkResult.from_json(json.loads(row[1]))
         return result if _is_file(file, result.size, result.sha256) else None
 
-    def add_file(self, file: Path, facts: dict[str, Any], *, content: Path | None = None) -> None:
-        """Enters a finished file by its bytes, before it gets its name; they are in ``content`` until then."""
-        held = content or file
-        row = (str(file.absolute()), held.stat().st_size, sha256_of(held), json.dumps(facts))
-        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", row)
+    def add_file(self, key: str, file: Path, facts: dict[str, Any], *, content: Path) -> None:
+        """Enters the finished file of a job by its bytes, before it gets its name; they are in ``content`` until
+        then."""
+        row = (str(file.absolute()), key, content.stat().st_size, sha256_of(content), json.dumps(facts))
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
 
-    def file(self, file: Path) -> dict[str, Any] | None:
-        """What was entered about a file, if it has the bytes that it had then."""
-        query = "SELECT size, sha256, facts FROM files WHERE path = ?"
+    def file(self, file: Path) -> tuple[str, dict[str, Any]] | None:
+        """The key of the job that has written a file, and what was entered about it, if the file has the bytes that
+        it had then."""
+        query = "SELECT size, sha256, key, facts FROM files WHERE path = ?"
         row = self._database.execute(query, (str(file.absolute()),)).fetchone()
-        return json.loads(row[2]) if row is not None and _is_file(file, row[0], row[1]) else None
+        return (row[2], json.loads(row[3])) if row is not None and _is_file(file, row[0], row[1]) else None
 
 
 def _is_file(file: Path, size: int, sha256: str) -> bool:

@@ -39,7 +39,7 @@ class Engine(Protocol):
 
 
 def default_workers() -> int:
-    """Number of workers for this machine's processors: two for each, but not only one of two or three."""
+    """Number of workers for this machine: one for each processor up to three, above one for every two."""
     cores = core_count()
     return cores if cores <= 3 else cores // 2
 

@@ -34,7 +34,8 @@ def run_movie(
         _write_report(finished, progress)
         return finished
     count = None if settings.chunks == AUTO else int(settings.chunks)
-    with LocalEngine(settings.jobs) as engine, ChunkedEncoder(engine, count) as encoder:
+    asked = planned.decision.settings if planned.decision else None
+    with LocalEngine(settings.jobs) as engine, ChunkedEncoder(engine, count, asked=asked) as encoder:
         finished = run_title(planned, progress, started=started, encoder=encoder, encoded=encoded)
         _write_report(finished, progress)
         encoder.discard()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
+from vidscale.batch.local import default_workers
 from vidscale.batch.tasks import ChunkResult, ChunkTask, answer, check_version, result_of
 from vidscale.errors import ConfigError, EncodeError
 from vidscale.media.versions import versions
@@ -36,7 +37,7 @@ class RayEngine:
         self._ray = _imported()
         self.threads = _CLUSTER_THREADS
         if address is None:
-            self.workers = workers or max(1, core_count() // 2 if core_count() > 3 else core_count())
+            self.workers = workers or default_workers()
             self.threads = max(1, -(-core_count() // self.workers))
             self._start({"num_cpus": self.workers * self.threads, "include_dashboard": False})
         else:

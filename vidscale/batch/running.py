@@ -156,6 +156,8 @@ def _run_movie(
     started = time.perf_counter()
     try:
         if (kept := results.kept(movie.key, movie.target)) is not None:
+            with ChunkedEncoder(engine, None) as encoder:
+                encoder.forget(movie.target)
             return kept
         return _encoded(movie, batch, engine, watch, results, spread, started)
     except Exception as error:  # whatever it is, the other movies go on
@@ -188,7 +190,8 @@ def _encoded(
     movie.target.parent.mkdir(parents=True, exist_ok=True)
     planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
     count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)
-    with ChunkedEncoder(engine, count, spread=spread) as encoder:
+    asked = planned.decision.settings if planned.decision else None
+    with ChunkedEncoder(engine, count, spread=spread, asked=asked) as encoder:
         finished = run_title(planned, progress, started=started, encoder=encoder)
         if finished.report is not None and finished.plan.settings.report:
             write_report(finished.report, finished.plan.report_dir)
