@@ -95,6 +95,7 @@ def _speed(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
             "workers": _WORKERS,
             "chunks": 2 * _WORKERS,
             "speedup": round(share, 3),
+            "processor_seconds": {name: round(median(found.processor_s), 2) for name, found in runs.items()},
             **wall_times(runs),
         }
 
