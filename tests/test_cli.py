@@ -305,7 +305,7 @@ def test_internal_error_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyP
     def broken(*_: object, **__: object) -> None:
         raise LookupError("two\nlines")
 
-    monkeypatch.setattr("vidscale.per_title.encoding.plan_title", broken)
+    monkeypatch.setattr("vidscale.batch.movie.plan_movie", broken)
     run = run_here("encode", make_clip())
     assert run.code == 1
     assert run.stderr.startswith("vidscale: internal error, LookupError: two lines (vidscale --debug")
@@ -316,7 +316,7 @@ def test_out_of_memory_is_one_line(make_clip: Clip, monkeypatch: pytest.MonkeyPa
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("vidscale.per_title.encoding.plan_title", hungry)
+    monkeypatch.setattr("vidscale.batch.movie.plan_movie", hungry)
     assert message(run_here("encode", make_clip())) == "out of memory"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from vidscale.batch.movie import plan_movie, run_movie
 from vidscale.compare.output.files import write_comparison
 from vidscale.compare.points import Comparison
 from vidscale.compare.progress import ComparisonProgress
@@ -43,10 +44,9 @@ from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.per_title.checking import Check
 from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
-from vidscale.per_title.encoding import plan_title, run_title
 from vidscale.per_title.ladder import FinishedLadder, plan_ladder, run_ladder
 from vidscale.players.web import Site, write_site
-from vidscale.report.files import read_json, write_report
+from vidscale.report.files import read_json
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
 
@@ -106,13 +106,12 @@ def encode(
         VidscaleError: the job failed; no output file is left.
     """
     started = time.perf_counter()
-    planned = plan_title(Path(source), _path(output), EncodeSettings.resolve(settings), progress)
-    finished = run_title(planned, progress, started=started)
+    planned = plan_movie(Path(source), _path(output), EncodeSettings.resolve(settings), progress)
+    finished = run_movie(planned, progress, started=started)
     plan = finished.plan
     notes = (*(planned.decision.notes if planned.decision else ()), *plan.notes, *finished.outcome.notes)
     if finished.report is None or not plan.settings.report:
         return Encoded(finished.outcome.path, notes, None, None, planned.decision, finished.checks)
-    write_report(finished.report, plan.report_dir)
     return Encoded(finished.outcome.path, notes, finished.report, plan.report_dir, planned.decision, finished.checks)
 
 

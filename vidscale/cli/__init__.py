@@ -5,6 +5,7 @@ import logging
 import typer
 
 from vidscale.cli import (
+    batch,
     compare,
     decode,
     doctor,
@@ -16,6 +17,7 @@ from vidscale.cli import (
     models,
     plan,
     play,
+    recipe,
     run,
     stage,
     train,
@@ -33,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("encode")(encode.encode)
+app.command("batch")(batch.batch)
 app.command("plan")(plan.plan)
 app.command("ladder")(ladder.ladder)
 app.command("decode")(decode.decode)
@@ -45,6 +48,7 @@ app.add_typer(images.app, name="images")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
 app.command("run")(run.run)
+app.add_typer(recipe.app, name="recipe")
 app.command("doctor")(doctor.doctor)
 
 

@@ -48,6 +48,8 @@ def encode(
         ),
     ] = None,
     effort: options.Effort = None,
+    chunks: options.Chunks = None,
+    jobs: options.Jobs = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
     stream: options.Stream = None,
@@ -105,6 +107,8 @@ def encode(
         "best_effort": given(best_effort),
         "verify": verify,
         "verdict": verdict,
+        "chunks": chunks,
+        "jobs": jobs,
         "device": device,
         "range": time_range,
         "stream": options.stream_number(stream),
@@ -143,12 +147,11 @@ def encode_movie(
     if settings.segments is not None:
         _encode_segments(source, output, settings, console, dry_run=dry_run, json_output=json_output)
         return
+    from vidscale.batch.movie import plan_movie, run_movie
     from vidscale.jobs.plans import commands
-    from vidscale.per_title.encoding import plan_title, run_title
-    from vidscale.report.files import write_report
 
     started = time.perf_counter()
-    planned = plan_title(source, output, settings, console)
+    planned = plan_movie(source, output, settings, console)
     plan, decision = planned.plan, planned.decision
     for note in (*_decision_lines(decision), *plan.notes):
         console.note(note)
@@ -162,10 +165,7 @@ def encode_movie(
             console.note(note)
         console.finished = f"{show_path(outcome.path)} is complete, its report is not"
 
-    finished = run_title(planned, console, started=started, encoded=encoded)
-    if finished.report is not None and plan.settings.report:
-        console.start("writing the report", None)
-        write_report(finished.report, plan.report_dir)
+    finished = run_movie(planned, console, started=started, encoded=encoded)
     console.close()
     _print_result(finished, decision, console, started, json_output=json_output)
 

@@ -106,6 +106,18 @@ Client = Annotated[
 BestEffort = Annotated[
     bool, typer.Option("--best-effort", help="Take the best reachable quality if the target is above it.")
 ]
+Chunks = Annotated[
+    str | None,
+    typer.Option(
+        "--chunks",
+        help="Encode in parts, side by side; the same command goes on after an interruption.",
+        metavar="N|auto",
+        show_default="one piece",
+    ),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", help="Number of workers.", metavar="N", show_default="by the processors")
+]
 TimeRange = Annotated[
     str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
 ]

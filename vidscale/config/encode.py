@@ -46,6 +46,16 @@ def _as_segments(value: object) -> object:
     return seconds
 
 
+def _as_chunks(value: object) -> object:
+    """A number of chunks, at least 1, or "auto"."""
+    if value is None or value == AUTO:
+        return value
+    text = str(value)
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--chunks {value}: not a number from 1 on, nor auto")
+    return int(text)
+
+
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Settings of `encode`."""
 
@@ -99,6 +109,10 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
         "where the pair has a network for it; None depends on the encoder and its preset",
     )
+    chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_as_chunks)] = Field(
+        default=None, description="parts that workers encode side by side; auto suits length and processors"
+    )
+    jobs: int | None = Field(default=None, ge=1, description="workers for chunks; None suits the processors")
     device: Device = Field(default="auto", description="where the scalers run")
     report: bool = Field(default=True, description="restore and measure after encoding")
     report_dir: Path | None = Field(default=None, description="folder of the report; None is OUT.report")
@@ -122,6 +136,8 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
                 raise ValueError(f"{name} is for --target, which is not given")
         if self.verify and not given:
             raise ValueError("--verify is for --target, --max-size and --max-bitrate, and none is given")
+        if self.jobs is not None and self.chunks is None:
+            raise ValueError(f"--jobs {self.jobs} is for --chunks, which is not given")
         rate = ENCODERS[self.codec].rate_params(self.encoder_params)
         if given and rate:
             raise ValueError(
@@ -133,7 +149,12 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     def _segments_are_decided(self) -> "EncodeSettings":
         if self.segments is None:
             return self
-        others = {"--range": self.range, "--max-size": self.max_size, "--max-bitrate": self.max_bitrate}
+        others = {
+            "--range": self.range,
+            "--chunks": self.chunks,
+            "--max-size": self.max_size,
+            "--max-bitrate": self.max_bitrate,
+        }
         if given := [name for name, value in others.items() if value is not None]:
             raise ValueError(f"--segments decides for each part of the whole movie: {given[0]} does not go with it")
         return self

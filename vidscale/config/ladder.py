@@ -10,7 +10,10 @@ from vidscale.media.encoders import ENCODERS, parsed_params
 from vidscale.media.geometry import plain_fraction
 from vidscale.quality import Target, parse_target
 
-_OF_ONE_FILE = ("crf", "target", "max_size", "max_bitrate", "report", "report_dir", "verdict", "ssim", "vmaf", "xpsnr")
+_OF_ONE_FILE = (
+    *("crf", "target", "max_size", "max_bitrate", "report", "report_dir", "verdict", "ssim", "vmaf", "xpsnr"),
+    *("chunks", "jobs"),
+)
 _KEYFRAMES = frozenset({"keyint", "min-keyint", "keyint-min", "scenecut", "no-scenecut", "open-gop", "intra-refresh"})
 
 

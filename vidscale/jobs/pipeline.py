@@ -4,7 +4,8 @@ source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ sma
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
 from vidscale.jobs.restore import restored_frames
+from vidscale.media.captions import Captions
 from vidscale.media.containers import OutputPlan
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
@@ -23,7 +25,8 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
-from vidscale.stages.mux import mux, save_covers, sign
+from vidscale.stages.mux import mux, reproducible, save_covers, sign
+from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -73,19 +76,36 @@ def source_frames(plan: EncodePlan, log: ReadLog, clock: Clock) -> Iterator[Fram
     )
 
 
+@contextmanager
+def small_frames(plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock]) -> Iterator[Iterator[Frame]]:
+    """The small frames of a plan's range, from stages that run in threads of their own.
+
+    Args:
+        plan: its settings say what is read.
+        log: filled in while decoding.
+        clocks: of decoding and downscaling.
+    """
+    with Prefetch(source_frames(plan, log, clocks[0]), frames_depth(plan.source.video)) as frames:
+        yield _downscaled(frames, plan, clocks[1])
+
+
 def encode_from(
     frames: Iterator[Frame], plan: EncodePlan, log: ReadLog, clock: Clock, progress: Progress | None = None
 ) -> Outcome:
     """Executes a plan on frames that are already decoded; arguments are those of `source_frames`, and its result."""
     clocks = (clock, Clock("downscale"), Clock("encode"))
-    settings = plan.settings
-    crf = settings.crf if settings.coded_crf is None else settings.coded_crf
-    strength = ENCODERS[settings.codec].strength(crf)
-    small = downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clocks[1])
-    total = expected_frames(plan.source, settings.range)
+    small = _downscaled(frames, plan, clocks[1])
+    total = expected_frames(plan.source, plan.settings.range)
     outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
     remember(plan.pair)
     return outcome
+
+
+def _downscaled(frames: Iterator[Frame], plan: EncodePlan, clock: Clock) -> Iterator[Frame]:
+    settings = plan.settings
+    crf = settings.crf if settings.coded_crf is None else settings.coded_crf
+    strength = ENCODERS[settings.codec].strength(crf)
+    return downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clock)
 
 
 def decode(plan: DecodePlan, progress: Progress | None = None) -> Outcome:
@@ -113,40 +133,77 @@ def _write(
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
         progress.start(task, total)
+        file = workspace.file(f"video{plan.coded_suffix}")
+        quantisers = workspace.file("video.log")
         with Prefetch(frames, frames_depth(plan.written)) as scaled:
-            file = workspace.file(f"video{plan.coded_suffix}")
-            quantisers = workspace.file("video.log")
-            command = plan.encode_command(file)
-            if isinstance(plan, EncodePlan) and plan.measures_strength:
-                command = logging_quantisers(command, quantisers)
-            encoded = encode_frames(
-                _distinct(counted(scaled, progress), plan.output),
-                plan.written,
-                command=command,
-                path=file,
-                clock=clocks[-1],
-            )
-        strict = plan.settings.strict
-        notes = read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
+            shown = _distinct(counted(scaled, progress), plan.output)
+            encoded = encode_video(plan, shown, file, clocks[-1], quantisers=quantisers)
+        notes = found_notes(plan, log)
         if isinstance(plan, EncodePlan) and plan.measures_strength:
             plan = plan.with_quantiser(mean_quantiser(quantisers))
-            notes = (*notes, _strength_note(plan.identity.crf))
+            notes = (*notes, strength_note(plan.identity.crf))
         progress.start("writing", None)
-        _finish(plan, encoded, log, workspace)
+        timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
+        finish(plan, [Piece(file)], timing, encoded.captions, log, workspace)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
 
 
-def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
-    """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result."""
-    timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
+def encode_video(
+    plan: EncodePlan | DecodePlan, frames: Iterator[Frame], file: Path, clock: Clock, *, quantisers: Path
+) -> Encoded:
+    """Encodes frames into a file with one video stream.
+
+    Args:
+        plan: says how.
+        frames: of the size and format of ``plan.written``.
+        file: to write, with the suffix ``plan.coded_suffix``.
+        clock: of the encoder.
+        quantisers: a log to write for `mean_quantiser`, if the plan measures how strongly the encoder codes.
+    """
+    command = plan.encode_command(file)
+    if isinstance(plan, EncodePlan) and plan.measures_strength:
+        command = logging_quantisers(command, quantisers)
+    return encode_frames(frames, plan.written, command=command, path=file, clock=clock)
+
+
+def found_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
+    """Messages for the user about what reading the source has found; errors with ``--strict``."""
+    strict = plan.settings.strict
+    return read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
+
+
+def finish(
+    plan: EncodePlan | DecodePlan,
+    pieces: Sequence[Piece],
+    timing: Timing,
+    captions: Captions,
+    log: ReadLog,
+    workspace: Workspace,
+    *,
+    is_reproducible: bool = False,
+) -> None:
+    """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result.
+
+    Args:
+        plan: of the output.
+        pieces: the video, in order; their files are removed once they are no longer needed, if they are temporary.
+        timing, captions: of its pictures.
+        log: what reading the source has found.
+        workspace: of the output.
+        is_reproducible: the same pieces make the same bytes, without Matroska's random identifiers.
+    """
     signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
-    sign(encoded.path, signed, plan.identity, plan.written, timing, encoded.captions)
-    encoded.path.unlink()
+    sign(pieces, signed, plan.identity, plan.written, timing, captions)
+    for piece in pieces:
+        if not piece.is_kept:
+            piece.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
     joined = _joined(plan, log, workspace)
     command = mux_command(
         plan, signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers, joined=joined
     )
+    if is_reproducible and plan.output.muxer in ("matroska", "webm"):
+        command = reproducible(command, workspace.result)
     mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
     check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
 
@@ -169,7 +226,8 @@ def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -
     return path if is_made else None
 
 
-def _strength_note(crf: float | None) -> str:
+def strength_note(crf: float | None) -> str:
+    """What the user is told where ``--encoder-params`` decide how strongly the encoder codes."""
     told = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
     return f"coded by --encoder-params, not by --crf: {told}, and the file tells its upscaler so"
 

@@ -2,12 +2,14 @@
 
 A recipe has a ``description`` and either
 
-* ``command = "encode"``, ``"decode"`` or ``"ladder"`` with a table ``[settings]`` of that command's settings, or
+* ``command = "encode"``, ``"decode"`` or ``"ladder"`` with a table ``[settings]`` of that command's settings; for
+  ``encode`` also a table ``[batch]``, which makes it a whole job of ``vidscale batch``, or
 * ``command = "pipe"`` with ``stages``: command lines, each a list of words, connected by pipes. In the
   words ``{input}``, ``{output}`` and ``{ffmpeg}`` are replaced; the program ``vidscale`` is this one.
 """
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vidscale.config import BatchRecipe
 from vidscale.errors import ConfigError, EncodeError, UsageError, plain_reason, reason_of
 from vidscale.system import processes
 from vidscale.system.names import name_from_text
@@ -39,6 +42,7 @@ class Recipe(BaseModel):
     command: Command = Field(description="encode, decode, ladder or pipe")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the command")
     stages: tuple[tuple[str, ...], ...] = Field(default=(), description="command lines of a pipe")
+    batch: BatchRecipe | None = Field(default=None, description="many movies")
     suffix: str = Field(default=".mkv", description="of the output of a pipe when none is named")
 
     @model_validator(mode="after")
@@ -49,6 +53,8 @@ class Recipe(BaseModel):
             raise ValueError("a pipe takes stages, not settings")
         if self.command != "pipe" and self.stages:
             raise ValueError(f"{self.command} takes settings, not stages")
+        if self.command != "encode" and self.batch is not None:
+            raise ValueError(f"{self.command} takes no table batch, which is for encode")
         return self
 
 
@@ -104,8 +110,27 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
 
 def pipe_commands(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str) -> list[list[str]]:
     """The command lines of a pipe's stages, in order."""
+    return filled_commands(recipe.stages, source, output, ffmpeg=ffmpeg)
+
+
+def filled_commands(stages: Sequence[Sequence[str]], source: Path, output: Path, *, ffmpeg: str) -> list[list[str]]:
+    """Command lines of a recipe with its placeholders filled in."""
     words = {"input": str(source.absolute()), "output": str(output), "ffmpeg": ffmpeg}
-    return [_command(stage, words) for stage in recipe.stages]
+    return [_command(stage, words) for stage in stages]
+
+
+def run_after(commands: Sequence[Sequence[str]]) -> None:
+    """Runs command lines one after the other; what they print goes to stderr.
+
+    Raises:
+        EncodeError: one failed; the message names it.
+    """
+    for command in commands:
+        with ExitStack() as stack:
+            [(_, code)] = _ended(_chain([command], stack))
+        if code:
+            name = shlex.join(command)
+            raise EncodeError(f"the command after it, {name}, ended with status {code}", cmd=command, returncode=code)
 
 
 def _chain(commands: Sequence[Sequence[str]], stack: ExitStack) -> list["subprocess.Popen[bytes]"]:

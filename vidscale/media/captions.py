@@ -6,6 +6,7 @@ packets, each in front of its picture. H.264 and H.265 carry them as SEI, AV1 as
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from vidscale.media.units import Buffer, Codec, Unit, length_bytes, put_in_front, sei_nal, t35_obu, units
 
@@ -44,6 +45,11 @@ class Captions:
         """The captions of the picture with that timestamp, empty when it has none."""
         found = bisect_left(self._pts, pts)
         return self._in_order[self._which[found]] if self._pts[found : found + 1] == array("q", [pts]) else b""
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Timestamps and captions, in order."""
+        for pts, which in zip(self._pts, self._which, strict=True):
+            yield pts, self._in_order[which]
 
     def __len__(self) -> int:
         return len(self._pts)

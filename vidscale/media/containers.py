@@ -92,7 +92,7 @@ def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested
     """
     if requested is not None:
         muxer = muxer_of(requested)
-        if not _holds_video(muxer, codec):
+        if not holds_video(muxer, codec):
             raise ConfigError(f"{requested.suffix} cannot hold {codec} video; use .mkv")
         kept, lost = _split(source, muxer, ffmpeg)
         return OutputPlan(requested, muxer, kept, lost)
@@ -105,12 +105,12 @@ def plan_output(source: Source, codec: str, *, ffmpeg: str, stem: str, requested
     muxer = _MUXERS[own]
     if muxer == "matroska":
         rate = source.video.frame_rate
-        if rate and rate * _MATROSKA_TICK_S > 1 and _holds_video("mp4", codec):
+        if rate and rate * _MATROSKA_TICK_S > 1 and holds_video("mp4", codec):
             kept, lost = _split(source, "mp4", ffmpeg)
             reason = f"Matroska counts in ms, too coarse for {float(rate):g} frames a second; the output is MP4"
             return OutputPlan(source.path.with_name(f"{stem}.mp4"), "mp4", kept, lost, reason)
         return OutputPlan(matroska, muxer, in_matroska, lost_in_matroska)
-    if not _holds_video(muxer, codec):
+    if not holds_video(muxer, codec):
         reason = f"{own} cannot hold {codec}; the output is Matroska"
         return OutputPlan(matroska, "matroska", in_matroska, lost_in_matroska, reason)
     kept, lost = _split(source, muxer, ffmpeg)
@@ -150,7 +150,8 @@ def muxer_of(path: Path) -> str:
         raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without extension'}; use {known}") from None
 
 
-def _holds_video(muxer: str, codec: str) -> bool:
+def holds_video(muxer: str, codec: str) -> bool:
+    """Whether a container can hold video of a coded format."""
     if muxer == "webm":
         return codec == "av1"
     if muxer == "mpegts":

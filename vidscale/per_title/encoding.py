@@ -19,6 +19,8 @@ from vidscale.per_title.verdict import verdict_of_decision, verdict_of_encode
 from vidscale.report.rows import Report, Verdict
 from vidscale.system.progress import Progress
 
+Encoder = Callable[[EncodePlan, Progress | None], Outcome]
+
 _TRIES = 3  # encodes: a size limit must hold; a target is corrected once, and again between two that missed it
 
 
@@ -71,6 +73,7 @@ def run_title(
     progress: Progress | None = None,
     *,
     started: float | None = None,
+    encoder: Encoder = encode,
     encoded: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Finished:
     """Executes a planned encode.
@@ -79,6 +82,7 @@ def run_title(
         planned: the plan.
         progress: receives the progress, in frames.
         started: `time.perf_counter` at the start of the job; None for now.
+        encoder: executes a plan.
         encoded: called after each encode.
 
     Raises:
@@ -89,7 +93,7 @@ def run_title(
     verifies = decision is not None and decision.settings.has_goal and decision.settings.verify is not False
     checks: list[Check] = []
     while True:
-        outcome = encode(plan, progress)
+        outcome = encoder(plan, progress)
         encoded(outcome)
         if not (plan.settings.report or verifies):
             return Finished(plan, outcome, None)

@@ -78,9 +78,10 @@ def decode_frames(
             raise DecodeError(f"{source.path} holds no decodable frame{where}")
         log.joints, log.late_streams = packets.joints, packets.skipped > 0
         log.origin_s = (timeline.origin or 0) * source.video.time_base
-        if time_range is None and found.cut_off and timeline.last is not None:
+        if found.cut_off and timeline.last is not None and (time_range is None or time_range.end is None):
             log.truncated_at_s = timeline.last * source.video.time_base
-            log.unreadable = max(log.unreadable, (source.video.frame_count or 0) - log.frames)
+            if time_range is None:
+                log.unreadable = max(log.unreadable, (source.video.frame_count or 0) - log.frames)
 
 
 def _bounds(source: Source, time_range: TimeRange | None) -> tuple[Fraction | None, Fraction | None]:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from array import array
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -24,20 +25,26 @@ from vidscale.media.probe import Source, StreamInfo, open_container
 from vidscale.media.timing import Timing
 from vidscale.media.units import Codec
 from vidscale.stages.check import unreadable
+from vidscale.stages.pieces import Piece, joined_packets
 from vidscale.system.workspace import Workspace
 
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
 def sign(
-    video: Path, signed: Path, identity: Identity | None, info: VideoInfo, timing: Timing, captions: Captions
+    pieces: Sequence[Piece],
+    signed: Path,
+    identity: Identity | None,
+    info: VideoInfo,
+    timing: Timing,
+    captions: Captions,
 ) -> None:
-    """Copies a file with one video stream and adds what encoders and ffmpeg do not write: the identity in front of
+    """Copies encoded video and adds what encoders and ffmpeg do not write: the identity in front of
     every keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, which AV1 cannot
     store, the range, which FFV1 cannot store, and the duration of every picture, as far as MP4 can represent it.
 
     Args:
-        video: the encoder's file.
+        pieces: the encoder's files, in order, each with one video stream; several are joined.
         signed: the copy, MP4 or Matroska.
         identity: None for none.
         info: the video.
@@ -46,7 +53,7 @@ def sign(
     """
     muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
     try:
-        with av.open(str(video)) as source, contextlib.ExitStack() as stack:
+        with av.open(str(pieces[0].path)) as source, contextlib.ExitStack() as stack:
             stream = source.streams.video[0]
             options = {}
             if muxer == "mp4" and stream.time_base:  # or a late start is rounded to ms
@@ -63,7 +70,7 @@ def sign(
                 copy.set_display_matrix(info.display_matrix)
             extradata = stream.codec_context.extradata
             codec = cast("Codec", stream.codec_context.codec.canonical_name)
-            for packet in source.demux(stream):
+            for packet in source.demux(stream) if len(pieces) == 1 else joined_packets(pieces, stream, timing):
                 if not packet.size:
                     continue
                 if codec in get_args(Codec) and (cc_data := captions.at(_pts(packet, info.time_base))):
@@ -162,6 +169,12 @@ def mux_command(
         tags += ["-copypriorss", "0"]
     place = len(command) - 1 - command[::-1].index(str(path))
     return [*command[:place], *tags, *command[place:]]
+
+
+def reproducible(command: list[str], path: Path) -> list[str]:
+    """A `mux_command` that writes the same bytes each time: without random identifiers in Matroska."""
+    place = len(command) - 1 - command[::-1].index(str(path))
+    return [*command[:place], "-fflags", "+bitexact", *command[place:]]
 
 
 def _mp4_times(pts: "array[int]", until: int, time_base: Fraction) -> str:

@@ -13,5 +13,8 @@ class Progress:
     def advance(self) -> None:
         """One more unit is done."""
 
+    def check(self) -> None:
+        """Raises if the job must end; for steps that do not advance."""
+
     def note(self, text: str) -> None:
         """A one-line message for the user."""

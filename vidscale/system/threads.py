@@ -192,9 +192,19 @@ def _put(to: "queue.Queue[object]", item: object, stop: threading.Event) -> bool
     return False
 
 
+_most_cores: int | None = None
+
+
+def limit_cores(most: int) -> None:
+    """Makes this program share the machine: `core_count` is at most this from now on."""
+    global _most_cores
+    _most_cores = most
+
+
 def core_count() -> int:
     """Processors that this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return found if _most_cores is None else min(found, _most_cores)
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:

@@ -1,0 +1,118 @@
+"""The journal of an unfinished movie: which chunks are done, known by the bytes of their files.
+
+It is a SQLite database in write-ahead mode beside the chunks, opened by one program at a time (`vidscale.batch.lock`
+sees to it), so that it needs no shared memory and may lie on a network drive.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidscale.batch.chunks import Chunk
+from vidscale.batch.job import Job
+from vidscale.batch.tasks import ChunkResult, sha256_of
+from vidscale.errors import ConfigError
+
+_SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS job (key TEXT NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS chunks (
+    number INTEGER PRIMARY KEY, first INTEGER, until INTEGER, frames INTEGER,
+    depends TEXT, sha256 TEXT, result TEXT
+);
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, facts TEXT NOT NULL
+);
+"""
+
+
+class Journal:
+    """See the module.
+
+    Args:
+        path: the database; created if missing.
+
+    Raises:
+        ConfigError: it is not a journal of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise ConfigError(f"{path} cannot be used ({error}): remove its folder to start again") from error
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _prepare(self) -> None:
+        for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            self._database.execute(f"PRAGMA {setting}")
+        schema = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if schema not in (0, _SCHEMA):
+            raise ConfigError(f"{self._path} is of another version of vidscale: use that, or remove its folder")
+        self._database.executescript(_TABLES)
+        self._database.execute(f"PRAGMA user_version={_SCHEMA}")
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def job(self) -> Job | None:
+        """The job that was begun; None if none was."""
+        row = self._database.execute("SELECT key, facts FROM job").fetchone()
+        return None if row is None else Job(row[0], json.loads(row[1]))
+
+    def begin(self, job: Job, chunks: Sequence[Chunk]) -> None:
+        """Begins a job; forgets the chunks of another one, but not which files are ours."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for table in ("job", "chunks"):
+                self._database.execute(f"DELETE FROM {table}")
+            self._database.execute("INSERT INTO job VALUES (?, ?)", (job.key, json.dumps(job.facts)))
+            self._database.executemany(
+                "INSERT INTO chunks (number, first, until, frames) VALUES (?, ?, ?, ?)",
+                [(number, each.start, each.end, each.frames) for number, each in enumerate(chunks)],
+            )
+
+    def chunks(self) -> list[Chunk]:
+        """All chunks, in order."""
+        rows = self._database.execute("SELECT first, until, frames FROM chunks ORDER BY number")
+        return [Chunk(*row) for row in rows]
+
+    def finish(self, number: int, depends: str, result: ChunkResult) -> None:
+        """Enters a finished chunk."""
+        self._database.execute(
+            "UPDATE chunks SET depends = ?, sha256 = ?, result = ? WHERE number = ?",
+            (depends, result.sha256, json.dumps(result.to_json()), number),
+        )
+
+    def finished(self, number: int, depends: str, file: Path) -> ChunkResult | None:
+        """A chunk that is entered as finished with these dependencies, if its file has the bytes that it had then."""
+        row = self._database.execute("SELECT depends, result FROM chunks WHERE number = ?", (number,)).fetchone()
+        if row is None or row[0] != depends or row[1] is None:
+            return None
+        result = ChunkResult.from_json(json.loads(row[1]))
+        return result if _is_file(file, result.size, result.sha256) else None
+
+    def add_file(self, key: str, file: Path, facts: dict[str, Any], *, content: Path) -> None:
+        """Enters the finished file of a job by its bytes, before it gets its name; they are in ``content`` until
+        then."""
+        row = (str(file.absolute()), key, content.stat().st_size, sha256_of(content), json.dumps(facts))
+        self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+
+    def file(self, file: Path) -> tuple[str, dict[str, Any]] | None:
+        """The key of the job that has written a file, and what was entered about it, if the file has the bytes that
+        it had then."""
+        query = "SELECT size, sha256, key, facts FROM files WHERE path = ?"
+        row = self._database.execute(query, (str(file.absolute()),)).fetchone()
+        return (row[2], json.loads(row[3])) if row is not None and _is_file(file, row[0], row[1]) else None
+
+
+def _is_file(file: Path, size: int, sha256: str) -> bool:
+    return file.is_file() and file.stat().st_size == size and sha256_of(file) == sha256

@@ -1,0 +1,155 @@
+"""The local engine: worker processes on this machine, one chunk each at a time."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from vidscale.batch.tasks import ChunkResult, ChunkTask, result_of
+from vidscale.errors import EncodeError
+from vidscale.system import processes
+from vidscale.system.threads import core_count
+
+_Advance = Callable[[int], None]
+
+
+class Engine(Protocol):
+    """Runs chunks somewhere.
+
+    Attributes:
+        workers: chunks that it runs at the same time.
+        threads: processors for each.
+    """
+
+    @property
+    def workers(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+
+    def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
+        """Queues a task; ``advance`` is called with numbers of frames, from another thread."""
+
+    def close(self) -> None:
+        """Ends all workers, also those at work."""
+
+
+def default_workers() -> int:
+    """Number of workers for this machine: one for each processor up to three, above one for every two."""
+    cores = core_count()
+    return cores if cores <= 3 else cores // 2
+
+
+class LocalEngine:
+    """Worker processes, started when the first tasks come; a worker that dies is replaced.
+
+    Args:
+        workers: number of processes; None for `default_workers`.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or default_workers()
+        self._queue: queue.SimpleQueue[tuple[ChunkTask, _Advance, Future[ChunkResult]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._live: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    @property
+    def threads(self) -> int:
+        return max(1, -(-core_count() // self.workers))
+
+    def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
+        future: Future[ChunkResult] = Future()
+        self._queue.put((task, advance, future))
+        with self._lock:
+            if len(self._threads) < self.workers:
+                self._threads.append(threading.Thread(target=self._serve, name="worker", daemon=True))
+                self._threads[-1].start()
+        return future
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for process in self._live:
+                processes.kill(process)
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        """Hands tasks to one worker process."""
+        process: subprocess.Popen[bytes] | None = None
+        while (item := self._queue.get()) is not None:
+            task, advance, future = item
+            if self._closed or not future.set_running_or_notify_cancel():
+                future.cancel()
+                continue
+            try:
+                if process is None or process.poll() is not None:
+                    self._end(process)
+                    process = self._start()
+                future.set_result(_ask(process, task, advance))
+            except BaseException as error:  # the task's, not this thread's
+                future.set_exception(error)
+        self._end(process)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with self._lock:
+            if self._closed:
+                raise EncodeError("the workers have been ended")
+            process = processes.start(
+                [sys.executable, "-m", "vidscale.batch.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=-1,
+            )
+            self._live.add(process)
+        return process
+
+    def _end(self, process: "subprocess.Popen[bytes] | None") -> None:
+        if process is None:
+            return
+        with self._lock:
+            self._live.discard(process)
+        processes.end(process)
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance) -> ChunkResult:
+    """Has a worker run a task.
+
+    Raises:
+        FinalError: it failed, and would fail again.
+        EncodeError: it failed, or the worker died.
+    """
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("started without pipes")
+    answer: dict[str, Any] = {}
+    try:
+        process.stdin.write((json.dumps(task.to_json()) + "\n").encode("ascii"))
+        process.stdin.flush()
+        for line in process.stdout:
+            answer = json.loads(line)
+            if answer.get("advance"):
+                advance(answer["advance"])
+            if "result" in answer or "error" in answer:
+                return result_of(answer)
+    except (BrokenPipeError, json.JSONDecodeError):
+        pass
+    code = process.wait()
+    reason = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+    raise EncodeError(f"a worker {reason}", returncode=code)

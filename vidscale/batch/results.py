@@ -1,0 +1,105 @@
+"""What became of each movie of a batch; kept in a database beside the outputs, so that a second run knows it."""
+
+import json
+import sqlite3
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vidscale.batch.tasks import sha256_of
+from vidscale.errors import ConfigError
+from vidscale.quality import Metric
+
+State = Literal["done", "kept", "failed"]
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MovieResult:
+    """The end of a movie.
+
+    Attributes:
+        source, output: paths.
+        state: "done", "kept" (by an earlier run) or "failed".
+        reason: why it failed; "" otherwise.
+        report: folder of its report; None without one.
+        frames: in the output; 0 if it failed.
+        duration_s: of the video, seconds.
+        bytes, source_bytes: sizes of the files; None if unknown.
+        quality: metrics of the report, mean of the frames, by name; empty without one.
+        scaling: pair and scale, such as "adaptive-x2".
+        bits: bits against the full size at equal quality, a ratio minus one; None if unknown.
+        is_low: below the quality that was asked for.
+        seconds: that it took.
+        notes: messages for the user, one line each.
+    """
+
+    source: str
+    output: str
+    state: State
+    reason: str = ""
+    report: str | None = None
+    frames: int = 0
+    duration_s: float = 0.0
+    bytes: int | None = None
+    source_bytes: int | None = None
+    quality: dict[Metric, float] = field(default_factory=dict)
+    scaling: str = ""
+    bits: float | None = None
+    is_low: bool = False
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+class Results:
+    """The finished movies of an output folder. Opened by one program at a time.
+
+    Args:
+        path: the database; created if missing.
+
+    Raises:
+        ConfigError: it is none, or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+                self._database.execute(f"PRAGMA {setting}")
+            schema = self._database.execute("PRAGMA user_version").fetchone()[0]
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS movies (output TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, "
+                "sha256 TEXT NOT NULL, result TEXT NOT NULL)"
+            )
+            self._database.execute(f"PRAGMA user_version={_SCHEMA}")
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise ConfigError(f"{path} cannot be used ({error}): remove it, or name another output folder") from error
+        if schema not in (0, _SCHEMA):
+            self._database.close()
+            raise ConfigError(f"{path} is of another version of vidscale: name another output folder")
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+    def add(self, key: str, result: MovieResult) -> None:
+        """Enters a finished movie; ``key`` is the hash of what it depends on."""
+        output = Path(result.output)
+        row = (str(output.absolute()), key, output.stat().st_size, sha256_of(output), json.dumps(asdict(result)))
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO movies VALUES (?, ?, ?, ?, ?)", row)
+
+    def kept(self, key: str, output: Path) -> MovieResult | None:
+        """A movie that was finished with these dependencies, if its file has the bytes that it had then."""
+        query = "SELECT key, size, sha256, result FROM movies WHERE output = ?"
+        with self._lock:
+            row = self._database.execute(query, (str(output.absolute()),)).fetchone()
+        if row is None or row[0] != key or not output.is_file():
+            return None
+        if output.stat().st_size != row[1] or sha256_of(output) != row[2]:
+            return None
+        record = json.loads(row[3])
+        return MovieResult(**record | {"state": "kept", "seconds": 0.0, "notes": tuple(record["notes"])})
