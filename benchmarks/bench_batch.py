@@ -82,7 +82,7 @@ def _speed(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
     for codec, preset in _SPEED:
         words = [sys.executable, "-m", "vidscale", "encode", str(movie), "--scale", "2", "--no-report", "-y", "-q"]
         words += ["--codec", codec, "--preset", preset, "-o"]
-        chunks = ["--chunks", str(2 * _WORKERS), "--jobs", str(_WORKERS)]
+        chunks = ["--chunks", str(_WORKERS), "--jobs", str(_WORKERS)]
         ways = {
             "one piece": [*words, str(folder / "whole.mp4")],
             "chunks": [*words, str(folder / "chunks.mp4"), *chunks],
@@ -93,7 +93,7 @@ def _speed(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
             "benchmark": "speed of chunks",
             "encoder": f"{codec} {preset}",
             "workers": _WORKERS,
-            "chunks": 2 * _WORKERS,
+            "chunks": _WORKERS,
             "speedup": round(share, 3),
             "processor_seconds": {name: round(median(found.processor_s), 2) for name, found in runs.items()},
             **wall_times(runs),

@@ -78,8 +78,8 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     """Divides a movie into chunks.
 
     A cut is where the source's own encoder has put a keyframe early, which it does at cuts; where there is none nearby,
-    pictures around the even division are searched for one. Without any, chunks begin at a keyframe, which is cheap to
-    decode from.
+    the pictures behind the nearest keyframe are searched for one. Without any, chunks begin at that keyframe: what lies
+    between a keyframe and the first picture of a chunk is decoded twice.
 
     Args:
         source: the movie.
@@ -100,7 +100,7 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
         return Division((replace(whole, frames=len(index.pts)),), note)
     if not _is_seekable(source, index):
         return Division((replace(whole, frames=len(index.pts)),), f"{source.path.name} cannot be read from the middle")
-    starts = _starts(source, index, fitting)
+    starts = _starts(source, index, fitting, exact=count is not None)
     places = [0, *(bisect_left(index.pts, start) for start in starts), len(index.pts)]
     bounds: list[int | None] = [None, *starts, None]
     chunks = tuple(
@@ -172,8 +172,8 @@ def _is_seekable(source: Source, index: _Index) -> bool:
     return False
 
 
-def _starts(source: Source, index: _Index, count: int) -> list[int]:
-    """First timestamps of all chunks but the first."""
+def _starts(source: Source, index: _Index, count: int, *, exact: bool) -> list[int]:
+    """First timestamps of all chunks but the first; ``exact`` also divides where no keyframe is near."""
     unit = source.video.time_base
     first, last = index.pts[0], index.pts[-1]
     length = Fraction(last - first, count)
@@ -187,10 +187,10 @@ def _starts(source: Source, index: _Index, count: int) -> list[int]:
             continue
         found = _nearest(_early_keys(index), even, low, high)
         if found is None:
-            found = _searched(source, index, even, max(low, even - _SEARCHED_S / unit), high)
+            found = _searched(source, index, even, low, high)
         if found is None:
-            found = _nearest(index.keys, even, low, high)
-        if found is None:
+            found = _nearest(index.keys, even, low, max(high, min(even + length / 2, last - least)))
+        if found is None and exact:
             found = _nearest(index.pts, even, low, high)
         if found is not None:
             starts.append(found)
@@ -210,10 +210,14 @@ def _early_keys(index: _Index) -> list[int]:
 
 
 def _searched(source: Source, index: _Index, even: Fraction, low: Fraction, high: Fraction) -> int | None:
-    """The cut nearest to an even division, among the pictures around it."""
+    """The first cut behind a keyframe near an even division: close enough for decoding to begin there."""
     unit = source.video.time_base
-    begin = bisect_left(index.pts, low)
-    end = min(bisect_left(index.pts, min(high, even + _SEARCHED_S / unit)), len(index.pts) - 1)
+    earliest = max(low, even - _SEARCHED_S / unit)
+    key = next((key for key in index.keys if earliest <= key <= even), None) or _nearest(index.keys, even, low, high)
+    if key is None:
+        return None
+    begin = bisect_left(index.pts, key)
+    end = min(bisect_left(index.pts, min(high, key + 2 * _SEARCHED_S / unit)), len(index.pts) - 1)
     if end - begin < 2:
         return None
     finder = ShotFinder()
