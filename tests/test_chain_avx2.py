@@ -33,7 +33,7 @@ def source(name, bit_depth):
 
 
 def large(name, bit_depth):
-    chain = find_pair(name, None, "cpu")._chain(28)
+    chain = find_pair(name, None, "cpu").chain(28)
     return ChainRunner(chain, bit_depth, "int8")(source(name, bit_depth), *SIZES[name])
 
 

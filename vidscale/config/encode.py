@@ -31,6 +31,9 @@ def _as_amount(name: str) -> BeforeValidator:
     return BeforeValidator(lambda value: parse_amount(value, name) if isinstance(value, str) else value)
 
 
+Adapt = Literal["off", "light", "full"]
+
+
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Settings of `encode`."""
 
@@ -79,6 +82,11 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         default=None,
         description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
         "where the pair has a network for it; None depends on the encoder and its preset",
+    )
+    adapt: Adapt = Field(
+        default="off",
+        description="trains the upscaler on each shot; the file carries the difference: full is all weights, light a "
+        "gain and a bias for each channel, off none",
     )
     device: Device = Field(default="auto", description="where the scalers run")
     report: bool = Field(default=True, description="restore and measure after encoding")

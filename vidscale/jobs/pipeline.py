@@ -1,14 +1,15 @@
 """Execution of a plan (`vidscale.jobs.plans`): encodes or restores one file.
 
-source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
+source ─ decode ─ downscale ─ encode ─ (adapt) ─ sign ─ mux ─ check ─▶ small file
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import EncodeError
+from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapt_upscaler, adapts, shots_to_adapt, source_frames
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
@@ -18,8 +19,8 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.timing import Timing
 from vidscale.models.pair_cache import remember
+from vidscale.report.rows import Shot
 from vidscale.stages.check import check_output
-from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
@@ -40,6 +41,7 @@ class Outcome:
         log: problems found while reading the source.
         clocks: busy time of each stage.
         notes: messages for the user, one line each.
+        adapted: what each segment of the movie gained by an update of the upscaler; empty without `--adapt`.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Outcome:
     log: ReadLog
     clocks: tuple[Clock, ...]
     notes: tuple[str, ...]
+    adapted: tuple[SegmentFacts, ...] = ()
 
 
 def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
@@ -56,21 +59,15 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         VidscaleError: it failed; no output file is left.
     """
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
-    settings = plan.settings
-    decoded = decode_frames(
-        plan.source,
-        log=log,
-        clock=clocks[0],
-        time_range=settings.range,
-        interlaced=settings.interlaced,
-        alpha=settings.alpha,
-    )
+    settings, progress = plan.settings, progress or Progress()
+    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
+    decoded = source_frames(plan, log, clocks[0])
     with Prefetch(decoded, _depth(plan.source.video)) as frames:
         crf = settings.crf if settings.coded_crf is None else settings.coded_crf
         strength = ENCODERS[settings.codec].strength(crf)
         small = downscale(frames, pair=plan.pair, geometry=plan.geometry, strength=strength, clock=clocks[1])
         total = expected_frames(plan.source, settings.range)
-        outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
+        outcome = _write(plan, small, log, clocks, progress, task="encoding", total=total, shots=shots)
     remember(plan.pair)
     return outcome
 
@@ -96,6 +93,7 @@ def _write(
     *,
     task: str,
     total: int | None,
+    shots: Sequence[Shot] = (),
 ) -> Outcome:
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
@@ -104,6 +102,8 @@ def _write(
             file = workspace.file(f"video{plan.coded_suffix}")
             quantisers = workspace.file("video.log")
             command = plan.encode_command(file)
+            if isinstance(plan, EncodePlan) and shots:
+                command = plan.encode_command(file, [shot.start_s for shot in shots[1:]])
             if isinstance(plan, EncodePlan) and plan.measures_strength:
                 command = logging_quantisers(command, quantisers)
             encoded = encode_frames(
@@ -118,16 +118,27 @@ def _write(
         if isinstance(plan, EncodePlan) and plan.measures_strength:
             plan = plan.with_quantiser(mean_quantiser(quantisers))
             notes = (*notes, _strength_note(plan.identity.crf))
+        adaptation = NOTHING
+        if isinstance(plan, EncodePlan) and shots:
+            adaptation = adapt_upscaler(plan, encoded, shots, progress)
+            plan = adaptation.signed(plan)
         progress.start("writing", None)
-        _finish(plan, encoded, log, workspace)
-    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+        _finish(plan, encoded, log, workspace, adaptation.updates)
+    notes = (*notes, *adaptation.notes)
+    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes, adaptation.segments)
 
 
-def _finish(plan: EncodePlan | DecodePlan, encoded: Encoded, log: ReadLog, workspace: Workspace) -> None:
+def _finish(
+    plan: EncodePlan | DecodePlan,
+    encoded: Encoded,
+    log: ReadLog,
+    workspace: Workspace,
+    updates: Sequence[tuple[int, bytes]],
+) -> None:
     """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result."""
     timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
     signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
-    sign(encoded.path, signed, plan.identity, plan.written, timing, encoded.captions)
+    sign(encoded.path, signed, plan.identity, plan.written, timing, encoded.captions, updates)
     encoded.path.unlink()
     covers = save_covers(plan.source, plan.output, workspace)
     joined = _joined(plan, log, workspace)

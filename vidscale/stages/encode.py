@@ -2,8 +2,9 @@
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 
@@ -80,7 +81,13 @@ def _end(frame: Frame) -> int | None:
 
 
 def encode_command(
-    ffmpeg: Ffmpeg, settings: CodecSettings, info: VideoInfo, path: Path, *, filters: str = ""
+    ffmpeg: Ffmpeg,
+    settings: CodecSettings,
+    info: VideoInfo,
+    path: Path,
+    *,
+    filters: str = "",
+    keyframes: Sequence[Fraction] = (),
 ) -> list[str]:
     """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
 
@@ -90,6 +97,7 @@ def encode_command(
         info: properties of the frames.
         path: the file to write.
         filters: ffmpeg filters for the tagged pictures, "" for none.
+        keyframes: times of pictures that are to be keyframes, beside those that the encoder chooses, seconds.
     """
     encoder = ENCODERS[settings.codec]
     info = replace(info, color=encoder.written_color(info.color))
@@ -104,6 +112,9 @@ def encode_command(
     }
     if text:
         options[encoder.params_option] = text
+    if keyframes:  # the first picture at or after each time
+        early = info.time_base / 2
+        options["force_key_frames:v:0"] = ",".join(f"{float(time - early):.6f}" for time in keyframes)
     return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
 
 
