@@ -81,7 +81,7 @@ class Adapter:
             advanced: called for every frame, twice in all.
         """
         threads = min(core_count(), len(segments))
-        with _torch_threads(max(1, core_count() // threads)):
+        with _one_thread_each():
             trained = list(in_order(self._trained, self._sampled(segments, frames(), advanced), threads))
         updates = [updates for updates, _ in trained]
         scores = self._tried(segments, updates, frames(), advanced)
@@ -185,9 +185,10 @@ def _by_segment(
 
 
 @contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def _one_thread_each() -> Iterator[None]:
+    """Small networks gain little from more threads in torch, and lose a lot where other programs use the cores."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

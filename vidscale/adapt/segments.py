@@ -29,12 +29,12 @@ def segments_of(starts: Sequence[int], keyframes: Collection[int], frames: int) 
     """The segments of an encoded movie.
 
     Args:
-        starts: indices of the frames that they should begin with, in order; those that the encoder made no keyframe
-            are left out.
+        starts: indices of the frames that they should begin with, in order, the first 0; others that the encoder made
+            no keyframe are left out.
         keyframes: indices of all keyframes, in presentation order.
         frames: in the movie.
     """
-    begins = [start for start in starts if start in keyframes]
+    begins = [start for start in starts if not start or start in keyframes]
     ends = [*begins[1:], frames]
     return [
         Segment(begin, end, sum(begin <= key < end for key in keyframes))

@@ -93,7 +93,7 @@ def _train(
     Args:
         start: it ends early if the network is hardly better than this one.
     """
-    network.to(memory_format=torch.channels_last)  # fastest with oneDNN
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
     network.requires_grad_(requires_grad=False)
     for weight in weights:
         weight.requires_grad_()
@@ -107,7 +107,7 @@ def _train(
         lr, hr = (part.to(device) for part in patches(_PATCHES))
         loss = (network(lr.contiguous(memory_format=torch.channels_last)) - hr).square().mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return True
 

@@ -19,6 +19,7 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import Encoded
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder
+from vidscale.system.devices import resolve
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 
@@ -129,7 +130,9 @@ def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], pr
     strength = ENCODERS[plan.settings.codec].strength(float(plan.identity.crf))
     segments = segments_of([shot.start_index for shot in shots], _keyframes(encoded.path), len(encoded.pts))
     assert isinstance(plan.pair, PlanePair)  # see `adapts`
-    adapter = Adapter(plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt])
+    adapter = Adapter(
+        plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt], resolve(plan.settings.device, auto="cuda")
+    )
     progress.start("adapting", 2 * len(encoded.pts))
     found = adapter.adapt(segments, lambda: _pairs(plan, encoded), progress.advance)
     begins = [encoded.pts[segment.start] for segment in segments]

@@ -25,6 +25,8 @@ from vidscale.media.units import sei_nal as any_sei_nal
 UUID = bytes.fromhex("17aa6e4259084f2d969e0ecab733dd6a")
 UPDATE_UUID = bytes.fromhex("c36d51f89b2e4a7fb8d4e52791af6c3e")
 
+LARGEST_UPDATE = 1 << 16  # bytes
+
 _USER_DATA_UNREGISTERED = 5  # payloadType, H.264 and H.265 Annex D
 # ITU-T T.35 with the extended country code 255, which is unassigned. The metadata types 6 to 31 of AV1 are meant for
 # private use, but ffmpeg up to 6.1 rejects packets with one.

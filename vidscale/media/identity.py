@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 TAG = "VIDSCALE"
 SCHEMA_VERSION = 2
 
-LARGEST_UPDATE = 1 << 16  # bytes
-
 _MAX_JSON_BYTES = 1 << 16
 _MAX_PADDING = 64  # luma samples: the largest block that a small picture is rounded up to
 _PROBE_PACKETS = 64
@@ -223,7 +221,7 @@ def extract_update(packet: Buffer, *, codec: Codec, extradata: Buffer | None, id
     if not identity.update:
         return b""
     found = bitstream.find(packet, codec=codec, extradata=extradata, uuid=bitstream.UPDATE_UUID)
-    if found is None or len(found) > LARGEST_UPDATE or f"{zlib.crc32(found):08x}" != identity.update:
+    if found is None or len(found) > bitstream.LARGEST_UPDATE or f"{zlib.crc32(found):08x}" != identity.update:
         raise DamagedIdentityError("the update of the upscaler is missing or damaged")
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.errors import ModelError
-from vidscale.media.identity import LARGEST_UPDATE
+from vidscale.media.bitstream import LARGEST_UPDATE
 from vidscale.models.update_codes import Group, from_bytes, quantised, to_bytes
 from vidscale.triton_kernels.chain import Chain, Convolution, Precision
 
