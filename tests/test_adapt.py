@@ -11,9 +11,11 @@ import pytest
 import torch
 from material import FFMPEG, coding, make, packet_data, plan, restored
 from skimage import data
+from skimage.metrics import structural_similarity
 
 from vidscale.adapt import training
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
+from vidscale.adapt.loss import Loss, ssim
 from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
 from vidscale.adapt.training import Steps
@@ -76,6 +78,25 @@ def test_ranges_are_those_of_the_activations():
     )
     found = network.folded(pictures).ranges[0]
     assert np.allclose(found, torch.stack([first.amin((0, 2, 3)), first.amax((0, 2, 3))]).detach().numpy(), atol=1e-6)
+
+
+def test_ssim_is_that_of_scikit_image():
+    """At every second place, and with the population's variances."""
+    a = data.camera()[:64, :80] / 255
+    b = np.clip(a + np.random.default_rng(0).normal(0, 0.05, a.shape), 0, 1)
+    options = {"win_size": 7, "data_range": 1.0, "use_sample_covariance": False, "full": True}
+    wanted = structural_similarity(a, b, **options)[1][3:-3:2, 3:-3:2].mean()
+    found = ssim(*(torch.from_numpy(picture)[None, None] for picture in (a, b)), window=7)
+    assert float(found) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_loss_is_two_at_first_and_falls_with_both_errors():
+    source = torch.from_numpy(data.camera()[:64, :64] / 255)[None, None]
+    noisy = source + 0.05 * torch.randn(source.shape, generator=torch.Generator().manual_seed(0), dtype=source.dtype)
+    loss = Loss(noisy, source)
+    assert float(loss(noisy, source)) == pytest.approx(2)
+    assert float(loss((noisy + source) / 2, source)) < 1.5
+    assert float(loss(source, source)) == pytest.approx(0, abs=1e-9)
 
 
 def shots(*lengths):
@@ -231,18 +252,23 @@ def test_adapted_movie_is_restored_better_from_the_same_bits(codec, tmp_path):
     log = ReadLog()
     better = lumas(outcome.path, log)
     assert log.lost_updates == 0
-    wanted = np.stack(list(pictures_of(source))).astype(float)
-    for segment in outcome.adapted:
-        first = round(segment.start_s * 25)
-        part = slice(first, first + segment.frames)
-        before, after = (np.square(some[part] - wanted[part]).mean() for some in (generic, better))
-        assert 10 * np.log10(before / after) == pytest.approx(segment.gain_db, abs=1e-6)
+    check_gains(outcome, generic, better, np.stack(list(pictures_of(source))))
 
     restoring = [
         restored(path, tmp_path / f"{path.stem}.mkv", lossless=True)
         for path in (outcome.path, tmp_path / "generic.mp4")
     ]
     assert psnr_y(source, restoring[0]) > psnr_y(source, restoring[1]) + 0.02
+
+
+def check_gains(outcome, generic, better, wanted):
+    """The segments' gains are those of the restored frames."""
+    first = 0
+    for segment in outcome.adapted:
+        part = slice(first, first := first + segment.frames)
+        before, after = (np.square(some[part] - wanted[part].astype(float)).mean() for some in (generic, better))
+        assert 10 * np.log10(before / after) == pytest.approx(segment.gain_db, abs=1e-6)
+    assert first == len(better)
 
 
 def pictures_of(path):
@@ -263,6 +289,30 @@ def test_update_holds_after_cutting_and_joining(tmp_path):
     (tmp_path / "list.txt").write_text(f"file '{small}'\nfile '{small}'\n")
     joined = make(tmp_path / "joined.ts", "-f", "concat", "-safe", "0", "-i", tmp_path / "list.txt", "-c", "copy")
     assert np.array_equal(lumas(joined), np.concatenate([whole, whole]))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_part_of_a_movie_with_a_variable_frame_rate(tmp_path):
+    """B-frames, and a Matroska file, whose timestamps are rounded."""
+    movie = photographs(tmp_path)
+    times = "setpts='(N+3*floor(N/4)*0.31)*0.04/TB'"
+    source = make(tmp_path / "vfr.mkv", "-i", movie, "-vf", times, "-fps_mode", "vfr", "-c:v", "ffv1")
+    with av.open(str(source)) as container:
+        at = [frame.time for frame in container.decode(video=0)]
+    outcome = adapted(source, tmp_path / "small.mkv", "x265", range="0.15:")
+    assert [segment.frames for segment in outcome.adapted] == [30 - sum(time < 0.15 for time in at), 30]
+    generic = lumas(without_updates(outcome.path, tmp_path / "generic.mkv"))
+    wanted = np.stack([picture for picture, time in zip(pictures_of(source), at, strict=True) if time >= 0.15])
+    check_gains(outcome, generic, lumas(outcome.path), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_movie_of_one_frame(tmp_path):
+    outcome = adapted(photographs(tmp_path, frames=1, shots=1), tmp_path / "small.mp4", crf=18)
+    assert [segment.frames for segment in outcome.adapted] == [1]
+    assert len(lumas(outcome.path)) == 1
 
 
 @pytest.mark.slow
