@@ -28,10 +28,11 @@ class Updates:
         """
         while self._coming:
             pts = self._coming[0][0]
-            is_shown = picture.key_frame if pts is None or picture.pts is None else pts <= picture.pts
-            if not is_shown:
+            if pts is None or picture.pts is None:
+                if picture.key_frame:
+                    self._current = self._coming.popleft()[1]
+                break
+            if pts > picture.pts:
                 break
             self._current = self._coming.popleft()[1]
-            if pts is None:
-                break
         return self._current
