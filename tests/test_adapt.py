@@ -13,7 +13,7 @@ from material import FFMPEG, coding, make, packet_data, plan, restored
 from skimage import data
 from skimage.metrics import structural_similarity
 
-from vidscale.adapt import training
+from vidscale.adapt import choice, training
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
 from vidscale.adapt.loss import Loss, ssim
 from vidscale.adapt.samples import Patches, Sample, sampled
@@ -155,14 +155,30 @@ def test_the_update_with_the_least_cost_is_chosen():
     assert chosen([own, worse], [0, 100], per_bit=0, **(cheap | {"samples": 100_000})) == 1
 
 
-def test_lambda_is_that_of_x264():
-    assert distortion_per_bit(12, Fraction(1), 8) == pytest.approx(0.85)
-    assert distortion_per_bit(30, Fraction(2), 10) == pytest.approx(0.85 * 64 * 4 * 16)
+def test_lambda_doubles_every_three_crf():
+    at_12 = distortion_per_bit(12, Fraction(1), 8)
+    assert distortion_per_bit(15, Fraction(1), 8) == pytest.approx(2 * at_12)
+    assert distortion_per_bit(30, Fraction(2), 10) == pytest.approx(at_12 * 64 * 4 * 16)
+
+
+@pytest.mark.slow
+def test_lambda_is_what_the_encoder_saves(tmp_path):
+    """Restored without adaptation at two crfs: bits against squared error, within a factor of three."""
+    source = photographs(tmp_path, shots=1, size=(192, 144))
+    wanted = np.stack(list(pictures_of(source))).astype(float)
+    errors, sizes = [], []
+    for crf in (26, 30):
+        small = adapted(source, tmp_path / "small.mp4", "x265", "off", crf=crf, preset="medium").path
+        errors.append(np.square(lumas(small) - wanted).sum())
+        sizes.append(sum(map(len, packet_data(small, 0))))
+    per_bit = (errors[1] - errors[0]) / (sizes[0] - sizes[1]) / 8
+    assert 1 / 3 < per_bit / distortion_per_bit(28, Fraction(2), 8) < 3
 
 
 @pytest.fixture
 def quickly(monkeypatch):
-    """Trainings of a few steps."""
+    """Trainings of a few steps, for pictures so small that no update would pay."""
+    monkeypatch.setattr(choice, "_AT_CRF_12", 0.1)
     monkeypatch.setitem(training.STEPS, "full", Steps(light=12, full=30))
     monkeypatch.setitem(training.STEPS, "light", Steps(light=12, full=0))
 
