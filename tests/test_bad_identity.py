@@ -73,7 +73,7 @@ BAD_IDENTITIES = [
     ([named(width=0)], None, "broken identity: width"),
     ([named(width="64")], None, "broken identity: width"),
     ([named(width=500)], None, "broken identity: coded_width 64 does not fit width 500"),
-    ([named(vidscale=2)], None, "schema version 2"),
+    ([named(vidscale=3)], None, "schema version 3"),
     ([named(pair="phantom-x1")], None, "needs pair 'phantom-x1', which is not installed"),
     ([named(pair="../../etc-x1")], None, "broken identity: pair"),
     (
@@ -87,7 +87,7 @@ BAD_IDENTITIES = [
     ([None], named(pair="phantom-x1"), "needs pair 'phantom-x1'"),
     ([named(), named(crf=30)], None, "is spliced from different files: its identity changes at 0.400 s"),
     ([named(), named(pair="bicubic-x1")], None, "is spliced from different files: its identity changes at 0.400 s"),
-    ([named(), named(vidscale=2)], None, "schema version 2"),
+    ([named(), named(vidscale=3)], None, "schema version 3"),
     ([None], None, "has no vidscale identity; name its pair and scale"),
 ]
 
@@ -156,7 +156,7 @@ UNUSABLE = [
     ([DAMAGED], None, "broken identity: checksum mismatch"),
     ([b"{"], DAMAGED, "broken identity"),
     ([None], b"nonsense", "broken identity: not JSON"),
-    ([named(vidscale=2)], None, "schema version 2"),
+    ([named(vidscale=3)], None, "schema version 3"),
     ([named(width=128, coded_width=128)], None, "re-encoded since?"),
 ]
 

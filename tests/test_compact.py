@@ -172,7 +172,7 @@ import vidscale.triton_kernels._vectors
 llvm.get_host_cpu_features = asked
 from vidscale.models.pairs import find_pair
 from vidscale.triton_kernels.chain import ChainRunner
-chain, plane = find_pair("adaptive-x2", None, "cpu")._chain(28), np.load(sys.argv[1])
+chain, plane = find_pair("adaptive-x2", None, "cpu").chain(28), np.load(sys.argv[1])
 for precision in chain.precisions:
     np.save(sys.argv[1] + precision, ChainRunner(chain, 8, precision)(plane, 200, 300))
 """
@@ -184,7 +184,7 @@ def test_processors_with_half_as_wide_vectors_make_the_same_picture(tmp_path, wi
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)
     with_numba("narrow", {}, ["-c", NARROW, str(tmp_path / "plane.npy")])
-    chain = find_pair("adaptive-x2", None, "cpu")._chain(28)
+    chain = find_pair("adaptive-x2", None, "cpu").chain(28)
     for precision in chain.precisions:
         narrow = np.load(tmp_path / f"plane.npy{precision}.npy")
         assert np.array_equal(narrow, ChainRunner(chain, 8, precision)(plane, 200, 300))
@@ -196,7 +196,7 @@ import numpy as np
 from vidscale.models.pairs import find_pair
 pair = find_pair("adaptive-x2", None, "cpu")
 print(pair.upscale_backend.implementation)
-np.save(sys.argv[2], pair._luma_upscale(28, 8)(np.load(sys.argv[1]), 200, 300))
+np.save(sys.argv[2], pair.luma_upscaler(28, 8, b"")(np.load(sys.argv[1]), 200, 300))
 """
 
 
@@ -208,7 +208,7 @@ def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable
     np.save(tmp_path / "plane.npy", plane)
     words = ["-c", GENERIC, str(tmp_path / "plane.npy"), str(tmp_path / "large.npy")]
     assert with_numba(variable, dict([variable.split("=")]), words) == "numba float32\n"
-    here = ChainRunner(find_pair("adaptive-x2", None, "cpu")._chain(28), 8, "float32")(plane, 200, 300)
+    here = ChainRunner(find_pair("adaptive-x2", None, "cpu").chain(28), 8, "float32")(plane, 200, 300)
     difference = np.abs(np.load(tmp_path / "large.npy").astype(int) - here)
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 0.001

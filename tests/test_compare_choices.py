@@ -26,7 +26,7 @@ from vidscale.compare.trials.rates import WITHIN_POINTS, common_target, rates_to
 from vidscale.compare.trials.samples import sample_ranges, scene_cuts
 from vidscale.compare.trials.stills import at_equal_rate
 from vidscale.config import TimeRange
-from vidscale.errors import ModelError
+from vidscale.errors import ModelError, UsageError
 from vidscale.media.encoders import ENCODERS, CodecName
 from vidscale.media.frames import Frame
 from vidscale.media.probe import probe
@@ -206,6 +206,16 @@ def test_pairs_scales_and_notes() -> None:
     assert len(notes) == 2
 
 
+def test_adapted_pairs_are_candidates_of_their_own() -> None:
+    found, _ = scalers_of(CompareSettings.resolve({"pairs": "adaptive,adaptive-x2+adapt"}))
+    adapted = found[2].candidate("x265", "medium")
+    assert (str(adapted), adapted.pair, adapted.is_adapted) == ("adaptive-x2+adapt, x265 medium", "adaptive", True)
+    assert found[1] == Scalers("adaptive", "adaptive", Fraction(2))
+    for name in ("lanczos+adapt", "adaptive:adaptive+adapt", "adaptive-vmaf+adapt", "ffmpeg-lanczos+adapt"):
+        with pytest.raises(UsageError, match="only luma networks that are not tuned for VMAF adapt"):
+            scalers_of(CompareSettings.resolve({"pairs": name}))
+
+
 def test_pair_with_weights_works_at_scale_1_and_only_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(name: str, scale: Fraction | None, device: str) -> FixedPair:
         if name.startswith("restore") and scale in (None, 1):
@@ -257,6 +267,7 @@ def test_key_depends_on_everything_that_decides_the_result(
         digest(other_upscaler := Candidate("lanczos", "area", Fraction(2), "x264", "medium")),
         digest(Candidate("lanczos", "lanczos", Fraction(3), "x264", "medium")),
         digest(Candidate("lanczos", "lanczos", Fraction(2), "x264", "slow")),
+        digest(Candidate("lanczos+adapt", "lanczos+adapt", Fraction(2), "x264", "medium")),
     ]
     monkeypatch.setattr(keys, "pair_of", lambda family, scale, device: FixedPair(family, scale, sha256="other"))
     others.append(digest())

@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import write_pair_dir
 from vidscale.models.pairs import find_pair
+from vidscale.models.updates import update_of
 from vidscale.system import devices
 from vidscale.system.threads import in_order
 from vidscale.triton_kernels import _tiles_triton, polyphase_triton
+from vidscale.triton_kernels.chain import Convolution
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +108,22 @@ def test_back_projection_as_on_the_cpu(triton_there, tmp_path, monkeypatch):
     geometry = Geometry(64, 48, on_cpu.scale, 32, 24)
     coded = YuvImage(tuple(small), image.format, color=image.color)
     assert_close(on_gpu.upscale(coded, geometry, 25), on_cpu.upscale(coded, geometry, 25))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("triton_there", [True, False], ids=["triton", "torch"])
+def test_updates_are_used_as_on_the_cpu(triton_there, monkeypatch):
+    if not triton_there:
+        monkeypatch.setattr("vidscale.models.gpu.networks.TRITON_AVAILABLE", False)
+        monkeypatch.setattr("vidscale.models.gpu.scaling.TRITON_AVAILABLE", False)
+    on_gpu, on_cpu = (find_pair("restore-x1", None, device) for device in ("cuda", "cpu"))
+    chain = on_cpu.chain(25)
+    louder = [Convolution(weight * 1.1, bias + 0.02) for weight, bias in chain.convolutions]
+    update = update_of(chain, replace(chain, convolutions=louder), "full", "float32", on_cpu.sha256).to_bytes()
+    image, geometry = picture(24, 32, PixelFormat("420", 8)), Geometry(32, 24, on_cpu.scale, 32, 24)
+    wanted = on_cpu.upscale(image, geometry, 25, update)
+    assert np.mean(wanted[0] != on_cpu.upscale(image, geometry, 25)[0]) > 0.3
+    assert_close(on_gpu.upscale(image, geometry, 25, update), wanted)
 
 
 def planes_of(path, pix_fmt="yuv420p", size=(48, 64)):

@@ -160,7 +160,7 @@ def test_json_defaults_and_forms():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vidscale": 2}, "the identity has schema version 2, this program reads version 1: a newer"),
+        ({"vidscale": 3}, "the identity has schema version 3, this program reads versions 1 to 2: a newer"),
         ({"vidscale": None}, "no schema version"),
         ({"vidscale": 0}, "no schema version"),
         ({"vidscale": True}, "no schema version"),
@@ -217,8 +217,8 @@ def test_extract_errors():
         assert extract(picture, codec=codec, extradata=None) is None
         with pytest.raises(IdentityError, match="broken identity: not JSON"):
             extract(packet[:100], codec=codec, extradata=None)
-        newer = IDENTITY.model_dump_json().replace('"vidscale":1', '"vidscale":2').encode()
-        with pytest.raises(IdentityError, match="schema version 2"):
+        newer = IDENTITY.model_dump_json().replace('"vidscale":1', '"vidscale":3').encode()
+        with pytest.raises(IdentityError, match="schema version 3"):
             extract(bitstream.insert(picture, codec=codec, extradata=None, payload=newer), codec=codec, extradata=None)
 
 

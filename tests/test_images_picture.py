@@ -279,8 +279,8 @@ def test_packets_without_identity() -> None:
 
 
 def test_identity_errors() -> None:
-    later = with_identity(None, IDENTITY).replace(b'"vidscale":1', b'"vidscale":2')
-    with pytest.raises(IdentityError, match="schema version 2"):
+    later = with_identity(None, IDENTITY).replace(b'"vidscale":1', b'"vidscale":3')
+    with pytest.raises(IdentityError, match="schema version 3"):
         find_identity(re.sub(rb',"crc32":"\w+"', b"", later))
     with pytest.raises(
         IdentityError, match=r"^its identity says 44x31, but the picture is 40x31: was it scaled afterwards\?$"

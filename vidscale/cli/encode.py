@@ -48,6 +48,15 @@ def encode(
         ),
     ] = None,
     effort: options.Effort = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            "--adapt",
+            help="Train the upscaler on each shot; the file carries the difference.",
+            metavar="off|light|full",
+            show_default="off",
+        ),
+    ] = None,
     chunks: options.Chunks = None,
     jobs: options.Jobs = None,
     device: options.Device = None,
@@ -97,6 +106,7 @@ def encode(
         "pair": pair,
         "tune": tune,
         "effort": effort,
+        "adapt": adapt,
         "target": target,
         "target_percentile": target_percentile,
         "max_size": max_size,
@@ -226,6 +236,7 @@ def _print_result(
                 "verdict": _verdict(report),
                 "decision": _decision(decision),
                 "checks": [asdict(check) for check in finished.checks],
+                "adapted": [asdict(segment) for segment in outcome.adapted],
             }
         )
         return

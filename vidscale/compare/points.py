@@ -9,6 +9,9 @@ from vidscale.compare.metrics import Metric, Within
 from vidscale.media.encoders import CodecName
 from vidscale.media.geometry import scale_text
 
+ADAPTED = "+adapt"
+"""What follows the name of a pair whose upscaler is adapted."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Candidate:
@@ -17,7 +20,7 @@ class Candidate:
     Attributes:
         down, up: family or folder of the pair that downscales and of the one that upscales, such as "lanczos";
             "ffmpeg-lanczos" and "ffmpeg-bicubic" are ffmpeg's scale filter, as a plain ffmpeg job or a player uses it;
-            both "" for the full size.
+            "adaptive+adapt" is a pair whose upscaler is adapted to the movie; both "" for the full size.
         scale: source size over coded size; 1 for the full size.
         codec: encoder.
         preset: of the encoder.
@@ -35,12 +38,22 @@ class Candidate:
         return not self.down and not self.up
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether the upscaler is adapted to the movie."""
+        return self.down.endswith(ADAPTED)
+
+    @property
+    def pair(self) -> str:
+        """Family or folder of the pair that downscales."""
+        return self.down.removesuffix(ADAPTED)
+
+    @property
     def scaling(self) -> str:
         """Name of the scalers: "full size", "lanczos-x2", "lanczos-x2, up by ffmpeg-bicubic"."""
         if self.is_full:
             return "full size"
         suffix = f"-x{scale_text(self.scale)}"
-        name = f"{PurePath(self.down).name.removesuffix(suffix)}{suffix}"
+        name = f"{PurePath(self.pair).name.removesuffix(suffix)}{suffix}{ADAPTED if self.is_adapted else ''}"
         return name if self.up == self.down else f"{name}, up by {PurePath(self.up).name.removesuffix(suffix)}"
 
     @property

@@ -71,7 +71,8 @@ class CompareSettings(Settings):
     pairs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=("auto", "ffmpeg-lanczos"),
         min_length=1,
-        description="pairs of scalers: FAMILY, or DOWN:UP for two families; auto is the default of encode",
+        description="pairs of scalers: FAMILY, or DOWN:UP for two families; FAMILY+adapt adapts the upscaler; auto is "
+        "the default of encode",
     )
     scales: Annotated[tuple[Scale, ...], BeforeValidator(_listed)] = Field(
         default=(Fraction(2),), min_length=1, description="source size over coded size, rationals from 1 to 8"

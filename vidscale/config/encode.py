@@ -56,6 +56,9 @@ def _as_chunks(value: object) -> object:
     return int(text)
 
 
+Adapt = Literal["off", "light", "full"]
+
+
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     """Settings of `encode`."""
 
@@ -109,6 +112,11 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
         "where the pair has a network for it; None depends on the encoder and its preset",
     )
+    adapt: Adapt = Field(
+        default="off",
+        description="trains the upscaler on each shot; the file carries the difference: full is all weights, light a "
+        "gain and a bias for each channel, off none",
+    )
     chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_as_chunks)] = Field(
         default=None, description="parts that workers encode side by side; auto suits length and processors"
     )
@@ -138,6 +146,8 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
             raise ValueError("--verify is for --target, --max-size and --max-bitrate, and none is given")
         if self.jobs is not None and self.chunks is None:
             raise ValueError(f"--jobs {self.jobs} is for --chunks, which is not given")
+        if self.chunks is not None and self.adapt != "off":
+            raise ValueError(f"--adapt {self.adapt} reads the whole movie, which chunks are not: use one of them")
         rate = ENCODERS[self.codec].rate_params(self.encoder_params)
         if given and rate:
             raise ValueError(
@@ -152,6 +162,7 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         others = {
             "--range": self.range,
             "--chunks": self.chunks,
+            "--adapt": None if self.adapt == "off" else self.adapt,
             "--max-size": self.max_size,
             "--max-bitrate": self.max_bitrate,
         }

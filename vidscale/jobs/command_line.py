@@ -16,6 +16,8 @@ def other_options(settings: EncodeSettings) -> list[str]:
     words = []
     if settings.effort is not None:
         words += ["--effort", settings.effort]
+    if settings.adapt != "off":
+        words += ["--adapt", settings.adapt]
     if settings.encoder_params:
         words += ["--encoder-params", settings.encoder_params]
     if settings.range is not None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from vidscale.config import TimeRange
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth, source_frames
+from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth
 from vidscale.jobs.plans import EncodePlan
+from vidscale.jobs.reading import source_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
 from vidscale.media.playlists import MASTER, PART, Sound, Variant, joined_text, joined_variant, master_text

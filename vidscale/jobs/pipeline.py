@@ -1,18 +1,21 @@
 """Execution of a plan (`vidscale.jobs.plans`): encodes or restores one file.
 
-source ─ decode ─ downscale ─ encode ─ sign ─ mux ─ check ─▶ small file
+source ─ decode ─ downscale ─ encode ─ (adapt) ─ sign ─ mux ─ check ─▶ small file
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import EncodeError
+from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapt_upscaler, adapts, shots_to_adapt
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
+from vidscale.jobs.reading import source_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.captions import Captions
 from vidscale.media.containers import OutputPlan
@@ -20,8 +23,8 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.timing import Timing
 from vidscale.models.pair_cache import remember
+from vidscale.report.rows import Shot
 from vidscale.stages.check import check_output
-from vidscale.stages.decode import decode_frames
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
@@ -43,6 +46,7 @@ class Outcome:
         log: problems found while reading the source.
         clocks: busy time of each stage.
         notes: messages for the user, one line each.
+        adapted: what each segment of the movie gained by an update of the upscaler; empty without `--adapt`.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class Outcome:
     log: ReadLog
     clocks: tuple[Clock, ...]
     notes: tuple[str, ...]
+    adapted: tuple[SegmentFacts, ...] = ()
 
 
 def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
@@ -58,22 +63,10 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
     Raises:
         VidscaleError: it failed; no output file is left.
     """
-    log, clock = ReadLog(), Clock("decode")
+    log, clock, progress = ReadLog(), Clock("decode"), progress or Progress()
+    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
     with Prefetch(source_frames(plan, log, clock), frames_depth(plan.source.video)) as frames:
-        return encode_from(frames, plan, log, clock, progress)
-
-
-def source_frames(plan: EncodePlan, log: ReadLog, clock: Clock) -> Iterator[Frame]:
-    """The frames of the source that a plan encodes; see `decode_frames`."""
-    settings = plan.settings
-    return decode_frames(
-        plan.source,
-        log=log,
-        clock=clock,
-        time_range=settings.range,
-        interlaced=settings.interlaced,
-        alpha=settings.alpha,
-    )
+        return encode_from(frames, plan, log, clock, progress, shots)
 
 
 @contextmanager
@@ -90,13 +83,26 @@ def small_frames(plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock]) -> Ite
 
 
 def encode_from(
-    frames: Iterator[Frame], plan: EncodePlan, log: ReadLog, clock: Clock, progress: Progress | None = None
+    frames: Iterator[Frame],
+    plan: EncodePlan,
+    log: ReadLog,
+    clock: Clock,
+    progress: Progress | None = None,
+    shots: Sequence[Shot] = (),
 ) -> Outcome:
-    """Executes a plan on frames that are already decoded; arguments are those of `source_frames`, and its result."""
+    """Executes a plan on frames that are already decoded.
+
+    Args:
+        frames: from `source_frames`.
+        plan: says how.
+        log, clock: of the decoding.
+        progress: receives the progress, in frames.
+        shots: that the upscaler may be adapted to.
+    """
     clocks = (clock, Clock("downscale"), Clock("encode"))
     small = _downscaled(frames, plan, clocks[1])
     total = expected_frames(plan.source, plan.settings.range)
-    outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total)
+    outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total, shots=shots)
     remember(plan.pair)
     return outcome
 
@@ -129,6 +135,7 @@ def _write(
     *,
     task: str,
     total: int | None,
+    shots: Sequence[Shot] = (),
 ) -> Outcome:
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
@@ -137,19 +144,31 @@ def _write(
         quantisers = workspace.file("video.log")
         with Prefetch(frames, frames_depth(plan.written)) as scaled:
             shown = _distinct(counted(scaled, progress), plan.output)
-            encoded = encode_video(plan, shown, file, clocks[-1], quantisers=quantisers)
+            starts = [shot.start_s for shot in shots[1:]]
+            encoded = encode_video(plan, shown, file, clocks[-1], quantisers=quantisers, starts=starts)
         notes = found_notes(plan, log)
         if isinstance(plan, EncodePlan) and plan.measures_strength:
             plan = plan.with_quantiser(mean_quantiser(quantisers))
             notes = (*notes, strength_note(plan.identity.crf))
+        adaptation = NOTHING
+        if isinstance(plan, EncodePlan) and shots:
+            adaptation = adapt_upscaler(plan, encoded, shots, progress)
+            plan = adaptation.signed(plan)
         progress.start("writing", None)
         timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
-        finish(plan, [Piece(file)], timing, encoded.captions, log, workspace)
-    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes)
+        finish(plan, [Piece(file)], timing, encoded.captions, log, workspace, updates=adaptation.updates)
+    notes = (*notes, *adaptation.notes)
+    return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes, adaptation.segments)
 
 
 def encode_video(
-    plan: EncodePlan | DecodePlan, frames: Iterator[Frame], file: Path, clock: Clock, *, quantisers: Path
+    plan: EncodePlan | DecodePlan,
+    frames: Iterator[Frame],
+    file: Path,
+    clock: Clock,
+    *,
+    quantisers: Path,
+    starts: Sequence[Fraction] = (),
 ) -> Encoded:
     """Encodes frames into a file with one video stream.
 
@@ -159,8 +178,9 @@ def encode_video(
         file: to write, with the suffix ``plan.coded_suffix``.
         clock: of the encoder.
         quantisers: a log to write for `mean_quantiser`, if the plan measures how strongly the encoder codes.
+        starts: times of pictures that are to be keyframes beside the encoder's own, seconds.
     """
-    command = plan.encode_command(file)
+    command = plan.encode_command(file, starts) if isinstance(plan, EncodePlan) else plan.encode_command(file)
     if isinstance(plan, EncodePlan) and plan.measures_strength:
         command = logging_quantisers(command, quantisers)
     return encode_frames(frames, plan.written, command=command, path=file, clock=clock)
@@ -180,6 +200,7 @@ def finish(
     log: ReadLog,
     workspace: Workspace,
     *,
+    updates: Sequence[tuple[int, bytes]] = (),
     is_reproducible: bool = False,
 ) -> None:
     """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result.
@@ -190,10 +211,11 @@ def finish(
         timing, captions: of its pictures.
         log: what reading the source has found.
         workspace: of the output.
+        updates: of the upscaler, see `sign`.
         is_reproducible: the same pieces make the same bytes, without Matroska's random identifiers.
     """
     signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
-    sign(pieces, signed, plan.identity, plan.written, timing, captions)
+    sign(pieces, signed, plan.identity, plan.written, timing, captions, updates)
     for piece in pieces:
         if not piece.is_kept:
             piece.path.unlink()

@@ -7,6 +7,7 @@ from typing import cast
 
 from vidscale.config import AUTO, CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
 from vidscale.errors import ConfigError, DecodeError, UsageError
+from vidscale.jobs.adaptation import why_not_adapted
 from vidscale.jobs.conversion import alpha_notes, check_alpha, conversion_notes, fitted
 from vidscale.jobs.estimates import encoding_notes, restoring_notes
 from vidscale.jobs.losses import loss_notes
@@ -71,7 +72,10 @@ def plan_encode(
         geometry=geometry,
         output=target,
         identity=_identity(source, found, geometry, settings),
-        notes=(*_notes(source, target, settings), *(() if pair else encoding_notes(source, found, geometry, settings))),
+        notes=(
+            *_notes(source, target, settings, found),
+            *(() if pair else encoding_notes(source, found, geometry, settings)),
+        ),
     )
     if settings.report:
         check_folder(plan.report_dir, record=RECORD)
@@ -148,10 +152,12 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
     )
 
 
-def _notes(source: Source, target: OutputPlan, settings: EncodeSettings) -> tuple[str, ...]:
+def _notes(source: Source, target: OutputPlan, settings: EncodeSettings, pair: Pair) -> tuple[str, ...]:
     notes = list(loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
     video = source.video
     notes += [*conversion_notes(source, ENCODERS[settings.codec]), *alpha_notes(source, settings.alpha)]
+    if settings.adapt != "off" and (reason := why_not_adapted(settings, pair)):
+        notes.append(reason)
     if target.time_unit and video.time_base < target.time_unit:
         notes.append("Matroska stores timestamps in ms, coarser than the source: they are rounded to the nearest ms")
     return tuple(notes)

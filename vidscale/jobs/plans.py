@@ -1,5 +1,6 @@
 """Plans of jobs, and the ffmpeg command lines that follow from them; `vidscale.jobs.planning` makes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -90,9 +91,9 @@ class EncodePlan:
         crf = None if mean is None else encoder.crf_of_quantiser(mean, self.settings.resolved_preset, depth)
         return replace(self, identity=self.identity.model_copy(update={"crf": crf}))
 
-    def encode_command(self, video: Path) -> list[str]:
-        """The encoding command line."""
-        return encode_command(self.ffmpeg, self.settings, self.small, video, keyframes=self.keyframes)
+    def encode_command(self, video: Path, starts: Sequence[Fraction] = ()) -> list[str]:
+        """The encoding command line. Args: starts: see `vidscale.stages.encode.encode_command`."""
+        return encode_command(self.ffmpeg, self.settings, self.small, video, keyframes=self.keyframes, starts=starts)
 
 
 @dataclass(frozen=True, slots=True)

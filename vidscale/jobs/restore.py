@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import av
 
@@ -15,13 +15,13 @@ from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
-from vidscale.media.identity import Identity, carries_identity, extract, probe_identity
+from vidscale.media.identity import Identity, carries_identity, extract, extract_update, probe_identity
 from vidscale.media.playlists import part_playlists
 from vidscale.media.probe import Source, open_container, probe
 from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
-from vidscale.models.pairs import find_pair, identified_pair
-from vidscale.stages.decode import decode_frames
+from vidscale.models.pairs import find_pair, identified_pair, takes_update
+from vidscale.stages.decode import Inspect, decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.upscale import upscale
 from vidscale.system.threads import Clock, Prefetch, queue_depth
@@ -196,7 +196,7 @@ def restored_frames(
         return
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_identity_check(small, log), alpha="drop")
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_inspection(small, log), alpha="drop")
     with Prefetch(part_of(decoded, part), depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
@@ -232,8 +232,10 @@ def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
 
 
-def _identity_check(small: SmallFile, log: ReadLog) -> Any:
-    """A function that rejects keyframe packets whose identity differs from the file's, and counts damaged ones."""
+def _inspection(small: SmallFile, log: ReadLog) -> Inspect | None:
+    """A function that rejects keyframe packets whose identity differs from the file's, counts damaged ones, and returns
+    the update of the upscaler.
+    """
     identity = small.identity
     if identity is None or small.source.codec not in get_args(Codec):
         return None
@@ -241,21 +243,35 @@ def _identity_check(small: SmallFile, log: ReadLog) -> Any:
     with open_container(small.source.path) as container:
         extradata = cast("av.VideoStream", container.streams[small.source.stream_index]).codec_context.extradata
 
-    def inspect(packet: "av.Packet[av.VideoStream]") -> None:
+    is_adapted = identity.vidscale > 1 and identity.sha256 == small.pair.sha256
+
+    def inspect(packet: "av.Packet[av.VideoStream]") -> bytes:
         try:
             found = extract(memoryview(packet), codec=codec, extradata=extradata)
         except DamagedIdentityError:
             log.damaged_identities += 1
-            return
+            log.lost_updates += is_adapted
+            return b""
         except IdentityError as error:
             raise IdentityError(f"{small.source.path}: {error}") from error
         if found is not None and _essence(found) != _essence(identity):
             at = f"{float(packet.pts * packet.time_base):.3f} s" if packet.pts is not None else "an unknown time"
             raise IdentityError(f"{small.source.path} is spliced from different files: its identity changes at {at}")
+        if not is_adapted or found is None:
+            log.lost_updates += is_adapted
+            return b""
+        try:
+            update = extract_update(memoryview(packet), codec=codec, extradata=extradata, identity=found)
+        except DamagedIdentityError:
+            update, is_usable = b"", False
+        else:
+            is_usable = not update or takes_update(small.pair, update, small.strength)
+        log.lost_updates += not is_usable
+        return update if is_usable else b""
 
     return inspect
 
 
 def _essence(identity: Identity) -> Identity:
     """The identity without the fields that do not affect the restoration."""
-    return identity.model_copy(update={"tool": "", "time_base": "1"})
+    return identity.model_copy(update={"tool": "", "time_base": "1", "update": ""})

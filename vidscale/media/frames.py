@@ -210,6 +210,7 @@ class Frame(YuvImage):
         coded_bytes: size of this picture's packet, None when it was not decoded from one.
         duration: display duration in units of `time_base`, None when unknown.
         captions: closed captions, CTA-708 constructs of three bytes; see `vidscale.media.captions`.
+        update: of the network that upscales this picture, as in the stream; b"" for the pair's own network.
     """
 
     pts: int
@@ -220,6 +221,7 @@ class Frame(YuvImage):
     coded_bytes: int | None = None
     duration: int | None = None
     captions: bytes = b""
+    update: bytes = b""
 
     @property
     def time(self) -> Fraction:

@@ -1,7 +1,8 @@
 """Identity of a small file: the pair that restores it, and the size to restore.
 
 The identity is one line of JSON, in a user data unit in front of every keyframe (`vidscale.media.bitstream`) and in the
-container tag ``VIDSCALE``. ``docs/identity.md`` documents the schema, the bytes and which operations preserve it.
+container tag ``VIDSCALE``. In a file whose upscaler was adapted, it names the update that follows it in the keyframe.
+``docs/identity.md`` documents the schema, the bytes and which operations preserve it.
 """
 
 import logging
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAG = "VIDSCALE"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _MAX_JSON_BYTES = 1 << 16
 _MAX_PADDING = 64  # luma samples: the largest block that a small picture is rounded up to
@@ -74,7 +75,7 @@ class Identity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
-    vidscale: Literal[1] = Field(default=1, description="schema version")
+    vidscale: Literal[1, 2] = Field(default=1, description="schema version; 2 where the upscaler is adapted")
     pair: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$", description="name of the pair")
     sha256: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = Field(
         default="",
@@ -94,6 +95,11 @@ class Identity(BaseModel):
     chroma_location: Siting | None = Field(default=None, description="of the source; not every format stores it")
     chroma: Chroma | None = Field(default=None, description="of the source; gray H.264 is decoded as 4:2:0")
     tool: str = Field(default="", pattern=r"^[ -~]{0,64}$", description="program and version that wrote it")
+    update: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{8})?$",
+        description="CRC-32 of the update in the same packet, which holds until the next keyframe; empty for none",
+    )
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "Identity":
@@ -101,6 +107,8 @@ class Identity(BaseModel):
             needed = math.ceil(size / self.scale_fraction)
             if not needed <= coded < needed + _MAX_PADDING:
                 raise ValueError(f"coded_{axis} {coded} does not fit {axis} {size} at scale {self.scale}")
+        if self.update and self.vidscale == 1:
+            raise ValueError("update needs schema version 2")
         return self
 
     @property
@@ -127,11 +135,11 @@ class Identity(BaseModel):
         """
         fields = _json_object(text)
         version = fields.get("vidscale")
-        if type(version) is not int or version < SCHEMA_VERSION:  # True == 1, hence not isinstance
+        if type(version) is not int or version < 1:  # True == 1, hence not isinstance
             raise DamagedIdentityError("broken identity: no schema version")
         if version > SCHEMA_VERSION:
             raise UnusableIdentityError(
-                f"the identity has schema version {version}, this program reads version {SCHEMA_VERSION}: "
+                f"the identity has schema version {version}, this program reads versions 1 to {SCHEMA_VERSION}: "
                 "a newer vidscale is needed"
             )
         try:
@@ -168,13 +176,21 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(parts.values())
 
 
-def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:
+def insert(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity, update: bytes = b"") -> bytes:
     """A copy of a keyframe packet with `identity` in front of its picture; see `vidscale.media.bitstream.insert`.
 
     The tool is named only in the container's tag, to save bits in every keyframe.
+
+    Args:
+        packet, codec, extradata: see `vidscale.media.bitstream.insert`.
+        identity: of the file.
+        update: of the upscaler from this keyframe on, see `vidscale.models.updates`; b"" for none.
     """
-    payload = identity.model_copy(update={"tool": ""}).to_json().encode("ascii")
-    return bitstream.insert(packet, codec=codec, extradata=extradata, payload=payload)
+    identity = identity.model_copy(update={"tool": "", "update": f"{zlib.crc32(update):08x}" if update else ""})
+    signed = bitstream.insert(packet, codec=codec, extradata=extradata, payload=identity.to_json().encode("ascii"))
+    if not update:
+        return signed
+    return bitstream.insert(signed, codec=codec, extradata=extradata, payload=update, uuid=bitstream.UPDATE_UUID)
 
 
 def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identity | None:
@@ -190,6 +206,24 @@ def extract(packet: Buffer, *, codec: Codec, extradata: Buffer | None) -> Identi
     """
     payload = bitstream.find(packet, codec=codec, extradata=extradata)
     return None if payload is None else Identity.from_json(payload)
+
+
+def extract_update(packet: Buffer, *, codec: Codec, extradata: Buffer | None, identity: Identity) -> bytes:
+    """The update of the upscaler that a packet's identity names, b"" when it names none.
+
+    Args:
+        packet, codec, extradata: as for `extract`.
+        identity: the result of `extract` for this packet.
+
+    Raises:
+        DamagedIdentityError: the update is missing, too long, or not the one that the identity names.
+    """
+    if not identity.update:
+        return b""
+    found = bitstream.find(packet, codec=codec, extradata=extradata, uuid=bitstream.UPDATE_UUID)
+    if found is None or len(found) > bitstream.LARGEST_UPDATE or f"{zlib.crc32(found):08x}" != identity.update:
+        raise DamagedIdentityError("the update of the upscaler is missing or damaged")
+    return found
 
 
 def tag_from_metadata(metadata: Mapping[str, str]) -> Identity | None:

@@ -29,12 +29,14 @@ class Picture:
         coded_bytes: size of its packet, None when unknown.
         duration: display duration in units of the stream's time base, None when unknown.
         is_opaque: False when alpha stored separately in the container makes it transparent.
+        update: see `vidscale.media.frames.Frame`.
     """
 
     frame: av.VideoFrame
     coded_bytes: int | None
     duration: int | None = None
     is_opaque: bool = True
+    update: bytes = b""
 
 
 def to_frames(
@@ -102,6 +104,7 @@ def _frame(picture: Picture, pixels: av.VideoFrame, pts: int, source: Source, al
         coded_bytes=picture.coded_bytes,
         duration=picture.duration,
         captions=captions(picture.frame),
+        update=picture.update,
     )
 
 

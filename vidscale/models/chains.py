@@ -62,10 +62,13 @@ def condition_of(weights: Arrays, strength: float) -> npt.NDArray[Any]:
 
 
 def convolutions_of(weights: Arrays, condition: npt.NDArray[Any]) -> list[Convolution]:
-    """The convolutions ``convs.N`` with the gains and biases ``by_strength.N`` folded in."""
+    """The convolutions ``convs.N`` with the gains and biases ``by_strength.N`` folded in.
+
+    Without BLAS, whose sums depend on the processor: an update is a difference from these numbers.
+    """
     convolutions = []
     for n in range(number_of("convs", weights)):
-        line = weights[f"by_strength.{n}.weight"] @ condition + weights[f"by_strength.{n}.bias"]
+        line = (weights[f"by_strength.{n}.weight"] * condition).sum(1) + weights[f"by_strength.{n}.bias"]
         gain, bias = np.split(line, 2)
         weight = weights[f"convs.{n}.weight"] * (1 + gain)[:, None, None, None]
         convolutions.append(_convolution(weight, weights[f"convs.{n}.bias"] * (1 + gain) + bias))

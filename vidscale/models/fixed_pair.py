@@ -83,7 +83,7 @@ class FixedPair:
     def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
         return self._scaled(image, self.downscaling(image))
 
-    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:
         return self._scaled(image, self.upscaling(image, geometry))
 
     def upscale_chroma(self, image: YuvImage, geometry: Geometry) -> list[Plane]:

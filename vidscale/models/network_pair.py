@@ -113,7 +113,7 @@ class NetworkPair:
         rgb = yuv_to_rgb(image, matrix_height=image.height, device=self.device)
         return rgb_to_yuv(self.downscale_rgb(rgb), image.format, image.color, matrix_height=image.height)
 
-    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:
         rgb = yuv_to_rgb(image, matrix_height=geometry.height, device=self.device)
         restored = self.upscale_rgb(rgb)[:, :, : geometry.height, : geometry.width]
         return rgb_to_yuv(restored, image.format, image.color, matrix_height=geometry.height)

@@ -66,13 +66,14 @@ class Pair(Protocol):
             strength: coding strength (crf) at which the small picture will be encoded; None if no video codec follows.
         """
 
-    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:
         """Planes at the source's size.
 
         Args:
             image: decoded small picture, without padding.
             geometry: size of the source.
             strength: coding strength (crf) of the small picture.
+            update: of the network, see `vidscale.models.updates`; b"" for none, and for pairs that take none.
         """
 
     def downscale_seconds(self, height: int, width: int) -> float | None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 from vidscale.errors import UsageError
 from vidscale.media.geometry import parse_scale, scale_text
@@ -68,6 +68,11 @@ class PairName:
     def with_scale(self, scale: Fraction | None) -> Self:
         """The name with this scale, unless it already has one."""
         return self if self.scale is not None else replace(self, scale=scale)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is a variant tuned for another metric than PSNR."""
+        return self.family.endswith(tuple(f"-{tune}" for tune in get_args(Tune)))
 
     def tuned(self, tune: Tune) -> Self:
         """The variant tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2 for vmaf, and is unchanged for psnr."""

@@ -73,6 +73,26 @@ def with_effort(pair: Pair, effort: Effort) -> Pair:
     return replace(pair, effort=effort) if isinstance(pair, PlanePair) and pair.effort != effort else pair
 
 
+def is_adaptable(pair: Pair) -> bool:
+    """Whether the upscaler of a pair can have updates: luma networks, unless they are tuned for more than PSNR."""
+    from vidscale.models.plane_pair import PlanePair
+
+    return isinstance(pair, PlanePair) and not PairName.parse(pair.name).is_tuned
+
+
+def takes_update(pair: Pair, update: bytes, strength: float) -> bool:
+    """Whether an update of the upscaler, as it stands in a stream, is one of this pair."""
+    from vidscale.models.plane_pair import PlanePair
+
+    if not isinstance(pair, PlanePair):
+        return False
+    try:
+        pair.update_of(update, strength)
+    except ModelError:
+        return False
+    return True
+
+
 def identified_pair(
     identity: "Identity",
     find: Callable[[str, Fraction | None, str | None], NamedT],

@@ -21,6 +21,7 @@ from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.pair import IN_FLIGHT, Backend
 from vidscale.models.placement import faster_device
 from vidscale.models.precision import quickest
+from vidscale.models.updates import Update, updated
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
@@ -140,18 +141,18 @@ class PlanePair:
             luma = self._luma_correction(crf, depth)(image.planes[0], luma)
         return [luma, *chroma]
 
-    def upscale(self, image: YuvImage, geometry: Geometry, strength: float) -> list[Plane]:
+    def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:
         depth = image.format.bit_depth
         if self.upscale_backend.device == "cuda":
             from vidscale.models.gpu.scaling import scaled_on_gpu
 
             step, chroma = (
-                partial(self._gpu.upscaler, strength, depth),
+                partial(self._gpu.upscaler, strength, depth, update),
                 self._filters.upscaling(image, geometry, luma=False),
             )
             if (planes := scaled_on_gpu(image, chroma, step)) is not None:
                 return planes
-        luma = self._luma_upscale(strength, depth)(image.planes[0], geometry.height, geometry.width)
+        luma = self.luma_upscaler(strength, depth, update)(image.planes[0], geometry.height, geometry.width)
         return [luma, *self._filters.upscale_chroma(image, geometry)]
 
     def downscale_seconds(self, height: int, width: int) -> None:
@@ -159,7 +160,7 @@ class PlanePair:
 
     def upscale_seconds(self, height: int, width: int) -> float | None:
         """Measured on a trial picture; None for small networks."""
-        if self._chain(_TRIAL_STRENGTH).multiplications < _LARGE:
+        if self.chain(_TRIAL_STRENGTH).multiplications < _LARGE:
             return None
         trial = _gray(int(_TRIAL_SIDE / self.scale))
         geometry = Geometry(_TRIAL_SIDE, _TRIAL_SIDE, self.scale, trial.width, trial.height)
@@ -169,10 +170,19 @@ class PlanePair:
         return (time.perf_counter() - start) * height * width / _TRIAL_SIDE**2 / self.parallel_frames
 
     @cached_property
-    def _luma_upscale(self) -> Callable[[float, int], ChainRunner]:
-        return lru_cache(_STRENGTHS_KEPT)(
-            lambda strength, bit_depth: ChainRunner(self._chain(strength), bit_depth, self._precision)
-        )
+    def luma_upscaler(self) -> Callable[[float, int, bytes], ChainRunner]:
+        """What upscales luma on the CPU, for a strength, a bit depth and an update."""
+        return lru_cache(_STRENGTHS_KEPT)(self._runner)
+
+    def _runner(self, strength: float, bit_depth: int, update: bytes) -> ChainRunner:
+        chain, precision = self.chain(strength, update), self._precision
+        if update and (judged := self.update_of(update, strength).precision) in chain.precisions:
+            precision = judged
+        return ChainRunner(chain, bit_depth, precision)
+
+    def update_of(self, update: bytes, strength: float) -> Update:
+        """Parses an update of the upscaler. Raises: ModelError: it is damaged, or of another pair."""
+        return Update.from_bytes(update, self.chain(strength), self.sha256)
 
     @cached_property
     def _luma_correction(self) -> Callable[[float, int], BackProjectionRunner]:
@@ -185,17 +195,18 @@ class PlanePair:
     def _gpu(self) -> "GpuNetworks":
         from vidscale.models.gpu.networks import GpuNetworks
 
-        return GpuNetworks(self.folder, self._chain, self._projection)
+        return GpuNetworks(self.folder, self.chain, self._projection)
 
     @cached_property
     def _precision(self) -> Precision:
-        return quickest(self._chain(_TRIAL_STRENGTH))
+        return quickest(self.chain(_TRIAL_STRENGTH))
 
-    def _chain(self, strength: float) -> Chain:
+    def chain(self, strength: float, update: bytes = b"") -> Chain:
+        """The upscaler's network for a strength, with an update."""
         chain = chain_of(str(self.card.upscaler["network"]), self._weights, strength)
         if chain.scale != self.scale:  # the hash does not cover the card
             raise ModelError(f"{self.folder}: the network has scale {chain.scale}, the card {self.scale}")
-        return chain
+        return updated(chain, Update.from_bytes(update, chain, self.sha256)) if update else chain
 
     @cached_property
     def _weights(self) -> Arrays:

@@ -19,7 +19,10 @@ from vidscale.stages.decoder import Decoder, decode_the_end, read_packets
 from vidscale.stages.ending import Ending, find_ending
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.timeline import Timeline
+from vidscale.stages.updates import Updates
 from vidscale.system.threads import Clock
+
+Inspect = Callable[["av.Packet[av.VideoStream]"], bytes]
 
 _REFERENCES_S = 10  # before a picture: enough to include an intact keyframe even when the last one is damaged
 
@@ -31,7 +34,7 @@ def decode_frames(
     clock: Clock,
     time_range: TimeRange | None = None,
     interlaced: Literal["refuse", "ignore", "bwdif"] = "ignore",
-    inspect: Callable[["av.Packet[av.VideoStream]"], None] | None = None,
+    inspect: Inspect | None = None,
     filters: Sequence[tuple[str, str]] = (),
     alpha: Alpha = "refuse",
 ) -> Iterator[Frame]:
@@ -46,7 +49,8 @@ def decode_frames(
         clock: counts pictures and time.
         time_range: part to read, None for all.
         interlaced: how to handle pictures that are flagged interlaced.
-        inspect: called with every keyframe packet before it is decoded; its exceptions propagate.
+        inspect: called with every keyframe packet before it is decoded, returns the update of the upscaler from there
+            on; its exceptions propagate.
         filters: names and arguments of ffmpeg filters that keep number and pixel format of the pictures.
         alpha: "refuse" accepts opaque pictures only, "drop" any, without their alpha.
 
@@ -98,29 +102,30 @@ def _decoded(
     start: Fraction | None,
     log: ReadLog,
     clock: Clock,
-    inspect: Callable[["av.Packet[av.VideoStream]"], None] | None,
+    inspect: Inspect | None,
     block_alpha: BlockAlpha | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
-    reading = read_packets(packets, log)
+    reading, updates = read_packets(packets, log), Updates()
     while True:
         with clock.measure(frames=0):
             packet = next(reading, None)
             if packet is None:
                 break
             if packet.size and inspect is not None and packet.is_keyframe:
-                inspect(packet)
+                updates.open(packet.pts, inspect(packet))
             if packet.size and block_alpha is not None:
                 block_alpha.feed(packet)
             decoded = decoder.decode(packet)
         for frame, size in decoded:
-            yield Picture(frame, size, is_opaque=block_alpha is None or block_alpha.is_opaque(frame))
+            is_opaque = block_alpha is None or block_alpha.is_opaque(frame)
+            yield Picture(frame, size, is_opaque=is_opaque, update=updates.at(frame))
     if decoder.lacks_the_end:
         if decoder.last_pts is not None:
             start = decoder.last_pts * packets.time_base - _REFERENCES_S
         with video_packets(source, start) as again:
             for frame, size in decode_the_end(again, decoder, log):
-                yield Picture(frame, size)
+                yield Picture(frame, size, update=updates.at(frame))
     log.unreadable += decoder.unreported
 
 

@@ -2,8 +2,9 @@
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 
@@ -87,6 +88,7 @@ def encode_command(
     *,
     filters: str = "",
     keyframes: str = "",
+    starts: Sequence[Fraction] = (),
 ) -> list[str]:
     """The command line that encodes NUT from stdin with x264, x265 or SVT-AV1 into an MP4 file.
 
@@ -98,6 +100,7 @@ def encode_command(
         filters: ffmpeg filters for the tagged pictures, "" for none.
         keyframes: where keyframes are, and nowhere else, as ffmpeg's ``-force_key_frames`` reads it; "" is the
             encoder's choice.
+        starts: times of pictures that are to be keyframes beside the encoder's own, seconds.
     """
     encoder = ENCODERS[settings.codec]
     info = replace(info, color=encoder.written_color(info.color))
@@ -118,6 +121,9 @@ def encode_command(
         options["force_key_frames:v:0"] = keyframes
         if encoder.name != "svtav1":  # its forced keyframes are closed anyway
             options["forced-idr:v:0"] = "1"
+    elif starts:  # the first picture at or after each time
+        early = info.time_base / 2
+        options["force_key_frames:v:0"] = ",".join(f"{float(time - early):.6f}" for time in starts)
     return _command(ffmpeg, info, options, path, muxer="mp4", filters=filters)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -38,6 +39,7 @@ def sign(
     info: VideoInfo,
     timing: Timing,
     captions: Captions,
+    updates: Sequence[tuple[int, bytes]] = (),
 ) -> None:
     """Copies encoded video and adds what encoders and ffmpeg do not write: the identity in front of
     every keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, which AV1 cannot
@@ -50,7 +52,9 @@ def sign(
         info: the video.
         timing: of its pictures.
         captions: by timestamp in units of ``info.time_base``; FFV1 cannot store them.
+        updates: of the upscaler, each with the timestamp that it holds from, in the same unit, in order.
     """
+    starts = [pts for pts, _ in updates]
     muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
     try:
         with av.open(str(pieces[0].path)) as source, contextlib.ExitStack() as stack:
@@ -77,7 +81,11 @@ def sign(
                     data = insert_captions(memoryview(packet), codec=codec, extradata=extradata, cc_data=cc_data)
                     packet = _with_data(packet, data)
                 if identity is not None and packet.is_keyframe:
-                    data = insert(memoryview(packet), codec=codec, extradata=extradata, identity=identity)
+                    at = bisect_right(starts, _pts(packet, info.time_base)) if starts else 0
+                    update = updates[at - 1][1] if at else b""
+                    data = insert(
+                        memoryview(packet), codec=codec, extradata=extradata, identity=identity, update=update
+                    )
                     packet = _with_data(packet, data)
                 if packet.pts is not None:
                     duration_s = timing.duration_s(packet.pts * packet.time_base)

@@ -16,6 +16,7 @@ class ReadLog:
         unreadable: packets that did not decode, and pictures counted by the container that are missing.
         concealed: decoded pictures in which the decoder concealed damage.
         damaged_identities: keyframes with a damaged identity in a file that has a valid one.
+        lost_updates: keyframes whose update of the upscaler cannot be used.
         timestamps_made: pictures without a timestamp, which got one from the frame rate.
         timestamps_corrected: pictures whose timestamp was a duplicate, out of order or a decoding time.
         joints: number of timestamp jumps, at which the parts were joined.
@@ -29,6 +30,7 @@ class ReadLog:
     unreadable: int = 0
     concealed: int = 0
     damaged_identities: int = 0
+    lost_updates: int = 0
     timestamps_made: int = 0
     timestamps_corrected: int = 0
     joints: int = 0
@@ -59,6 +61,9 @@ class ReadLog:
                 else f"identities of {self.damaged_identities} keyframes"
             )
             lines.append(f"the {identities} of {name} cannot be read; a valid one in the file was used")
+        if self.lost_updates:
+            updates = "update of 1 keyframe" if self.lost_updates == 1 else f"updates of {self.lost_updates} keyframes"
+            lines.append(f"the {updates} of {name} cannot be used: the pair's own network restored the frames after it")
         if self.origin_s < 0:
             lines.append(f"{name} starts at {float(self.origin_s):.3f} s: all streams were shifted to start at 0")
         if self.timestamps_made:

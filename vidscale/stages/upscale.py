@@ -15,7 +15,7 @@ def upscale(
     """Frames of exactly the source's size, one for one, timestamps kept.
 
     Args:
-        frames: decoded small frames of the coded size.
+        frames: decoded small frames of the coded size; each says which update of the network it is for.
         pair: the pair that made them.
         geometry: of the source and the small picture.
         strength: coding strength (crf) of the small frames.
@@ -26,7 +26,7 @@ def upscale(
         with clock.measure():
             true_sizes = frame.format.plane_shapes(geometry.small_height, geometry.small_width)
             small = tuple(plane[:h, :w] for plane, (h, w) in zip(frame.planes, true_sizes, strict=True))
-            planes = pair.upscale(replace(frame, planes=small), geometry, strength)
+            planes = pair.upscale(replace(frame, planes=small), geometry, strength, frame.update)
         return replace(frame, planes=tuple(planes))
 
     yield from in_order(upscaled, frames, pair.parallel_frames)

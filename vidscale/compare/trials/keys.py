@@ -42,6 +42,7 @@ _MEASURING = (
     "triton_kernels/metrics*.py",
     *_COMMON,
 )
+_ADAPTING = ("adapt/*.py", "jobs/adaptation.py")
 _PROGRAMS = ("ffmpeg", "x264", "x265", "PyAV")
 
 
@@ -91,6 +92,7 @@ def trial_key(
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
         "down": (*_scaler(candidate.down, candidate.scale, device, "downscale"), working),
+        **({"adapting": operations_digest(_ADAPTING)} if candidate.is_adapted else {}),
         "encoder": [candidate.codec, candidate.preset, f"{crf:g}", encoder_params],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
     }

@@ -21,9 +21,7 @@ from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import Frame
 from vidscale.media.nut import read_nut
 from vidscale.media.probe import Source, probe
-from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
-from vidscale.stages.upscale import upscale
 from vidscale.system.devices import Device
 from vidscale.system.threads import Clock
 
@@ -130,14 +128,11 @@ def restored_frame(trial: CodedTrial, index: int) -> Frame:
     if trial.upscaled_by_ffmpeg:
         with restored(trial, Clock("decode"), Clock("upscale")) as frames:
             return next(islice(frames, index, None))
-    small = trial.small()
-    decoded = decode_frames(small.source, log=ReadLog(), clock=Clock("decode"))
-    return next(
-        upscale(
-            islice(decoded, index, index + 1),
-            pair=small.pair,
-            geometry=small.geometry,
-            strength=small.strength,
-            clock=Clock("upscale"),
-        )
+    frames = restored_frames(
+        trial.small(),
+        log=ReadLog(),
+        decoding=Clock("decode"),
+        upscaling=Clock("upscale"),
+        part=slice(index, index + 1),
     )
+    return next(frames)

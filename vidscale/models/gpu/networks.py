@@ -9,6 +9,7 @@ import torch
 from vidscale.models.gpu.scaling import LumaStep
 from vidscale.models.luma_torch import TorchLumaCorrection, TorchLumaUpscaler
 from vidscale.models.networks.back_projection import BackProjection
+from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.networks.luma import LumaUpscaler
 from vidscale.models.pair_files import LoadedPair, load_pair_dir
 from vidscale.system import devices
@@ -24,12 +25,12 @@ class GpuNetworks:
 
     Args:
         folder: of the pair's weights.
-        chain: the upscaler for a strength.
+        chain: the upscaler for a strength and an update of it.
         projection: the correction of the downscaler for a strength.
     """
 
     def __init__(
-        self, folder: Path, chain: Callable[[float], Chain], projection: Callable[[float], Projection]
+        self, folder: Path, chain: Callable[[float, bytes], Chain], projection: Callable[[float], Projection]
     ) -> None:
         self._folder, self._chain, self._projection = folder, chain, projection
         self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
@@ -39,12 +40,12 @@ class GpuNetworks:
     def _pair(self) -> LoadedPair:
         return load_pair_dir(self._folder)
 
-    def _upscaler(self, strength: float, bit_depth: int) -> LumaStep:
+    def _upscaler(self, strength: float, bit_depth: int, update: bytes = b"") -> LumaStep:
         if TRITON_AVAILABLE:
             from vidscale.triton_kernels.chain_triton import ChainTriton
 
-            return ChainTriton(self._chain(strength), bit_depth, devices.gpu())
-        network = self._pair.upscaler
+            return ChainTriton(self._chain(strength, update), bit_depth, devices.gpu())
+        network = FoldedNetwork(self._chain(strength, update)) if update else self._pair.upscaler
         assert isinstance(network, LumaUpscaler)
         return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
 

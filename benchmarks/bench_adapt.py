@@ -1,0 +1,148 @@
+"""What `encode --adapt` gains and costs, and what other entropy coders would make of its updates.
+
+    python benchmarks/bench_adapt.py MOVIE... [--codec x265] [--crf 28] [--pair adaptive-x2] [--coders]
+        [-o benchmarks/results/adapt.jsonl]
+
+A row for each movie: bytes and quality with `off`, `light` and `full`, wall seconds of `encode --no-report` and, in
+turns, of decoding with and without the updates. The BD-rates of docs/adapt.md are those of `vidscale compare`.
+
+With ``--coders``, the bytes of a movie's updates without their headers, by Rice codes as stored, LZMA with order-0
+literals, a range coder with a distribution fitted to each group (where the package `constriction` is installed), and
+their entropy: that of each group's own histogram, whose table is not counted.
+"""
+
+import argparse
+import json
+import lzma
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from machine import origin
+
+from vidscale import api
+from vidscale.config import DecodeSettings
+from vidscale.jobs.restore import open_small, restored_frames
+from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.models.plane_pair import PlanePair
+from vidscale.models.update_codes import Group, to_bytes
+from vidscale.report.rows import Report
+from vidscale.report.totals import totals
+from vidscale.stages.read_log import ReadLog
+from vidscale.system.threads import Clock
+
+_ROUNDS = 3  # of decoding
+_LZMA = [{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 4096}]
+_WIDTHS = np.exp(np.linspace(-1.5, 5, 60))  # of the fitted distributions
+_SHAPES = (1.0, 1.5, 2.0)
+
+
+def main() -> None:
+    """Runs the benchmark and prints its rows; appends them to a file when asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("movies", nargs="+", type=Path)
+    parser.add_argument("--codec", default="x265")
+    parser.add_argument("--crf", type=float, default=28)
+    parser.add_argument("--pair", default="adaptive-x2")
+    parser.add_argument("--coders", action="store_true")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    settings = {"pair": options.pair, "codec": options.codec, "crf": options.crf}
+    measured = _coders if options.coders else _gain
+    for movie in options.movies:
+        with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
+            row = {"movie": movie.name, **settings, **measured(movie, Path(name), settings)}
+        line = json.dumps({**row, **origin(find_ffmpeg())})
+        print(line, flush=True)
+        if options.output:
+            with options.output.open("a") as file:
+                file.write(f"{line}\n")
+
+
+def _gain(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"benchmark": "adapt"}
+    for adapt in ("off", "light", "full"):
+        small, started = folder / f"{adapt}.mp4", time.perf_counter()
+        api.encode(movie, small, adapt=adapt, report=False, verdict=False, **settings)
+        seconds = time.perf_counter() - started
+        report = api.measure(movie, small)
+        row[adapt] = {**_quality(report), "encode_s": round(seconds, 2)}
+    started = time.perf_counter()
+    api.encode(movie, folder / "whole.mp4", report=False, verdict=False, **(settings | {"pair": "lanczos", "scale": 1}))
+    row["whole_encode_s"] = round(time.perf_counter() - started, 2)
+    times: dict[str, list[float]] = {"off": [], "full": []}
+    for _ in range(_ROUNDS):
+        for adapt, seen in times.items():
+            started = time.perf_counter()
+            for _ in _restored(folder / f"{adapt}.mp4"):
+                pass
+            seen.append(round(time.perf_counter() - started, 3))
+    return row | {"decode_s": times}
+
+
+def _quality(report: Report) -> dict[str, Any]:
+    found = totals(report)
+    return {
+        "video_bytes": report.distorted.video_bytes,
+        "psnr_y": round(found.psnr_y.of_mean_mse, 4),
+        "ssim_y": round(found.ssim_y.mean, 6),
+    }
+
+
+def _restored(small: Path) -> Iterator[Any]:
+    opened = open_small(small, ffmpeg=find_ffmpeg().path, settings=DecodeSettings())
+    return restored_frames(opened, log=ReadLog(), decoding=Clock("decode"), upscaling=Clock("upscale"))
+
+
+def _coders(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    small = folder / "small.mp4"
+    api.encode(movie, small, adapt="full", report=False, verdict=False, **settings)
+    opened = open_small(small, ffmpeg=find_ffmpeg().path, settings=DecodeSettings())
+    assert isinstance(opened.pair, PlanePair)
+    updates = {frame.update for frame in _restored(small)} - {b""}
+    groups = [group for update in sorted(updates) for group in opened.pair.update_of(update, opened.strength).groups]
+    sizes = {"rice": len(to_bytes(groups)), "lzma": _lzma(groups), "entropy": round(sum(map(_entropy, groups)) / 8)}
+    if find_spec("constriction"):
+        sizes["constriction"] = _fitted(groups)
+    return {"benchmark": "coders", "updates": len(updates), "bytes": sizes}
+
+
+def _lzma(groups: list[Group]) -> int:
+    codes = np.concatenate([group.codes for group in groups])
+    whole = codes.astype("<i2").view(np.uint8).reshape(-1, 2).T  # low bytes, then high bytes
+    return sum(len(lzma.compress(part.tobytes(), lzma.FORMAT_RAW, filters=_LZMA)) for part in whole)
+
+
+def _entropy(group: Group) -> float:
+    """Bits."""
+    counts = np.unique(group.codes, return_counts=True)[1]
+    return float(-(counts * np.log2(counts / counts.sum())).sum())
+
+
+def _fitted(groups: list[Group]) -> int:
+    """Bytes by a range coder, and three for each group: its step, and the width and shape of its distribution."""
+    import constriction  # type: ignore[import-not-found]  # not a dependency
+
+    coder = constriction.stream.queue.RangeEncoder()
+    for group in groups:
+        most = int(np.abs(group.codes).max())
+        table = min(_tables(most), key=lambda table: -float(np.log2(table[group.codes + most]).sum()))
+        coder.encode(group.codes + most, constriction.stream.model.Categorical(table, perfect=False))
+    return 4 * len(coder.get_compressed()) + 3 * len(groups)
+
+
+def _tables(most: int) -> Iterator[npt.NDArray[np.float64]]:
+    distance = np.abs(np.arange(-most, most + 1))
+    for width in _WIDTHS:
+        for shape in _SHAPES:
+            table = np.maximum(np.exp(-((distance / width) ** shape)), 1e-9)
+            yield table / table.sum()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+"""`vidscale.adapt` and `--adapt`: updates trained for a movie's shots, carried in its keyframes, used by decoders."""
+
+import itertools
+import re
+import subprocess
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from material import FFMPEG, coding, make, packet_data, plan, restored
+from skimage import data
+from skimage.metrics import structural_similarity
+
+from vidscale.adapt import choice, training
+from vidscale.adapt.choice import Score, chosen, distortion_per_bit
+from vidscale.adapt.loss import Loss, ssim
+from vidscale.adapt.samples import Patches, Sample, sampled
+from vidscale.adapt.segments import Segment, long_shots, segments_of
+from vidscale.adapt.training import Steps
+from vidscale.config import DecodeSettings
+from vidscale.errors import UnusableIdentityError
+from vidscale.jobs.restore import open_small, restored_frames
+from vidscale.media import bitstream
+from vidscale.media.identity import Identity, extract, extract_update, probe_identity
+from vidscale.models.networks.folded import FoldedNetwork
+from vidscale.models.pairs import find_pair
+from vidscale.report.rows import Shot
+from vidscale.stages.read_log import ReadLog
+from vidscale.system.threads import Clock
+from vidscale.triton_kernels.chain import ChainRunner
+
+PAIR = "adaptive-x2"
+CODECS = {"x264": "h264", "x265": "hevc", "svtav1": "av1"}
+
+
+def test_folded_network_is_the_chain():
+    """Against the compiled chain in float32."""
+    for name in (PAIR, "adaptive-x1.5", "restore-x1", "espcn-x2"):
+        chain = find_pair(name, None, "cpu").chain(28)
+        network = FoldedNetwork(chain)
+        plane = np.ascontiguousarray(data.camera()[100:160, 200:272])
+        height, width = (int(side * chain.scale) for side in plane.shape)
+        margin = network.margin * chain.small
+        luma = torch.from_numpy(np.pad(plane, margin, mode="edge")).float().div(255)[None, None]
+        restored = network(luma)[0, 0].mul(255).add(0.5).floor().clamp(0, 255).detach().numpy()
+        wanted = ChainRunner(chain, 8, "float32")(plane, height, width)
+        assert np.abs(restored - wanted.astype(int)).max() <= 1
+        assert (restored == wanted).mean() > 0.999
+
+
+def test_folded_network_has_the_gradients_of_its_convolutions():
+    chain = find_pair("restore-x1", None, "cpu").chain(28)
+    network = FoldedNetwork(chain).double()
+    luma = torch.rand(1, 1, 19, 19, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network(luma).sum().backward()
+    gain, bias, weight = network.gains[2], network.biases[2], network.weights[2]
+    assert torch.allclose(gain.grad, (weight.grad * weight).sum((1, 2, 3)))  # the gain multiplies the weights
+    for parameter in (gain, bias):
+        step = torch.zeros_like(parameter)
+        step[1] = 1e-6
+        with torch.no_grad():
+            parameter += step
+            more = network(luma).sum()
+            parameter -= 2 * step
+            less = network(luma).sum()
+            parameter += step
+        assert (more - less) / 2e-6 == pytest.approx(float(parameter.grad[1]), rel=1e-4)
+
+
+def test_ranges_are_those_of_the_activations():
+    chain = find_pair(PAIR, None, "cpu").chain(28)
+    network = FoldedNetwork(chain)
+    pictures = torch.rand(3, 1, 30, 40, generator=torch.Generator().manual_seed(0))
+    first = torch.nn.functional.leaky_relu(
+        torch.nn.functional.conv2d(pictures, network.weights[0], network.biases[0]), chain.slope
+    )
+    found = network.folded(pictures).ranges[0]
+    assert np.allclose(found, torch.stack([first.amin((0, 2, 3)), first.amax((0, 2, 3))]).detach().numpy(), atol=1e-6)
+
+
+def test_ssim_is_that_of_scikit_image():
+    """At every second place, and with the population's variances."""
+    a = data.camera()[:64, :80] / 255
+    b = np.clip(a + np.random.default_rng(0).normal(0, 0.05, a.shape), 0, 1)
+    options = {"win_size": 7, "data_range": 1.0, "use_sample_covariance": False, "full": True}
+    wanted = structural_similarity(a, b, **options)[1][3:-3:2, 3:-3:2].mean()
+    found = ssim(*(torch.from_numpy(picture)[None, None] for picture in (a, b)), window=7)
+    assert float(found) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_loss_is_two_at_first_and_falls_with_both_errors():
+    source = torch.from_numpy(data.camera()[:64, :64] / 255)[None, None]
+    noisy = source + 0.05 * torch.randn(source.shape, generator=torch.Generator().manual_seed(0), dtype=source.dtype)
+    loss = Loss(noisy, source)
+    assert float(loss(noisy, source)) == pytest.approx(2)
+    assert float(loss((noisy + source) / 2, source)) < 1.5
+    assert float(loss(source, source)) == pytest.approx(0, abs=1e-9)
+
+
+def shots(*lengths):
+    starts = [0, *itertools.accumulate(lengths)]
+    return [Shot(start, Fraction(start, 25), frames, None) for start, frames in zip(starts, lengths, strict=False)]
+
+
+def test_segments_begin_at_keyframes_and_leave_out_short_shots():
+    found = long_shots(shots(50, 10, 40, 24, 23))
+    assert [shot.start_index for shot in found] == [0, 60, 100]
+    assert segments_of([0, 60, 100], {0, 30, 60, 147}, 150) == [Segment(0, 60, 2), Segment(60, 150, 2)]
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(1, 1), (12, 12), (24, 12), (100, 13), (1000, 48)])
+def test_frames_of_a_segment_that_are_sampled(frames, expected):
+    segment = Segment(5, 5 + frames, 1)
+    found = sum(sampled(segment, index) for index in range(5 + frames + 5))
+    assert expected - 1 <= found <= expected
+
+
+def test_patches_are_where_the_source_is():
+    """At every scale the decoded patch is the source's, found by nearest neighbours."""
+    for name in (PAIR, "adaptive-x1.5", "adaptive-x3", "restore-x1"):
+        network = FoldedNetwork(find_pair(name, None, "cpu").chain(28))
+        small, large = network.cell
+        hr = np.random.default_rng(0).integers(0, 255, (200, 304)).astype(np.uint8)
+        rows, columns = ((np.arange(-(-side * small // large)) * large // small) for side in hr.shape)
+        patches = Patches([Sample(hr[rows][:, columns], hr)], network.cell, network.margin, 8)
+        lr, source = patches(2)
+        margin = network.margin * small
+        side = lr.shape[-1] - 2 * margin
+        assert source.shape[-1] * small == side * large
+        inner = lr[..., margin:-margin, margin:-margin]
+        places = torch.arange(side) * large // small
+        assert torch.equal(inner, source[..., places, :][..., places])
+
+
+def test_small_pictures_have_smaller_patches():
+    hr = np.zeros((32, 40), np.uint8)
+    network = FoldedNetwork(find_pair(PAIR, None, "cpu").chain(28))
+    lr, source = Patches([Sample(hr[::2, ::2], hr)], network.cell, network.margin, 8)(3)
+    assert source.shape == (3, 1, 32, 32)
+    assert lr.shape == (3, 1, 16 + 2 * network.margin, 16 + 2 * network.margin)
+
+
+def test_the_update_with_the_least_cost_is_chosen():
+    own, light, full = Score((1000, 1000)), Score((980, 980)), Score((900, 900))
+    cheap = {"keyframes": 1, "samples": 0, "bit_depth": 8}
+    sizes = [0, 100, 1500]
+    assert chosen([own, light, full], sizes, per_bit=0, **cheap) == 2
+    assert chosen([own, light, full], sizes, per_bit=0.015, **cheap) == 1
+    assert chosen([own, light, full], sizes, per_bit=1, **cheap) == 0
+    assert chosen([own, light], sizes[:2], per_bit=0.015, **(cheap | {"keyframes": 3})) == 0
+    worse = Score((100, 1024))  # 0.103 dB in its second frame
+    assert chosen([own, worse], [0, 100], per_bit=0, **cheap) == 0
+    assert chosen([own, worse], [0, 100], per_bit=0, **(cheap | {"samples": 100_000})) == 1
+
+
+def test_lambda_doubles_every_three_crf():
+    at_12 = distortion_per_bit(12, Fraction(1), 8)
+    assert distortion_per_bit(15, Fraction(1), 8) == pytest.approx(2 * at_12)
+    assert distortion_per_bit(30, Fraction(2), 10) == pytest.approx(at_12 * 64 * 4 * 16)
+
+
+@pytest.mark.slow
+def test_lambda_is_what_the_encoder_saves(tmp_path):
+    """Restored without adaptation at two crfs: bits against squared error, within a factor of three."""
+    source = photographs(tmp_path, shots=1, size=(192, 144))
+    wanted = np.stack(list(pictures_of(source))).astype(float)
+    errors, sizes = [], []
+    for crf in (26, 30):
+        small = adapted(source, tmp_path / "small.mp4", "x265", "off", crf=crf, preset="medium").path
+        errors.append(np.square(lumas(small) - wanted).sum())
+        sizes.append(sum(map(len, packet_data(small, 0))))
+    per_bit = (errors[1] - errors[0]) / (sizes[0] - sizes[1]) / 8
+    assert 1 / 3 < per_bit / distortion_per_bit(28, Fraction(2), 8) < 3
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """Trainings of a few steps, for pictures so small that no update would pay."""
+    monkeypatch.setattr(choice, "_AT_CRF_12", 0.1)
+    monkeypatch.setitem(training.STEPS, "full", Steps(light=12, full=30))
+    monkeypatch.setitem(training.STEPS, "light", Steps(light=12, full=0))
+
+
+def photographs(folder, *, frames=30, fmt="yuv420p", size=(128, 96), shots=2):
+    """A movie of one or two photographs, each moved for some frames: so many shots. Lossless."""
+    width, height = size
+    pictures = []
+    for photo in (data.camera(), data.brick())[:shots]:
+        for n in range(frames):
+            y, x = 100 + n, 60 + 2 * n
+            pictures.append(photo[y : y + 2 * height : 2, x : x + 2 * width : 2])
+    words = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
+    words += ["-vf", f"format={fmt},setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"]
+    words += ["-pix_fmt", fmt, "-c:v", "ffv1"]
+    return make(folder / "movie.mkv", *words, data=np.stack(pictures).tobytes())
+
+
+def adapted(source, output, codec="x264", adapt="full", **settings):
+    """An adapted movie."""
+    given = {"pair": PAIR, "scale": "2", "codec": codec, "crf": 26, "adapt": adapt, "report": False}
+    return coding(source, output, **(given | settings))
+
+
+def psnr_y(source, restored):
+    """By ffmpeg's filter, dB; both files have the same tags."""
+    command = [FFMPEG, "-hide_banner", "-i", str(restored), "-i", str(source), "-lavfi", "psnr", "-f", "null", "-"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stderr
+    return float(re.search(r"PSNR y:(\S+)", said)[1])
+
+
+def keyframe_updates(path, codec):
+    """Identity and update of each keyframe, in decoding order."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        extradata = stream.codec_context.extradata
+        found = []
+        for packet in container.demux(stream):
+            if packet.size and packet.is_keyframe:
+                known = extract(memoryview(packet), codec=codec, extradata=extradata)
+                some = {"codec": codec, "extradata": extradata, "identity": known}
+                found.append((known, extract_update(memoryview(packet), **some)))
+        return found
+
+
+def without_updates(path, output):
+    """The same stream with identities of version 1, as without adaptation: the generic network restores it."""
+    with av.open(str(path)) as source, av.open(str(output), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream, opaque=True)
+        for packet in source.demux(stream):
+            if packet.size:
+                changed = av.Packet(bytes(packet).replace(bitstream.UPDATE_UUID, bytes(range(1, 17))))
+                changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
+                changed.time_base, changed.is_keyframe, changed.stream = packet.time_base, packet.is_keyframe, copy
+                target.mux(changed)
+    return output
+
+
+def frames_of(path, log=None):
+    small = open_small(path, ffmpeg=FFMPEG, settings=DecodeSettings())
+    return list(restored_frames(small, log=log or ReadLog(), decoding=Clock("decode"), upscaling=Clock("upscale")))
+
+
+def lumas(path, log=None):
+    return np.stack([frame.planes[0] for frame in frames_of(path, log)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.usefixtures("quickly")
+def test_adapted_movie_is_restored_better_from_the_same_bits(codec, tmp_path):
+    source = photographs(tmp_path)
+    outcome = adapted(source, tmp_path / "small.mp4", codec)
+    kinds = [segment.kind for segment in outcome.adapted]
+    assert len(kinds) == 2
+    assert any(kind != "none" for kind in kinds)
+    assert re.search(r"upscaler adapted to \d of 2 shots: \+\d\.\d+ dB", outcome.notes[-1])
+    assert probe_identity(outcome.path).vidscale == 2
+    found = keyframe_updates(outcome.path, CODECS[codec])
+    assert len({update for _, update in found}) == 2
+    assert sum(len(update) for _, update in found) == sum(segment.bytes for segment in outcome.adapted)
+
+    log = ReadLog()
+    generic = lumas(without_updates(outcome.path, tmp_path / "generic.mp4"), log)
+    assert log.lost_updates == sum(bool(update) for _, update in found)
+    log = ReadLog()
+    better = lumas(outcome.path, log)
+    assert log.lost_updates == 0
+    check_gains(outcome, generic, better, np.stack(list(pictures_of(source))))
+
+    restoring = [
+        restored(path, tmp_path / f"{path.stem}.mkv", lossless=True)
+        for path in (outcome.path, tmp_path / "generic.mp4")
+    ]
+    assert psnr_y(source, restoring[0]) > psnr_y(source, restoring[1]) + 0.02
+
+
+def check_gains(outcome, generic, better, wanted):
+    """The segments' gains are those of the restored frames."""
+    first = 0
+    for segment in outcome.adapted:
+        part = slice(first, first := first + segment.frames)
+        before, after = (np.square(some[part] - wanted[part].astype(float)).mean() for some in (generic, better))
+        assert 10 * np.log10(before / after) == pytest.approx(segment.gain_db, abs=1e-6)
+    assert first == len(better)
+
+
+def pictures_of(path):
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray()[: frame.height]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_update_holds_after_cutting_and_joining(tmp_path):
+    """A file that begins at the second keyframe, in MPEG-TS, and two such files joined."""
+    source = photographs(tmp_path)
+    small = adapted(source, tmp_path / "small.mp4", "x265").path
+    whole = lumas(small)
+    cut = make(tmp_path / "cut.ts", "-ss", "1.2", "-i", small, "-c", "copy")
+    assert np.array_equal(lumas(cut), whole[30:])
+    (tmp_path / "list.txt").write_text(f"file '{small}'\nfile '{small}'\n")
+    joined = make(tmp_path / "joined.ts", "-f", "concat", "-safe", "0", "-i", tmp_path / "list.txt", "-c", "copy")
+    assert np.array_equal(lumas(joined), np.concatenate([whole, whole]))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_part_of_a_movie_with_a_variable_frame_rate(tmp_path):
+    """B-frames, and a Matroska file, whose timestamps are rounded."""
+    movie = photographs(tmp_path)
+    times = "setpts='(N+3*floor(N/4)*0.31)*0.04/TB'"
+    source = make(tmp_path / "vfr.mkv", "-i", movie, "-vf", times, "-fps_mode", "vfr", "-c:v", "ffv1")
+    with av.open(str(source)) as container:
+        at = [frame.time for frame in container.decode(video=0)]
+    outcome = adapted(source, tmp_path / "small.mkv", "x265", range="0.15:")
+    assert [segment.frames for segment in outcome.adapted] == [30 - sum(time < 0.15 for time in at), 30]
+    generic = lumas(without_updates(outcome.path, tmp_path / "generic.mkv"))
+    wanted = np.stack([picture for picture, time in zip(pictures_of(source), at, strict=True) if time >= 0.15])
+    check_gains(outcome, generic, lumas(outcome.path), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_movie_of_one_frame(tmp_path):
+    outcome = adapted(photographs(tmp_path, frames=1, shots=1), tmp_path / "small.mp4", crf=18)
+    assert [segment.frames for segment in outcome.adapted] == [1]
+    assert len(lumas(outcome.path)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_light_update_is_small(tmp_path):
+    outcome = adapted(photographs(tmp_path), tmp_path / "small.mp4", adapt="light", crf=20)
+    found = [update for _, update in keyframe_updates(outcome.path, "h264") if update]
+    assert found
+    assert all(len(update) < 200 for update in found)
+    assert {segment.kind for segment in outcome.adapted} <= {"light", "none"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(("pair", "scale"), [("adaptive-x1.5", "3/2"), ("adaptive-x3", "3"), ("restore-x1", "1")])
+def test_other_pairs_and_ten_bits(pair, scale, tmp_path):
+    source = photographs(tmp_path, frames=12, fmt="yuv420p10le", shots=1)
+    outcome = adapted(source, tmp_path / "small.mp4", "x265", pair=pair, scale=scale, crf=18)
+    frames = frames_of(outcome.path)
+    assert len(frames) == 12
+    assert frames[0].format.bit_depth == 10
+    generic = lumas(without_updates(outcome.path, tmp_path / "generic.mp4"))
+    wanted = np.stack(list(pictures_of(source))).astype(float)
+    better = np.stack([frame.planes[0] for frame in frames])
+    assert np.square(better - wanted).mean() <= np.square(generic - wanted).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_movie_that_gains_nothing_is_as_without_adaptation(tmp_path):
+    source = make(tmp_path / "gray.mkv", "-f", "lavfi", "-i", "color=gray:s=64x48:r=25:d=1.2", "-c:v", "ffv1")
+    outcome = adapted(source, tmp_path / "small.mp4")
+    plain = coding(source, tmp_path / "plain.mp4", pair=PAIR, scale="2", crf=26, report=False)
+    assert probe_identity(outcome.path).vidscale == 1
+    assert packet_data(outcome.path, 0) == packet_data(plain.path, 0)
+    assert "it would not have paid" in outcome.notes[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_pairs_without_a_network_are_named(tmp_path):
+    source = photographs(tmp_path, frames=3)
+    for pair in ("lanczos-x2", "adaptive-vmaf-x2"):
+        planned = plan(source, tmp_path / "small.mp4", pair=pair, scale="2", adapt="full")
+        assert any(note.startswith(f"--adapt has no effect on {pair}") for note in planned.notes)
+        assert coding(source, tmp_path / "small.mp4", pair=pair, scale="2", adapt="full", report=False).adapted == ()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_damaged_updates_never_change_a_picture_in_silence(tmp_path):
+    """Bytes of the units in front of the keyframes are changed 60 times: generic or adapted frames, and a note."""
+    source = photographs(tmp_path, frames=24, size=(64, 48))
+    small = adapted(source, tmp_path / "small.h264.mp4", crf=18).path
+    better = lumas(small)
+    units = [bitstream.sei_nal("h264", update, bitstream.UPDATE_UUID) for _, update in keyframe_updates(small, "h264")]
+    mp4 = small.read_bytes()
+    places = [mp4.index(unit) + len(unit) // 2 for unit in units if len(unit) > 40]
+    assert places
+    generic = lumas(without_updates(small, tmp_path / "generic.mp4"))
+    random = np.random.default_rng(0)
+    changed_file = tmp_path / "changed.mp4"
+    for _ in range(60):
+        changed = bytearray(mp4)
+        at = random.choice(places) + random.integers(-20, 20)
+        changed[at] ^= 1 << random.integers(8)
+        changed_file.write_bytes(changed)
+        log = ReadLog()
+        found = lumas(changed_file, log)
+        for n in range(len(found)):
+            assert np.array_equal(found[n], better[n]) or np.array_equal(found[n], generic[n])
+        assert log.lost_updates == 1
+        assert "the pair's own network restored the frames after it" in " ".join(log.notes(changed_file))
+
+
+def test_old_readers_refuse_version_2():
+    """By the rule that version 1 states: a higher version is named and refused; here version 3."""
+    known = Identity(
+        vidscale=2, pair=PAIR, scale="2", width=64, height=48, coded_width=32, coded_height=24, codec="h264",
+        time_base="1/25", update="0123abcd",
+    )  # fmt: skip
+    assert Identity.from_json(known.to_json()) == known
+    with pytest.raises(UnusableIdentityError, match="schema version 3"):
+        Identity.from_json(known.to_json().partition(',"crc32"')[0].replace('"vidscale":2', '"vidscale":3') + "}")
+    with pytest.raises(UnusableIdentityError, match="update needs schema version 2"):
+        Identity.from_json(known.to_json().partition(',"crc32"')[0].replace('"vidscale":2', '"vidscale":1') + "}")

@@ -1,0 +1,1 @@
+"""Fine-tunes the upscaler to each shot at encode time."""

@@ -1,0 +1,43 @@
+"""What is minimised: squared error alone would blur, which VMAF punishes more than PSNR rewards."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_WINDOW, _STEP = 8, 2  # HR samples, as in ffmpeg's ssim filter but for the step
+_C1, _C2 = 0.01**2, 0.03**2  # for a peak of 1
+
+
+class Loss:
+    """Squared error plus 1 - SSIM, each as a multiple of what it was before the training.
+
+    SSIM (Wang, Bovik, Sheikh, Simoncelli, TIP 2004) over square windows. Its contrast term keeps a network from trading
+    detail for squared error.
+
+    Args:
+        restored, source: [N, 1, H, W] float, code / peak: some patches before the training.
+    """
+
+    def __init__(self, restored: Tensor, source: Tensor) -> None:
+        self._error = float((restored - source).square().mean()) or 1.0
+        self._difference = float(1 - ssim(restored, source)) or 1.0
+
+    def __call__(self, restored: Tensor, source: Tensor) -> Tensor:
+        error = (restored - source).square().mean()
+        return error / self._error + (1 - ssim(restored, source)) / self._difference
+
+
+def ssim(a: Tensor, b: Tensor, *, window: int = _WINDOW) -> Tensor:
+    """Mean structural similarity of pictures [N, 1, H, W], code / peak; windows of 8x8 samples with equal weights, as
+    in ffmpeg's filter. Smaller pictures have smaller windows.
+    """
+    window = min(window, *a.shape[-2:])
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, _STEP)
+
+    mean_a, mean_b = mean(a), mean(b)
+    variances = mean(a * a + b * b) - mean_a * mean_a - mean_b * mean_b
+    covariance = mean(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
+    return torch.mean(luminance * (2 * covariance + _C2) / (variances + _C2))

@@ -1,0 +1,168 @@
+"""Adapts the upscaler to a movie that was just encoded: shots become segments, and some of them get an update."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+
+from vidscale.config import EncodeSettings
+from vidscale.errors import EncodeError
+from vidscale.jobs.plans import EncodePlan
+from vidscale.jobs.reading import source_frames
+from vidscale.media.encoders import ENCODERS
+from vidscale.media.frames import Frame
+from vidscale.media.probe import probe
+from vidscale.models.pair import Pair
+from vidscale.models.pairs import is_adaptable
+from vidscale.report.rows import Shot
+from vidscale.stages.decode import decode_frames
+from vidscale.stages.encode import Encoded
+from vidscale.stages.read_log import ReadLog
+from vidscale.stages.shots import ShotFinder
+from vidscale.system.devices import resolve
+from vidscale.system.progress import Progress
+from vidscale.system.threads import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """What adaptation did for one segment.
+
+    Attributes:
+        start_s: time of its first frame, seconds.
+        frames: in it.
+        kind: "none", "light" or "full".
+        gain_db: of its luma PSNR, by the mean squared error.
+        bytes: of all copies of its update in the stream, without what carries them.
+        seconds: of training.
+    """
+
+    start_s: float
+    frames: int
+    kind: str
+    gain_db: float
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """The updates of a movie.
+
+    Attributes:
+        updates: each with the timestamp that it holds from, in the source's time base, in order; b"" for none.
+        segments: what they gained.
+        notes: messages for the user, one line each.
+    """
+
+    updates: tuple[tuple[int, bytes], ...] = ()
+    segments: tuple[SegmentFacts, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def signed(self, plan: EncodePlan) -> EncodePlan:
+        """The plan with the identity of a file that has these updates."""
+        if not self.updates:
+            return plan
+        return replace(plan, identity=plan.identity.model_copy(update={"vidscale": 2}))
+
+
+NOTHING = Adaptation()
+
+
+def adapts(plan: EncodePlan) -> bool:
+    """Whether the settings ask for adaptation, and the pair has a network for it."""
+    return plan.settings.adapt != "off" and not why_not_adapted(plan.settings, plan.pair)
+
+
+def why_not_adapted(settings: EncodeSettings, pair: Pair) -> str:
+    """Why `--adapt` has no effect on a pair; "" if it has one."""
+    if settings.client != "vidscale":
+        return "--adapt has no effect: other players than vidscale enlarge the picture themselves (--client any)"
+    if not is_adaptable(pair):
+        return f"--adapt has no effect on {pair.name}: it is for luma networks that are not tuned for VMAF"
+    return ""
+
+
+def shots_to_adapt(plan: EncodePlan, progress: Progress) -> list[Shot]:
+    """The shots that a segment may begin with; reads the whole source."""
+    from vidscale.adapt.segments import long_shots
+
+    finder = ShotFinder()
+    progress.start("finding shots", None)
+    for frame in source_frames(plan, ReadLog(), Clock("find shots")):
+        finder.offer(frame, None)
+        progress.advance()
+    return long_shots(finder.shots())
+
+
+def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], progress: Progress) -> Adaptation:
+    """Trains updates for the segments of an encoded movie, and keeps those that pay.
+
+    Args:
+        plan: of the encode; its identity has the strength.
+        encoded: the encoder's file, before it is signed.
+        shots: that segments may begin with.
+        progress: advances twice for every frame.
+
+    Raises:
+        EncodeError: the encoded movie cannot be read again.
+    """
+    if plan.identity.crf is None:
+        return Adaptation(notes=("not adapted: how strongly the encoder coded is not known",))
+    from vidscale.adapt.adapting import Adapter
+    from vidscale.adapt.segments import segments_of
+    from vidscale.adapt.training import STEPS
+    from vidscale.models.plane_pair import PlanePair
+
+    strength = ENCODERS[plan.settings.codec].strength(float(plan.identity.crf))
+    segments = segments_of([shot.start_index for shot in shots], _keyframes(encoded.path), len(encoded.pts))
+    assert isinstance(plan.pair, PlanePair)  # see `adapts`
+    adapter = Adapter(
+        plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt], resolve(plan.settings.device, auto="cuda")
+    )
+    progress.start("adapting", 2 * len(encoded.pts))
+    found = adapter.adapt(segments, lambda: _pairs(plan, encoded), progress.advance)
+    begins = [encoded.pts[segment.start] for segment in segments]
+    facts = tuple(
+        SegmentFacts(
+            float(begin * plan.written.time_base),
+            one.segment.end - one.segment.start,
+            one.kind or "none",
+            one.gain_db,
+            len(one.update) * one.segment.keyframes,
+            one.seconds,
+        )
+        for begin, one in zip(begins, found, strict=True)
+    )
+    updates = tuple((begin, one.update) for begin, one in zip(begins, found, strict=True))
+    return Adaptation(updates if any(update for _, update in updates) else (), facts, (_summary(facts),))
+
+
+def _pairs(plan: EncodePlan, encoded: Encoded) -> Iterator[tuple[Frame, Frame]]:
+    """Each decoded small frame with its source frame."""
+    small = probe(encoded.path, ffmpeg=plan.ffmpeg.path)
+    decoded = decode_frames(small, log=ReadLog(), clock=Clock("decode small"), alpha="drop")
+    try:
+        yield from zip(decoded, source_frames(plan, ReadLog(), Clock("decode source")), strict=True)
+    except ValueError as error:
+        raise EncodeError(f"the encoded movie has not the {len(encoded.pts)} frames of its source") from error
+
+
+def _keyframes(path: Path) -> frozenset[int]:
+    """Indices of an encoded movie's keyframes, in presentation order."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    packets.sort(key=lambda packet: packet.pts or 0)
+    return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
+
+
+def _summary(segments: Sequence[SegmentFacts]) -> str:
+    adapted = [one for one in segments if one.kind != "none"]
+    shots = f"{len(adapted)} of {len(segments)} shot{'s' if len(segments) > 1 else ''}"
+    seconds = f"{sum(one.seconds for one in segments):.0f} s of training"
+    if not adapted:
+        return f"upscaler adapted to {shots}: it would not have paid ({seconds})"
+    frames = sum(one.frames for one in adapted)
+    gain = sum(one.gain_db * one.frames for one in adapted) / frames
+    return f"upscaler adapted to {shots}: {gain:+.2f} dB there, {sum(one.bytes for one in adapted):,} bytes, {seconds}"

@@ -1,0 +1,38 @@
+"""Which update of the upscaler holds for a picture."""
+
+from collections import deque
+
+import av
+
+
+class Updates:
+    """Updates by picture.
+
+    An update holds from its keyframe on, in presentation order: pictures that are decoded after a keyframe but shown
+    before it belong to the keyframe before.
+    """
+
+    def __init__(self) -> None:
+        self._coming: deque[tuple[int | None, bytes]] = deque()
+        self._current = b""
+
+    def open(self, pts: int | None, update: bytes) -> None:
+        """Takes the next keyframe: its timestamp and its update."""
+        self._coming.append((pts, update))
+
+    def at(self, picture: av.VideoFrame) -> bytes:
+        """The update for the next picture in presentation order.
+
+        If a keyframe does not decode, its update holds from the first picture after it. Without timestamps, keyframes
+        are counted.
+        """
+        while self._coming:
+            pts = self._coming[0][0]
+            if pts is None or picture.pts is None:
+                if picture.key_frame:
+                    self._current = self._coming.popleft()[1]
+                break
+            if pts > picture.pts:
+                break
+            self._current = self._coming.popleft()[1]
+        return self._current
