@@ -13,6 +13,7 @@ from material import FFMPEG, coding, make, packet_data, plan, restored
 from skimage import data
 from skimage.metrics import structural_similarity
 
+from vidscale import api
 from vidscale.adapt import choice, training
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
 from vidscale.adapt.loss import Loss, ssim
@@ -339,6 +340,7 @@ def test_light_update_is_small(tmp_path):
     assert found
     assert all(len(update) < 200 for update in found)
     assert {segment.kind for segment in outcome.adapted} <= {"light", "none"}
+    assert any("adapted to its shots" in note for note in api.web(outcome.path, tmp_path / "site").notes)
 
 
 @pytest.mark.slow

@@ -62,8 +62,11 @@ def play(
 
         small = open_for_y4m(source, None, _settings(pair, scale, strength))
         with_shader = None if pipe or found != "mpv" else _playback(small)
-        if with_shader is not None and _play_with_shader(with_shader, small.source.path):
-            return
+        if with_shader is not None:
+            if small.is_adapted:
+                console.note("the movie is adapted to its shots, the shader has the pair's own network; --pipe adapts")
+            if _play_with_shader(with_shader, small.source.path):
+                return
         _pipe(found, small, console)
 
     run_job(job, quiet=True)

@@ -50,6 +50,11 @@ class SmallFile:
     parts: tuple["SmallFile", ...] = ()
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether keyframes may carry updates of the upscaler."""
+        return self.identity is not None and self.identity.vidscale > 1
+
+    @property
     def restored(self) -> VideoInfo:
         """The restored video: of the source's size, and gray when the source was gray."""
         pixel_format = self.source.video.format
@@ -243,7 +248,7 @@ def _inspection(small: SmallFile, log: ReadLog) -> Inspect | None:
     with open_container(small.source.path) as container:
         extradata = cast("av.VideoStream", container.streams[small.source.stream_index]).codec_context.extradata
 
-    is_adapted = identity.vidscale > 1 and identity.sha256 == small.pair.sha256
+    is_adapted = small.is_adapted and identity.sha256 == small.pair.sha256
 
     def inspect(packet: "av.Packet[av.VideoStream]") -> bytes:
         try:

@@ -40,7 +40,7 @@ class Site:
     Attributes:
         index: its address on this machine.
         bytes: of the page and the network, without the movie.
-        notes: what may keep a browser from playing it, one line each.
+        notes: what a browser cannot play or does not restore, one line each.
     """
 
     index: Path
@@ -152,6 +152,8 @@ def _page(small: SmallFile, described: dict[str, Any], names: dict[str, str]) ->
 
 def _notes(small: SmallFile) -> tuple[str, ...]:
     notes = []
+    if small.is_adapted:
+        notes.append("the movie is adapted to its shots, but the page restores with the pair's own network")
     if small.source.codec == "hevc":
         notes.append("HEVC plays only in browsers that have a decoder for it; H.264 plays in all")
     if "mp4" not in small.source.container and small.source.path.suffix.lower() != ".webm":
