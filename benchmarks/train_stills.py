@@ -70,6 +70,9 @@ def _train(name: str, seed: int, options: argparse.Namespace) -> None:
         from safetensors.torch import load_file
 
         task.network.load_state_dict(load_file(options.start / f"{name}-{seed}" / WEIGHTS))
+        if task.downscaler:
+            task.downscaler.repeats.fill_(recipe.repeats)
+            task.downscaler.refinements.fill_(recipe.refinements)
         pictures.seed(seed + 1_000_000)  # other examples than before
     settings = TimedSettings(
         seconds=options.minutes * 60 - (time.monotonic() - STARTED),

@@ -54,9 +54,8 @@ def test_back_projection_is_the_gradient_of_the_squared_error():
 @pytest.mark.parametrize("scale", [2, 4])
 def test_downscaler_keeps_the_chroma_of_the_bicubic_picture(scale):
     torch.manual_seed(0)
-    downscaler, upscaler = ErrorFedDownscaler(scale, width=8, depth=2, steps=2), EDSR(scale, blocks=1, width=4)
-    for step in downscaler.steps:
-        torch.nn.init.normal_(step.convs[-1].weight, std=0.1)
+    downscaler, upscaler = ErrorFedDownscaler(scale, width=8, depth=2, repeats=2), EDSR(scale, blocks=1, width=4)
+    torch.nn.init.normal_(downscaler.correction.convs[-1].weight, std=0.1)
     hr = torch.rand(2, 3, 8 * scale, 12 * scale)
     with torch.no_grad():
         change = downscaler(hr, upscaler) - bicubic(hr, scale)

@@ -34,7 +34,7 @@ class StillRecipe:
         kind: "espcn" on bicubic LR luma; "edsr" and "bicubic" on bicubic LR; "car" with its own downscaler.
         scale: HR over LR.
         blocks, width: of the upscaler; unused by ESPCN.
-        steps: corrections of the downscaler; unused by the others.
+        repeats, refinements: of the downscaler; unused by the others.
         batch, crop: HR crops per step and their side, a multiple of the scale.
         learning_rate: peak.
     """
@@ -43,7 +43,8 @@ class StillRecipe:
     scale: int
     blocks: int = 16
     width: int = 48
-    steps: int = 1
+    repeats: int = 2
+    refinements: int = 1
     batch: int = 32
     crop: int = 128
     learning_rate: float = 4e-4
@@ -56,10 +57,8 @@ RECIPES = {
     "edsr-x2": StillRecipe(kind="edsr", scale=2, width=64),
     "bicubic-x2": StillRecipe(kind="bicubic", scale=2),
     "car-x2": StillRecipe(kind="car", scale=2),
-    "car2-x2": StillRecipe(kind="car", scale=2, steps=2),
     "bicubic-x4": StillRecipe(kind="bicubic", scale=4, crop=192),
     "car-x4": StillRecipe(kind="car", scale=4, crop=192),
-    "car2-x4": StillRecipe(kind="car", scale=4, crop=192, steps=2),
 }
 
 
@@ -68,19 +67,25 @@ class StillTask:
 
     Args:
         recipe: settings.
-        pictures: training pictures.
+        pictures: training pictures; None only to measure.
         held_out: validation pictures, [3, H, W] float RGB in [0, 1] each.
         device: "cpu" or "cuda".
         seed: of the initial weights and the examples.
     """
 
     def __init__(
-        self, recipe: StillRecipe, pictures: ResidentPictures, held_out: Sequence[Tensor], device: str, seed: int = 0
+        self,
+        recipe: StillRecipe,
+        pictures: ResidentPictures | None,
+        held_out: Sequence[Tensor],
+        device: str,
+        seed: int = 0,
     ) -> None:
-        self.recipe, self._pictures = recipe, pictures
-        self._held_out = [_whole(picture, recipe.scale)[None].to(device) for picture in held_out]
+        self.recipe, self._given = recipe, pictures
+        self.held_out = [_whole(picture, recipe.scale)[None].to(device) for picture in held_out]
         torch.manual_seed(seed)
-        pictures.seed(seed)
+        if pictures is not None:
+            pictures.seed(seed)
         self.downscaler: ErrorFedDownscaler | None = None
         self.upscaler: nn.Module
         if recipe.kind == "espcn":
@@ -88,10 +93,18 @@ class StillTask:
         else:  # the upscaler's weights are drawn first: it starts equal for "car" and "bicubic"
             self.upscaler = EDSR(recipe.scale, blocks=recipe.blocks, width=recipe.width)
             if recipe.kind == "car":
-                self.downscaler = ErrorFedDownscaler(recipe.scale, steps=recipe.steps)
+                self.downscaler = ErrorFedDownscaler(
+                    recipe.scale, repeats=recipe.repeats, refinements=recipe.refinements
+                )
         self.network = nn.ModuleDict({"upscaler": self.upscaler})
         if self.downscaler is not None:
             self.network["downscaler"] = self.downscaler
+
+    @property
+    def _pictures(self) -> ResidentPictures:
+        if self._given is None:
+            raise ValueError("a task without pictures does not train")
+        return self._given
 
     def loss(self, done: float) -> Tensor:
         recipe = self.recipe
@@ -137,26 +150,29 @@ class StillTask:
         """Mean luma PSNR of the restored pictures, and the mean and lowest PSNR of LR against bicubic LR, dB."""
         scale = self.recipe.scale
         restored, near = [], []
-        for hr in self._held_out:
-            with torch.no_grad():
-                lr, sr = self.restore(hr)
-                restored.append(luma_psnr(sr[0], hr[0], shave=scale))
-                mse = float(F.mse_loss(lr, _codes(bicubic(hr, scale))))
+        for hr in self.held_out:
+            lr = self.downscale(hr)
+            restored.append(luma_psnr(self.upscale(lr)[0], hr[0], shave=scale))
+            mse = float(F.mse_loss(lr, _codes(bicubic(hr, scale))))
             near.append(-10 * math.log10(mse) if mse else math.inf)
         scores = {"psnr_y": sum(restored) / len(restored)}
         return (
             scores if self.downscaler is None else scores | {"lr_psnr": sum(near) / len(near), "lr_lowest": min(near)}
         )
 
-    def restore(self, hr: Tensor) -> tuple[Tensor, Tensor]:
-        """The small and the restored picture, both 8 bit, of [1, 3, H, W] with whole LR pixels."""
+    @torch.no_grad()
+    def downscale(self, hr: Tensor) -> Tensor:
+        """The small picture, rounded to 8 bits, of [1, 3, H, W] with whole LR pixels."""
         scale = self.recipe.scale
-        small = bicubic(hr, scale) if self.downscaler is None else self.downscaler(hr, self.upscaler)
-        lr = _codes(small)
+        return _codes(bicubic(hr, scale) if self.downscaler is None else self.downscaler(hr, self.upscaler))
+
+    @torch.no_grad()
+    def upscale(self, lr: Tensor) -> Tensor:
+        """The restored picture, rounded to 8 bits."""
         if isinstance(self.upscaler, ESPCN):
             padded = F.pad(lr, [self._margin] * 4, mode="replicate").transpose(0, 1)
-            return lr, _codes(self.upscaler(padded).transpose(0, 1))
-        return lr, _codes(self.upscaler(lr))
+            return _codes(self.upscaler(padded).transpose(0, 1))
+        return _codes(self.upscaler(lr))
 
 
 def _fidelity(sr: Tensor, hr: Tensor, done: float) -> Tensor:
