@@ -303,7 +303,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
     (tmp_path / "file").touch()
     for args, code, words in [
         (["down", "none", "-o", "out"], 1, r"^none does not exist$"),
-        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
+        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP, TIFF or BMP files in empty$"),
         (["down", "in", "-o", "file"], 1, r"^file is a file: file cannot be a folder$"),
         (
             ["down", "in", "-o", "out", "--pair", "none"],
@@ -327,7 +327,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
             1,
             r"^unknown pair 'none'; choose from lanczos, bicubic, area, gaussian, sharp$",
         ),
-        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
+        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP, TIFF or BMP files in empty$"),
     ]:
         assert re.search(words, refused(tmp_path, "images", *args, code=code)), args
 

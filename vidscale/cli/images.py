@@ -24,7 +24,7 @@ app = typer.Typer(help="Scale folders of pictures, and compare methods.", no_arg
 Paths = Annotated[
     list[Path],
     typer.Argument(
-        help="Folders and files: PNG, JPEG, WebP, TIFF.", metavar="PATH", show_default=False, readable=False
+        help="Folders and files: PNG, JPEG, WebP, TIFF, BMP.", metavar="PATH", show_default=False, readable=False
     ),
 ]
 Folder = Annotated[
