@@ -189,8 +189,13 @@ def test_pair_that_made_a_picture_must_be_there(car: None, photographs: Photogra
         "unknown pair 'car-x2'; choose from lanczos, bicubic, area, gaussian, sharp; "
         "`vidscale models import-car` and `vidscale train car` make one"
     ]
-    assert failures(run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")) == [
-        "small/a.png: was made with car-x2, not with lanczos-x2; leave --pair and --scale out"
+    other = run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")
+    assert other.code == 0
+    assert "small/a.png: made with car-x2, restored with lanczos-x2\n" in other.stderr
+    restored = picture(Path("large/a.png"))
+    assert restored.size == picture(Path("in/a.png")).size
+    assert failures(run_here("images", "up", "small", "-o", "other", "--pair", "lanczos", "--scale", "4")) == [
+        "small/a.png: was made with car-x2, not with lanczos-x4; leave --pair and --scale out"
     ]
 
 
