@@ -2,7 +2,7 @@
 
     python benchmarks/train_car.py PHOTOS VALIDATION -o FOLDER [--seeds 3] [--jobs 2] [--rows car_small.jsonl]
 
-Both see the same examples in the same number of steps, with the recipe ``pipelines/car_small_x2.toml``; each run has
+Both see the same examples in the same number of steps, with the recipe ``car_small_x2``; each run has
 one core. Interrupted runs resume; finished ones are skipped. The result is the luma PSNR on whole held-out photographs,
 with 8-bit small pictures and no codec.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from command import vidscale
 from machine import origin
 
-_RECIPE = Path(__file__).parent.parent / "pipelines" / "car_small_x2.toml"
+_RECIPE = Path(__file__).parent.parent / "vidscale" / "pipelines" / "car_small_x2.toml"
 _WAYS = ("car", "bicubic")
 
 

@@ -120,7 +120,7 @@ def test_other_upscalers_cannot_guide(pair, tmp_path):
 
 
 def test_recipes_in_the_repository_are_valid():
-    recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("downscaler_*.toml"))
+    recipes = sorted((Path(__file__).parents[1] / "vidscale" / "pipelines").glob("downscaler_*.toml"))
     assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == ["adaptive-x2"]
 
 

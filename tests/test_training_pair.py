@@ -35,7 +35,7 @@ from vidscale.training.pair import PairRecipe, train_pair
 from vidscale.training.recipes import read_recipe
 from vidscale.training.upscaler import CompactSizes, UpscalerTask
 
-RECIPES = Path(__file__).parents[1] / "pipelines"
+RECIPES = Path(__file__).parents[1] / "vidscale" / "pipelines"
 QUICK = RECIPES / "adaptive_quick_x2.toml"
 PAIR_RECIPES = sorted([*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")])
 SHIPPED = Path(__file__).parents[1] / "vidscale" / "models" / "weights"
