@@ -138,3 +138,13 @@ def test_espcn_on_set5(name: str, psnr_y: float, ssim_y: float, shared_data: Pat
     (row,) = BenchResult.of(methods, list(run_bench(pictures, methods))).rows
     assert row.psnr_y.value > psnr_y
     assert row.ssim_y.value > ssim_y
+
+
+@pytest.mark.parametrize("name", ["espcn-x2", "espcn-x3", "espcn-x4"])
+def test_espcn_keeps_flat_pictures_flat(name: str) -> None:
+    """Kernels that differ between sub-pixel positions leave a pattern, seen best where it is dark."""
+    scaler = find_scaler(name, None, "cpu")
+    side = 12 * int(scaler.scale)
+    for code in (0, 2, 5, 10, 20, 40, 128, 250, 255):
+        (restored,) = scaler.upscale([np.full((12, 12), code, np.uint8)], side, side)
+        assert np.abs(restored.astype(int) - code).max() <= 1
