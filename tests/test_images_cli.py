@@ -396,6 +396,12 @@ def test_bench_writes_table_rows_and_page(photographs: Photographs) -> None:
     assert f"{np.mean(psnrs):.2f}" in run.stdout
     page = Path("out/index.html").read_text()
     assert page.count("data:image/webp;base64,") == 2 * 6
+    bars = [int(width) for width in re.findall(r'class="bar"><span style="width: (\d+)%"', page)]
+    means = [
+        np.mean([float(row["psnr_y"]) for row in rows if row["method"] == name])
+        for name in dict.fromkeys(row["method"] for row in rows)
+    ]
+    assert bars == [round(10 + 90 * (mean - min(means)) / (max(means) - min(means))) for mean in means]
     assert "<b>.png" not in page
     assert "&lt;b&gt;.png" in page
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)

@@ -138,7 +138,11 @@ def bench(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare methods of downscaling and restoring pictures, the way papers do."""
+    """Compare methods of downscaling and restoring pictures, the way papers do.
+
+    The protocol is that of papers on Set5, Set14, BSD100 and Urban100: give the folder of the full-size pictures; small
+    pictures are made here. docs/command-line.md has the details.
+    """
 
     def job(console: Console) -> None:
         from vidscale.config import BenchSettings
