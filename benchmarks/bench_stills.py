@@ -1,6 +1,6 @@
 """Measures trainings of `train_stills.py` on held-out pictures, on a GPU if there is one.
 
-    python benchmarks/bench_stills.py PICTURES RUN [RUN ...] -o benchmarks/results/stills.jsonl [--refinements 0 3]
+    python benchmarks/bench_stills.py PICTURES RUN [RUN ...] -o benchmarks/results/stills.jsonl [--repeats 2]
 
 A row per training, number of refinements (CAR only) and coding of the small picture: as PNG, and as JPEG of quality 90
 (4:4:4). It has the means over the pictures and the lowest PSNR of the small picture against the bicubic one. Weights
@@ -38,18 +38,23 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of trainings")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--refinements", type=int, nargs="+", default=[0, 3], help="of CAR")
+    parser.add_argument("--repeats", type=int, help="corrections of CAR, instead of those it was trained with")
+    parser.add_argument("--refinements", type=int, nargs="+", default=[3], help="of CAR")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with options.output.open("a") as output:
         for run in options.runs:
-            for row in _rows(run, options.pictures, options.refinements, device):
+            for row in _rows(run, options.pictures, options.repeats, options.refinements, device):
                 output.write(json.dumps(row) + "\n")
                 output.flush()
 
 
-def _rows(run: Path, pictures: Path, refinements: Sequence[int], device: str) -> Iterator[dict[str, Any]]:
+def _rows(
+    run: Path, pictures: Path, repeats: int | None, refinements: Sequence[int], device: str
+) -> Iterator[dict[str, Any]]:
     task, about = _task(run, pictures, device)
+    if task.downscaler and repeats:
+        task.downscaler.repeats.fill_(repeats)
     variants = refinements if task.downscaler else [0]
     for number in variants:
         if task.downscaler:

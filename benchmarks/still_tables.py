@@ -3,6 +3,7 @@
 python benchmarks/still_tables.py
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +23,16 @@ _NAMES = {"bicubic-x2": "edsr-x2", "bicubic-x4": "edsr-x4", "edsr-x2": "EDSR x2,
 
 def main() -> None:
     """Rewrites the page."""
-    rewrite(PAGE, blocks())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", type=Path, default=PAGE)
+    rewrite(parser.parse_args().page, blocks())
 
 
 def blocks() -> dict[str, str]:
     """The tables by their names in the page."""
     rows, set5 = read_rows(RESULTS / "stills.jsonl"), read_rows(RESULTS / "stills_set5.jsonl")
     bench = read_rows(RESULTS / "set5.jsonl")
-    return {"validation": validation(rows), "steps": steps(rows), "set5": set5_table(set5, bench)}
+    return {"validation": pairs_table(rows), "set5-pairs": pairs_table(set5), "set5": set5_table(set5, bench)}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -37,36 +40,28 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def validation(rows: Sequence[Row]) -> str:
-    """Pairs on the validation photographs, the small picture as PNG and as JPEG."""
+def pairs_table(rows: Sequence[Row]) -> str:
+    """Networks in order of their PSNR, the small picture without loss and as JPEG."""
     lines = [
         "| pair | PSNR-Y, dB | SSIM-Y | with JPEG q90 small, dB | small against bicubic, dB: mean, lowest |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    shown = [row for row in rows if row["jpeg_quality"] is None and is_shipped(row)]
+    shown = [row for row in rows if row["jpeg_quality"] is None]
     for row in sorted(shown, key=lambda row: (row["name"][-1], row["psnr_y"])):
-        (coded,) = (
-            other["psnr_y"]
-            for other in rows
-            if other["name"] == row["name"] and other["jpeg_quality"] and is_shipped(other)
-        )
+        coded = [f"{other['psnr_y']:.2f}" for other in rows if other["jpeg_quality"] and name_of(other) == name_of(row)]
         near = f"{row['lr_psnr']:.1f}, {row['lr_lowest']:.1f}" if "lr_psnr" in row else "–"
-        name = _NAMES.get(row["name"], row["name"])
-        lines.append(f"| {name} | {row['psnr_y']:.2f} | {row['ssim_y']:.4f} | {coded:.2f} | {near} |")
+        ssim_y = f"{row['ssim_y']:.4f}" if "ssim_y" in row else "–"
+        lines.append(f"| {name_of(row)} | {row['psnr_y']:.2f} | {ssim_y} | {coded[0] if coded else '–'} | {near} |")
     return "\n".join(lines)
 
 
-def steps(rows: Sequence[Row]) -> str:
-    """CAR by the number of its steps."""
-    lines = [
-        "| pair | corrections | refinements | PSNR-Y, dB | small against bicubic, dB: mean, lowest |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    shown = [row for row in rows if "repeats" in row and row["jpeg_quality"] is None]
-    for row in sorted(shown, key=lambda row: (row["name"], row["repeats"], row["refinements"])):
-        near = f"{row['lr_psnr']:.1f}, {row['lr_lowest']:.1f}"
-        lines.append(f"| {row['name']} | {row['repeats']} | {row['refinements']} | {row['psnr_y']:.2f} | {near} |")
-    return "\n".join(lines)
+def name_of(row: Row) -> str:
+    """The pair, with its steps if they are not those shipped."""
+    name = str(row["name"])
+    if is_shipped(row):
+        return _NAMES.get(name, name)
+    corrections = "one correction" if row["repeats"] == 1 else f"{row['repeats']} corrections"
+    return f"{name}, {corrections}, {row['refinements'] or 'no'} refinements"
 
 
 def set5_table(rows: Sequence[Row], bench: Sequence[Row]) -> str:
@@ -76,7 +71,7 @@ def set5_table(rows: Sequence[Row], bench: Sequence[Row]) -> str:
         scale = result["scale"]
         found = {name: (means["psnr_y"], means["ssim_y"]) for name, means in result["methods"].items()}
         found |= {
-            _NAMES.get(row["name"], row["name"]): (row["psnr_y"], row["ssim_y"])
+            name_of(row): (row["psnr_y"], row["ssim_y"])
             for row in rows
             if row["name"].endswith(f"-x{scale}") and row["jpeg_quality"] is None and is_shipped(row)
         }
