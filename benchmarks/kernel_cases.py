@@ -12,8 +12,6 @@ from torch import Tensor
 from vidscale.triton_kernels import metrics, metrics_ref
 from vidscale.triton_kernels.adaptive import adaptive_resample, adaptive_resample_heads, implementation
 from vidscale.triton_kernels.adaptive_ref import activated, adaptive_heads_ref, adaptive_resample_ref
-from vidscale.triton_kernels.basis import basis_resample
-from vidscale.triton_kernels.basis_ref import basis_codes_ref, basis_resample_ref
 from vidscale.triton_kernels.polyphase import polyphase_resample
 from vidscale.triton_kernels.polyphase_ref import polyphase_ref
 
@@ -43,9 +41,6 @@ def gpu_cases(device: torch.device) -> Iterator[Case]:
             for support in (3 * scale + 1, 2 * scale):
                 for channels in (3, 1):
                     yield from _adaptive_on_gpu(device, size, scale, support, channels)
-        for step in (Fraction(2), Fraction(4), Fraction(3, 2), HALF):
-            for block in (1, 4):
-                yield _basis(device, size, step, block, triton=True)
         yield from _planes(device, size, triton=True)
 
 
@@ -53,9 +48,6 @@ def cpu_cases() -> Iterator[Case]:
     """The CPU paths: a small training of CAR, inference, and planes of video."""
     device = torch.device("cpu")
     yield from _adaptive_on_cpu((16, 3, 96, 96), (540, 960))
-    for step in (Fraction(2), Fraction(3, 2), HALF):
-        for block in (1, 2, 4, 8):
-            yield _basis(device, (1080, 1920), step, block, triton=False)
     yield from _planes(device, (1080, 1920), triton=False)
 
 
@@ -63,11 +55,9 @@ def toy_cases(device: torch.device) -> Iterator[Case]:
     """Everything once; kernels in Triton's interpreter where there is no GPU."""
     size = (12, 14)
     yield from _adaptive_on_gpu(device, size, 2, 2, 3)
-    yield _basis(device, size, Fraction(2), 4, triton=True)
     yield from _planes(device, size, triton=True)
     if device.type == "cpu":
         yield from _adaptive_on_cpu((1, 3, 12, 12), (8, 8))
-        yield _basis(device, size, Fraction(3, 2), 4, triton=False)
         yield from _planes(device, size, triton=False)
 
 
@@ -158,35 +148,6 @@ def _adaptive_on_cpu(training: tuple[int, ...], size: Size) -> Iterator[Case]:
     }
     about["size"] = f"{size[1]}x{size[0]}"
     yield Case({"operation": "adaptive heads, float32 to uint8", **about}, x.nbytes + 3 * heads[0].nbytes, ways)
-
-
-def _basis(device: torch.device, size: Size, step: Fraction, block: int, *, triton: bool) -> Case:
-    """`size` is that of the larger picture."""
-    count, support, phases = 8, 8 if step > 1 else 6, step.denominator
-    small = (int(size[0] / max(step, 1 / step)), int(size[1] / max(step, 1 / step)))
-    source, target = (size, small) if step > 1 else (small, size)
-    torch.manual_seed(0)
-    plane = torch.randint(0, 256, source, dtype=torch.uint8, device=device)
-    cells = torch.rand(count, *(-(-side // block) for side in target), device=device)
-    basis = torch.rand(count, phases, phases, support, support, device=device)
-    geometry: dict[str, Any] = {"step": step, "siting": (HALF, HALF), "size": target, "block": (block, block)}
-    ours: dict[str, Callable[..., Any]] = {implementation("cpu"): basis_resample}
-    if triton:
-        from vidscale.triton_kernels.basis_triton import basis_triton
-
-        ours, cells = {"triton": basis_triton}, cells.half()
-
-    def convolved() -> Tensor:
-        values = basis_resample_ref(plane.float()[None, None], cells[None], basis, **geometry)[0, 0]
-        return (values.clamp_(0, 255) + 0.5).to(torch.uint8)
-
-    ways: dict[str, Callable[[], Any]] = {
-        **{name: partial(run, plane, cells, basis, bit_depth=8, **geometry) for name, run in ours.items()},
-        "torch, float32 convolutions": convolved,
-        "ref": partial(basis_codes_ref, plane, cells, basis, bit_depth=8, **geometry),
-    }
-    about = {"size": f"{size[1]}x{size[0]}", "step": str(step), "block": block, "M": count, "support": support}
-    return Case({"operation": "basis, uint8", **about}, plane.nbytes + cells.nbytes + target[0] * target[1], ways)
 
 
 def _planes(device: torch.device, size: Size, *, triton: bool) -> Iterator[Case]:

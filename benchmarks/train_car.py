@@ -2,7 +2,7 @@
 
     python benchmarks/train_car.py PHOTOS VALIDATION -o FOLDER [--seeds 3] [--jobs 2] [--rows car_small.jsonl]
 
-Both see the same examples in the same number of steps, with the recipe ``pipelines/car_small_x2.toml``; each run has
+Both see the same examples in the same number of steps, with the recipe ``car_small_x2``; each run has
 one core. Interrupted runs resume; finished ones are skipped. The result is the luma PSNR on whole held-out photographs,
 with 8-bit small pictures and no codec.
 """

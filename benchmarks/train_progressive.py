@@ -2,8 +2,8 @@
 
     python benchmarks/train_progressive.py PHOTOS VALIDATION -o FOLDER [--rows FILE]
 
-Stages and chain are trained with the recipe ``pipelines/progressive_x8.toml``, and once more with the original stage
-design. The single network (``one_step_x8.toml``) has about as many parameters as the three stages and sees as many
+Stages and chain are trained with the recipe ``progressive_x8``, and once more with the original stage
+design. The single network (``one_step_x8``) has about as many parameters as the three stages and sees as many
 examples. Interrupted runs resume; finished ones are skipped. The result is the mean luma PSNR on centre crops of
 held-out photographs, with 8-bit small pictures downscaled by Lanczos and no codec.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Codes the picture of a movie at half its size: ffmpeg decodes, vidscale scales, ffmpeg encodes.
-#     pipelines/y4m_chain.sh movie.mp4 small.mkv
+#     vidscale/pipelines/y4m_chain.sh movie.mp4 small.mkv
 # FFMPEG names the binary, vidscale must be on PATH.
 set -euo pipefail
 ffmpeg=${FFMPEG:-ffmpeg}

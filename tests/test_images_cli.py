@@ -189,8 +189,13 @@ def test_pair_that_made_a_picture_must_be_there(car: None, photographs: Photogra
         "unknown pair 'car-x2'; choose from lanczos, bicubic, area, gaussian, sharp; "
         "`vidscale models import-car` and `vidscale train car` make one"
     ]
-    assert failures(run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")) == [
-        "small/a.png: was made with car-x2, not with lanczos-x2; leave --pair and --scale out"
+    other = run_here("images", "up", "small", "-o", "large", "--pair", "lanczos")
+    assert other.code == 0
+    assert "small/a.png: made with car-x2, restored with lanczos-x2\n" in other.stderr
+    restored = picture(Path("large/a.png"))
+    assert restored.size == picture(Path("in/a.png")).size
+    assert failures(run_here("images", "up", "small", "-o", "other", "--pair", "lanczos", "--scale", "4")) == [
+        "small/a.png: was made with car-x2, not with lanczos-x4; leave --pair and --scale out"
     ]
 
 
@@ -303,7 +308,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
     (tmp_path / "file").touch()
     for args, code, words in [
         (["down", "none", "-o", "out"], 1, r"^none does not exist$"),
-        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
+        (["down", "empty", "-o", "out"], 1, r"^no PNG, JPEG, WebP, TIFF or BMP files in empty$"),
         (["down", "in", "-o", "file"], 1, r"^file is a file: file cannot be a folder$"),
         (
             ["down", "in", "-o", "out", "--pair", "none"],
@@ -327,7 +332,7 @@ def test_images_are_refused_before_work(photographs: Photographs, tmp_path: Path
             1,
             r"^unknown pair 'none'; choose from lanczos, bicubic, area, gaussian, sharp$",
         ),
-        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP or TIFF files in empty$"),
+        (["bench", "empty"], 1, r"^no PNG, JPEG, WebP, TIFF or BMP files in empty$"),
     ]:
         assert re.search(words, refused(tmp_path, "images", *args, code=code)), args
 
@@ -391,6 +396,12 @@ def test_bench_writes_table_rows_and_page(photographs: Photographs) -> None:
     assert f"{np.mean(psnrs):.2f}" in run.stdout
     page = Path("out/index.html").read_text()
     assert page.count("data:image/webp;base64,") == 2 * 6
+    bars = [int(width) for width in re.findall(r'class="bar"><span style="width: (\d+)%"', page)]
+    means = [
+        np.mean([float(row["psnr_y"]) for row in rows if row["method"] == name])
+        for name in dict.fromkeys(row["method"] for row in rows)
+    ]
+    assert bars == [round(10 + 90 * (mean - min(means)) / (max(means) - min(means))) for mean in means]
     assert "<b>.png" not in page
     assert "&lt;b&gt;.png" in page
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)

@@ -10,10 +10,13 @@ import av
 import pytest
 from material import FFMPEG
 from robustness import content, message, nothing_left, processes_naming, run_here
+from typer.testing import CliRunner
 
+from vidscale.cli import app
 from vidscale.config import EncodeSettings, LadderSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.recipe import Recipe, parse_assignments, read_recipe, run_pipe
+from vidscale.jobs.shipped_recipes import find_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
 PIPELINES = [path for path in RECIPES if "command = " in path.read_text()]  # the others are for `vidscale train`
@@ -235,3 +238,17 @@ def test_what_is_wrong_is_told_in_plain_words(tmp_path: Path, text: str, words: 
     with pytest.raises(ConfigError) as caught:
         read_recipe(path)
     assert str(caught.value) == f"recipe {path}: {words}"
+
+
+def test_recipes_in_the_package_are_listed_and_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    listed = CliRunner().invoke(app, ["run", "--list"])
+    assert listed.exit_code == 0
+    rows = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()}
+    assert rows == {path.stem: "run" if path in PIPELINES else "train" for path in RECIPES}
+    assert find_recipe(Path("vod_x265")) == find_recipe(Path("vod_x265.toml")) == RECIPES[0].parent / "vod_x265.toml"
+    own = written(tmp_path, 'command = "encode"').rename(tmp_path / "vod_x265.toml")
+    assert find_recipe(Path("vod_x265.toml")) == Path("vod_x265.toml")  # a file of one's own comes first
+    assert find_recipe(own) == own
+    with pytest.raises(ConfigError, match="recipe nothing cannot be read"):
+        read_recipe(find_recipe(Path("nothing")))

@@ -24,7 +24,7 @@ app = typer.Typer(help="Scale folders of pictures, and compare methods.", no_arg
 Paths = Annotated[
     list[Path],
     typer.Argument(
-        help="Folders and files: PNG, JPEG, WebP, TIFF.", metavar="PATH", show_default=False, readable=False
+        help="Folders and files: PNG, JPEG, WebP, TIFF, BMP.", metavar="PATH", show_default=False, readable=False
     ),
 ]
 Folder = Annotated[
@@ -138,7 +138,11 @@ def bench(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare methods of downscaling and restoring pictures, the way papers do."""
+    """Compare methods of downscaling and restoring pictures, the way papers do.
+
+    The protocol is that of papers on Set5, Set14, BSD100 and Urban100: give the folder of the full-size pictures; small
+    pictures are made here. docs/command-line.md has the details.
+    """
 
     def job(console: Console) -> None:
         from vidscale.config import BenchSettings

@@ -9,14 +9,31 @@ from vidscale.cli import options
 from vidscale.cli.console import Console, emit, print_plan, run_job, show_path
 
 
+def _list(wanted: bool) -> None:
+    if wanted:
+        from vidscale.jobs.shipped_recipes import shipped_recipes
+
+        recipes = shipped_recipes()
+        width = max(len(recipe.name) for recipe in recipes)
+        for recipe in recipes:
+            typer.echo(f"{recipe.name:<{width}}  {'run' if recipe.runs else 'train':<5}  {recipe.description}")
+        raise typer.Exit
+
+
 def run(
     recipe: Annotated[
         Path,
         typer.Argument(
-            help="Recipe file (TOML), see pipelines/.", metavar="RECIPE", show_default=False, readable=False
+            help="Recipe file (TOML), or the name of one in the package.",
+            metavar="RECIPE",
+            show_default=False,
+            readable=False,
         ),
     ],
     source: options.Input,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List the recipes in the package.", is_eager=True, callback=_list)
+    ] = False,
     output: options.Output = None,
     assignments: options.Assignments = None,
     ffmpeg: options.Ffmpeg = None,
@@ -31,10 +48,11 @@ def run(
         from vidscale.config import DecodeSettings, EncodeSettings
         from vidscale.errors import DecodeError, UsageError
         from vidscale.jobs.recipe import parse_assignments, pipe_commands, read_recipe, run_pipe
+        from vidscale.jobs.shipped_recipes import find_recipe
         from vidscale.media.ffmpeg import find_ffmpeg
         from vidscale.system.workspace import check_target
 
-        wanted = read_recipe(recipe)
+        wanted = read_recipe(find_recipe(recipe))
         layers: list[dict[str, Any]] = [
             wanted.settings,
             parse_assignments(assignments or []),

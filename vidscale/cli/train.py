@@ -82,7 +82,8 @@ def car(
 @app.command("pair")
 def pair(
     recipe: Annotated[
-        Path, typer.Argument(help="Recipe file (TOML), such as pipelines/adaptive_x2.toml.", metavar="RECIPE")
+        Path,
+        typer.Argument(help="Recipe: a TOML file, or a name in the package such as adaptive_x2.", metavar="RECIPE"),
     ],
     output: options.TrainingFolder,
     photos: options.TrainingPhotos = None,
@@ -120,7 +121,8 @@ def pair(
 @app.command("downscaler")
 def downscaler(
     recipe: Annotated[
-        Path, typer.Argument(help="Recipe file (TOML), such as pipelines/downscaler_x2.toml.", metavar="RECIPE")
+        Path,
+        typer.Argument(help="Recipe: a TOML file, or a name in the package such as downscaler_x2.", metavar="RECIPE"),
     ],
     output: options.TrainingFolder,
     photos: options.TrainingPhotos = None,

@@ -95,6 +95,7 @@ def page(result: BenchResult) -> str:
         protocol=protocol(result),
         rows=result.rows,
         best=_best(result),
+        bars=_bars(result),
         methods=result.methods,
         pictures=result.pictures,
         cropped=[(picture, _captions(picture)) for picture in result.pictures[:_SHOWN] if picture.crops],
@@ -129,6 +130,17 @@ def _best(result: BenchResult) -> tuple[float, float]:
     psnrs = [row.psnr_y.value for row in result.rows if not math.isnan(row.psnr_y.value)]
     ssims = [row.ssim_y.value for row in result.rows if not math.isnan(row.ssim_y.value)]
     return max(psnrs, default=math.nan), max(ssims, default=math.nan)
+
+
+def _bars(result: BenchResult) -> list[int]:
+    """Length of each method's bar in percent, linear in PSNR: 10 for the lowest, 100 for the highest."""
+    values = [row.psnr_y.value for row in result.rows]
+    shown = [value for value in values if math.isfinite(value)]
+    if not shown or max(shown) == min(shown):
+        return [100] * len(values)
+    span = (max(shown) - min(shown)) / 0.9
+    base = max(shown) - span
+    return [round(100 * min((value - base) / span, 1)) if not math.isnan(value) else 0 for value in values]
 
 
 def _captions(picture: Scored) -> list[tuple[BenchCrop, str]]:

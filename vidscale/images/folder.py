@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.errors import ConfigError, DecodeError
-from vidscale.images.picture import FORMATS, SUFFIXES, PictureFormat
+from vidscale.images.picture import READ, SUFFIXES, PictureFormat
 from vidscale.system.progress import Progress
 
 _MOST_NAMED = 5
 # Pictures that the libvips of pyvips-binary does not read, or that hold several.
 _NOT_READ = {
-    *(".apng", ".avif", ".bmp", ".dds", ".dib", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jp2", ".jxl"),
+    *(".apng", ".avif", ".dds", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".jp2", ".jxl"),
     *(".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".svg", ".tga", ".xbm"),
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
 }
@@ -57,7 +57,7 @@ def find_pictures(
     for path in paths:
         if path.is_dir():
             found = list(_in_folder(path, None if apart_from is None else apart_from.resolve()))
-            items += [item for item in found if item.path.suffix.lower() in FORMATS]
+            items += [item for item in found if item.path.suffix.lower() in READ]
             others += [item for item in found if item.path.suffix.lower() in _NOT_READ]
         elif path.exists():
             items.append(Item(path, Path(path.name)))
@@ -65,9 +65,11 @@ def find_pictures(
             raise DecodeError(f"{path} does not exist")
     if not items:
         instead = f"; not read: {_listed(others)}" if others else ""
-        raise ConfigError(f"no PNG, JPEG, WebP or TIFF files in {', '.join(map(str, paths)) or 'no folder'}{instead}")
+        raise ConfigError(
+            f"no PNG, JPEG, WebP, TIFF or BMP files in {', '.join(map(str, paths)) or 'no folder'}{instead}"
+        )
     if others and progress is not None:
-        progress.note(f"skipped, not PNG, JPEG, WebP or TIFF: {_listed(others)}")
+        progress.note(f"skipped, not PNG, JPEG, WebP, TIFF or BMP: {_listed(others)}")
     return items
 
 

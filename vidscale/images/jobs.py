@@ -125,12 +125,12 @@ def upscale_folder(
 
     def work(item: Item) -> Scaled:
         data, small = _read(item)
-        scaler, height, width = _how_to_restore(small, settings, find)
+        scaler, height, width, said = _how_to_restore(small, settings, find)
         restored = upscale_picture(small, scaler, height, width).with_xmp(without_identity(small.xmp))
         coded = encode_picture(restored, settings.format, quality=settings.quality)
         target = _write(coded, item.target(output, settings.format), item, settings)
         words = [word for word in lost(data, coded) if word != "XMP" or restored.xmp]
-        notes = (*small.notes, *_loss(settings.format, words))
+        notes = (*small.notes, *said, *_loss(settings.format, words))
         return _scaled(item, scaler, restored, small, data, coded, restored_path=target, notes=notes)
 
     return _each(paths, output, work, "upscaling", progress)
@@ -228,17 +228,23 @@ def _downscaled(source: Picture, scaler: Scaler, settings: ImageSettings) -> tup
     return small, encode_picture(small, settings.format, quality=settings.quality)
 
 
-def _how_to_restore(small: Picture, settings: ImageSettings, find: FindScaler) -> tuple[Scaler, int, int]:
-    """Scaler, height and width that restore a small picture."""
+def _how_to_restore(
+    small: Picture, settings: ImageSettings, find: FindScaler
+) -> tuple[Scaler, int, int, tuple[str, ...]]:
+    """Scaler, height and width that restore a small picture, and notes."""
     identity = find_identity(small.xmp)
     if identity is None:
         if settings.pair is None:
             raise IdentityError("has no identity; name its pair and scale with --pair and --scale")
         scaler = find(settings.pair, settings.scale, None)
-        return scaler, *(settings.size or (int(small.height * scaler.scale), int(small.width * scaler.scale)))
+        return scaler, *(settings.size or (int(small.height * scaler.scale), int(small.width * scaler.scale))), ()
     check_size(identity, small.height, small.width)
-    scaler = identified_pair(identity, find, name=settings.pair, scale=settings.scale)
-    return scaler, *(settings.size or (identity.height, identity.width))
+    size = settings.size or (identity.height, identity.width)
+    if settings.pair is not None:
+        other = find(settings.pair, settings.scale or identity.scale_fraction, None)
+        if other.name != identity.pair and other.scale == identity.scale_fraction:
+            return other, *size, (f"made with {identity.pair}, restored with {other.name}",)
+    return identified_pair(identity, find, name=settings.pair, scale=settings.scale), *size, ()
 
 
 def _write(coded: bytes, target: Path, item: Item, settings: ImageSettings) -> Path:

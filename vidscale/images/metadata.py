@@ -6,7 +6,7 @@ The files have already been decoded, or were written by libvips; a broken chunk 
 import struct
 from collections.abc import Iterator
 
-from vidscale.images import png
+from vidscale.images import bmp, png
 from vidscale.images.png import TEXT
 
 _PNG = {b"iCCP": "ICC profile", b"eXIf": "EXIF", b"cICP": "colour tags (cICP)"} | dict.fromkeys(TEXT, "text")
@@ -31,7 +31,9 @@ def lost(source: bytes, result: bytes) -> list[str]:
 
 
 def held(data: bytes) -> Iterator[str]:
-    """Kinds of metadata in a PNG, JPEG, WebP or TIFF file, in words."""
+    """Kinds of metadata in a PNG, JPEG, WebP or TIFF file, in words; BMP has none."""
+    if data.startswith(bmp.SIGNATURE):
+        return iter(())
     if data.startswith(png.SIGNATURE):
         return _in_png(data)
     if data.startswith(b"\xff\xd8"):

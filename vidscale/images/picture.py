@@ -1,4 +1,4 @@
-"""Reads and writes PNG, JPEG, WebP and TIFF files of 8 and 16 bits with their metadata, using libvips.
+"""Reads and writes PNG, JPEG, WebP and TIFF files of 8 and 16 bits with their metadata, using libvips; reads BMP.
 
 Nothing is converted: pictures that are neither gray nor RGB are refused.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.errors import DecodeError, EncodeError
+from vidscale.images import bmp
 from vidscale.images.metadata import is_animated
 from vidscale.images.png import carried_chunks, with_chunks
 from vidscale.media.frames import Plane
@@ -27,6 +28,7 @@ FORMATS: dict[str, PictureFormat] = {
     ".tif": "tiff",
     ".tiff": "tiff",
 }
+READ = {*FORMATS, ".bmp", ".dib"}
 SUFFIXES: dict[PictureFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif"}
 JPEG_QUALITY = 95
 
@@ -106,20 +108,28 @@ def decode_picture(data: bytes) -> Picture:
     """
     import pyvips
 
+    if data.startswith(bmp.SIGNATURE):
+        samples, had_palette = bmp.bmp_samples(data)
+        return _picture(samples, samples.shape[2] - (samples.shape[2] == 4), had_palette=had_palette)
     try:
         image = pyvips.Image.new_from_buffer(data, "", fail_on="error")
         bands = _bands(image, data)
         pixels = image.numpy()
     except pyvips.Error as error:
         raise DecodeError(f"cannot be read: {_reason(error)}") from error
-    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.atleast_3d(pixels), 2, 0))
+    picture = _picture(np.atleast_3d(pixels), bands, had_palette=bool(image.get_typeof("palette")))
+    return replace(
+        picture, fields=tuple(_fields(image)), png_chunks=carried_chunks(data), resolution=_resolution(image)
+    )
+
+
+def _picture(samples: Plane, bands: int, *, had_palette: bool) -> Picture:
+    """The picture of [H, W, channels], the first `bands` of them colours."""
+    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(samples, 2, 0))
     return Picture(
         planes=planes[:bands],
         alpha=planes[bands] if len(planes) > bands else None,
-        fields=tuple(_fields(image)),
-        png_chunks=carried_chunks(data),
-        resolution=_resolution(image),
-        notes=("palette converted to RGB",) if image.get_typeof("palette") else (),
+        notes=("palette converted to RGB",) if had_palette else (),
     )
 
 

@@ -15,6 +15,7 @@ CARD = "card.json"
 FORMAT = 1
 UNKNOWN = "unknown"
 BACK_PROJECTION = "back-projection"  # kind of downscaler: a filter and a network that corrects its luma
+ERROR_FED = "error-fed"  # the same for pictures in RGB
 
 Sizes = dict[str, str | int | float]
 

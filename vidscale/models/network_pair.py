@@ -20,8 +20,9 @@ from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.error_fed import ErrorFedDownscaler
 from vidscale.models.networks.progressive import ProgressiveUpscaler
-from vidscale.models.networks.tiling import Tiled
+from vidscale.models.networks.tiling import Run, Tiled, run_surrounded
 from vidscale.models.pair import Backend
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.models.rgb import rgb_to_yuv, yuv_to_rgb
@@ -48,7 +49,7 @@ class NetworkPair:
 
     card: PairCard
     folder: Path
-    downscaler: ResamplerNet | FixedPair
+    downscaler: ResamplerNet | ErrorFedDownscaler | FixedPair
     upscaler: EDSR | ProgressiveUpscaler
     device: str
     dtype: torch.dtype = torch.float32
@@ -77,7 +78,8 @@ class NetworkPair:
     def __post_init__(self) -> None:
         for network in (self.downscaler, self.upscaler):
             if isinstance(network, nn.Module):
-                network.to(self.device, self.dtype)
+                coarse = not isinstance(network, ErrorFedDownscaler)  # errors are small differences
+                network.to(self.device, self.dtype if coarse else torch.float32).requires_grad_(False)
 
     @property
     def name(self) -> str:
@@ -119,7 +121,7 @@ class NetworkPair:
         return rgb_to_yuv(restored, image.format, image.color, matrix_height=geometry.height)
 
     def downscale_rgb(self, image: Tensor, *, out_dtype: torch.dtype | None = None, bit_depth: int = 8) -> Tensor:
-        """Downscales with the network; see `ResamplerNet.downscale`.
+        """Downscales with the network; see `ResamplerNet.downscale` and `ErrorFedDownscaler.downscale`.
 
         Args:
             image: [1, 3, H, W] float in [0, 1], on the pair's device.
@@ -135,6 +137,8 @@ class NetworkPair:
         if isinstance(self.downscaler, FixedPair):
             raise ValueError(f"{self.name} downscales with a filter")  # noqa: TRY004
         run = partial(self.downscaler.downscale, out_dtype=out_dtype, bit_depth=bit_depth)
+        if isinstance(self.downscaler, ErrorFedDownscaler):
+            run = partial(run, upscale=self._surrounded(self.upscaler))
         return Tiled(run, self.downscaler.tile_rule)(image)
 
     def upscale_rgb(self, image: Tensor) -> Tensor:
@@ -143,7 +147,13 @@ class NetworkPair:
 
     @cached_property
     def _tiled_upscaler(self) -> Tiled:
-        return Tiled(self.upscaler.upscale, self.upscaler.tile_rule)
+        return Tiled(self._surrounded(self.upscaler.upscale), self.upscaler.tile_rule)
+
+    def _surrounded(self, run: Run) -> Run:
+        """With replicated borders, except for CAR, which is as published, and for `ProgressiveUpscaler`."""
+        if isinstance(self.downscaler, ResamplerNet) or not isinstance(self.upscaler, EDSR):
+            return run
+        return partial(run_surrounded, run, scale=self.upscaler.scale)
 
     def downscale_seconds(self, height: int, width: int) -> float:
         return self._trial_seconds[0] * height * width / _TRIAL_SIDE**2

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from vidscale.errors import ConfigError, ModelError, reason_of
-from vidscale.models.cards import BACK_PROJECTION, CARD, UNKNOWN, PairCard
+from vidscale.models.cards import BACK_PROJECTION, CARD, ERROR_FED, UNKNOWN, PairCard
 from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.car import ResamplerNet
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.edsr import EDSR
+from vidscale.models.networks.error_fed import ErrorFedDownscaler
 from vidscale.models.networks.espcn import ESPCN
 from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
 
-Downscaler = ResamplerNet | BackProjection | FixedPair
+Downscaler = ResamplerNet | ErrorFedDownscaler | BackProjection | FixedPair
 Upscaler = EDSR | CompactUpscaler | ESPCN | ProgressiveUpscaler
 
 _UPSCALERS: dict[str, type[Upscaler]] = {
@@ -165,6 +166,8 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
         corrector = BackProjection.from_state_dict(tensors).eval()
         corrector.sharpness = filter_of(card).sharpness
         return corrector
+    if kind == ERROR_FED:
+        return ErrorFedDownscaler.from_state_dict(tensors).eval()
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidscale.errors import ConfigError, TrainingError, plain_reason, reason_of
+from vidscale.jobs.shipped_recipes import find_recipe
 from vidscale.system.names import name_from_text
 from vidscale.system.workspace import replacing
 
@@ -22,7 +23,7 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
 
     Args:
         kind: dataclass of the recipe; tables are its dataclass fields.
-        path: recipe file; None for the defaults.
+        path: recipe file, or the name of one in the package; None for the defaults.
         assignments: override the file; ``loop.steps`` is a setting in a table.
 
     Raises:
@@ -31,7 +32,7 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
     said: dict[str, Any] = {}
     if path is not None:
         try:
-            said = tomllib.loads(name_from_text(path.read_text(encoding="utf-8")))
+            said = tomllib.loads(name_from_text(find_recipe(path).read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
     for name, value in (assignments or {}).items():

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 Run = Callable[[Tensor], Tensor]
 
 _SMALLEST_TILE = 32
+_BORDER = 8  # LR pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,21 @@ def run_fitted(run: Run, image: Tensor, rule: TileRule) -> Tensor:
     if below or right:
         image = F.pad(image, (0, right, 0, below), mode="replicate")
     return run(image)[..., : ceil(height * rule.factor), : ceil(width * rule.factor)]
+
+
+def run_surrounded(run: Run, image: Tensor, scale: int) -> Tensor:
+    """Runs an upscaler on images with replicated borders, and crops the result.
+
+    Networks that pad with zeros are up to 50 codes off in the corners of saturated pictures, and in tiny pictures.
+
+    Args:
+        run: from [N, C, h, w] to [N, C', h * scale, w * scale].
+        image: [N, C, h, w] float.
+        scale: of the upscaler.
+    """
+    padded = run(F.pad(image, [_BORDER] * 4, mode="replicate"))
+    inside = slice(_BORDER * scale, -_BORDER * scale)
+    return padded[..., inside, inside]
 
 
 class RgbUpscaler(nn.Module):

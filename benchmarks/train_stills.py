@@ -1,0 +1,89 @@
+"""Trains the networks for still pictures, each for the same time and in a process of its own.
+
+    python benchmarks/train_stills.py --data FOLDER --out FOLDER --minutes 8 [--only car-x2 bicubic-x2] [--seeds 0 1 2]
+
+The data folder has ``train`` (pictures of one size) and ``validation``. Each training writes ``NAME-SEED/`` with
+``weights.safetensors`` (best validation so far), ``log.jsonl`` and ``result.json``. The time includes the start. Needs
+only torch, numpy, Pillow and safetensors.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # works without an installed vidscale
+
+STARTED = time.monotonic()
+
+
+def main() -> None:
+    """Runs one training in this process, or several in their own."""
+    from vidscale.training.stills import RECIPES
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--start", type=Path, help="folder of an earlier run: continue from its best weights")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
+    parser.add_argument("--batch", type=int, help="crops per step instead of the recipe's")
+    options = parser.parse_args()
+    runs = [(name, seed) for seed in options.seeds for name in options.only]
+    if len(runs) == 1:
+        _train(*runs[0], options)
+        return
+    shared = sys.argv[1:]
+    processes = [
+        subprocess.Popen([sys.executable, __file__, *shared, "--only", name, "--seeds", str(seed)])
+        for name, seed in runs
+    ]
+    failed = [run for run, process in zip(runs, processes, strict=True) if process.wait()]
+    if failed:
+        sys.exit(f"failed: {', '.join(f'{name}-{seed}' for name, seed in failed)}")
+
+
+def _train(name: str, seed: int, options: argparse.Namespace) -> None:
+    import torch
+
+    from vidscale.training.crops import find_pictures, held_out_pictures
+    from vidscale.training.resident import ResidentPictures
+    from vidscale.training.stills import RECIPES, StillTask
+    from vidscale.training.timed import WEIGHTS, TimedSettings, train_for
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda":
+        torch.set_num_threads(1)
+    recipe = RECIPES[name]
+    if options.batch:
+        recipe = replace(recipe, batch=options.batch)
+    folder = options.out / f"{name}-{seed}"
+    pictures = ResidentPictures(find_pictures(options.data / "train"), device)
+    held_out = held_out_pictures(find_pictures(options.data / "validation"))
+    task = StillTask(recipe, pictures, held_out, device, seed)
+    if options.start:
+        from safetensors.torch import load_file
+
+        task.network.load_state_dict(load_file(options.start / f"{name}-{seed}" / WEIGHTS))
+        if task.downscaler:
+            task.downscaler.repeats.fill_(recipe.repeats)
+            task.downscaler.refinements.fill_(recipe.refinements)
+        pictures.seed(seed + 1_000_000)  # other examples than before
+    settings = TimedSettings(
+        seconds=options.minutes * 60 - (time.monotonic() - STARTED),
+        learning_rate=recipe.learning_rate / (2 if options.start else 1),
+        device=device,
+        bfloat16=device == "cuda" and recipe.kind != "espcn",
+    )
+    result = train_for(task, settings, folder, f"{name}-{seed}")
+    record = {"name": name, "seed": seed, "recipe": asdict(recipe)} | result
+    (folder / "result.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

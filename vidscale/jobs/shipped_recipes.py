@@ -1,0 +1,43 @@
+"""Recipes in the package, for `run` and for `train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = (Path(__file__).parent.parent / "pipelines").resolve()  # a link in a checkout
+SUFFIX = ".toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedRecipe:
+    """A recipe in the package.
+
+    Attributes:
+        name: file name without its suffix.
+        path: the file.
+        runs: whether it is for `run`; the others are for `train`.
+        description: its first sentence.
+    """
+
+    name: str
+    path: Path
+    runs: bool
+    description: str
+
+
+def shipped_recipes() -> list[ShippedRecipe]:
+    """All recipes in the package, those for `run` first."""
+    recipes = []
+    for path in sorted(FOLDER.glob(f"*{SUFFIX}")):
+        text = path.read_text(encoding="utf-8")
+        comment = " ".join(
+            line.removeprefix("#").strip() for line in text.split("\n\n")[0].splitlines() if line[:1] == "#"
+        )
+        runs = any(line.startswith("command = ") for line in text.splitlines())
+        recipes.append(ShippedRecipe(path.stem, path, runs, comment.partition(". ")[0].removesuffix(".")))
+    return sorted(recipes, key=lambda recipe: not recipe.runs)
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or the recipe of that name in the package if there is no such file."""
+    shipped = FOLDER / f"{path.name.removesuffix(SUFFIX)}{SUFFIX}"
+    return shipped if not path.exists() and path == Path(path.name) and shipped.is_file() else path
