@@ -143,6 +143,16 @@ def test_effort_table_is_of_the_stored_rows() -> None:
         assert cells[4] == ("normal" if ratios[1] <= 0.8 else "fast")
 
 
+def test_bits_of_chunks_are_the_stored_ones() -> None:
+    stored = [json.loads(line) for line in (RESULTS / "batch.jsonl").read_text().splitlines()]
+    bits = [row for row in stored if row["benchmark"] == "bits of chunks"]
+    text = (ROOT / "docs" / "scale.md").read_text()
+    (block,) = re.findall(r"(?s)<!-- chunk-bits -->\n(.*?)<!-- /chunk-bits -->\n", text)
+    for seconds, joints, *cells in rows(block)[2:]:
+        assert int(joints) == bits[0]["joints"][seconds]
+        assert cells == [f"{row['added_percent'][seconds]:+.2f} %" for row in bits]
+
+
 def test_gpu_table_is_of_the_stored_rows() -> None:
     rows = [json.loads(line) for line in (RESULTS / "gpu.jsonl").read_text().splitlines()]
     stored = {(row["stage"], row["size"].split("x")[1], row["way"]): row for row in rows}
