@@ -18,6 +18,8 @@ FROM base AS source
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY vidscale vidscale
+# vidscale/pipelines is a link to it.
+COPY pipelines pipelines
 RUN python -m venv /opt/vidscale
 
 # pip's own index has torch with CUDA, gigabytes of it. The address of one with torch for the CPU alone makes this
