@@ -26,6 +26,16 @@ def test_fast_is_the_filter_alone():
     assert with_effort(find_pair("lanczos-x2", None), "normal").name == "lanczos-x2"
 
 
+def test_filter_alone_has_the_sharpness_of_its_pair():
+    """Without a strength, as for pictures, there is no correction either."""
+    image = YuvImage((np.ascontiguousarray(data.camera()[:120, :200]),), PixelFormat("gray", 8))
+    pair = find_pair("adaptive-vmaf-x2", None, "cpu")
+    soft = FixedPair("lanczos", Fraction(2), sharpness=-0.2).downscale(image)[0]
+    np.testing.assert_array_equal(with_effort(pair, "fast").downscale(image, 28.0)[0], soft)
+    np.testing.assert_array_equal(pair.downscale(image)[0], soft)
+    assert np.abs(pair.downscale(image, 28.0)[0].astype(int) - soft).mean() > 1
+
+
 @pytest.mark.parametrize(
     ("codec", "preset", "effort"),
     [("x264", None, "fast"), ("x264", "veryslow", "normal"), ("x265", None, "normal"), ("x265", "ultrafast", "fast")],

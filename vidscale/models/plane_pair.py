@@ -123,20 +123,25 @@ class PlanePair:
 
     @cached_property
     def _filters(self) -> FixedPair:
-        """On the CPU. Sharpness is for a filter alone: the network corrects what the family's filter makes."""
-        filters = filter_of(self.card)
-        return replace(filters, sharpness=0.0) if self._corrects else filters
+        """On the CPU."""
+        return filter_of(self.card)
+
+    @cached_property
+    def _corrected_filters(self) -> FixedPair:
+        """Sharpness is for a filter alone: the network corrects what the family's own filter makes."""
+        return replace(self._filters, sharpness=0.0)
 
     def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
         crf = strength if self._corrects else None
         depth = image.format.bit_depth
+        filters = self._filters if crf is None else self._corrected_filters
         if self.downscale_backend.device == "cuda":
             from vidscale.models.gpu.scaling import scaled_on_gpu
 
             step = None if crf is None else partial(self._gpu.correction, crf, depth)
-            if (planes := scaled_on_gpu(image, self._filters.downscaling(image), step)) is not None:
+            if (planes := scaled_on_gpu(image, filters.downscaling(image), step)) is not None:
                 return planes
-        luma, *chroma = self._filters.downscale(image)
+        luma, *chroma = filters.downscale(image)
         if crf is not None:
             luma = self._luma_correction(crf, depth)(image.planes[0], luma)
         return [luma, *chroma]
