@@ -65,17 +65,7 @@ class Prefetch(Generic[T]):
         self._thread.start()
 
     def _run(self) -> None:
-        try:
-            try:
-                for item in self._source:
-                    if not self._put(item):
-                        break
-            finally:
-                close = getattr(self._source, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as error:  # raised in the consumer
-            self._error = error
+        self._error = _feed(self._source, self._put)
         self._put(_END)
 
     def _put(self, item: object) -> bool:
@@ -153,17 +143,7 @@ class Shared(Generic[T]):
             yield item  # type: ignore[misc]
 
     def _run(self) -> None:
-        try:
-            try:
-                for item in self._source:
-                    if not self._put(item):
-                        break
-            finally:
-                close = getattr(self._source, "close", None)
-                if close is not None:
-                    close()
-        except BaseException as error:  # raised in the readers
-            self._error = error
+        self._error = _feed(self._source, self._put)
         self._put(_END)
 
     def _put(self, item: object) -> bool:
@@ -179,6 +159,22 @@ class Shared(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _feed(source: Iterable[object], put: Callable[[object], bool]) -> BaseException | None:
+    """Puts the items of a source until they are refused, and closes it. Returns its exception, for whoever reads."""
+    try:
+        try:
+            for item in source:
+                if not put(item):
+                    break
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+    except BaseException as error:
+        return error
+    return None
 
 
 def _put(to: "queue.Queue[object]", item: object, stop: threading.Event) -> bool:
