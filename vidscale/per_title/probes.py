@@ -27,6 +27,7 @@ from vidscale.quality import Metric
 from vidscale.system.progress import Progress
 from vidscale.system.threads import worker_pool
 from vidscale.system.workspace import cache_folder
+from vidscale.triton_kernels.polyphase import implementation
 
 _MOST_KEPT = 4000  # results in the cache, a few kB each
 
@@ -115,6 +116,7 @@ class Prober:
         """
         wanted = [request for request in dict.fromkeys(requests) if request not in self._results]
         video = self._movie.source.video
+        implementation("cpu")  # imports numba, which fails where two threads begin with it at once
         with worker_pool(parallel_jobs(video.format.frame_bytes(video.height, video.width))) as pool:
             futures = {
                 (request, index): pool.submit(self._runner.run, self._trial(request, index))
