@@ -326,6 +326,14 @@ def test_ffmpeg_without_the_encoder_is_refused(tmp_path: Path, clip: Path) -> No
     assert said.endswith("ffmpeg (--ffmpeg): has no encoder libx265")
 
 
+def test_old_ffmpeg_is_refused(tmp_path: Path, clip: Path) -> None:
+    """ffmpeg 7.0 cannot tag the siting of chroma."""
+    error = "Error applying option 'chroma_location' to filter 'setparams': Option not found"
+    fake = fake_ffmpeg(tmp_path / "ffmpeg", "*chroma_location*", f'echo "{error}" >&2; exit 8')
+    said = refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
+    assert said.endswith(f"cannot encode with libx264 ({error}); a newer one is needed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "words"),

@@ -20,6 +20,7 @@ from vidscale.system import processes
 
 logger = logging.getLogger(__name__)
 
+_TAGS = "setparams=range=tv:chroma_location=left"  # ffmpeg 7.0 has no chroma_location
 _TAIL_LINES = 20
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _STOWED = 0x100000  # from there to characters for private use, unused in file names
@@ -128,7 +129,7 @@ def _version(path: str) -> str:
 
 def _trial_encode(path: str, encoder: str) -> str | None:
     """Encodes one small frame with the options that vidscale needs; returns the error, None when it worked."""
-    options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", "setparams=range=tv"]
+    options = ["-copyts", "-fps_mode:v:0", "passthrough", "-enc_time_base:v:0", "demux", "-vf", _TAGS]
     result = _encode_one_frame(path, "error", [*options, "-c:v:0", encoder])
     if result.returncode == 0:
         return None
@@ -136,7 +137,8 @@ def _trial_encode(path: str, encoder: str) -> str | None:
     if re.search(r"Unknown encoder|[Ee]ncoder .* not found", text):
         return f"has no encoder {encoder}"
     lines = [line for line in text.splitlines() if line.strip()]
-    return f"version {_version(path)} cannot encode with {encoder} ({lines[0] if lines else result.returncode})"
+    problem = f"version {_version(path)} cannot encode with {encoder} ({lines[0] if lines else result.returncode})"
+    return problem + ("; a newer one is needed" if re.search("Option not found|Undefined constant", text) else "")
 
 
 def _encode_one_frame(path: str, verbosity: str, options: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
