@@ -25,7 +25,6 @@ _MARGIN = 0.02  # of the rate: a way that seems worse by more than this is not p
 _LOWER, _SCALE_POWER = 7.4, 1.15
 _HIGH_QUALITY, _HIGH_CRF = 85.0, 28.5  # above this quality, below this crf, less than halving is tried first
 _HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(0.89), log(0.80), log(0.75), log(0.86)
-_VARIANT_BELOW = 0.02  # of two pairs at one scale, the second saves up to 10 % against the first
 _GUESS = 28.0  # crf of the full size, where nothing is known
 _USUAL: dict[Metric, tuple[float, float]] = {  # quality at a crf
     "vmaf": (87.0, 28.0),
@@ -56,8 +55,6 @@ class Search:
         self._unit = self._encoder.crf_max / STRONGEST  # crf of the encoder for one of x264 and x265
         self._started: list[Candidate] = []
         self._asked: set[Candidate] = set()
-        firsts = {way.scale: way for way in reversed(self._ways[1:])}
-        self._variants = [way for way in self._ways[1:] if firsts[way.scale] != way]
 
     def first(self) -> list[Request]:
         """The probes to start with: the anchor, and the scale that is best most often."""
@@ -147,12 +144,7 @@ class Search:
         left = [way for way in self._ways if way not in self._asked]
         if self._exhaustive:
             return left
-        ratio = {
-            float(way.scale): evidence.log_ratio(way)
-            for way in self._started
-            if not way.is_full and way not in self._variants
-        }
-        left = [way for way in left if way not in self._variants]
+        ratio = {float(way.scale): evidence.log_ratio(way) for way in self._started if not way.is_full}
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:
@@ -163,16 +155,7 @@ class Search:
             wanted += [4.0] if third is not None and third < half else []
         if min(ratio.values(), default=0.0) > _FILTER_ABOVE:
             wanted.append(1.0)
-        found = [way for way in left if float(way.scale) in wanted]
-        return found or self._variants_of_best(evidence)
-
-    def _variants_of_best(self, evidence: Evidence) -> list[Candidate]:
-        """Other pairs at the best scale, once that is known, if it may save bits with them."""
-        scaled = [way for way in self._started if way.scale > 1]
-        best = min(scaled, key=evidence.log_ratio, default=None)
-        if best is None or evidence.log_ratio(best) > _VARIANT_BELOW:
-            return []
-        return [way for way in self._variants if way.scale == best.scale and way not in self._asked]
+        return [way for way in left if float(way.scale) in wanted]
 
     def _first_scaled(self, crf: float) -> list[Candidate]:
         others = self._ways[1:]
@@ -180,7 +163,7 @@ class Search:
         is_high = crf <= _HIGH_CRF * self._unit if quality is None else quality >= _HIGH_QUALITY
         for scale in (1.5, 2.0) if is_high else (2.0, 1.5):
             if found := [way for way in others if float(way.scale) == scale]:
-                return found[:1]
+                return found
         return others[:1]
 
     def _anchor_guess(self) -> float:
@@ -194,11 +177,7 @@ class Search:
         return self._rounded(min(max(crf + (self._goal.quality - quality) / slope, 12.0), 42.0) * self._unit)
 
     def _guess(self, way: Candidate, anchor_crf: float, evidence: Evidence | None = None) -> float:
-        """The first crf of another way: about that of another pair at its scale."""
-        if evidence is not None:
-            for other in self._started:
-                if other.scale == way.scale > 1 and other in evidence.probes:
-                    return self._rounded(evidence.crf(other))
+        """The first crf of another way."""
         quality = self._goal.quality
         if evidence is not None and self._goal.metric in VMAF_METRICS:
             quality = evidence.wanted()

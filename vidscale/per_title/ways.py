@@ -17,9 +17,6 @@ from vidscale.quality import VMAF_METRICS, Metric
 
 SCALES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
 _LEAST_SIDE = 32  # luma samples of a coded picture; smaller ones are mostly headers
-# Where the pair tuned for PSNR is tried as well. By the curves of tests/test_per_title_search.py and VMAF NEG it saves
-# 0.6 % more bits on average, 10 % at most, for half a probe; with x264 0.2 %, for nearly a probe.
-_ALSO_PSNR = {("x265", Fraction(2))}
 _AT_FULL_SIZE = PairName("restore")
 
 
@@ -75,7 +72,6 @@ def _families(settings: EncodeSettings, scale: Fraction, tune: Tune, video: Vide
     if not _fits(settings, scale, video) or (scale == 1 and settings.client == "any"):
         return
     wanted = _AT_FULL_SIZE if scale == 1 and settings.pair == AUTO else PairName.of(settings.pair)
-    has_both = settings.tune is None and tune == "vmaf" and (settings.codec, scale) in _ALSO_PSNR
     for variant in dict.fromkeys((tune, "psnr")):  # not every pair has a variant for VMAF
         try:
             name = choose_pair(wanted, scale, variant)
@@ -84,8 +80,7 @@ def _families(settings: EncodeSettings, scale: Fraction, tune: Tune, video: Vide
             continue
         if scale > 1 or pair.sha256:
             yield str(name if name.folder else PairName(name.family))
-        if not has_both:
-            return
+        return
 
 
 def _fits(settings: EncodeSettings, scale: Fraction, video: VideoInfo) -> bool:
