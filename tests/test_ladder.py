@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,13 +20,16 @@ from robustness import content, documented, message, run_here
 from vidscale import api
 from vidscale.config import LadderSettings
 from vidscale.errors import UsageError
+from vidscale.jobs.ladder import Rendition
 from vidscale.media.codec_strings import codec_string
 from vidscale.media.playlists import Segment, Variant, master_text, mean_rate, peak_rate
+from vidscale.per_title.ladder import plan_ladder, run_ladder
 from vidscale.system.folders import partial_folder
+from vidscale.system.progress import Progress
 from vidscale.system.threads import Shared, StoppedError
 
 Clip = Callable[..., Path]
-QUICK = ["--preset", "veryfast", "--segment-duration", "0.6"]
+QUICK = ["--preset", "veryfast", "--segment-duration", "0.6", "--no-verify"]
 TARGETS = ["--target", "vmaf=70", "--target", "vmaf=94"]
 
 
@@ -213,6 +217,40 @@ def test_existing_folder_is_replaced_only_on_demand(ladder: tuple[Path, dict[str
     refused = run_here("ladder", movie, "-o", other, *TARGETS, *QUICK, "-y")
     assert message(refused) == f"{other} has no master.m3u8, so it is not replaced; choose another folder"
     assert (other / "holiday.jpg").exists()
+
+
+def of_other_crf(rendition: Rendition, part: int, crf: float) -> Rendition:
+    plans = list(rendition.plans)
+    plans[part] = replace(plans[part], settings=plans[part].settings.model_copy(update={"crf": crf}))
+    return replace(rendition, plans=tuple(plans))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("segments", [None, "1"])
+def test_rendition_that_misses_its_target_is_encoded_again(segments: str | None, movie: Path, tmp_path: Path) -> None:
+    """The crf of one part of one rendition is spoiled."""
+    settings = {"targets": ["psnr=36", "psnr=31"], "scale": "1", "pair": "lanczos", "preset": "veryfast"}
+    resolved = LadderSettings.resolve({**settings, "segments": segments})
+    planned = plan_ladder(movie, tmp_path / "out", resolved)
+    good, spoiled = planned.plan.renditions
+    last = len(spoiled.plans) - 1
+    spoiled = of_other_crf(spoiled, last, spoiled.plans[last].settings.crf - 3)
+    steps: list[str] = []
+
+    class Steps(Progress):
+        def start(self, name: str, total: int | None) -> None:
+            steps.append(name)
+
+    planned = replace(planned, plan=replace(planned.plan, renditions=(good, spoiled)))
+    finished = run_ladder(planned, Steps(), verify=True)
+    assert finished.measured == pytest.approx((36, 31), abs=0.5)  # 3 crf are 2 dB
+    encodes = [step for step in steps if step.startswith("encoding")]
+    assert encodes[0] == "encoding 2 renditions"
+    assert encodes[1].endswith("again")
+    corrected = finished.ladder.renditions[1].plans[last].settings.crf
+    assert corrected > spoiled.plans[last].settings.crf + 1
+    for _, playlist in variants(tmp_path / "out" / "master.m3u8"):
+        assert shown_times(playlist) == pytest.approx(shown_times(movie), abs=1e-3)
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ def ladder(
     """
     resolved = LadderSettings.resolve(settings)
     planned = plan_ladder(Path(source), _path(output), resolved, progress)
-    return run_ladder(planned, progress, verify=resolved.verify is True)
+    return run_ladder(planned, progress, verify=resolved.verify is not False)
 
 
 def decode(

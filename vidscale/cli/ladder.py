@@ -46,7 +46,14 @@ def ladder(
     judge: options.Judge = None,
     client: options.Client = None,
     best_effort: options.BestEffort = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Restore and measure every rendition.")] = False,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Restore and measure every rendition, and encode it again if it misses its target.",
+            show_default="verify",
+        ),
+    ] = None,
     effort: options.Effort = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
@@ -75,7 +82,7 @@ def ladder(
         "judge": judge,
         "client": client,
         "best_effort": given(best_effort),
-        "verify": given(verify),
+        "verify": verify,
         "effort": effort,
         "device": device,
         "range": time_range,
@@ -111,7 +118,7 @@ def write_movie(
 
     started = time.perf_counter()
     planned = plan_ladder(source, output, settings, console)
-    verify = settings.verify is True
+    verify = settings.verify is not False
     write_planned(planned, settings, console, started, verify=verify, dry_run=dry_run, json_output=json_output)
 
 
@@ -197,7 +204,7 @@ def _renditions(planned: "PlannedLadder", finished: "FinishedLadder") -> list[di
     measured = finished.measured or (None,) * len(planned.rungs)
     found = []
     for rendition, rung, variant, quality in zip(
-        planned.plan.renditions, planned.rungs, finished.ladder.variants, measured, strict=True
+        finished.ladder.renditions, planned.rungs, finished.ladder.variants, measured, strict=True
     ):
         parts = [
             {

@@ -1,7 +1,7 @@
 """Several renditions of one movie for HTTP Live Streaming: decoded once, encoded side by side, cut into segments."""
 
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -48,10 +48,11 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class CodedPart:
-    """A finished part of a rendition: its number, its file, which starts at 0 if there are several, and its start in
-    the movie, seconds."""
+    """A finished part of a rendition: its number, how it was encoded, its file, which starts at 0 if there are several,
+    and its start in the movie, seconds."""
 
     index: int
+    plan: EncodePlan
     outcome: Outcome
     start_s: Fraction
 
@@ -89,6 +90,7 @@ class Ladder:
 
     Attributes:
         master: the master playlist.
+        renditions: as they were encoded in the end.
         variants: one for each rendition, in order.
         sounds: the audio.
         frames: of each rendition.
@@ -96,6 +98,7 @@ class Ladder:
     """
 
     master: Path
+    renditions: tuple[Rendition, ...]
     variants: tuple[Variant, ...]
     sounds: tuple[Sound, ...]
     frames: int
@@ -107,69 +110,109 @@ def keyframe_times(segment_s: Fraction) -> str:
     return f"expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+{float(segment_s) - _EARLY_S:.6f}))"
 
 
-def write_ladder(
-    plan: LadderPlan,
-    progress: Progress | None = None,
-    encoded: Callable[[Rendition, list[CodedPart]], None] = lambda rendition, parts: None,
-) -> Ladder:
+Check = Callable[[int, Rendition, Sequence[CodedPart]], Rendition | None]
+"""Looks at a finished rendition of that number, whose files still exist, and names one to encode in its place, or None.
+Parts with the same plan are not encoded again."""
+
+
+def write_ladder(plan: LadderPlan, progress: Progress | None = None, check: Check | None = None) -> Ladder:
     """Executes a plan.
 
     Args:
         plan: the ladder.
         progress: receives the progress, in frames of the source.
-        encoded: called for each rendition, with its parts, whose files still exist.
+        check: called for each rendition, and again for those that it replaces.
 
     Raises:
         VidscaleError: it failed; the folder is as before.
     """
     progress = progress or Progress()
     with partial_folder(plan.folder) as work:
-        log = ReadLog()
-        coded = _encode(plan, work, log, progress)
-        for rendition, parts in zip(plan.renditions, coded, strict=True):
-            encoded(rendition, parts)
+        renditions = dict(enumerate(plan.renditions))
+        coded: dict[int, list[CodedPart]] = {}
+        wanted = renditions
+        while wanted:
+            log = ReadLog()
+            coded |= _encode(plan, wanted, coded, work, log, progress)
+            wanted = _replaced(wanted, coded, check) if check else {}
+            renditions |= wanted
         progress.start("writing the segments", None)
         sounds = _package_sounds(plan, log, work)
         variants = []
-        for number, (rendition, parts) in enumerate(zip(plan.renditions, coded, strict=True), start=1):
-            folder = work / "new" / f"v{number}"
-            variants.append(_package(rendition, parts, folder))
+        for number, rendition in renditions.items():
+            folder = work / "new" / f"v{number + 1}"
+            variants.append(_package(rendition, coded[number], folder))
             own = folder.with_suffix(".m3u8")  # one rendition with its audio, as `decode` and `play` read it
             own.write_text(master_text(variants[-1:], sounds), encoding="utf-8", newline="\n")
         text = master_text(variants, sounds)
         (work / "new" / MASTER).write_text(text, encoding="utf-8", newline="\n")
     frames = sum(part.outcome.frames for part in coded[0])
     notes = coded[0][-1].outcome.notes  # all are of the same reading of the source, which the last one saw to its end
-    return Ladder(plan.folder / MASTER, tuple(variants), sounds, frames, notes)
+    return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, notes)
 
 
-def _encode(plan: LadderPlan, work: Path, log: ReadLog, progress: Progress) -> list[list[CodedPart]]:
-    """Encodes all renditions from one reading of the source."""
-    first, clock, count = plan.first, Clock("decode"), len(plan.renditions)
-    progress.start(f"encoding {count} rendition{'s' * (count > 1)}", expected_frames(plan.source, first.settings.range))
+def _replaced(
+    renditions: dict[int, Rendition], coded: dict[int, list[CodedPart]], check: Check
+) -> dict[int, Rendition]:
+    """What to encode in place of the renditions, by number."""
+    found = {number: check(number, rendition, coded[number]) for number, rendition in renditions.items()}
+    return {number: better for number, better in found.items() if better is not None}
+
+
+def _encode(
+    plan: LadderPlan,
+    renditions: dict[int, Rendition],
+    before: dict[int, list[CodedPart]],
+    work: Path,
+    log: ReadLog,
+    progress: Progress,
+) -> dict[int, list[CodedPart]]:
+    """Encodes renditions from one reading of the source."""
+    first, clock, count = plan.first, Clock("decode"), len(renditions)
+    again = " again" if before else ""
+    text = f"encoding {count} rendition{'s' * (count > 1)}{again}"
+    progress.start(text, expected_frames(plan.source, first.settings.range))
     frames = counted(source_frames(first, log, clock), progress)
     with worker_pool(count) as pool, Shared(frames, count, frames_depth(plan.source.video)) as shared:
-        jobs = [
-            pool.submit(_encode_parts, rendition, shared.read(number), work / f"v{number + 1}", log, clock)
-            for number, rendition in enumerate(plan.renditions)
-        ]
-        for job in as_completed(jobs):
+        jobs = {
+            number: pool.submit(
+                _encode_parts,
+                rendition,
+                shared.read(reader),
+                work / f"v{number + 1}",
+                {part.index: part for part in before.get(number, [])},
+                log,
+                clock,
+            )
+            for reader, (number, rendition) in enumerate(renditions.items())
+        }
+        for job in as_completed(jobs.values()):
             job.result()  # the first to fail makes the others stop
-        return [job.result() for job in jobs]
+        return {number: job.result() for number, job in jobs.items()}
 
 
 def _encode_parts(
-    rendition: Rendition, frames: Iterator[Frame], stem: Path, log: ReadLog, clock: Clock
+    rendition: Rendition,
+    frames: Iterator[Frame],
+    stem: Path,
+    before: dict[int, CodedPart],
+    log: ReadLog,
+    clock: Clock,
 ) -> list[CodedPart]:
     """Encodes the parts of a rendition one after another; those without a frame are left out."""
     coded, starts = [], rendition.starts[1:]
     for index, part in groupby(frames, lambda frame: bisect(starts, frame.time)):
         plan = rendition.plans[index]
-        plan = replace(plan, output=replace(plan.output, path=stem.with_name(f"{stem.name}-{index + 1}.mp4")))
+        if index in before and before[index].plan is plan:
+            coded.append(before[index])
+            continue
+        output = replace(plan.output, path=stem.with_name(f"{stem.name}-{index + 1}.mp4"))
+        output.path.unlink(missing_ok=True)
         first = next(part)
         origin = first.pts if starts else 0
         shifted = (replace(frame, pts=frame.pts - origin) for frame in chain([first], part))
-        coded.append(CodedPart(index, encode_from(shifted, plan, log, clock), origin * first.time_base))
+        outcome = encode_from(shifted, replace(plan, output=output), log, clock)
+        coded.append(CodedPart(index, plan, outcome, origin * first.time_base))
     return coded
 
 

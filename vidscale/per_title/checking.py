@@ -1,5 +1,6 @@
 """Whether a finished file meets its goal, and the crf that would."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -15,6 +16,7 @@ from vidscale.report.rows import Report
 from vidscale.triton_kernels.metrics import psnr
 
 TOLERANCE: dict[Metric, float] = {"vmaf": 0.5, "vmaf_neg": 0.5, "psnr_y": 0.1, "xpsnr_y": 0.1, "ssim_y": 0.002}
+_TRIES = 3  # encodes: a size limit must hold; a target is corrected once, and again between two that missed it
 _UNUSED = 0.05  # of a size limit that may be left unused
 _AIM = 0.985  # of a size limit, when the first encode missed it
 _LEAST_STEP = 0.4  # of the usual slope: flatter ones, near a perfect copy, would ask for absurd steps
@@ -104,7 +106,24 @@ def _size_check(decision: Decision, crf: float, report: Report, path: Path) -> C
     return Check(f"at most {limit:,} {unit}", limit, predicted, measured, is_met, crf, _bounded(decision, wanted))
 
 
-def between(one: Check, other: Check, decision: Decision) -> float:
+def better_crf(decision: Decision, checks: Sequence[Check]) -> float | None:
+    """The crf of another encode if the last one missed the goal; None if it did not, or no crf is better.
+
+    Args:
+        decision: with a target or a limit.
+        checks: one for each encode so far.
+    """
+    last, first = checks[-1], checks[0]
+    is_limit = decision.goal.quality is None
+    is_between = (first.measured - first.wanted) * (last.measured - last.wanted) < 0
+    tries = _TRIES if (last.measured > last.wanted if is_limit else is_between) else 2
+    if last.is_met or len(checks) >= tries:
+        return None
+    crf = _between(first, last, decision) if is_between and not is_limit else last.next_crf
+    return None if crf == last.crf else crf
+
+
+def _between(one: Check, other: Check, decision: Decision) -> float:
     """The crf between two files of which one is above the goal and one below, by a line through both."""
     share = (one.wanted - one.measured) / (other.measured - one.measured)
     return _bounded(decision, one.crf + share * (other.crf - one.crf))

@@ -11,7 +11,7 @@ from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
-from vidscale.per_title.checking import Check, between, check
+from vidscale.per_title.checking import Check, better_crf, check
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.record import decision_record
@@ -20,8 +20,6 @@ from vidscale.report.rows import Report, Verdict
 from vidscale.system.progress import Progress
 
 Encoder = Callable[[EncodePlan, Progress | None], Outcome]
-
-_TRIES = 3  # encodes: a size limit must hold; a target is corrected once, and again between two that missed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +99,13 @@ def run_title(
         if decision is None or not verifies:
             break
         checks.append(check(decision, plan.settings.crf, report, outcome.path))
-        again = _again(plan, decision, checks)
-        if again is None:
+        crf = better_crf(decision, checks)
+        if crf is None:
             break
-        plan = again
+        again = plan.settings.model_copy(update={"crf": crf, "overwrite": True})
+        plan = plan_encode(plan.source.path, plan.output.path, again, pair=plan.pair)
     report = with_verdict(report, plan, decision, progress)
     return Finished(plan, outcome, replace(report, wall_s=time.perf_counter() - started), tuple(checks))
-
-
-def _again(plan: EncodePlan, decision: Decision, checks: list[Check]) -> EncodePlan | None:
-    """The plan of another encode if the last one missed the goal; None if it did not, or no crf is better."""
-    last, first = checks[-1], checks[0]
-    is_limit = decision.goal.quality is None
-    is_between = (first.measured - first.wanted) * (last.measured - last.wanted) < 0
-    tries = _TRIES if (last.measured > last.wanted if is_limit else is_between) else 2
-    if last.is_met or len(checks) >= tries:
-        return None
-    crf = between(first, last, decision) if is_between and not is_limit else last.next_crf
-    if crf == plan.settings.crf:
-        return None
-    settings = plan.settings.model_copy(update={"crf": crf, "overwrite": True})
-    return plan_encode(plan.source.path, plan.output.path, settings, pair=plan.pair)
 
 
 def with_verdict(

@@ -3,9 +3,10 @@ the whole movie or for each of its parts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from vidscale.config import EncodeSettings, LadderSettings, TimeRange
 from vidscale.errors import ConfigError, UsageError
@@ -18,11 +19,12 @@ from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.playlists import MASTER
 from vidscale.media.probe import Source, probe
-from vidscale.per_title.checking import measured_quality
+from vidscale.per_title.checking import Check, better_crf, check, measured_quality
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.segments import decide_parts, segments_of
 from vidscale.quality import VMAF_METRICS
+from vidscale.report.rows import Report
 from vidscale.system.folders import check_new_folder
 from vidscale.system.progress import Progress
 
@@ -125,27 +127,63 @@ def run_ladder(planned: PlannedLadder, progress: Progress | None = None, *, veri
     Args:
         planned: the plan.
         progress: receives the progress, in frames.
-        verify: also restore and measure every rendition.
+        verify: also restore and measure every rendition, and encode those again that miss their targets.
 
     Raises:
         VidscaleError: it failed; the folder is as before.
     """
-    measured: list[float] = []
+    verification = _Verification(planned, progress)
+    ladder = write_ladder(planned.plan, progress, verification.check if verify else None)
+    return FinishedLadder(ladder, tuple(quality for _, quality in sorted(verification.measured.items())))
 
-    def measure(rendition: Rendition, parts: list[CodedPart]) -> None:
-        goal = planned.rungs[len(measured)].decisions[0].goal
-        reports = []
+
+@dataclass
+class _Verification:
+    """Measures finished renditions, and corrects the crf of parts that miss their targets.
+
+    Attributes:
+        measured: quality of each rendition, by number.
+        reports: of each part, by the number of its rendition and its own, with the plan that it is of.
+        checks: of each part with a target, by the same numbers.
+    """
+
+    planned: PlannedLadder
+    progress: Progress | None
+    measured: dict[int, float] = field(default_factory=dict)
+    reports: dict[tuple[int, int], tuple[EncodePlan, Report]] = field(default_factory=dict)
+    checks: dict[tuple[int, int], list[Check]] = field(default_factory=dict)
+
+    def check(self, number: int, rendition: Rendition, parts: Sequence[CodedPart]) -> Rendition | None:
+        """Measures a rendition; returns one to encode in its place, None if it is near enough to its target."""
+        rung = self.planned.rungs[number]
+        plans = list(rendition.plans)
         for part in parts:
-            plan = rendition.plans[part.index]
-            update = {"vmaf": goal.metric in VMAF_METRICS, "xpsnr": goal.metric == "xpsnr_y"}
-            own = {"range": rendition.parts[part.index]} if len(rendition.plans) > 1 else {}
-            plan = replace(plan, settings=plan.settings.model_copy(update=update | own))
-            reports.append(evaluate_encode(plan, part.outcome, progress))
+            if (number, part.index) in self.reports and self.reports[number, part.index][0] is part.plan:
+                continue
+            decision = rung.decisions[part.index]
+            report = self._measured(rendition, part, decision)
+            self.reports[number, part.index] = part.plan, report
+            if decision.goal.quality is None:
+                continue
+            checks = self.checks.setdefault((number, part.index), [])
+            checks.append(check(decision, part.plan.settings.crf, report, part.outcome.path))
+            if (crf := better_crf(decision, checks)) is not None:
+                ladder = self.planned.plan
+                path = ladder.source.path
+                plans[part.index] = _planned(path, rung.settings, decision, ladder.audio, ladder.segment_s, crf)
+        reports = [self.reports[number, part.index][1] for part in parts]
         whole = replace(reports[0], rows=[row for report in reports for row in report.rows])
-        measured.append(measured_quality(whole, goal.metric, goal.percentile))
+        goal = rung.decisions[0].goal
+        self.measured[number] = measured_quality(whole, goal.metric, goal.percentile)
+        return None if plans == list(rendition.plans) else replace(rendition, plans=tuple(plans))
 
-    ladder = write_ladder(planned.plan, progress, measure if verify else lambda rendition, parts: None)
-    return FinishedLadder(ladder, tuple(measured))
+    def _measured(self, rendition: Rendition, part: CodedPart, decision: Decision) -> Report:
+        metric = decision.goal.metric
+        update: dict[str, Any] = {"vmaf": metric in VMAF_METRICS, "xpsnr": metric == "xpsnr_y"}
+        if len(rendition.plans) > 1:
+            update["range"] = rendition.parts[part.index]
+        plan = replace(part.plan, settings=part.plan.settings.model_copy(update=update))
+        return evaluate_encode(plan, part.outcome, self.progress)
 
 
 def _decisions(
@@ -167,10 +205,17 @@ def _decisions(
 
 
 def _planned(
-    path: Path, settings: EncodeSettings, decision: Decision, target: OutputPlan, segment_s: Fraction
+    path: Path,
+    settings: EncodeSettings,
+    decision: Decision,
+    target: OutputPlan,
+    segment_s: Fraction,
+    crf: float | None = None,
 ) -> EncodePlan:
-    """The plan of one part of a rendition, as an encode of the whole movie."""
-    of_movie = {"encoder_params": settings.encoder_params, "range": settings.range}
+    """The plan of one part of a rendition, as an encode of the whole movie; at the crf of the decision, or another."""
+    of_movie: dict[str, Any] = {"encoder_params": settings.encoder_params, "range": settings.range}
+    if crf is not None:
+        of_movie["crf"] = crf
     chosen = chosen_settings(decision).model_copy(update=of_movie)
     target = replace(target, kept=tuple(stream for stream in target.kept if stream.kind == "video"))
     return replace(plan_encode(path, None, chosen, target=target), keyframes=keyframe_times(segment_s))
