@@ -1,4 +1,4 @@
-"""A ladder in headless Chromium, played by hls.js from the npm registry."""
+"""A ladder in headless Chromium, played by hls.js and by dash.js from the npm registry."""
 
 import functools
 import http.server
@@ -17,7 +17,8 @@ from robustness import run_here
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NPM = shutil.which("npm")
-HLS_JS = "1.6.19"
+HLS_JS = ("hls.js", "1.6.19", "package/dist/hls.min.js")  # name, version, file
+DASH_JS = ("dashjs", "5.2.1", "package/dist/modern/umd/dash.all.min.js")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video><script src="hls.min.js"></script><script>
@@ -45,25 +46,52 @@ hls.loadSource(folder + '/master.m3u8'); hls.attachMedia(video);
 </script>"""
 
 
+DASH_PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video>
+<script src="dash.js"></script><script>
+const video = document.querySelector('video'), errors = [], names = dashjs.MediaPlayer.events;
+const player = dashjs.MediaPlayer().create(), number = Number(location.search.slice(1));
+player.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: false } } } });
+player.on(names.ERROR, event => errors.push(String(event.error.message || event.error)));
+player.on(names.STREAM_INITIALIZED, () => {
+    player.setRepresentationForTypeByIndex('video', number, true);
+    video.play();
+});
+function report() {
+    const quality = video.getVideoPlaybackQuality();
+    const found = player.getRepresentationsByType('video').map(r => [r.width, r.height]);
+    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, found, width: video.videoWidth,
+        height: video.videoHeight, duration: video.duration, ended: video.ended, frames: quality.totalVideoFrames,
+        corrupted: quality.corruptedVideoFrames, heard: video.webkitAudioDecodedByteCount }) });
+}
+video.onended = report;
+setTimeout(report, 30000);
+player.initialize(video, 'film.hls/manifest.mpd', false);
+</script>"""
+
+
 @pytest.fixture(scope="module")
-def hls_js(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """hls.js, downloaded once; the test is skipped where npm does not work."""
+def players(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """hls.js and dash.js, downloaded once; the tests are skipped where npm does not work."""
     keeps = request.config.pluginmanager.hasplugin("cacheprovider")
-    folder = request.config.cache.mkdir("hls.js") if keeps else tmp_path_factory.mktemp("npm")
-    script = Path(folder) / f"hls-{HLS_JS}.min.js"
+    folder = Path(request.config.cache.mkdir("hls.js") if keeps else tmp_path_factory.mktemp("npm"))
+    return from_npm(folder, *HLS_JS), from_npm(folder, *DASH_JS)
+
+
+def from_npm(folder: Path, name: str, version: str, member: str) -> Path:
+    script = folder / f"{name}-{version}.min.js"
     if script.is_file():
         return script
     if NPM is None:
-        pytest.skip("no npm on this machine to get hls.js with")
-    command = [NPM, "pack", f"hls.js@{HLS_JS}", "--silent", "--fetch-retries=0", "--fetch-timeout=30000"]
+        pytest.skip(f"no npm on this machine to get {name} with")
+    command = [NPM, "pack", f"{name}@{version}", "--silent", "--fetch-retries=0", "--fetch-timeout=30000"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90, check=True)
-        with tarfile.open(Path(folder) / done.stdout.split()[-1]) as package:
-            member = package.extractfile("package/dist/hls.min.js")
-            assert member is not None
-            script.write_bytes(member.read())
+        with tarfile.open(folder / done.stdout.split()[-1]) as package:
+            file = package.extractfile(member)
+            assert file is not None
+            script.write_bytes(file.read())
     except (subprocess.SubprocessError, OSError, IndexError, KeyError):
-        pytest.skip(f"npm cannot download hls.js {HLS_JS}")
+        pytest.skip(f"npm cannot download {name} {version}")
     return script
 
 
@@ -90,12 +118,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(hls_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(players: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     movie = make(folder / "film.mp4", *picture("160x96", duration=3), *sound(3), "-c:a", "aac", "-crf", "10")
     targets = ["--target", "vmaf=92", "--target", "vmaf=60"]
     done = run_here(
-        "ladder", movie, "-o", folder / "film.hls", *targets, "--preset", "veryfast", "--segment-duration", "1"
+        *("ladder", movie, "-o", folder / "film.hls", *targets),
+        *("--preset", "veryfast", "--segment-duration", "1", "--no-verify"),
     )
     assert done.code == 0, done.stderr
     scenes = [*picture("160x96", 24, 2), "-f", "lavfi", "-i", "mandelbrot=s=160x96:r=24", *sound(4)]
@@ -104,8 +133,10 @@ def site(hls_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     words = ["--target", "vmaf=80", "--segments", "2", "--preset", "veryfast", "--no-verify"]
     done = run_here("encode", movie, "-o", folder / "parts.hls", *words)
     assert done.code == 0, done.stderr
-    shutil.copy(hls_js, folder / "hls.min.js")
+    for script, name in zip(players, ("hls.min.js", "dash.js"), strict=True):
+        shutil.copy(script, folder / name)
     (folder / "page.html").write_text(PAGE)
+    (folder / "dash.html").write_text(DASH_PAGE)
     with Site(folder) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -142,6 +173,19 @@ def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path
     assert told["duration"] == pytest.approx(3.0, abs=0.05)
     assert len(told["buffered"]) == 1
     assert told["buffered"][0] == pytest.approx([0.0, 3.0], abs=0.05)
+    assert told["frames"] > 50
+    assert told["corrupted"] == 0
+    assert told["heard"] > 0
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_dash_is_played_to_its_end(number: int, site: Site, tmp_path: Path) -> None:
+    told = played(site, f"dash.html?{number}", tmp_path / "profile")
+    assert told["errors"] == []
+    assert told["ended"]
+    assert [160, 96] in told["found"]
+    assert [told["width"], told["height"]] == told["found"][number]
+    assert told["duration"] == pytest.approx(3.0, abs=0.05)
     assert told["frames"] > 50
     assert told["corrupted"] == 0
     assert told["heard"] > 0

@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -157,6 +158,27 @@ def test_master_playlist_tells_the_truth(ladder: tuple[Path, dict[str, Any]]) ->
         assert told["FRAME-RATE"] == "23.976"
         assert told["AUDIO"] == "audio"
     assert int(found[0][0]["BANDWIDTH"]) > int(found[1][0]["BANDWIDTH"])
+
+
+def test_dash_manifest_has_the_same_pictures(movie: Path, ladder: tuple[Path, dict[str, Any]]) -> None:
+    """By ffmpeg's own demuxer: all frames of each rendition, at the same times but for the start of the sound."""
+    folder, _ = ladder
+    for number, (_, playlist) in enumerate(variants(folder / "master.m3u8")):
+        found = checksums("-i", folder / "manifest.mpd", "-map", f"0:v:{number}")
+        wanted = checksums("-i", playlist)
+        assert [data for _, data in found] == [data for _, data in wanted]
+        assert {time - other for (time, _), (other, _) in zip(found, wanted, strict=True)} <= {0, 1}
+    tree = ElementTree.parse(folder / "manifest.mpd")
+    seconds = float(tree.getroot().attrib["mediaPresentationDuration"].strip("PTS"))
+    assert seconds == pytest.approx(1.6, abs=0.05)
+
+
+def checksums(*words: object) -> list[tuple[int, str]]:
+    """(time in frames, checksum) of each picture."""
+    command = [FFMPEG, "-v", "error", *map(str, words), "-fps_mode", "passthrough", "-an", "-f", "framecrc", "-"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    rows = [line.split(",") for line in lines if not line.startswith("#")]
+    return [(int(row[2]), row[5]) for row in rows]
 
 
 def test_codec_string_of_h264_is_that_of_the_parameter_set(ladder: tuple[Path, dict[str, Any]]) -> None:

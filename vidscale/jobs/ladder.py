@@ -14,6 +14,7 @@ from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth
 from vidscale.jobs.plans import EncodePlan
 from vidscale.jobs.reading import source_frames
 from vidscale.media.containers import OutputPlan
+from vidscale.media.dash import MANIFEST, manifest_text
 from vidscale.media.frames import Frame
 from vidscale.media.playlists import MASTER, PART, Sound, Variant, joined_text, joined_variant, master_text
 from vidscale.media.probe import Source
@@ -146,6 +147,9 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, check: Chec
             own.write_text(master_text(variants[-1:], sounds), encoding="utf-8", newline="\n")
         text = master_text(variants, sounds)
         (work / "new" / MASTER).write_text(text, encoding="utf-8", newline="\n")
+        if all(len(rendition.plans) == 1 for rendition in renditions.values()):
+            manifest = manifest_text(variants, sounds)
+            (work / "new" / MANIFEST).write_text(manifest, encoding="utf-8", newline="\n")
     frames = sum(part.outcome.frames for part in coded[0])
     notes = coded[0][-1].outcome.notes  # all are of the same reading of the source, which the last one saw to its end
     return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, notes)
