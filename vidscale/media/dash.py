@@ -20,7 +20,8 @@ def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
         variants: the video renditions; the segments of each share one initialization section, and are numbered from 0.
         sounds: the audio, likewise.
     """
-    seconds = max(_seconds(each.segments) for each in (*variants, *sounds))
+    streams: list[Variant | Sound] = [*variants, *sounds]
+    seconds = max(_seconds(stream.segments) for stream in streams)
     longest = max(segment.duration_s for variant in variants for segment in variant.segments)
     root = ElementTree.Element(
         "MPD",
@@ -32,7 +33,7 @@ def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
     )
     period = ElementTree.SubElement(root, "Period", id="0", start="PT0S")
     aligned = {"segmentAlignment": "true", "startWithSAP": "1"}
-    pictures = ElementTree.SubElement(period, "AdaptationSet", contentType="video", **aligned)
+    pictures = ElementTree.SubElement(period, "AdaptationSet", aligned | {"contentType": "video"})
     for variant in variants:
         shown = {"width": str(variant.width), "height": str(variant.height)}
         if variant.frame_rate:
@@ -40,7 +41,7 @@ def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
         _add_representation(pictures, variant, "video/mp4", shown)
     for sound in sounds:
         language = {"lang": sound.language} if sound.language else {}
-        heard = ElementTree.SubElement(period, "AdaptationSet", contentType="audio", **aligned, **language)
+        heard = ElementTree.SubElement(period, "AdaptationSet", aligned | {"contentType": "audio"} | language)
         ElementTree.SubElement(heard, "Label").text = sound.name
         added = _add_representation(heard, sound, "audio/mp4", {})
         channels = ElementTree.Element("AudioChannelConfiguration", schemeIdUri=_CHANNELS, value=str(sound.channels))
@@ -53,15 +54,8 @@ def _add_representation(
     parent: ElementTree.Element, stream: Variant | Sound, mime: str, attributes: dict[str, str]
 ) -> ElementTree.Element:
     folder = stream.uri.rpartition("/")[0]
-    added = ElementTree.SubElement(
-        parent,
-        "Representation",
-        id=folder,
-        mimeType=mime,
-        codecs=stream.codec,
-        bandwidth=str(peak_rate(stream.segments)),
-        **attributes,
-    )
+    own = {"id": folder, "mimeType": mime, "codecs": stream.codec, "bandwidth": str(peak_rate(stream.segments))}
+    added = ElementTree.SubElement(parent, "Representation", own | attributes)
     template = ElementTree.SubElement(
         added,
         "SegmentTemplate",
