@@ -9,7 +9,6 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, aligned, emit, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ _WATCH_S = 0.5  # between two looks at watched folders
 
 
 def batch(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -105,40 +105,9 @@ def batch(
     quiet: options.Quiet = False,
 ) -> None:
     """Encode many videos; a failure does not stop the others, and the same command goes on after an interruption."""
-    given_options: dict[str, Any] = {
-        "scale": scale,
-        "crf": crf,
-        "codec": codec,
-        "preset": preset,
-        "pair": pair,
-        "tune": tune,
-        "effort": effort,
-        "target": target,
-        "target_percentile": target_percentile,
-        "max_size": max_size,
-        "max_bitrate": max_bitrate,
-        "judge": judge,
-        "client": client,
-        "best_effort": given(best_effort),
-        "verdict": verdict,
-        "chunks": chunks,
-        "device": device,
-        "range": time_range,
-        "report": report,
-        "encoder_params": encoder_params,
-        "interlaced": interlaced,
-        "alpha": alpha,
-        "ssim": ssim,
-        "vmaf": given(vmaf),
-        "xpsnr": given(xpsnr),
-        "ffmpeg": ffmpeg,
-        "strict": given(strict),
-        "overwrite": given(overwrite),
-    }
-    batch_options = {"jobs": jobs, "engine": engine, "ray_address": ray_address, "container": container, "least": least}
 
     def job(console: Console) -> bool:
-        asked = _asked(inputs or [], output, given_options, batch_options, recipe)
+        asked = _asked(inputs or [], output, context, recipe)
         if dry_run:
             return _print_movies(asked, json_output=json_output)
         return _run(asked, status, console, watch=watch, json_output=json_output)
@@ -166,8 +135,7 @@ class _Asked:
 def _asked(
     inputs: "Sequence[str]",
     output: Path | None,
-    given_options: dict[str, Any],
-    batch_options: dict[str, Any],
+    context: typer.Context,
     recipe: Path | None,
 ) -> _Asked:
     from vidscale.config import BatchRecipe, BatchSettings, EncodeSettings
@@ -187,8 +155,9 @@ def _asked(
     target = output or (Path(job.output) if job.output else None)
     if target is None:
         raise UsageError("no output folder: name one with -o")
-    encoding = EncodeSettings.resolve(settings, given_options)
-    return _Asked(named, target, encoding, BatchSettings.resolve(job.options, batch_options), job.then)
+    encoding = EncodeSettings.resolve(settings, options.given(context, EncodeSettings, jobs=None))
+    own = BatchSettings.resolve(job.options, options.given(context, BatchSettings))
+    return _Asked(named, target, encoding, own, job.then)
 
 
 def _print_movies(asked: _Asked, *, json_output: bool) -> bool:

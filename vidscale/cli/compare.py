@@ -1,9 +1,8 @@
 """``vidscale compare``."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +17,7 @@ DEFAULT_FOLDER = Path("vidscale-compare")
 
 
 def compare(
+    context: typer.Context,
     movies: Annotated[
         list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
     ],
@@ -94,23 +94,6 @@ def compare(
     quiet: options.Quiet = False,
 ) -> None:
     """Does downscaling save bits? Encode movies at full size and through pairs of scalers, and compare."""
-    given: Mapping[str, Any] = {
-        "pairs": pairs,
-        "scales": scales,
-        "codecs": codec,
-        "preset": preset,
-        "encoder_params": encoder_params,
-        "rates": rates,
-        "samples": samples,
-        "metrics": metrics,
-        "within": within,
-        "interlaced": interlaced,
-        "alpha": alpha,
-        "effort": effort,
-        "device": device,
-        "jobs": jobs,
-        "ffmpeg": ffmpeg,
-    }
 
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView
@@ -120,7 +103,7 @@ def compare(
         from vidscale.compare.settings import CompareSettings
 
         started = time.perf_counter()
-        settings = CompareSettings.resolve(given)
+        settings = CompareSettings.resolve(options.given(context, CompareSettings, codec="codecs"))
         if plot is not None:
             check_plot(plot, coming=folder)
         console.finished = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"

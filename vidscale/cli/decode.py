@@ -4,13 +4,12 @@ import contextlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, print_plan, raw_stdout, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import DecodeSettings
@@ -24,6 +23,7 @@ Strength = Annotated[
 
 
 def decode(
+    context: typer.Context,
     source: options.Input,
     output: Annotated[
         str | None,
@@ -52,25 +52,11 @@ def decode(
     quiet: options.Quiet = False,
 ) -> None:
     """Restore a small file to its source's size."""
-    given_options: dict[str, Any] = {
-        "crf": crf,
-        "codec": codec,
-        "preset": preset,
-        "encoder_params": encoder_params,
-        "lossless": given(lossless),
-        "pair": pair,
-        "scale": scale,
-        "strength": strength,
-        "device": device,
-        "ffmpeg": ffmpeg,
-        "strict": given(strict),
-        "overwrite": given(overwrite),
-    }
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings
 
-        settings = DecodeSettings.resolve(given_options)
+        settings = DecodeSettings.resolve(options.given(context, DecodeSettings))
         if y4m or output == "-":
             _to_y4m(source, output or "-", settings, console, dry_run=dry_run, json_output=json_output)
             return

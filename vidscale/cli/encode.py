@@ -9,7 +9,6 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, print_plan, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode(
+    context: typer.Context,
     source: options.Input,
     output: options.Output = None,
     scale: options.Choice = None,
@@ -98,47 +98,11 @@ def encode(
     quiet: options.Quiet = False,
 ) -> None:
     """Encode a video at the scale that needs the fewest bits, restore it, and report the difference."""
-    given_options: dict[str, Any] = {
-        "scale": scale,
-        "crf": crf,
-        "codec": codec,
-        "preset": preset,
-        "pair": pair,
-        "tune": tune,
-        "effort": effort,
-        "adapt": adapt,
-        "target": target,
-        "target_percentile": target_percentile,
-        "max_size": max_size,
-        "max_bitrate": max_bitrate,
-        "segments": segments,
-        "judge": judge,
-        "client": client,
-        "best_effort": given(best_effort),
-        "verify": verify,
-        "verdict": verdict,
-        "chunks": chunks,
-        "jobs": jobs,
-        "device": device,
-        "range": time_range,
-        "stream": options.stream_number(stream),
-        "report": report,
-        "report_dir": report_dir,
-        "encoder_params": encoder_params,
-        "interlaced": interlaced,
-        "alpha": alpha,
-        "ssim": ssim,
-        "vmaf": given(vmaf),
-        "xpsnr": given(xpsnr),
-        "ffmpeg": ffmpeg,
-        "strict": given(strict),
-        "overwrite": given(overwrite),
-    }
 
     def job(console: Console) -> None:
         from vidscale.config import EncodeSettings
 
-        settings = EncodeSettings.resolve(given_options)
+        settings = EncodeSettings.resolve(options.given(context, EncodeSettings))
         encode_movie(source, output, settings, console, dry_run=dry_run, json_output=json_output)
 
     run_job(job, quiet=quiet)

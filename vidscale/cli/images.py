@@ -10,7 +10,6 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, aligned, emit, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import ImageSettings
@@ -47,6 +46,7 @@ Quality = Annotated[
 
 @app.command("down")
 def down(
+    context: typer.Context,
     paths: Paths,
     output: Folder,
     scale: options.Scale = None,
@@ -65,12 +65,12 @@ def down(
 
         return downscale_folder(paths, output, settings, console)
 
-    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite)
-    _run(work, layer, json_output=json_output, quiet=quiet)
+    _run(work, context, json_output=json_output, quiet=quiet)
 
 
 @app.command("up")
 def up(
+    context: typer.Context,
     paths: Paths,
     output: Folder,
     scale: options.MadeAt = None,
@@ -93,12 +93,12 @@ def up(
 
         return upscale_folder(paths, output, settings, console)
 
-    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite) | {"size": size}
-    _run(work, layer, json_output=json_output, quiet=quiet)
+    _run(work, context, json_output=json_output, quiet=quiet)
 
 
 @app.command("roundtrip")
 def round_trip(
+    context: typer.Context,
     paths: Paths,
     output: FolderOrNone = None,
     scale: options.Scale = None,
@@ -117,12 +117,12 @@ def round_trip(
 
         return round_trip_folder(paths, output, settings, console)
 
-    layer = _layer(scale, pair, picture_format, quality, device, overwrite=overwrite)
-    _run(work, layer, json_output=json_output, quiet=quiet)
+    _run(work, context, json_output=json_output, quiet=quiet)
 
 
 @app.command("bench")
 def bench(
+    context: typer.Context,
     paths: Paths,
     output: FolderOrNone = None,
     scale: Annotated[
@@ -150,8 +150,7 @@ def bench(
         from vidscale.images.bench_files import PAGE, check_outputs, markdown, write_bench
         from vidscale.images.methods import find_methods
 
-        layer = {"scale": scale, "pairs": pairs, "device": device, "overwrite": given(overwrite)}
-        settings = BenchSettings.resolve(layer)
+        settings = BenchSettings.resolve(options.given(context, BenchSettings))
         if output is not None:
             check_outputs(output, paths[0], overwrite=overwrite)
         methods = find_methods(settings, console)
@@ -177,28 +176,9 @@ def bench(
     run_job(job, quiet=quiet)
 
 
-def _layer(
-    scale: str | None,
-    pair: str | None,
-    picture_format: str | None,
-    quality: int | None,
-    device: str | None,
-    *,
-    overwrite: bool,
-) -> dict[str, Any]:
-    return {
-        "scale": scale,
-        "pair": pair,
-        "format": picture_format,
-        "quality": quality,
-        "device": device,
-        "overwrite": given(overwrite),
-    }
-
-
 def _run(
     work: "Callable[[ImageSettings, Console], Iterator[Result]]",
-    layer: dict[str, Any],
+    context: typer.Context,
     *,
     json_output: bool,
     quiet: bool,
@@ -208,8 +188,9 @@ def _run(
         from vidscale.images.jobs import Failed
         from vidscale.images.summary import summarize
 
+        settings = ImageSettings.resolve(options.given(context, ImageSettings, picture_format="format"))
         results = []
-        for result in work(ImageSettings.resolve(layer), console):
+        for result in work(settings, console):
             results.append(result)
             if isinstance(result, Failed):
                 _print_failure(result)

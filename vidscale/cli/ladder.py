@@ -8,7 +8,6 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, aligned, emit, print_plan, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.config import EncodeSettings, LadderSettings
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def ladder(
+    context: typer.Context,
     source: options.Input,
     output: Annotated[
         Path | None,
@@ -69,36 +69,11 @@ def ladder(
     quiet: options.Quiet = False,
 ) -> None:
     """Encode a video for HTTP Live Streaming: several qualities, each at the scale that needs the fewest bits."""
-    given_options: dict[str, Any] = {
-        "targets": target or None,
-        "segment_duration": segment_duration,
-        "segments": segments,
-        "codec": codec,
-        "preset": preset,
-        "scale": scale,
-        "pair": pair,
-        "tune": tune,
-        "target_percentile": target_percentile,
-        "judge": judge,
-        "client": client,
-        "best_effort": given(best_effort),
-        "verify": verify,
-        "effort": effort,
-        "device": device,
-        "range": time_range,
-        "stream": options.stream_number(stream),
-        "encoder_params": encoder_params,
-        "interlaced": interlaced,
-        "alpha": alpha,
-        "ffmpeg": ffmpeg,
-        "strict": given(strict),
-        "overwrite": given(overwrite),
-    }
 
     def job(console: Console) -> None:
         from vidscale.config import LadderSettings
 
-        settings = LadderSettings.resolve(given_options)
+        settings = LadderSettings.resolve(options.given(context, LadderSettings, target="targets"))
         write_movie(source, output, settings, console, dry_run=dry_run, json_output=json_output)
 
     run_job(job, quiet=quiet)

@@ -7,10 +7,10 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
-from vidscale.cli.options import given
 
 
 def measure(
+    context: typer.Context,
     ref: Annotated[Path, typer.Argument(help="The source.", metavar="REF", show_default=False, readable=False)],
     dist: Annotated[
         Path, typer.Argument(help="The video to score; a small file is restored first.", metavar="DIST", readable=False)
@@ -59,19 +59,7 @@ def measure(
         from vidscale.report.totals import summary_lines
         from vidscale.system.workspace import check_folder
 
-        settings = FilesSettings.resolve(
-            {
-                "align": given(align),
-                "align_window": align_window,
-                "every": every,
-                "max_unpaired": max_unpaired,
-                "crop": crop,
-                "scale_dist": scale_dist,
-                "ssim": ssim,
-                "vmaf": given(vmaf),
-                "xpsnr": given(xpsnr),
-            }
-        )
+        settings = FilesSettings.resolve(options.given(context, FilesSettings))
         if report_dir is not None:
             check_folder(report_dir, record=RECORD)
         report = evaluate_files(ref, dist, settings, ffmpeg=ffmpeg, progress=console)

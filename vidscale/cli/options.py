@@ -1,9 +1,12 @@
 """Options shared by several commands. `vidscale.config` validates their values, as it does for recipes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from vidscale.config.base import Settings
 
 # readable=False: an unreadable file is reported in one line when it is opened.
 Input = Annotated[Path, typer.Argument(help="Video file.", metavar="SOURCE", show_default=False, readable=False)]
@@ -197,6 +200,25 @@ def stream_number(text: str | None) -> int | str | None:
     return text if text is None or not text.startswith("v:") else text.removeprefix("v:")
 
 
-def given(flag: bool) -> bool | None:
-    """A flag as a layer of settings: None when it was not given, so that a recipe's value is kept."""
-    return flag or None
+def given(context: typer.Context, settings: "type[Settings]", **names: str | None) -> dict[str, Any]:
+    """The options on the command line that are settings, as a layer for `Settings.resolve`; those left out keep the
+    value of a recipe or the default.
+
+    Args:
+        context: of the command, whose parameters are named like the settings.
+        settings: class of the settings.
+        names: settings whose parameter has another name, by that name; None if it is no setting of this class.
+    """
+    names = {"time_range": "range", **names}
+    layer = {}
+    for parameter, value in context.params.items():
+        name = names.get(parameter, parameter)
+        if name in settings.model_fields and _is_given(context, parameter):
+            layer[name] = stream_number(value) if name == "stream" else value
+    return layer
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    """Whether an option is on the command line."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name != "DEFAULT"

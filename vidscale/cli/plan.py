@@ -2,19 +2,19 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, aligned, emit, run_job, show_path
-from vidscale.cli.options import given
 
 if TYPE_CHECKING:
     from vidscale.per_title.decision import Decision
 
 
 def plan(
+    context: typer.Context,
     movies: Annotated[
         list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
     ],
@@ -58,30 +58,6 @@ def plan(
     quiet: options.Quiet = False,
 ) -> None:
     """What would each scale need? Probe movies and print the choice of encode, its evidence, and the commands."""
-    given_options: dict[str, Any] = {
-        "scale": scale,
-        "crf": crf,
-        "codec": codec,
-        "preset": preset,
-        "pair": pair,
-        "tune": tune,
-        "target": target,
-        "target_percentile": target_percentile,
-        "max_size": max_size,
-        "max_bitrate": max_bitrate,
-        "segments": segments,
-        "judge": judge,
-        "client": client,
-        "best_effort": given(best_effort),
-        "effort": effort,
-        "device": device,
-        "range": time_range,
-        "stream": options.stream_number(stream),
-        "encoder_params": encoder_params,
-        "interlaced": interlaced,
-        "alpha": alpha,
-        "ffmpeg": ffmpeg,
-    }
 
     def job(console: Console) -> bool:
         from vidscale.config import EncodeSettings
@@ -91,7 +67,7 @@ def plan(
         from vidscale.per_title.segments import decide_parts, parts_of
         from vidscale.system.workspace import check_target
 
-        settings = EncodeSettings.resolve(given_options)
+        settings = EncodeSettings.resolve(options.given(context, EncodeSettings))
         if not (settings.chooses_scale or settings.has_goal):
             raise UsageError("there is nothing to plan: leave out --scale and --pair, or give a --target")
         if output is not None:
