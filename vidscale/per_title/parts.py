@@ -25,7 +25,9 @@ _WHOLE_PIXELS, _WHOLE_PIXELS_QUICK = 6e8, 2e7  # of all frames: longer or larger
 _EVERY_FRAME_PIXELS = 8e7  # of all measured frames; above, every third is measured
 _THIRD = 3  # not a divisor of the usual distances between reference frames, whose quality is higher
 _SHARE = 0.005  # of a movie's frames that are measured
-_FRAMES, _FRAMES_QUICK = (72, 400), (54, 54)  # fewest and most
+_LEAD_QUICK, _TAIL_QUICK = 6, 3  # of large pictures, where a probe would take half a minute
+_FRAMES, _FRAMES_QUICK, _FRAMES_LARGE = (72, 400), (54, 54), (27, 27)  # fewest and most
+_LARGE_PIXELS = 4e6
 _CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
 _CHEAP_FRAMES = 120
 _LONGEST, _SHORTEST = 60, 24  # frames of a part
@@ -83,18 +85,19 @@ def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = F
     frames, length = _extent(source, time_range)
     pixels = source.video.width * source.video.height
     body, count = _amount(frames, pixels, quick=quick)
+    lead, tail = (_LEAD_QUICK, _TAIL_QUICK) if quick and pixels > _LARGE_PIXELS else (LEAD, TAIL)
     whole = length <= _WHOLE_S and frames * pixels <= (_WHOLE_PIXELS_QUICK if quick else _WHOLE_PIXELS)
-    if whole or count * (LEAD + body + TAIL) >= frames:
+    if whole or count * (lead + body + tail) >= frames:
         window = Window(every=_every(frames * pixels))
         return Sampling((Part(time_range, window, slice(0, None)),), frames, length, is_whole=True)
     start = Fraction(0) if time_range is None else time_range.start
     spacing = length / frames
     every = _every(body * count * pixels)
-    part_s = (LEAD + body + TAIL) * spacing
+    part_s = (lead + body + tail) * spacing
     segments = [TimeRange(start=begin, end=begin + part_s) for begin in _starts(source, start, length, count, part_s)]
-    window = Window(LEAD - every, body + every, every)
+    window = Window(lead - every, body + every, every)
     return Sampling(
-        tuple(Part(each, window, slice(LEAD, LEAD + body)) for each in segments), frames, length, is_whole=False
+        tuple(Part(each, window, slice(lead, lead + body)) for each in segments), frames, length, is_whole=False
     )
 
 
@@ -118,7 +121,7 @@ def _every(pixels: float) -> int:
 
 def _amount(frames: int, pixels: int, *, quick: bool) -> tuple[int, int]:
     """Measured frames of a part, a multiple of three, and the number of parts."""
-    fewest, most = _FRAMES_QUICK if quick else _FRAMES
+    fewest, most = (_FRAMES_LARGE if pixels > _LARGE_PIXELS else _FRAMES_QUICK) if quick else _FRAMES
     wanted = min(max(fewest, int(frames * _SHARE)), most)
     if not quick:
         wanted = max(wanted, min(_CHEAP_FRAMES, int(_CHEAP_PIXELS / pixels)))
