@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -16,7 +17,7 @@ from robustness import content, cut, fake_ffmpeg, frame_count, message, refused,
 
 from vidscale import api
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
-from vidscale.batch.chunks import LEAST_S, divide
+from vidscale.batch.chunks import LEAST_S, divide, expected_count
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.batch.local import LocalEngine
 from vidscale.config import EncodeSettings, TimeRange
@@ -151,6 +152,24 @@ def test_chunks_begin_at_cuts_that_no_keyframe_tells(tmp_path: Path, movie: Path
 )
 def test_number_of_chunks(movie: Path, count: int | None, workers: int, expected: int) -> None:
     assert len(divide(probe(movie), TimeRange(end=Fraction(12)), count, workers=workers).chunks) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "workers", "expected"),
+    [
+        (60, (1920, 1080), 2, 1),  # another worker takes longer to start than it saves
+        (600, (160, 96), 2, 1),
+        (120, (1920, 1080), 2, 4),
+        (120, (3840, 2160), 8, 12),
+        (120, (160, 96), 1, 4),  # to resume
+    ],
+)
+def test_automatic_number_of_chunks(
+    movie: Path, seconds: int, size: tuple[int, int], workers: int, expected: int
+) -> None:
+    source = probe(movie)
+    video = replace(source.video, width=size[0], height=size[1], frame_count=25 * seconds)
+    assert expected_count(replace(source, video=video), None, None, workers=workers) == expected
 
 
 def test_few_frames_are_one_chunk(tmp_path: Path, chunked: Chunked) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidscale.batch.chunks import Chunk, divide
+from vidscale.batch.chunks import Chunk, divide, expected_count
 from vidscale.batch.job import THREADS, Job, job_of, other_job
 from vidscale.batch.joining import join
 from vidscale.batch.journal import Journal
@@ -166,13 +166,23 @@ class ChunkedEncoder:
         if found is not None and not plan.settings.overwrite and not wanted.is_another_try(found):
             raise other_job(self._folder.name, found, wanted)
         progress.start("looking for cuts", None)
+        self._prepare(plan, wanted)
         division = divide(plan.source, plan.settings.range, self._count, workers=self._spread)
         if division.note:
             progress.note(division.note)
-        threads = self._engine.threads if len(division.chunks) > 1 else core_count()
+        is_alone = len(division.chunks) == 1 and self._spread == self._engine.workers
+        threads = core_count() if is_alone else self._engine.threads
         job = replace(wanted, facts=wanted.facts | {THREADS: threads})
         journal.begin(job, division.chunks)
         return job, list(division.chunks)
+
+    def _prepare(self, plan: EncodePlan, job: Job) -> None:
+        """Workers load what they need while this program looks for cuts."""
+        count = expected_count(plan.source, plan.settings.range, self._count, workers=self._spread)
+        whole = Chunk(None, None, None)
+        name = f"{plan.source.path.name}, in preparation"
+        task = task_of(plan, whole, self._folder / "none.mp4", name=name, state=job.state, threads=self._engine.threads)
+        self._engine.prepare(task, min(count, self._spread))
 
     def _finished(
         self, journal: Journal, job: Job, chunks: Sequence[Chunk], files: Sequence[Path]

@@ -11,6 +11,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
 from vidscale.stages.decode import decode_frames
@@ -25,6 +26,7 @@ USUAL_S = 30
 """Length of a chunk where it is not asked for, seconds."""
 
 _SHORTEST_AUTO_S = 10  # of automatic chunks that only keep more workers busy
+_LEAST_PIXELS = 2 * 10**9  # of these: 20 s of a processor at x264's superfast, where another worker takes 1 s to start
 _NEAR = Fraction(1, 4)  # of a chunk's length: how far a cut may be from an even division
 _DUE = Fraction(19, 20)  # of the longest distance of keyframes: closer ones are early
 _SEARCHED_S = 1  # on either side, where no keyframe tells of a cut
@@ -93,7 +95,8 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
         return Division((whole,), f"{source.path.name} is encoded in one piece: its packets do not tell its pictures")
     unit = source.video.time_base
     length_s = (index.pts[-1] - index.pts[0]) * unit
-    wanted = _count(length_s, workers) if count is None else count
+    pixels = len(index.pts) * source.video.width * source.video.height
+    wanted = _count(length_s, pixels, workers) if count is None else count
     fitting = max(1, min(wanted, int(length_s // LEAST_S)))
     note = f"{fitting} of {wanted} chunks: none is shorter than {LEAST_S} s" if fitting < wanted and count else ""
     if fitting == 1:
@@ -110,9 +113,25 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     return Division(chunks, note)
 
 
-def _count(length_s: Fraction, workers: int) -> int:
-    for_workers = min(2 * workers, int(length_s // _SHORTEST_AUTO_S)) if workers > 1 else 1
-    return max(1, round(length_s / USUAL_S), for_workers)
+def expected_count(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> int:
+    """About how many chunks `divide` makes, without reading the movie."""
+    frames = expected_frames(source, time_range)
+    if frames is None or not source.video.frame_rate:
+        return workers if count is None else count
+    length_s = frames / source.video.frame_rate
+    wanted = _count(length_s, frames * source.video.width * source.video.height, workers) if count is None else count
+    return max(1, min(wanted, int(length_s // LEAST_S)))
+
+
+def _count(length_s: Fraction, pixels: int, workers: int) -> int:
+    """Number of chunks: of the usual length for resuming, more where they keep more workers busy; one where another
+    worker takes longer to start than it saves."""
+    usual = max(1, round(length_s / USUAL_S))
+    if workers == 1:
+        return usual
+    worthwhile = pixels // _LEAST_PIXELS
+    for_workers = min(2 * workers, int(length_s // _SHORTEST_AUTO_S), worthwhile)
+    return max(usual, for_workers) if worthwhile > 1 else 1
 
 
 def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:

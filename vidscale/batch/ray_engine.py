@@ -12,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from vidscale.batch.local import default_workers
-from vidscale.batch.tasks import ChunkResult, ChunkTask, answer, check_version, result_of
+from vidscale.batch.tasks import ChunkResult, ChunkTask, answer, check_version, prepare, result_of
 from vidscale.errors import ConfigError, EncodeError
 from vidscale.media.versions import versions
 from vidscale.system.threads import core_count
@@ -47,7 +47,7 @@ class RayEngine:
             processors = int(self._ray.cluster_resources().get("CPU", 1))
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
             self.workers = workers or max(1, processors // self.threads)
-        self._run = self._ray.remote(max_retries=0)(_work)
+        self._run, self._prepare = (self._ray.remote(max_retries=0)(function) for function in (_work, prepare))
 
     def _start(self, options: dict[str, Any]) -> None:
         if "address" not in options:
@@ -60,6 +60,11 @@ class RayEngine:
         except Exception as error:
             at = f" at {options['address']}" if "address" in options else ""
             raise ConfigError(f"Ray{at} cannot be reached: {str(error).partition(chr(10))[0]}") from error
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        options = {"name": task.name, "num_cpus": task.threads}
+        for _ in range(count):
+            self._prepare.options(**options).remote(task.to_json())
 
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
         options: dict[str, Any] = {"name": task.name, "num_cpus": task.threads}

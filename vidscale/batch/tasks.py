@@ -1,6 +1,7 @@
 """The work of one chunk: what a worker is told, what it does, what it answers. Only paths and numbers travel."""
 
 import base64
+import contextlib
 import hashlib
 import zlib
 from array import array
@@ -307,6 +308,16 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def prepare(record: dict[str, Any]) -> None:
+    """Loads what tasks like this one need: plans the movie and scales its first picture."""
+    with contextlib.suppress(VidscaleError, OSError):  # the tasks themselves will tell
+        task = ChunkTask.from_json(record)
+        limit_cores(task.threads)
+        plan = _planned(task)
+        with small_frames(plan, ReadLog(), (Clock("decode"), Clock("downscale"))) as small:
+            next(small, None)
 
 
 def answer(record: dict[str, Any], advance: Callable[[], None]) -> dict[str, Any]:
