@@ -1,6 +1,8 @@
 """`encode --chunks`: the file is that of one run, whatever the source; checked with PyAV and ffmpeg."""
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -296,6 +298,51 @@ def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
     fake_ffmpeg(binary, "never", "exit 1")
     assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
+
+
+@pytest.mark.slow
+def test_muxer_that_fails_is_told_and_chunks_are_kept(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
+    binary = fake_ffmpeg(tmp_path / "ffmpeg", "*-c?copy*", "head -c 999 >/dev/null; echo 'no more' >&2; exit 1")
+    with pytest.raises(EncodeError, match="writing the output failed: ffmpeg no more"):
+        chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
+    assert not (tmp_path / "out.mp4").exists()
+    fake_ffmpeg(binary, "*pipe:0*chunks/*", "exit 1")  # nothing is encoded again
+    assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_scratch_is_the_chunks(tmp_path: Path, chunked: Chunked, suffix: str) -> None:
+    """At no time more than 1.1 times the output lies beside it, and a chunk for each worker."""
+    noisy = picture("320x180", duration=12, then="noise=alls=40:allf=t:all_seed=1")
+    source = make(tmp_path / "source.mkv", *noisy, "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "25")
+    (folder := tmp_path / "out").mkdir()
+    most, is_over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not is_over.wait(0.002):
+            most = max(most, bytes_in(folder))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        output = chunked(source, folder / f"small{suffix}", 4, crf=16).path
+    finally:
+        is_over.set()
+        watching.join()
+    size = output.stat().st_size
+    assert size > 4_000_000  # beside which the journal is small
+    assert most > 1.5 * size  # it was seen while it was joined
+    assert most - size < 1.1 * size + 2 * size / 4
+
+
+def bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 @pytest.mark.slow

@@ -31,7 +31,6 @@ from vidscale.system.workspace import check_target, remove_abandoned
 
 _JOURNAL, _LOCK = "journal.db", "lock"
 _SPARE = 1 << 24  # bytes that stay free
-_COPIES = 2  # of the small video while it is joined: signed, then in its container; chunks exist already
 
 
 def folder_of(output: Path) -> Path:
@@ -240,7 +239,7 @@ def _check_room(folder: Path, chunks: Sequence[Chunk], results: dict[int, ChunkR
     size = sum(result.size for result in results.values())
     frames = sum(chunk.frames or 0 for chunk in chunks)
     total = size * max(1.0, frames / coded)
-    needed = round(total - size + _COPIES * total) + _SPARE
+    needed = round(total - size + total) + _SPARE  # the other chunks, and the output that they are joined into
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskFullError(
