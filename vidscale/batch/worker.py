@@ -26,7 +26,7 @@ def main() -> None:
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
     lean_numba.install()
-    from vidscale.batch.tasks import prepare
+    from vidscale.batch.chunk_encode import prepare
 
     while True:
         record = json.loads(tasks.get())
@@ -46,7 +46,7 @@ def _read(tasks: "queue.SimpleQueue[str]") -> None:
 
 
 def _run(record: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    from vidscale.batch.tasks import answer
+    from vidscale.batch.chunk_encode import answer
 
     waiting, said = 0, time.monotonic()
 
