@@ -15,16 +15,19 @@ from vidscale.batch.sending import read_range
 from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceChangedError, SourceState, task_of
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.planning import plan_encode
+from vidscale.media.packets import video_packets
 from vidscale.media.probe import probe
 
 
-def tasks_of(source: Path, folder: Path) -> list[ChunkTask]:
+def tasks_of(source: Path, folder: Path, *, jumps: bool | None = None) -> list[ChunkTask]:
+    """Tasks of three chunks; ``jumps``: in place of what was found."""
     settings = EncodeSettings.resolve({"scale": 1, "preset": "ultrafast", "report": False})
     plan = plan_encode(source, folder / "small.mkv", settings)
-    chunks = divide(plan.source, None, 3, workers=2).chunks
+    division = divide(plan.source, None, 3, workers=2)
+    state, told = SourceState.of(source), division.jumps if jumps is None else jumps
     return [
-        task_of(plan, chunk, folder / f"{number}.mp4", name="a", state=SourceState.of(source), threads=1)
-        for number, chunk in enumerate(chunks)
+        task_of(plan, chunk, folder / f"{number}.mp4", name="a", state=state, threads=1, jumps=told)
+        for number, chunk in enumerate(division.chunks)
     ]
 
 
@@ -66,6 +69,25 @@ def pictures(path: Path) -> list[bytes]:
     """Coded pictures of a file, without their times."""
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.slow
+def test_worker_seeks_in_a_transport_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not read what is before its range: that no timestamp jumps was found while the movie was divided."""
+    source = make(tmp_path / "a.ts", *picture(duration=12), *sound(12), "-preset", "ultrafast", "-g", "25")
+    wanted = [run_chunk(task, lambda: None).sha256 for task in tasks_of(source, tmp_path, jumps=True)]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("reads from the beginning")
+
+    monkeypatch.setattr("vidscale.media.packets._keyframe_position", refuse)
+    tasks = tasks_of(source, tmp_path)
+    assert [task.jumps for task in tasks] == [False] * 3
+    assert [run_chunk(task, lambda: None).sha256 for task in tasks] == wanted
+    begin = Fraction(tasks[2].start_s or 0) + probe(source).start_s
+    with video_packets(replace(probe(source), may_jump=False), begin) as packets:
+        first = next(packet.pts * packets.time_base for packet in packets if packet.pts is not None)
+    assert begin - 2 < first <= begin
 
 
 def test_packets_of_a_range(tmp_path: Path, make_clip: Callable[..., Path]) -> None:

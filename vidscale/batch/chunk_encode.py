@@ -107,7 +107,9 @@ def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:
     end = None if task.end_s is None else Fraction(task.end_s)
     part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
     params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
-    return replace(plan, settings=plan.settings.model_copy(update={"range": part, "encoder_params": params}))
+    settings = plan.settings.model_copy(update={"range": part, "encoder_params": params})
+    read = replace(plan.source, may_jump=plan.source.may_jump and task.jumps)
+    return replace(plan, source=read, settings=settings)
 
 
 @lru_cache(maxsize=4)

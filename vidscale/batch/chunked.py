@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidscale.batch.chunks import Chunk, divide, expected_count
-from vidscale.batch.job import THREADS, Job, job_of, other_job
+from vidscale.batch.job import JUMPS, THREADS, Job, job_of, other_job
 from vidscale.batch.joining import join
 from vidscale.batch.journal import Journal
 from vidscale.batch.local import Engine
@@ -171,7 +171,7 @@ class ChunkedEncoder:
             progress.note(division.note)
         is_alone = len(division.chunks) == 1 and self._spread == self._engine.workers
         threads = core_count() if is_alone else self._engine.threads
-        job = replace(wanted, facts=wanted.facts | {THREADS: threads})
+        job = replace(wanted, facts=wanted.facts | {THREADS: threads, JUMPS: division.jumps})
         journal.begin(job, division.chunks)
         return job, list(division.chunks)
 
@@ -221,6 +221,7 @@ class ChunkedEncoder:
                 name=f"{plan.source.path.name}, chunk {number + 1} of {len(chunks)}",
                 state=job.state,
                 threads=job.threads,
+                jumps=job.jumps,
             )
             for number in left
         }

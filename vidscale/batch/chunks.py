@@ -62,18 +62,24 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The chunks of a movie, in order, and why they are fewer than wanted; "" if they are not."""
+    """The chunks of a movie, in order, and why they are fewer than wanted; "" if they are not.
+
+    Attributes:
+        jumps: timestamps jump in the movie, so that reading may not begin in its middle.
+    """
 
     chunks: tuple[Chunk, ...]
     note: str = ""
+    jumps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Timestamps of all pictures and of the keyframes, in order, in the source's time base."""
+    """Timestamps of all pictures and of the keyframes, in order, in the source's time base; whether they jump."""
 
     pts: list[int]
     keys: list[int]
+    jumps: bool
 
 
 def divide(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> Division:
@@ -93,6 +99,7 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     whole = Chunk(None, None, None)
     if index is None:
         return Division((whole,), f"{source.path.name} is encoded in one piece: its packets do not tell its pictures")
+    source = _read(source, index)
     unit = source.video.time_base
     length_s = (index.pts[-1] - index.pts[0]) * unit
     pixels = len(index.pts) * source.video.width * source.video.height
@@ -110,7 +117,7 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
         Chunk(start, end, last - first)
         for (start, end), (first, last) in zip(pairwise(bounds), pairwise(places), strict=True)
     )
-    return Division(chunks, note)
+    return Division(chunks, note, index.jumps)
 
 
 def expected_count(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> int:
@@ -156,9 +163,15 @@ def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:
             if end is not None and packet.dts is not None and packet.dts * packets.time_base > end:
                 break
     pts.sort()
-    if not pts or len(set(pts)) < len(pts) or not _is_told(source, pts):
+    index = _Index(pts, sorted(keys), packets.joints > 0)
+    if not pts or len(set(pts)) < len(pts) or not _is_told(_read(source, index), pts):
         return None
-    return _Index(pts, sorted(keys))
+    return index
+
+
+def _read(source: Source, index: _Index) -> Source:
+    """The source for reading ranges: where no timestamp jumps, what is before them need not be read."""
+    return replace(source, may_jump=source.may_jump and index.jumps)
 
 
 def _is_told(source: Source, pts: Sequence[int]) -> bool:

@@ -54,7 +54,7 @@ def read_range(source: Source, time_range: TimeRange) -> Sent:
             if end is None:
                 until = _end(source, packets, times)
         data = writer.getvalue()
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             found = [(packet.pts, packet.size) for packet in container.demux(video=0) if packet.size]
             unit = container.streams.video[0].time_base
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -61,6 +61,7 @@ class ChunkTask:
         file: path to write.
         pair: full name and hash of the pair.
         threads: processors that the worker may use.
+        jumps: timestamps may jump in the movie: a range is then found by reading all packets before it.
         gpus: share of a GPU that the chunk needs.
         version: of vidscale.
     """
@@ -75,6 +76,7 @@ class ChunkTask:
     file: str
     pair: tuple[str, str]
     threads: int
+    jumps: bool
     gpus: float
     version: str
 
@@ -162,7 +164,9 @@ def log_from(record: dict[str, Any]) -> ReadLog:
     )
 
 
-def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int) -> ChunkTask:
+def task_of(
+    plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int, jumps: bool = True
+) -> ChunkTask:
     """The task of encoding a chunk of a plan.
 
     Args:
@@ -172,6 +176,7 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
         name: for people.
         state: of the source when the job began.
         threads: processors for the worker.
+        jumps: whether timestamps may jump in the source.
     """
     device = plan.pair.downscale_backend.device
     settings = plan.settings.model_copy(update={"device": device})
@@ -188,6 +193,7 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
         file=str(file),
         pair=(plan.pair.name, plan.pair.sha256),
         threads=threads,
+        jumps=jumps,
         gpus=0.25 if device == "cuda" else 0.0,
         version=versions()["vidscale"],
     )
