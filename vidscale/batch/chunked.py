@@ -229,6 +229,7 @@ class ChunkedEncoder:
         def finished(number: int, result: ChunkResult) -> None:
             results[number] = result
             journal.finish(number, job.depends(chunks[number]), result)
+            progress.part(len(results), len(chunks))
             _check_room(self._folder, chunks, results)
 
         Work(self._engine, tasks, finished, progress).run()
