@@ -5,11 +5,11 @@
     python benchmarks/bench_batch.py --table [-o docs/scale.md]
 
 The first makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``), repeats it, and times `vidscale encode
---no-report` in one piece and in chunks by two workers, in turns, process start-up included; then `vidscale batch` with
-8 chunks by local workers and by Ray, where that is installed. It takes about 10 minutes on two idle cores. ``--table``
-prints the rows as docs/scale.md has them, ``--table -o docs/scale.md`` writes them there. ``--bits`` compares sizes for
-chunks of 10, 30 and 60 s (a movie of two minutes or more). ``--steps`` times what one program does for all workers:
-finding cuts, the journal, joining, measuring; `scale_model.py` predicts from them what many workers do.
+--no-report` in one piece and in 4 chunks by two workers, in turns, process start-up included; then `vidscale batch`
+with 8 chunks by local workers and by Ray, where that is installed. It takes about 10 minutes on two idle cores.
+``--table`` prints the rows as docs/scale.md has them, ``--table -o docs/scale.md`` writes them there. ``--bits``
+compares sizes for chunks of 10, 30 and 60 s (a movie of two minutes or more). ``--steps`` times what one program does
+for all workers: finding cuts, the journal, joining, measuring; `scale_model.py` predicts from them what many do.
 """
 
 import argparse
@@ -78,7 +78,7 @@ _BLOCK = re.compile(r"(?s)(<!-- chunk-speed -->\n).*?(<!-- /chunk-speed -->)")
 _RESULTS = Path(__file__).parent / "results" / "batch.jsonl"
 _BITS = (("x264", "medium"), ("x265", "superfast"))
 _LENGTHS_S = (10, 30, 60)
-_WORKERS = 2
+_WORKERS, _CHUNKS = 2, 4
 _PROGRAM = (sys.executable, "-m", "vidscale")
 
 
@@ -122,7 +122,7 @@ def _speed(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
     movies = _movies(folder)
     for case in _SPEED:
         words = ["encode", str(movies[case.source, case.seconds]), *_options(case), "-o"]
-        chunks = ["--chunks", str(_WORKERS), "--jobs", str(_WORKERS)]
+        chunks = ["--chunks", str(_CHUNKS), "--jobs", str(_WORKERS)]
         ways = {"one piece": [*words, str(folder / "whole.mp4")], "chunks": [*words, str(folder / "a.mp4"), *chunks]}
         runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, rounds)
         whole = runs["one piece"]
@@ -130,7 +130,7 @@ def _speed(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
             "benchmark": "chunks against one piece",
             **_facts(case),
             "workers": _WORKERS,
-            "chunks": _WORKERS,
+            "chunks": _CHUNKS,
             **_ratio(runs, "one piece", "chunks"),
             "busy_cores": round(median(map(truediv, whole.processor_s, whole.wall_s)), 2),  # of the one piece
             "processor_seconds": {way: round(median(found.processor_s), 2) for way, found in runs.items()},

@@ -301,6 +301,21 @@ def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked
 
 
 @pytest.mark.slow
+def test_one_chunk_needs_no_worker(tmp_path: Path, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `encode`; what fails then is told as of others."""
+    monkeypatch.setattr(LocalEngine, "submit", None)
+    monkeypatch.setattr(LocalEngine, "prepare", None)
+    words = ["encode", movie, "-o", tmp_path / "out.mp4", "--scale", "1", "--no-report", "--chunks", "auto"]
+    run = run_here(*words, "--preset", "ultrafast")
+    assert run.code == 0, run.stderr
+    assert_as_one_run(tmp_path / "out.mp4", coded(movie, tmp_path / "whole.mp4"))
+    binary = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*chunks*", "echo 'had enough' >&2; exit 3")
+    failed = message(run_here(*words, "-y", "--ffmpeg", binary))
+    assert failed.startswith("movie.mp4, chunk 1 of 1 failed 3 times: ")
+    assert failed.endswith("ffmpeg had enough")
+
+
+@pytest.mark.slow
 def test_muxer_that_fails_is_told_and_chunks_are_kept(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
     binary = fake_ffmpeg(tmp_path / "ffmpeg", "*-c?copy*", "head -c 999 >/dev/null; echo 'no more' >&2; exit 1")
     with pytest.raises(EncodeError, match="writing the output failed: ffmpeg no more"):

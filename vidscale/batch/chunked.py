@@ -62,7 +62,7 @@ class ChunkedEncoder:
     Args:
         engine: where the chunks run.
         count: wanted number of chunks; None for as many as suit the movie.
-        spread: workers that this movie alone is to keep busy; None for all.
+        spread: workers that this movie alone is to keep busy; None for all, where there is no other movie.
         asked: the settings from which those of the plans were chosen; None if the plans have the user's own. A plan
             may then differ from that of an earlier run: it was made for the next try to meet a goal.
     """
@@ -71,6 +71,7 @@ class ChunkedEncoder:
         self, engine: Engine, count: int | None, *, spread: int | None = None, asked: EncodeSettings | None = None
     ) -> None:
         self._engine, self._count, self._spread, self._asked = engine, count, spread or engine.workers, asked
+        self._is_only = spread is None  # else a crash must not end the other movies
         self._claim: Claim | None = None
         self._journal: Journal | None = None
         self._folder = Path()
@@ -169,15 +170,20 @@ class ChunkedEncoder:
         division = divide(plan.source, plan.settings.range, self._count, workers=self._spread)
         if division.note:
             progress.note(division.note)
-        is_alone = len(division.chunks) == 1 and self._spread == self._engine.workers
-        threads = core_count() if is_alone else self._engine.threads
+        threads = core_count() if self._is_alone(len(division.chunks)) else self._engine.threads
         job = replace(wanted, facts=wanted.facts | {THREADS: threads, JUMPS: division.jumps})
         journal.begin(job, division.chunks)
         return job, list(division.chunks)
 
+    def _is_alone(self, chunks: int) -> bool:
+        """Whether nothing runs beside the movie's chunks, and it has only one."""
+        return chunks == 1 and self._spread == self._engine.workers
+
     def _prepare(self, plan: EncodePlan, job: Job) -> None:
         """Workers load what they need while this program looks for cuts."""
         count = expected_count(plan.source, plan.settings.range, self._count, workers=self._spread)
+        if self._is_only and count == 1:
+            return
         whole = Chunk(None, None, None)
         name = f"{plan.source.path.name}, in preparation"
         task = task_of(plan, whole, self._folder / "none.mp4", name=name, state=job.state, threads=self._engine.threads)
@@ -211,6 +217,7 @@ class ChunkedEncoder:
     ) -> None:
         """Encodes the chunks without a result, and enters each in the journal as soon as it is finished."""
         left = [number for number in range(len(chunks)) if number not in results]
+        left.sort(key=lambda number: -(chunks[number].frames or 0))  # or one worker is busy with a long one at the end
         frames = [chunks[number].frames for number in left]
         progress.start("encoding", None if None in frames else sum(filter(None, frames)))
         tasks = {
@@ -232,7 +239,8 @@ class ChunkedEncoder:
             progress.part(len(results), len(chunks))
             _check_room(self._folder, chunks, results)
 
-        Work(self._engine, tasks, finished, progress).run()
+        engine = self._engine.alone if self._is_only and len(chunks) == 1 else self._engine
+        Work(engine, tasks, finished, progress).run()
 
 
 def _check_room(folder: Path, chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from vidscale.batch.chunk_encode import answer
 from vidscale.batch.tasks import ChunkResult, ChunkTask, result_of
 from vidscale.errors import EncodeError
 from vidscale.system import processes
@@ -24,8 +25,11 @@ class Engine(Protocol):
     Attributes:
         workers: chunks that it runs at the same time.
         threads: processors for each.
+        alone: runs the only chunk of the only movie.
     """
 
+    @property
+    def alone(self) -> "Engine": ...
     @property
     def workers(self) -> int: ...
     @property
@@ -47,6 +51,39 @@ def default_workers() -> int:
     return cores if cores <= 3 else cores // 2
 
 
+class ThisProcess:
+    """Runs tasks in threads of this program: for a single one no worker needs to start."""
+
+    workers = 1
+
+    @property
+    def alone(self) -> "ThisProcess":
+        return self
+
+    @property
+    def threads(self) -> int:
+        return core_count()
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        """There is nothing to prepare."""
+
+    def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
+        future: Future[ChunkResult] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(result_of(answer(task.to_json(), lambda: advance(1))))
+            except BaseException as error:  # the task's, not this thread's
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="chunk", daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """Threads end by themselves."""
+
+
 class LocalEngine:
     """Worker processes, started when the first tasks come, or before; a worker that dies is replaced.
 
@@ -61,6 +98,10 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._live: set[subprocess.Popen[bytes]] = set()
         self._closed = False
+
+    @property
+    def alone(self) -> ThisProcess:
+        return ThisProcess()
 
     @property
     def threads(self) -> int:

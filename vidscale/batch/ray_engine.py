@@ -66,6 +66,10 @@ class RayEngine:
             at = f" at {options['address']}" if "address" in options else ""
             raise ConfigError(f"Ray{at} cannot be reached: {str(error).partition(chr(10))[0]}") from error
 
+    @property
+    def alone(self) -> "RayEngine":
+        return self
+
     def prepare(self, task: ChunkTask, count: int) -> None:
         options = {"name": task.name, "num_cpus": task.threads}
         for _ in range(count):
