@@ -301,6 +301,19 @@ def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked
 
 
 @pytest.mark.slow
+def test_disk_that_will_be_full_is_told_before_the_start(
+    tmp_path: Path, movie: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_chunked(movie, tmp_path / "out.mp4", EncodeSettings.resolve({"scale": 1, "report": False})).plan
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr("vidscale.batch.chunked.shutil.disk_usage", lambda _: usage)
+    with ChunkedEncoder(engine, 2, expected_bytes=6e8) as encoder:
+        with pytest.raises(EncodeError, match="room for 1,000,000,000 bytes, and the rest needs about 1,2"):
+            encoder(plan)
+        assert not list((tmp_path / "out.mp4.chunks").glob("*.mp4"))
+
+
+@pytest.mark.slow
 def test_one_chunk_needs_no_worker(tmp_path: Path, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of `encode`; what fails then is told as of others."""
     monkeypatch.setattr(LocalEngine, "submit", None)

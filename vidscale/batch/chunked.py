@@ -65,12 +65,20 @@ class ChunkedEncoder:
         spread: workers that this movie alone is to keep busy; None for all, where there is no other movie.
         asked: the settings from which those of the plans were chosen; None if the plans have the user's own. A plan
             may then differ from that of an earlier run: it was made for the next try to meet a goal.
+        expected_bytes: of the small video, as predicted; None when unknown.
     """
 
     def __init__(
-        self, engine: Engine, count: int | None, *, spread: int | None = None, asked: EncodeSettings | None = None
+        self,
+        engine: Engine,
+        count: int | None,
+        *,
+        spread: int | None = None,
+        asked: EncodeSettings | None = None,
+        expected_bytes: float | None = None,
     ) -> None:
         self._engine, self._count, self._spread, self._asked = engine, count, spread or engine.workers, asked
+        self._expected_bytes = expected_bytes
         self._is_only = spread is None  # else a crash must not end the other movies
         self._claim: Claim | None = None
         self._journal: Journal | None = None
@@ -131,6 +139,8 @@ class ChunkedEncoder:
         results = self._finished(journal, job, chunks, files)
         if results:
             progress.note(f"{len(results)} of {len(chunks)} chunks were finished before")
+        if not results:  # the chunks, and the output that they are joined into
+            _check_room(self._folder, 2 * (self._expected_bytes or 0))
         self._run(plan, journal, job, chunks, files, results, progress)
         progress.start("joining", None)
 
@@ -237,23 +247,27 @@ class ChunkedEncoder:
             results[number] = result
             journal.finish(number, job.depends(chunks[number]), result)
             progress.part(len(results), len(chunks))
-            _check_room(self._folder, chunks, results)
+            _check_room(self._folder, _left_bytes(chunks, results))
 
         engine = self._engine.alone if self._is_only and len(chunks) == 1 else self._engine
         Work(engine, tasks, finished, progress).run()
 
 
-def _check_room(folder: Path, chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> None:
-    """Raises DiskFullError when the disk will not hold the rest, judged by the chunks so far."""
+def _left_bytes(chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> float:
+    """Bytes that the other chunks and the output will need, judged by the chunks so far."""
     coded = sum(len(result.pts) for result in results.values())
     size = sum(result.size for result in results.values())
     frames = sum(chunk.frames or 0 for chunk in chunks)
     total = size * max(1.0, frames / coded)
-    needed = round(total - size + total) + _SPARE  # the other chunks, and the output that they are joined into
+    return 2 * total - size
+
+
+def _check_room(folder: Path, needed: float) -> None:
+    """Raises DiskFullError when the disk will not hold so many more bytes."""
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free < needed + _SPARE:
         raise DiskFullError(
-            f"the disk has room for {free:,} bytes, and the rest needs about {needed:,}; "
+            f"the disk has room for {free:,} bytes, and the rest needs about {round(needed) + _SPARE:,}; "
             "make room and run the same command again"
         )
 
