@@ -1,23 +1,31 @@
-"""Chunks against one piece: time with two workers, what joints cost in bits, and what each serial step takes.
+"""Chunks against one piece and Ray against local workers: time, what joints cost in bits, and each serial step.
 
-    python benchmarks/bench_batch.py [MOVIE] [--rounds 3] [--bits] [--steps] [-o benchmarks/results/batch.jsonl]
+    python benchmarks/bench_batch.py [--rounds 2] [-o benchmarks/results/batch.jsonl]
+    python benchmarks/bench_batch.py [MOVIE] --bits|--steps [-o benchmarks/results/batch.jsonl]
+    python benchmarks/bench_batch.py --table [-o docs/scale.md]
 
-Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). Without ``--bits`` and
-``--steps`` it times `vidscale encode --no-report` in one piece and in chunks by two workers, in alternation, process
-start-up included. ``--bits`` compares sizes for chunks of 10, 30 and 60 s (a movie of two minutes or more). ``--steps``
-times what one program does for all workers: finding cuts, the journal, joining, measuring; `scale_model.py` predicts
-from them what many workers do.
+The first makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``), repeats it, and times `vidscale encode
+--no-report` in one piece and in 4 chunks by two workers, in turns, process start-up included; then `vidscale batch`
+with 8 chunks by local workers and by Ray, where that is installed. It takes about 10 minutes on two idle cores.
+``--table`` prints the rows as docs/scale.md has them, ``--table -o docs/scale.md`` writes them there. ``--bits``
+compares sizes for chunks of 10, 30 and 60 s (a movie of two minutes or more). ``--steps`` times what one program does
+for all workers: finding cuts, the journal, joining, measuring; `scale_model.py` predicts from them what many do.
 """
 
 import argparse
 import json
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import time
 from array import array
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from importlib.util import find_spec
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +33,7 @@ from typing import Any
 import av
 from bench_pipeline import clip
 from machine import origin
-from turns import in_turns, wall_times
+from turns import Runs, in_turns, wall_times
 
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.chunks import Chunk, divide
@@ -43,33 +51,65 @@ from vidscale.media.probe import probe
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
 
-_SPEED = (("x264", "superfast"), ("x264", "medium"), ("x265", "fast"))
+_CLIP_S = 20  # of which movies are made by repeating
+_MOTION_JPEG = "Motion JPEG"  # its decoder has one thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A movie of 1080p and its encoder; ``source`` is its coding."""
+
+    source: str
+    seconds: int
+    scale: int
+    codec: str
+    preset: str
+
+
+_SPEED = (
+    _Case("H.264", 120, 2, "x264", "superfast"),
+    _Case(_MOTION_JPEG, 120, 4, "x264", "superfast"),
+    _Case("H.264", 60, 2, "x264", "medium"),
+    _Case("H.264", 40, 2, "x265", "fast"),
+)
+_RAY = _Case("H.264", 120, 2, "x264", "medium")
+_RAY_CHUNKS = 8
+_BLOCK = re.compile(r"(?s)(<!-- chunk-speed -->\n).*?(<!-- /chunk-speed -->)")
+_RESULTS = Path(__file__).parent / "results" / "batch.jsonl"
 _BITS = (("x264", "medium"), ("x265", "superfast"))
 _LENGTHS_S = (10, 30, 60)
-_WORKERS = 2
+_WORKERS, _CHUNKS = 2, 4
+_PROGRAM = (sys.executable, "-m", "vidscale")
 
 
 def main() -> None:
     """Runs the benchmark and prints its rows; appends them to a file when asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("movie", nargs="?", type=Path)
-    parser.add_argument("--frames", type=int, default=900)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=900, help="of the clip for --steps")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bits", action="store_true")
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--table", action="store_true", help="the stored rows as docs/scale.md has them")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    if options.table:
+        text = _table(_RESULTS)
+        print(text)
+        if options.output:
+            page = options.output.read_text()
+            options.output.write_text(_BLOCK.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page))
+        return
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
     facts = origin(find_ffmpeg(encoders=["libx264", "libx265"]))
     with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
         folder = Path(name)
-        movie = options.movie or clip(folder, options.frames)
         if options.bits:
-            rows = _bits(movie, folder)
+            rows = _bits(options.movie or clip(folder, options.frames), folder)
         elif options.steps:
-            rows = _steps(movie, folder)
+            rows = _steps(options.movie or clip(folder, options.frames), folder)
         else:
-            rows = _speed(movie, folder, options.rounds)
+            rows = _speed(folder, options.rounds)
         for row in rows:
             line = json.dumps({**row, "load": round(os.getloadavg()[0], 1), **facts})
             print(line, flush=True)
@@ -78,26 +118,88 @@ def main() -> None:
                     file.write(f"{line}\n")
 
 
-def _speed(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
-    for codec, preset in _SPEED:
-        words = [sys.executable, "-m", "vidscale", "encode", str(movie), "--scale", "2", "--no-report", "-y", "-q"]
-        words += ["--codec", codec, "--preset", preset, "-o"]
-        chunks = ["--chunks", str(_WORKERS), "--jobs", str(_WORKERS)]
-        ways = {
-            "one piece": [*words, str(folder / "whole.mp4")],
-            "chunks": [*words, str(folder / "chunks.mp4"), *chunks],
-        }
-        runs = in_turns(ways, rounds)
-        share = median(runs["one piece"].wall_s) / median(runs["chunks"].wall_s)
+def _speed(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    movies = _movies(folder)
+    for case in _SPEED:
+        words = ["encode", str(movies[case.source, case.seconds]), *_options(case), "-o"]
+        chunks = ["--chunks", str(_CHUNKS), "--jobs", str(_WORKERS)]
+        ways = {"one piece": [*words, str(folder / "whole.mp4")], "chunks": [*words, str(folder / "a.mp4"), *chunks]}
+        runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, rounds)
+        whole = runs["one piece"]
         yield {
-            "benchmark": "speed of chunks",
-            "encoder": f"{codec} {preset}",
+            "benchmark": "chunks against one piece",
+            **_facts(case),
             "workers": _WORKERS,
-            "chunks": _WORKERS,
-            "speedup": round(share, 3),
-            "processor_seconds": {name: round(median(found.processor_s), 2) for name, found in runs.items()},
+            "chunks": _CHUNKS,
+            **_ratio(runs, "one piece", "chunks"),
+            "busy_cores": round(median(map(truediv, whole.processor_s, whole.wall_s)), 2),  # of the one piece
+            "processor_seconds": {way: round(median(found.processor_s), 2) for way, found in runs.items()},
             **wall_times(runs),
         }
+    if find_spec("ray") is not None:
+        words = ["batch", str(movies[_RAY.source, _RAY.seconds]), *_options(_RAY), "--jobs", str(_WORKERS)]
+        words += ["--chunks", str(_RAY_CHUNKS), "-o"]
+        ways = {engine: [*words, str(folder / engine), "--engine", engine] for engine in ("local", "ray")}
+        runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, 1)
+        yield {
+            "benchmark": "ray against local",
+            **_facts(_RAY),
+            "workers": _WORKERS,
+            "chunks": _RAY_CHUNKS,
+            **_ratio(runs, "local", "ray"),
+            **wall_times(runs),
+        }
+
+
+def _options(case: _Case) -> list[str]:
+    return [*("--scale", str(case.scale), "--codec", case.codec, "--preset", case.preset), "--no-report", "-y", "-q"]
+
+
+def _facts(case: _Case) -> dict[str, Any]:
+    facts = asdict(case)
+    return {"seconds_of_movie": facts.pop("seconds"), **facts}
+
+
+def _ratio(runs: dict[str, Runs], first: str, second: str) -> dict[str, Any]:
+    """Throughput of the second way in that of the first, by pairs that ran one after the other."""
+    ratios = [a / b for a, b in zip(runs[first].wall_s, runs[second].wall_s, strict=True)]
+    return {"ratio": round(median(ratios), 3), "ratios": [round(ratio, 3) for ratio in ratios]}
+
+
+def _movies(folder: Path) -> dict[tuple[str, int], Path]:
+    """The movies of all cases, of one clip."""
+    once = clip(folder, 30 * _CLIP_S)
+    ffmpeg = [find_ffmpeg(encoders=["libx264"]).path, "-v", "error", "-y"]
+    pictures = folder / "pictures.mkv"
+    subprocess.run([*ffmpeg, "-i", once, "-c:v", "mjpeg", "-q:v", "5", pictures], check=True)
+    made = {}
+    for case in (*_SPEED, _RAY):
+        part, suffix = (pictures, ".mkv") if case.source == _MOTION_JPEG else (once, ".mp4")
+        made[case.source, case.seconds] = path = folder / f"movie{case.seconds}{suffix}"
+        repeat = ["-stream_loop", str(case.seconds // _CLIP_S - 1)]
+        subprocess.run([*ffmpeg, *repeat, "-i", part, "-c", "copy", path], check=True)
+    return made
+
+
+def _table(results: Path) -> str:
+    """The newest rows about speed as a table."""
+    stored = [json.loads(line) for line in results.read_text().splitlines()]
+    newest = {
+        tuple(row[name] for name in ("benchmark", "source", "codec", "preset")): row
+        for row in stored
+        if row["benchmark"] in ("chunks against one piece", "ray against local")
+    }
+    if not newest:
+        return "Not measured yet on an idle machine."
+    lines = ["| movie of 1080p, encoder | ways | seconds | throughput | cores that one piece keeps busy |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for row in newest.values():
+        ways = list(row["seconds"])
+        movie = f"{row['source']}, {row['seconds_of_movie']} s, {row['codec']} {row['preset']}, by {row['scale']}"
+        seconds = " / ".join(f"{row['seconds'][way]:.1f}" for way in ways)
+        cells = [movie, " / ".join(ways), seconds, f"{row['ratio']:.2f}", str(row.get("busy_cores", "–"))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _bits(movie: Path, folder: Path) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="movies are also measured, by the coordinator")
     parser.add_argument("--movies", type=int, default=200)
     options = parser.parse_args()
-    steps = _steps(options.rows, with_report=options.report)
+    steps = steps_of(options.rows, with_report=options.report)
     print(json.dumps({"chunk_s": round(steps.chunk, 2), "serial_s": round(steps.serial, 4), "chunks": steps.chunks}))
     for workers in _WORKERS:
         for failing in _FAILURES:
@@ -77,7 +77,8 @@ def main() -> None:
             print(json.dumps(row | {"of_ideal": round(row["simulated"] * steps.chunk / workers, 3)}))
 
 
-def _steps(path: Path, *, with_report: bool) -> Steps:
+def steps_of(path: Path, *, with_report: bool) -> Steps:
+    """The newest measured steps; ``with_report``: of a movie that is also measured."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     row = [each for each in rows if each["benchmark"] == "steps of a movie"][-1]
     seconds = row["seconds"]

@@ -1,17 +1,19 @@
 """`vidscale batch`: what it takes, what it refuses, what it leaves."""
 
+import heapq
 import json
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from material import make, picture
 from robustness import content, documented, finish, frame_count, message, nothing_left, run_here, start, wait_for
 
+from vidscale.batch.batch_progress import BatchProgress, Expected
 from vidscale.batch.inputs import Entry, movies_of, target_of
 from vidscale.batch.page import StatusPage, worst_first
 from vidscale.batch.results import MovieResult
@@ -241,7 +243,7 @@ def test_worst_first() -> None:
 
 def test_status_page_refreshes_until_the_end(tmp_path: Path) -> None:
     page = StatusPage(tmp_path / "status.html", "season")
-    page.planned([("<one>", 10), ("two", 10)])
+    page.planned([Expected("<one>", 10), Expected("two", 10)])
     page.finished("<one>", result("<one>"))
     text = (tmp_path / "status.html").read_text()
     assert 'http-equiv="refresh"' in text
@@ -251,6 +253,38 @@ def test_status_page_refreshes_until_the_end(tmp_path: Path) -> None:
     text = (tmp_path / "status.html").read_text()
     assert "failed: no reason" in text
     assert 'http-equiv="refresh"' not in text
+
+
+@pytest.mark.parametrize(("encoding", "measuring"), [(0.01, 0.017), (0.03, 0.02), (0.04, None)])
+def test_time_left_is_right_after_the_first_tenth(encoding: float, measuring: float | None) -> None:
+    """Twelve movies of different lengths, two at a time, by a clock of our own; seconds of a frame in each step."""
+    frames = [600, 1000, 800, 700, 1200, 900, 500, 1100, 1000, 600, 900, 700]
+    steps = [("encoding", encoding)] + ([("measuring", measuring)] if measuring else [])
+    now = 0.0
+    progress = BatchProgress(clock=lambda: now)
+    progress.planned([Expected(str(n), count, count if measuring else 0) for n, count in enumerate(frames)])
+
+    def events(lane: int) -> Iterator[tuple[float, str, str | None]]:
+        """Time, movie and new step (None: a frame) of every second movie."""
+        at = 0.0
+        for number in range(lane, len(frames), 2):
+            for step, seconds in steps:
+                yield at, str(number), step
+                for _ in range(frames[number]):
+                    at += seconds
+                    yield at, str(number), None
+
+    told = list[tuple[float, float | None]]()
+    for now, movie, step in heapq.merge(events(0), events(1)):  # `progress` reads `now`
+        if step is None:
+            progress.advanced(movie)
+            told.append((now, progress.seconds_left()))
+        else:
+            progress.started(movie, step)
+    for at, left in told:
+        if now / 10 <= at <= 0.9 * now:
+            assert left == pytest.approx(now - at, rel=0.2), at
+    assert told[-1] == (now, 0.0)
 
 
 def test_folder_in_folder_is_fine_beside(tmp_path: Path, make_clip: MakeClip) -> None:

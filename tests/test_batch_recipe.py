@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,15 +168,23 @@ def test_watch_errors(tmp_path: Path, make_clip: MakeClip) -> None:
 @pytest.mark.slow
 def test_watched_folder_survives_a_restart(tmp_path: Path, make_clip: MakeClip) -> None:
     (folder := tmp_path / "in").mkdir()
-    output = tmp_path / "out"
-    words = ["batch", "--watch", folder, "-o", output, *FAST]
+    output, events = tmp_path / "out", tmp_path / "events.jsonl"
+    names = list[str]()
     for name in ("one", "two"):
-        process = start(*words, stdout=subprocess.DEVNULL)
+        with events.open("wb") as file:
+            process = start("batch", "--watch", folder, "-o", output, *FAST, "--json", stdout=file)
         shutil.copy(make_clip(f"{name}.mp4"), folder)
-        wait_for(lambda name=name: (output / f"{name}.mp4.chunks").exists(), timeout_s=60)
-        wait_for(lambda name=name: not (output / f"{name}.mp4.chunks").exists(), timeout_s=60)
+        names.append(name)
+        wait_for(lambda: set(states(events)) == {str(output / f"{each}.mp4") for each in names}, timeout_s=60)
         process.send_signal(signal.SIGINT)
         run = finish(process)
         assert run.code == 130, run.stderr
         assert frame_count(output / f"{name}.mp4") == 10
-    assert "one: done before" in run.stderr
+    assert list(states(events).values()).count("kept") == 1
+
+
+def states(events: Path) -> dict[str, str]:
+    """What became of each movie so far, by its output, from whole lines of events."""
+    lines = events.read_text().rpartition("\n")[0].splitlines()
+    records = [json.loads(line) for line in lines]
+    return {record["output"]: record["state"] for record in records if record["event"] == "movie"}

@@ -1,7 +1,10 @@
 """`encode --chunks`: the file is that of one run, whatever the source; checked with PyAV and ffmpeg."""
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -16,7 +19,7 @@ from robustness import content, cut, fake_ffmpeg, frame_count, message, refused,
 
 from vidscale import api
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
-from vidscale.batch.chunks import LEAST_S, divide
+from vidscale.batch.chunks import LEAST_S, divide, expected_count
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.batch.local import LocalEngine
 from vidscale.config import EncodeSettings, TimeRange
@@ -153,6 +156,24 @@ def test_number_of_chunks(movie: Path, count: int | None, workers: int, expected
     assert len(divide(probe(movie), TimeRange(end=Fraction(12)), count, workers=workers).chunks) == expected
 
 
+@pytest.mark.parametrize(
+    ("seconds", "size", "workers", "expected"),
+    [
+        (60, (1920, 1080), 2, 1),  # another worker takes longer to start than it saves
+        (600, (160, 96), 2, 1),
+        (120, (1920, 1080), 2, 4),
+        (120, (3840, 2160), 8, 12),
+        (120, (160, 96), 1, 4),  # to resume
+    ],
+)
+def test_automatic_number_of_chunks(
+    movie: Path, seconds: int, size: tuple[int, int], workers: int, expected: int
+) -> None:
+    source = probe(movie)
+    video = replace(source.video, width=size[0], height=size[1], frame_count=25 * seconds)
+    assert expected_count(replace(source, video=video), None, None, workers=workers) == expected
+
+
 def test_few_frames_are_one_chunk(tmp_path: Path, chunked: Chunked) -> None:
     source = make(tmp_path / "three.mp4", *picture(duration=0.12))
     assert_as_one_run(chunked(source, tmp_path / "chunked.mp4", 8).path, coded(source, tmp_path / "whole.mp4"))
@@ -277,6 +298,79 @@ def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
     fake_ffmpeg(binary, "never", "exit 1")
     assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
+
+
+@pytest.mark.slow
+def test_disk_that_will_be_full_is_told_before_the_start(
+    tmp_path: Path, movie: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_chunked(movie, tmp_path / "out.mp4", EncodeSettings.resolve({"scale": 1, "report": False})).plan
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr("vidscale.batch.chunked.shutil.disk_usage", lambda _: usage)
+    with ChunkedEncoder(engine, 2, expected_bytes=6e8) as encoder:
+        with pytest.raises(EncodeError, match="room for 1,000,000,000 bytes, and the rest needs about 1,2"):
+            encoder(plan)
+        assert not list((tmp_path / "out.mp4.chunks").glob("*.mp4"))
+
+
+@pytest.mark.slow
+def test_one_chunk_needs_no_worker(tmp_path: Path, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `encode`; what fails then is told as of others."""
+    monkeypatch.setattr(LocalEngine, "submit", None)
+    monkeypatch.setattr(LocalEngine, "prepare", None)
+    words = ["encode", movie, "-o", tmp_path / "out.mp4", "--scale", "1", "--no-report", "--chunks", "auto"]
+    run = run_here(*words, "--preset", "ultrafast")
+    assert run.code == 0, run.stderr
+    assert_as_one_run(tmp_path / "out.mp4", coded(movie, tmp_path / "whole.mp4"))
+    binary = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*chunks*", "echo 'had enough' >&2; exit 3")
+    failed = message(run_here(*words, "-y", "--ffmpeg", binary))
+    assert failed.startswith("movie.mp4, chunk 1 of 1 failed 3 times: ")
+    assert failed.endswith("ffmpeg had enough")
+
+
+@pytest.mark.slow
+def test_muxer_that_fails_is_told_and_chunks_are_kept(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
+    binary = fake_ffmpeg(tmp_path / "ffmpeg", "*-c?copy*", "head -c 999 >/dev/null; echo 'no more' >&2; exit 1")
+    with pytest.raises(EncodeError, match="writing the output failed: ffmpeg no more"):
+        chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
+    assert not (tmp_path / "out.mp4").exists()
+    fake_ffmpeg(binary, "*pipe:0*chunks/*", "exit 1")  # nothing is encoded again
+    assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_scratch_is_the_chunks(tmp_path: Path, chunked: Chunked, suffix: str) -> None:
+    """At no time more than 1.1 times the output lies beside it, and a chunk for each worker."""
+    noisy = picture("320x180", duration=12, then="noise=alls=40:allf=t:all_seed=1")
+    source = make(tmp_path / "source.mkv", *noisy, "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "25")
+    (folder := tmp_path / "out").mkdir()
+    most, is_over = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not is_over.wait(0.002):
+            most = max(most, bytes_in(folder))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        output = chunked(source, folder / f"small{suffix}", 4, crf=16).path
+    finally:
+        is_over.set()
+        watching.join()
+    size = output.stat().st_size
+    assert size > 4_000_000  # beside which the journal is small
+    assert most > 1.5 * size  # it was seen while it was joined
+    assert most - size < 1.1 * size + 2 * size / 4
+
+
+def bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 @pytest.mark.slow

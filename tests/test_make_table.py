@@ -35,6 +35,12 @@ def make_table(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
 
 
+def benchmark(script: str, *words: object) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, ROOT / "benchmarks" / script, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout
+
+
 def pages_in(folder: Path, readme: str = README) -> Path:
     """A folder with a README and a docs/results.md that have the markers of every block."""
     (folder / "docs").mkdir(exist_ok=True)
@@ -151,6 +157,36 @@ def test_bits_of_chunks_are_the_stored_ones() -> None:
     for seconds, joints, *cells in rows(block)[2:]:
         assert int(joints) == bits[0]["joints"][seconds]
         assert cells == [f"{row['added_percent'][seconds]:+.2f} %" for row in bits]
+
+
+def test_speed_of_chunks_is_of_the_stored_rows() -> None:
+    text = (ROOT / "docs" / "scale.md").read_text()
+    (block,) = re.findall(r"(?s)<!-- chunk-speed -->\n(.*?)<!-- /chunk-speed -->\n", text)
+    assert block.strip() == benchmark("bench_batch.py", "--table").strip()
+
+
+def test_steps_of_a_movie_are_the_stored_ones() -> None:
+    stored = [json.loads(line) for line in (RESULTS / "batch.jsonl").read_text().splitlines()]
+    (row,) = [row for row in stored if row["benchmark"] == "steps of a movie"][-1:]
+    text = (ROOT / "docs" / "scale.md").read_text()
+    (block,) = re.findall(r"(?s)<!-- chunk-steps -->\n(.*?)<!-- /chunk-steps -->\n", text)
+    names = ("plan", "cuts", "journal of a chunk", "join", "measure", "encode")
+    told = [float(seconds) for _, seconds in rows(block)[2:]]
+    assert told == [float(f"{row['seconds'][name]:.2g}") for name in names]
+
+
+def test_model_of_many_workers_is_that_of_the_stored_steps() -> None:
+    text = (ROOT / "docs" / "scale.md").read_text()
+    (block,) = re.findall(r"(?s)<!-- chunk-model -->\n(.*?)<!-- /chunk-model -->\n", text)
+    without, measured = (
+        {(row["workers"], row["failing"]): row for row in map(json.loads, printed.splitlines()[1:])}
+        for printed in (benchmark("scale_model.py", RESULTS / "batch.jsonl", *words) for words in ([], ["--report"]))
+    )
+    for workers, *told in rows(block)[2:]:
+        few = [without[int(workers), failing] for failing in (0.0, 0.001, 0.01)]
+        many = measured[int(workers), 0.01]
+        expected = [few[0]["model"], *(row["simulated"] for row in few), measured[int(workers), 0.0]["model"]]
+        assert [float(cell) for cell in told] == [float(f"{value:.2g}") for value in (*expected, many["simulated"])]
 
 
 def test_gpu_table_is_of_the_stored_rows() -> None:

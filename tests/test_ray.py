@@ -12,8 +12,9 @@ import pytest
 from material import coded, make, picture, shown_times
 from robustness import frame_count, message, run_apart, run_here
 
+from vidscale.batch.chunk_encode import answer
 from vidscale.batch.chunks import Chunk
-from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, answer, task_of
+from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, task_of
 from vidscale.config import EncodeSettings
 from vidscale.jobs.planning import plan_encode
 from vidscale.stages.read_log import ReadLog
@@ -21,9 +22,11 @@ from vidscale.stages.read_log import ReadLog
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray (vidscale[ray])")
 FAST = ["--scale", "1", "--preset", "ultrafast", "--no-report"]
 
-# Two nodes of one processor each; the second is removed while it encodes its first chunk.
+# Two nodes of one processor each. First a movie that only the driver finds: it is named by the folder of the process
+# that opens it, and the driver moves on to another folder when the nodes have started. Then one that all find; the
+# second node is removed while it encodes its first chunk.
 _TWO_NODES = """
-import sys, threading, time
+import os, pickle, sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
 
@@ -43,15 +46,29 @@ def main():
         while len(list(output.glob("*.chunks/*.part.mp4"))) < 2:
             time.sleep(0.02)
         cluster.remove_node(lost, allow_graceful=False)
-        print("lost", flush=True)
+        print("> lost", flush=True)
 
-    threading.Thread(target=lose, daemon=True).start()
-    settings = EncodeSettings.resolve({"scale": 1, "preset": "veryslow", "report": False, "chunks": 4})
+    def run(path, folder, preset):
+        settings = EncodeSettings.resolve({"scale": 1, "preset": preset, "report": False, "chunks": 4})
+        movies = plan_batch([Entry(path, Path("small"))], folder, settings, batch)
+        (result,) = run_batch(movies, folder, batch, engine, Watch())
+        print(">", result.state, result.reason, result.frames, flush=True)
+
+    sizes = {False: [], True: []}  # of what each task takes with it: with and without packets
+
+    def begun(task, sent=None, begun=RayEngine._begun):
+        sizes[sent is not None].append(len(pickle.dumps((task.to_json(), sent))))
+        return begun(engine, task, sent)
+
     batch = BatchSettings.resolve({"engine": "ray", "ray_address": cluster.address, "jobs": 2})
-    movies = plan_batch([Entry(source, Path("small"))], output, settings, batch)
+    os.chdir(source.parent)
     with RayEngine(2, cluster.address) as engine:
-        results = run_batch(movies, output, batch, engine, Watch())
-    print(results[0].state, results[0].reason, results[0].frames, flush=True)
+        engine._begun = begun
+        run(Path("/proc/self/cwd") / source.name, output.with_name("far"), "ultrafast")
+        print(">", len(sizes[False]), max(sizes[False]), len(sizes[True]), sum(sizes[True]), flush=True)
+        threading.Thread(target=lose, daemon=True).start()
+        run(source, output, "veryslow")
+        print(">", len(sizes[True]), flush=True)
     cluster.shutdown()
 
 main()
@@ -75,15 +92,23 @@ def test_batch_with_ray(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.timeout(300)
-def test_lost_ray_node_does_not_end_the_job(tmp_path: Path) -> None:
+def test_two_ray_nodes(tmp_path: Path) -> None:
+    """A movie that only the driver finds is sent in ranges of its packets; a lost node does not end the job."""
     moving = picture("320x180", duration=16, then="noise=alls=9:allf=t:all_seed=1")
     source = make(tmp_path / "movie.mp4", *moving, "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "25")
     words = [sys.executable, "-c", _TWO_NODES, source, tmp_path / "out"]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    run = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, cwd=elsewhere)
     assert run.returncode == 0, run.stderr
-    lines = run.stdout.splitlines()
-    assert "lost" in lines
-    assert lines[-1] == "done  400"
+    told = [line[2:] for line in run.stdout.splitlines() if line.startswith("> ")]  # Ray prints, too
+    far, sizes, lost, near, sent = told
+    assert (far, near, lost) == ("done  400", "done  400", "lost")
+    tasks, largest, ranges, data = map(int, sizes.split())
+    assert (tasks, ranges, int(sent)) == (4, 4, 4)  # and none where the movie is found
+    assert largest < 3000
+    assert data < 1.1 * source.stat().st_size
+    whole = coded(source, tmp_path / "whole.mp4", preset="ultrafast")
+    assert shown_times(tmp_path / "far" / "small.mp4") == shown_times(whole)
     assert frame_count(tmp_path / "out" / "small.mp4") == 400
 
 

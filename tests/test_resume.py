@@ -1,6 +1,7 @@
 """Chunks after a kill, the journal, and the claim on an output."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -12,16 +13,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from material import make, picture, sound
-from robustness import finish, message, processes_naming, run_apart, run_here, start, wait_for
+from robustness import fake_ffmpeg, finish, message, processes_naming, run_apart, run_here, start, wait_for
 
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.journal import Journal
 from vidscale.batch.local import LocalEngine
 from vidscale.batch.lock import Claim
+from vidscale.batch.tasks import sha256_of
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError
 from vidscale.system.progress import Progress
@@ -54,38 +58,45 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, movie: Path) -> 
     assert run.code == 0, run.stderr
     length = time.monotonic() - begin
     chance = random.Random(21)
-    resumed = 0
-    for number in range(KILLS):
+    kills = resumed = number = 0
+    while kills < KILLS or resumed <= KILLS / 3:  # how long a run takes depends on what else the machine does
+        number += 1
         words = ["encode", movie, "-o", killed, *WORDS, *(["--no-report"] if number % 3 else [])]
-        killed_after(chance.uniform(0.2, 1.0) * length, chance.random() < 0.5, *words)
+        began = time.monotonic()
+        if killed_after(chance.uniform(0.2, 1.0) * length, chance.random() < 0.5, *words):
+            kills += 1
+        else:
+            length = min(length, time.monotonic() - began)
         is_unfinished = (tmp_path / "killed.mkv.chunks" / "journal.db").exists()
         if killed.exists() and not is_unfinished:
             ended(tmp_path)
             assert killed.read_bytes() == whole.read_bytes()
             killed.unlink()
+        elif not is_unfinished:
+            length *= 1.25  # killed before it began
         resumed += is_unfinished
     run = run_apart("encode", movie, "-o", killed, *WORDS, timeout_s=300)
     assert run.code == 0, run.stderr
     ended(tmp_path)
     assert killed.read_bytes() == whole.read_bytes()
-    assert resumed > KILLS / 3
     assert {path.name for path in tmp_path.iterdir()} == {
         *("whole.mkv", "killed.mkv", "whole.mkv.report", "killed.mkv.report")
     }
 
 
-def killed_after(seconds: float, with_workers: bool, *words: object) -> None:
-    """Starts the program and kills it after a time; nothing happens if it has ended by then, which it must do well."""
+def killed_after(seconds: float, with_workers: bool, *words: object) -> bool:
+    """Starts the program and kills it after a time; returns False if it has ended by then, which it must do well."""
     process = start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         assert process.wait(seconds) == 0
-    except subprocess.TimeoutExpired:
-        target = next(word for at, word in enumerate(words) if words[at - 1] == "-o")
-        for pid in processes_naming(target) if with_workers else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.kill()
-        process.wait()
+        return False
+    target = next(word for at, word in enumerate(words) if words[at - 1] == "-o")
+    for pid in processes_naming(target) if with_workers else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    return True
 
 
 class Notes(Progress):
@@ -105,16 +116,69 @@ def chunks_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.chunks")
 
 
+class Held:
+    """A run in its own process whose encoder of one chunk, or of all, waits before it begins.
+
+    Args:
+        folder: for an ffmpeg that waits, outside the output's.
+        chunk: number of the chunk; "?" for all.
+        words: of the command line.
+    """
+
+    def __init__(self, folder: Path, chunk: int | str, *words: object) -> None:
+        self.output = Path(str(next(word for at, word in enumerate(words) if words[at - 1] == "-o")))
+        self._going = folder / "go"
+        waiting = f"until [ -e '{self._going}' ]; do sleep 0.05; done"
+        binary = fake_ffmpeg(folder / "ffmpeg", f"*pipe:0*chunks/0000{chunk}.*", waiting)
+        self.process = start(*words, env=os.environ | {"IMAGEIO_FFMPEG_EXE": str(binary)})
+
+    def has_begun(self, chunk: int) -> bool:
+        """Whether the encoder of a chunk was started."""
+        return bool(processes_naming(chunks_of(self.output) / f"{chunk:05d}."))
+
+    def has_entered(self, *chunks: int) -> bool:
+        """Whether the journal has these chunks; only its owner may open it as a database."""
+        folder = chunks_of(self.output)
+        files = [folder / f"{chunk:05d}.mp4" for chunk in chunks]
+        if not all(file.exists() for file in files):
+            return False
+        journal = b"".join(path.read_bytes() for path in folder.glob("journal.db*"))
+        return all(sha256_of(file).encode() in journal for file in files)
+
+    def go(self) -> None:
+        """Lets the encoders go on."""
+        self._going.touch()
+
+    def kill(self) -> None:
+        """Kills the program and waits for the end of all that it has started."""
+        self.process.kill()
+        finish(self.process)
+        ended(self.output.parent)
+
+
 @pytest.fixture
-def unfinished(tmp_path: Path, movie: Path) -> Path:
-    """An output whose run was killed when two chunks were finished."""
-    output = tmp_path / "small.mp4"
-    process = start("encode", movie, "-o", output, *WORDS, "--no-report")
-    wait_for(lambda: list(chunks_of(output).glob("0000?.mp4"))[1:], timeout_s=60)
-    process.kill()
-    finish(process)
-    ended(tmp_path)
-    return output
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Held]]:
+    """Starts runs that wait in their last chunk, see `Held`."""
+    runs = list[Held]()
+
+    def begin(*words: object, chunk: int | str = CHUNKS - 1) -> Held:
+        runs.append(Held(tmp_path_factory.mktemp("held"), chunk, "encode", *words))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.go()
+        if run.process.poll() is None:
+            run.kill()
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> Path:
+    """An output whose run was killed when two of its three chunks were finished."""
+    run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, "--no-report")
+    wait_for(lambda: run.has_entered(0, 1), timeout_s=60)
+    run.kill()
+    return run.output
 
 
 def progress_of(output: Path, movie: Path) -> Notes:
@@ -133,14 +197,15 @@ def test_finished_chunks_are_compared_with_their_bytes(unfinished: Path, movie: 
     whole = progress_of(unfinished.with_name("whole.mp4"), movie)
     assert whole.frames == FRAMES
     with contextlib.closing(sqlite3.connect(chunks_of(unfinished) / "journal.db")) as database:
-        entered = [number for (number,) in database.execute("SELECT number FROM chunks WHERE result IS NOT NULL")]
-    damaged = chunks_of(unfinished) / f"{entered[0]:05d}.mp4"
+        entered = database.execute("SELECT number FROM chunks WHERE result IS NOT NULL").fetchall()
+    assert entered == [(0,), (1,)]
+    damaged = chunks_of(unfinished) / "00000.mp4"
     data = bytearray(damaged.read_bytes())
     data[-1] ^= 1
     damaged.write_bytes(data)
     notes = progress_of(unfinished, movie)
-    assert notes.texts == ([f"{len(entered) - 1} of 3 chunks were finished before"] if entered[1:] else [])
-    assert (notes.frames < FRAMES) == (len(entered) > 1)
+    assert notes.texts == ["1 of 3 chunks were finished before"]
+    assert notes.frames < FRAMES
     assert unfinished.read_bytes() == unfinished.with_name("whole.mp4").read_bytes()
 
 
@@ -154,13 +219,12 @@ def test_other_settings_are_refused_and_named(unfinished: Path, movie: Path) -> 
 
 
 @pytest.mark.slow
-def test_changed_source_is_refused(tmp_path: Path, movie: Path) -> None:
+def test_changed_source_is_refused(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> None:
     source = Path(shutil.copy(movie, tmp_path / "movie.mkv"))
     output = tmp_path / "small.mp4"
-    process = start("encode", source, "-o", output, *WORDS)
-    wait_for(lambda: list(chunks_of(output).glob("0000?.mp4")), timeout_s=60)
-    process.kill()
-    finish(process)
+    run = held(source, "-o", output, *WORDS)
+    wait_for(lambda: run.has_entered(0), timeout_s=60)
+    run.kill()
     os.utime(source, ns=(1, 1))
     words = ["encode", source, "-o", output, *WORDS, "--no-report"]
     assert f"{source} has changed since the job began: -y starts again" in message(run_here(*words))
@@ -168,37 +232,44 @@ def test_changed_source_is_refused(tmp_path: Path, movie: Path) -> None:
 
 
 @pytest.mark.slow
-def test_source_that_changes_while_it_is_encoded_is_refused(tmp_path: Path, movie: Path) -> None:
+def test_source_that_changes_while_it_is_encoded_is_refused(
+    tmp_path: Path, movie: Path, held: Callable[..., Held]
+) -> None:
     source = Path(shutil.copy(movie, tmp_path / "movie.mkv"))
-    process = start("encode", source, "-o", tmp_path / "small.mp4", *WORDS)
-    wait_for(lambda: list(chunks_of(tmp_path / "small.mp4").glob("*.mp4")), timeout_s=60)
+    run = held(source, "-o", tmp_path / "small.mp4", *WORDS)
+    wait_for(lambda: run.has_begun(2), timeout_s=60)
     os.utime(source, ns=(1, 1))
-    assert "has changed since the job began" in message(finish(process))
+    run.go()
+    assert "has changed since the job began" in message(finish(run.process))
 
 
 @pytest.mark.slow
-def test_killed_worker_is_replaced(tmp_path: Path, movie: Path) -> None:
-    output = tmp_path / "small.mp4"
-    process = start("encode", movie, "-o", output, *WORDS, "--no-report")
-    wait_for(lambda: list(chunks_of(output).glob("*.part.mp4")), timeout_s=60)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    workers = [int(pid) for path in children.parents[1].glob("*/children") for pid in path.read_text().split()]
+def test_killed_worker_is_replaced(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> None:
+    run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, "--no-report", chunk="?")
+    wait_for(lambda: run.has_begun(0), timeout_s=60)
+    children = Path(f"/proc/{run.process.pid}/task").glob("*/children")
+    workers = [int(pid) for path in children for pid in path.read_text().split()]
     os.kill(workers[0], signal.SIGKILL)
-    run = finish(process)
-    assert run.code == 0, run.stderr
-    assert output.exists()
+    run.go()
+    done = finish(run.process)
+    assert done.code == 0, done.stderr
+    assert run.output.exists()
 
 
 @pytest.mark.slow
-def test_interrupted_run_keeps_its_chunks_and_leaves_no_process(tmp_path: Path, movie: Path) -> None:
-    output = tmp_path / "small.mp4"
-    process = start("encode", movie, "-o", output, *WORDS)
-    wait_for(lambda: list(chunks_of(output).glob("0000?.mp4")), timeout_s=60)
-    process.send_signal(signal.SIGINT)
-    assert finish(process).code == 130
+def test_interrupted_run_keeps_its_chunks_and_leaves_no_process(
+    tmp_path: Path, movie: Path, held: Callable[..., Held]
+) -> None:
+    run = held(movie, "-o", tmp_path / "small.mp4", *WORDS)
+    wait_for(lambda: run.has_entered(0, 1), timeout_s=60)
+    run.process.send_signal(signal.SIGINT)
+    assert finish(run.process).code == 130
+    run.go()  # an encoder ends when nobody feeds it any more
     ended(tmp_path)
-    assert not output.exists()
-    assert run_here("encode", movie, "-o", output, *WORDS, "--no-report").code == 0
+    assert not run.output.exists()
+    again = run_here("encode", movie, "-o", run.output, *WORDS, "--no-report")
+    assert again.code == 0
+    assert "2 of 3 chunks were finished before" in again.stderr
 
 
 @pytest.mark.slow
@@ -226,18 +297,30 @@ def test_claim_of_a_killed_program_is_free(tmp_path: Path) -> None:
 
 
 def of_another_machine(path: Path, beat: int) -> None:
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "token": "t", "beat": beat}).ljust(256))
+    """Writes a lock in place, as its owner does: never empty."""
+    record = json.dumps({"host": "elsewhere", "pid": 7, "token": "t", "beat": beat}).ljust(256)
+    with path.open("r+" if path.exists() else "w") as file:
+        file.write(record)
 
 
 def test_claim_on_another_machine_is_watched(tmp_path: Path) -> None:
     """A lock that the system here does not see: it is alive as long as its number moves."""
-    lock = tmp_path / "lock"
-    of_another_machine(lock, 1)
-    timer = threading.Timer(0.3, of_another_machine, (lock, 2))
-    timer.start()
-    with pytest.raises(ConfigError, match="another run \\(process 7 on elsewhere\\)"):
-        Claim(lock, "out.mp4", beat_s=0.4)
-    timer.join()
+    of_another_machine(lock := tmp_path / "lock", 1)
+    is_refused = threading.Event()
+
+    def count() -> None:
+        beats = itertools.count(2)
+        while not is_refused.wait(0.01):
+            of_another_machine(lock, next(beats))
+
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(count)
+        try:
+            with pytest.raises(ConfigError, match="another run \\(process 7 on elsewhere\\)"):
+                Claim(lock, "out.mp4", beat_s=2)
+        finally:
+            is_refused.set()
+        counting.result()
 
 
 def test_claim_on_another_machine_that_is_dead_is_taken(tmp_path: Path) -> None:
@@ -246,14 +329,11 @@ def test_claim_on_another_machine_that_is_dead_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_of_one_output(tmp_path: Path, movie: Path) -> None:
-    output = tmp_path / "small.mp4"
-    process = start("encode", movie, "-o", output, *WORDS, "--preset", "placebo")
-    wait_for(lambda: list(chunks_of(output).glob("*.part.mp4")), timeout_s=60)
-    second = run_here("encode", movie, "-o", output, *WORDS, "--no-report")
-    assert f"small.mp4 is being written by another run (process {process.pid} on" in message(second)
-    process.kill()
-    finish(process)
+def test_two_runs_of_one_output(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> None:
+    run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, chunk="?")
+    wait_for(lambda: run.has_begun(0), timeout_s=60)
+    second = run_here("encode", movie, "-o", run.output, *WORDS, "--no-report")
+    assert f"small.mp4 is being written by another run (process {run.process.pid} on" in message(second)
 
 
 @pytest.mark.parametrize("data", [b"no database" * 1000, b""])

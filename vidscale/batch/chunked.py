@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vidscale.batch.chunks import Chunk, divide
-from vidscale.batch.job import THREADS, Job, job_of, other_job
+from vidscale.batch.chunks import Chunk, divide, expected_count
+from vidscale.batch.job import JUMPS, THREADS, Job, job_of, other_job
 from vidscale.batch.joining import join
 from vidscale.batch.journal import Journal
 from vidscale.batch.local import Engine
@@ -31,7 +31,6 @@ from vidscale.system.workspace import check_target, remove_abandoned
 
 _JOURNAL, _LOCK = "journal.db", "lock"
 _SPARE = 1 << 24  # bytes that stay free
-_COPIES = 2  # of the small video while it is joined: signed, then in its container; chunks exist already
 
 
 def folder_of(output: Path) -> Path:
@@ -63,15 +62,24 @@ class ChunkedEncoder:
     Args:
         engine: where the chunks run.
         count: wanted number of chunks; None for as many as suit the movie.
-        spread: workers that this movie alone is to keep busy; None for all.
+        spread: workers that this movie alone is to keep busy; None for all, where there is no other movie.
         asked: the settings from which those of the plans were chosen; None if the plans have the user's own. A plan
             may then differ from that of an earlier run: it was made for the next try to meet a goal.
+        expected_bytes: of the small video, as predicted; None when unknown.
     """
 
     def __init__(
-        self, engine: Engine, count: int | None, *, spread: int | None = None, asked: EncodeSettings | None = None
+        self,
+        engine: Engine,
+        count: int | None,
+        *,
+        spread: int | None = None,
+        asked: EncodeSettings | None = None,
+        expected_bytes: float | None = None,
     ) -> None:
         self._engine, self._count, self._spread, self._asked = engine, count, spread or engine.workers, asked
+        self._expected_bytes = expected_bytes
+        self._is_only = spread is None  # else a crash must not end the other movies
         self._claim: Claim | None = None
         self._journal: Journal | None = None
         self._folder = Path()
@@ -131,6 +139,8 @@ class ChunkedEncoder:
         results = self._finished(journal, job, chunks, files)
         if results:
             progress.note(f"{len(results)} of {len(chunks)} chunks were finished before")
+        if not results:  # the chunks, and the output that they are joined into
+            _check_room(self._folder, 2 * (self._expected_bytes or 0))
         self._run(plan, journal, job, chunks, files, results, progress)
         progress.start("joining", None)
 
@@ -166,13 +176,28 @@ class ChunkedEncoder:
         if found is not None and not plan.settings.overwrite and not wanted.is_another_try(found):
             raise other_job(self._folder.name, found, wanted)
         progress.start("looking for cuts", None)
+        self._prepare(plan, wanted)
         division = divide(plan.source, plan.settings.range, self._count, workers=self._spread)
         if division.note:
             progress.note(division.note)
-        threads = self._engine.threads if len(division.chunks) > 1 else core_count()
-        job = replace(wanted, facts=wanted.facts | {THREADS: threads})
+        threads = core_count() if self._is_alone(len(division.chunks)) else self._engine.threads
+        job = replace(wanted, facts=wanted.facts | {THREADS: threads, JUMPS: division.jumps})
         journal.begin(job, division.chunks)
         return job, list(division.chunks)
+
+    def _is_alone(self, chunks: int) -> bool:
+        """Whether nothing runs beside the movie's chunks, and it has only one."""
+        return chunks == 1 and self._spread == self._engine.workers
+
+    def _prepare(self, plan: EncodePlan, job: Job) -> None:
+        """Workers load what they need while this program looks for cuts."""
+        count = expected_count(plan.source, plan.settings.range, self._count, workers=self._spread)
+        if self._is_only and count == 1:
+            return
+        whole = Chunk(None, None, None)
+        name = f"{plan.source.path.name}, in preparation"
+        task = task_of(plan, whole, self._folder / "none.mp4", name=name, state=job.state, threads=self._engine.threads)
+        self._engine.prepare(task, min(count, self._spread))
 
     def _finished(
         self, journal: Journal, job: Job, chunks: Sequence[Chunk], files: Sequence[Path]
@@ -202,6 +227,7 @@ class ChunkedEncoder:
     ) -> None:
         """Encodes the chunks without a result, and enters each in the journal as soon as it is finished."""
         left = [number for number in range(len(chunks)) if number not in results]
+        left.sort(key=lambda number: -(chunks[number].frames or 0))  # or one worker is busy with a long one at the end
         frames = [chunks[number].frames for number in left]
         progress.start("encoding", None if None in frames else sum(filter(None, frames)))
         tasks = {
@@ -212,6 +238,7 @@ class ChunkedEncoder:
                 name=f"{plan.source.path.name}, chunk {number + 1} of {len(chunks)}",
                 state=job.state,
                 threads=job.threads,
+                jumps=job.jumps,
             )
             for number in left
         }
@@ -219,22 +246,28 @@ class ChunkedEncoder:
         def finished(number: int, result: ChunkResult) -> None:
             results[number] = result
             journal.finish(number, job.depends(chunks[number]), result)
-            _check_room(self._folder, chunks, results)
+            progress.part(len(results), len(chunks))
+            _check_room(self._folder, _left_bytes(chunks, results))
 
-        Work(self._engine, tasks, finished, progress).run()
+        engine = self._engine.alone if self._is_only and len(chunks) == 1 else self._engine
+        Work(engine, tasks, finished, progress).run()
 
 
-def _check_room(folder: Path, chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> None:
-    """Raises DiskFullError when the disk will not hold the rest, judged by the chunks so far."""
+def _left_bytes(chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> float:
+    """Bytes that the other chunks and the output will need, judged by the chunks so far."""
     coded = sum(len(result.pts) for result in results.values())
     size = sum(result.size for result in results.values())
     frames = sum(chunk.frames or 0 for chunk in chunks)
     total = size * max(1.0, frames / coded)
-    needed = round(total - size + _COPIES * total) + _SPARE
+    return 2 * total - size
+
+
+def _check_room(folder: Path, needed: float) -> None:
+    """Raises DiskFullError when the disk will not hold so many more bytes."""
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free < needed + _SPARE:
         raise DiskFullError(
-            f"the disk has room for {free:,} bytes, and the rest needs about {needed:,}; "
+            f"the disk has room for {free:,} bytes, and the rest needs about {round(needed) + _SPARE:,}; "
             "make room and run the same command again"
         )
 

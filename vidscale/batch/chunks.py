@@ -11,6 +11,7 @@ import av
 
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
 from vidscale.stages.decode import decode_frames
@@ -25,6 +26,7 @@ USUAL_S = 30
 """Length of a chunk where it is not asked for, seconds."""
 
 _SHORTEST_AUTO_S = 10  # of automatic chunks that only keep more workers busy
+_LEAST_PIXELS = 2 * 10**9  # of these: 20 s of a processor at x264's superfast, where another worker takes 1 s to start
 _NEAR = Fraction(1, 4)  # of a chunk's length: how far a cut may be from an even division
 _DUE = Fraction(19, 20)  # of the longest distance of keyframes: closer ones are early
 _SEARCHED_S = 1  # on either side, where no keyframe tells of a cut
@@ -60,18 +62,24 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The chunks of a movie, in order, and why they are fewer than wanted; "" if they are not."""
+    """The chunks of a movie, in order, and why they are fewer than wanted; "" if they are not.
+
+    Attributes:
+        jumps: timestamps jump in the movie, so that reading may not begin in its middle.
+    """
 
     chunks: tuple[Chunk, ...]
     note: str = ""
+    jumps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Timestamps of all pictures and of the keyframes, in order, in the source's time base."""
+    """Timestamps of all pictures and of the keyframes, in order, in the source's time base; whether they jump."""
 
     pts: list[int]
     keys: list[int]
+    jumps: bool
 
 
 def divide(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> Division:
@@ -91,9 +99,11 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     whole = Chunk(None, None, None)
     if index is None:
         return Division((whole,), f"{source.path.name} is encoded in one piece: its packets do not tell its pictures")
+    source = _read(source, index)
     unit = source.video.time_base
     length_s = (index.pts[-1] - index.pts[0]) * unit
-    wanted = _count(length_s, workers) if count is None else count
+    pixels = len(index.pts) * source.video.width * source.video.height
+    wanted = _count(length_s, pixels, workers) if count is None else count
     fitting = max(1, min(wanted, int(length_s // LEAST_S)))
     note = f"{fitting} of {wanted} chunks: none is shorter than {LEAST_S} s" if fitting < wanted and count else ""
     if fitting == 1:
@@ -107,12 +117,28 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
         Chunk(start, end, last - first)
         for (start, end), (first, last) in zip(pairwise(bounds), pairwise(places), strict=True)
     )
-    return Division(chunks, note)
+    return Division(chunks, note, index.jumps)
 
 
-def _count(length_s: Fraction, workers: int) -> int:
-    for_workers = min(2 * workers, int(length_s // _SHORTEST_AUTO_S)) if workers > 1 else 1
-    return max(1, round(length_s / USUAL_S), for_workers)
+def expected_count(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> int:
+    """About how many chunks `divide` makes, without reading the movie."""
+    frames = expected_frames(source, time_range)
+    if frames is None or not source.video.frame_rate:
+        return workers if count is None else count
+    length_s = frames / source.video.frame_rate
+    wanted = _count(length_s, frames * source.video.width * source.video.height, workers) if count is None else count
+    return max(1, min(wanted, int(length_s // LEAST_S)))
+
+
+def _count(length_s: Fraction, pixels: int, workers: int) -> int:
+    """Number of chunks: of the usual length for resuming, more where they keep more workers busy; one where another
+    worker takes longer to start than it saves."""
+    usual = max(1, round(length_s / USUAL_S))
+    if workers == 1:
+        return usual
+    worthwhile = pixels // _LEAST_PIXELS
+    for_workers = min(2 * workers, int(length_s // _SHORTEST_AUTO_S), worthwhile)
+    return max(usual, for_workers) if worthwhile > 1 else 1
 
 
 def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:
@@ -137,9 +163,15 @@ def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:
             if end is not None and packet.dts is not None and packet.dts * packets.time_base > end:
                 break
     pts.sort()
-    if not pts or len(set(pts)) < len(pts) or not _is_told(source, pts):
+    index = _Index(pts, sorted(keys), packets.joints > 0)
+    if not pts or len(set(pts)) < len(pts) or not _is_told(_read(source, index), pts):
         return None
-    return _Index(pts, sorted(keys))
+    return index
+
+
+def _read(source: Source, index: _Index) -> Source:
+    """The source for reading ranges: where no timestamp jumps, what is before them need not be read."""
+    return replace(source, may_jump=source.may_jump and index.jumps)
 
 
 def _is_told(source: Source, pts: Sequence[int]) -> bool:

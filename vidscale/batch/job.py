@@ -15,6 +15,7 @@ from vidscale.media.versions import versions
 _ASKED = "asked"
 _BESIDES = {"overwrite", "jobs", "report", "report_dir", "verdict", "chunks"}
 THREADS = "threads"  # decided when the job begins, for the machine where it begins
+JUMPS = "jumps"  # found when it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Job:
         """Processors for each worker. What x264 and x265 write depends on it."""
         threads: int = self.facts[THREADS]
         return threads
+
+    @property
+    def jumps(self) -> bool:
+        """Whether timestamps jump in the source."""
+        return bool(self.facts.get(JUMPS, True))
 
     def depends(self, chunk: Chunk) -> str:
         """Hash of everything that decides the bytes of a chunk."""

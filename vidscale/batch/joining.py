@@ -64,7 +64,7 @@ def join(
     ]
     outcome = Outcome(plan.output.path, len(timing.pts), log, _clocks(results), notes)
     with partial_files(plan.output.path, source=plan.source.path, overwrite=overwrite) as workspace:
-        finish(plan, pieces, timing, captions, log, workspace, is_reproducible=True)
+        finish(plan, pieces, timing, captions, log, workspace, is_joined=True)
         complete(workspace.result, outcome)
     return outcome
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from vidscale.batch.chunk_encode import answer
 from vidscale.batch.tasks import ChunkResult, ChunkTask, result_of
 from vidscale.errors import EncodeError
 from vidscale.system import processes
@@ -24,12 +25,18 @@ class Engine(Protocol):
     Attributes:
         workers: chunks that it runs at the same time.
         threads: processors for each.
+        alone: runs the only chunk of the only movie.
     """
 
+    @property
+    def alone(self) -> "Engine": ...
     @property
     def workers(self) -> int: ...
     @property
     def threads(self) -> int: ...
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        """Has so many workers load what tasks like this one need, before there are any."""
 
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         """Queues a task; ``advance`` is called with numbers of frames, from another thread."""
@@ -44,8 +51,41 @@ def default_workers() -> int:
     return cores if cores <= 3 else cores // 2
 
 
+class ThisProcess:
+    """Runs tasks in threads of this program: for a single one no worker needs to start."""
+
+    workers = 1
+
+    @property
+    def alone(self) -> "ThisProcess":
+        return self
+
+    @property
+    def threads(self) -> int:
+        return core_count()
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        """There is nothing to prepare."""
+
+    def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
+        future: Future[ChunkResult] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(result_of(answer(task.to_json(), lambda: advance(1))))
+            except BaseException as error:  # the task's, not this thread's
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="chunk", daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """Threads end by themselves."""
+
+
 class LocalEngine:
-    """Worker processes, started when the first tasks come; a worker that dies is replaced.
+    """Worker processes, started when the first tasks come, or before; a worker that dies is replaced.
 
     Args:
         workers: number of processes; None for `default_workers`.
@@ -60,17 +100,30 @@ class LocalEngine:
         self._closed = False
 
     @property
+    def alone(self) -> ThisProcess:
+        return ThisProcess()
+
+    @property
     def threads(self) -> int:
         return max(1, -(-core_count() // self.workers))
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        for _ in range(min(count, self.workers)):
+            self._add_worker(task)
 
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         future: Future[ChunkResult] = Future()
         self._queue.put((task, advance, future))
+        self._add_worker(None)
+        return future
+
+    def _add_worker(self, first: ChunkTask | None) -> None:
+        """Another thread with a worker, if there may be one; it starts the worker at once if it is told a task like
+        the first."""
         with self._lock:
             if len(self._threads) < self.workers:
-                self._threads.append(threading.Thread(target=self._serve, name="worker", daemon=True))
+                self._threads.append(threading.Thread(target=self._serve, args=(first,), name="worker", daemon=True))
                 self._threads[-1].start()
-        return future
 
     def close(self) -> None:
         with self._lock:
@@ -88,9 +141,13 @@ class LocalEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self) -> None:
+    def _serve(self, first: ChunkTask | None) -> None:
         """Hands tasks to one worker process."""
         process: subprocess.Popen[bytes] | None = None
+        if first is not None:
+            with contextlib.suppress(EncodeError, OSError):  # the tasks themselves will tell
+                process = self._start()
+                _tell(process, {"prepare": first.to_json()})
         while (item := self._queue.get()) is not None:
             task, advance, future = item
             if self._closed or not future.set_running_or_notify_cancel():
@@ -136,13 +193,10 @@ def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance)
         FinalError: it failed, and would fail again.
         EncodeError: it failed, or the worker died.
     """
-    if process.stdin is None or process.stdout is None:
-        raise ValueError("started without pipes")
     answer: dict[str, Any] = {}
     try:
-        process.stdin.write((json.dumps(task.to_json()) + "\n").encode("ascii"))
-        process.stdin.flush()
-        for line in process.stdout:
+        _tell(process, task.to_json())
+        for line in process.stdout or ():
             answer = json.loads(line)
             if answer.get("advance"):
                 advance(answer["advance"])
@@ -153,3 +207,10 @@ def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance)
     code = process.wait()
     reason = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
     raise EncodeError(f"a worker {reason}", returncode=code)
+
+
+def _tell(process: "subprocess.Popen[bytes]", record: dict[str, Any]) -> None:
+    if process.stdin is None:
+        raise ValueError("started without pipes")
+    process.stdin.write((json.dumps(record) + "\n").encode("ascii"))
+    process.stdin.flush()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
-from vidscale.batch.local import LocalEngine
+from vidscale.batch.local import Engine, LocalEngine
 from vidscale.config import AUTO, EncodeSettings
 from vidscale.jobs.pipeline import Outcome
 from vidscale.per_title.encoding import Finished, Planned, plan_title, run_title
@@ -34,12 +34,20 @@ def run_movie(
         _write_report(finished, progress)
         return finished
     count = None if settings.chunks == AUTO else int(settings.chunks)
-    asked = planned.decision.settings if planned.decision else None
-    with LocalEngine(settings.jobs) as engine, ChunkedEncoder(engine, count, asked=asked) as encoder:
+    with LocalEngine(settings.jobs) as engine, encoder_of(planned, engine, count) as encoder:
         finished = run_title(planned, progress, started=started, encoder=encoder, encoded=encoded)
         _write_report(finished, progress)
         encoder.discard()
     return finished
+
+
+def encoder_of(planned: Planned, engine: Engine, count: int | None, *, spread: int | None = None) -> ChunkedEncoder:
+    """The encoder for a planned movie, which knows what was decided; arguments as of `ChunkedEncoder`."""
+    decision = planned.decision
+    if decision is None:
+        return ChunkedEncoder(engine, count, spread=spread)
+    expected = decision.chosen.video_bytes
+    return ChunkedEncoder(engine, count, spread=spread, asked=decision.settings, expected_bytes=expected)
 
 
 def _write_report(finished: Finished, progress: Progress) -> None:

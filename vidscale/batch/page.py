@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from vidscale.batch.batch_progress import BatchProgress, Expected, left_text
 from vidscale.batch.results import MovieResult
 from vidscale.batch.watching import Watch
 from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.errors import VidscaleError, reason_of
 from vidscale.quality import METRICS, Metric, Target
-from vidscale.report.totals import format_bytes, plural
+from vidscale.report.totals import format_bytes
 from vidscale.system.workspace import replacing
 from vidscale.web.page import Tile, render_template
 
@@ -63,7 +64,7 @@ def write_index(results: Sequence[MovieResult], folder: Path, least: Target | No
     rows = [_row(each, folder, metrics) for each in worst_first(results, least)]
     head = (
         "Movie",
-        "",
+        "State",
         *(METRIC_TEXT[metric].label for metric in metrics),
         "Size",
         "of source",
@@ -110,8 +111,9 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
 
 def _tiles(results: Sequence[MovieResult], least: Target | None) -> list[Tile]:
     failed = sum(each.state == "failed" for each in results)
+    told = f", {failed} failed" if failed else ""
     tiles = [
-        Tile("Movies", str(len(results) - failed), detail=f"of {len(results)}", tone="warning" if failed else ""),
+        Tile("Movies", str(len(results) - failed), detail=f"of {len(results)}{told}", tone="warning" if failed else ""),
     ]
     sizes = [(each.bytes, each.source_bytes) for each in results if each.bytes and each.source_bytes]
     if sizes:
@@ -129,6 +131,7 @@ class _State:
     task: str = "waiting"
     total: int | None = None
     done: int = 0
+    chunks: str = ""
     reason: str = ""
     is_ended: bool = False
 
@@ -144,26 +147,39 @@ class StatusPage(Watch):
     def __init__(self, path: Path, title: str) -> None:
         self._path, self._title = path, title
         self._states: dict[str, _State] = {}
+        self._progress = BatchProgress()
         self._lock = threading.Lock()
         self._written = -_EVERY_S
 
-    def planned(self, movies: list[tuple[str, int]]) -> None:
+    def planned(self, movies: list[Expected]) -> None:
         with self._lock:
-            self._states = {name: _State() for name, _ in movies}
+            self._states = {movie.name: _State() for movie in movies}
+            self._progress = BatchProgress()
+            self._progress.planned(movies)
         self._refresh(now=True)
 
     def started(self, movie: str, task: str, total: int | None) -> None:
         with self._lock:
             self._states[movie] = _State(task, total)
+            self._progress.started(movie, task)
         self._refresh()
 
     def advanced(self, movie: str) -> None:
-        self._states[movie].done += 1
+        with self._lock:
+            self._states[movie].done += 1
+            self._progress.advanced(movie)
         self._refresh()
+
+    def divided(self, movie: str, done: int, total: int) -> None:
+        if total > 1:
+            with self._lock:
+                self._states[movie].chunks = f"{done} of {total}"
+            self._refresh()
 
     def finished(self, movie: str, result: MovieResult) -> None:
         with self._lock:
-            self._states[movie] = _State(result.state, None, 0, result.reason, is_ended=True)
+            self._states[movie] = _State(result.state, reason=result.reason, is_ended=True)
+            self._progress.finished(movie)
         self._refresh(now=True)
 
     def _refresh(self, *, now: bool = False) -> None:
@@ -173,11 +189,15 @@ class StatusPage(Watch):
             self._written = time.monotonic()
             rows = [_status_row(name, state) for name, state in self._states.items()]
             ended = sum(state.is_ended for state in self._states.values())
-            tiles = [Tile("Movies", str(ended), detail=f"of {plural(len(rows), 'movie')}")]
+            tiles = [Tile("Movies", str(ended), detail=f"of {len(rows)}")]
+            if ended < len(rows) and (total := self._progress.total):
+                left = left_text(self._progress.seconds_left())
+                tiles.append(Tile("Frames", f"{self._progress.done / total:.0%}", detail=left))
             refresh = 0 if ended == len(rows) else max(1, round(_EVERY_S))
-            _write(self._path, title=self._title, head=("Movie", "", ""), rows=rows, tiles=tiles, refresh=refresh)
+            head = ("Movie", "State", "Frames", "Chunks")
+            _write(self._path, title=self._title, head=head, rows=rows, tiles=tiles, refresh=refresh)
 
 
 def _status_row(name: str, state: _State) -> Row:
     share = f"{state.done / state.total:.0%}" if state.total else str(state.done or "")
-    return Row(name, "", (state.task, share), "bad" if state.task == "failed" else "", state.reason)
+    return Row(name, "", (state.task, share, state.chunks), "bad" if state.task == "failed" else "", state.reason)

@@ -1,19 +1,23 @@
 """The engine for several machines: chunks as tasks of Ray, an optional package (``vidscale[ray]``).
 
-Ray gets paths, ranges and journals; pictures and packets never pass through it. Sources and outputs must have the same
-paths on all machines.
+Ray gets paths, ranges and timestamps; pictures never pass through it. Outputs must have the same paths on all machines.
+So should sources: a worker that does not find one answers so, and then gets the packets of its range.
 """
 
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from vidscale.batch.chunk_encode import answer, prepare, send
 from vidscale.batch.local import default_workers
-from vidscale.batch.tasks import ChunkResult, ChunkTask, answer, check_version, result_of
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.batch.sending import Sent
+from vidscale.batch.tasks import ChunkResult, ChunkTask, check_version, result_of
+from vidscale.errors import ConfigError, EncodeError, VidscaleError
 from vidscale.media.versions import versions
 from vidscale.system.threads import core_count
 
@@ -47,7 +51,8 @@ class RayEngine:
             processors = int(self._ray.cluster_resources().get("CPU", 1))
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
             self.workers = workers or max(1, processors // self.threads)
-        self._run = self._ray.remote(max_retries=0)(_work)
+        self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # so many ranges at a time
+        self._run, self._prepare = (self._ray.remote(max_retries=0)(function) for function in (_work, prepare))
 
     def _start(self, options: dict[str, Any]) -> None:
         if "address" not in options:
@@ -61,18 +66,53 @@ class RayEngine:
             at = f" at {options['address']}" if "address" in options else ""
             raise ConfigError(f"Ray{at} cannot be reached: {str(error).partition(chr(10))[0]}") from error
 
+    @property
+    def alone(self) -> "RayEngine":
+        return self
+
+    def prepare(self, task: ChunkTask, count: int) -> None:
+        options = {"name": task.name, "num_cpus": task.threads}
+        for _ in range(count):
+            self._prepare.options(**options).remote(task.to_json())
+
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
+        reference = self._begun(task)
+        future: Future[ChunkResult] = Future()
+        future.add_done_callback(lambda own: self._ray.cancel(reference) if own.cancelled() else None)
+
+        def ended(found: "Future[dict[str, Any]]") -> None:
+            if found.exception() is None and found.result().get("missing"):
+                with contextlib.suppress(RuntimeError):  # closed in the meantime
+                    self._senders.submit(self._send, task, future, advance)
+            else:
+                _settle(future, found, advance)
+
+        reference.future().add_done_callback(ended)
+        return future
+
+    def _begun(self, task: ChunkTask, sent: Sent | None = None) -> Any:
+        """A task in Ray's queue."""
         options: dict[str, Any] = {"name": task.name, "num_cpus": task.threads}
         if task.gpus:
             options["num_gpus"] = task.gpus
-        reference = self._run.options(**options).remote(task.to_json())
-        future: Future[ChunkResult] = Future()
-        future.add_done_callback(lambda own: self._ray.cancel(reference) if own.cancelled() else None)
-        reference.future().add_done_callback(lambda ended: _settle(future, ended, advance))
-        return future
+        return self._run.options(**options).remote(task.to_json(), sent)
+
+    def _send(self, task: ChunkTask, future: "Future[ChunkResult]", advance: Callable[[int], None]) -> None:
+        """Runs a task on packets, and waits for its end: so that few ranges are in Ray's store."""
+        ended: Future[dict[str, Any]] = Future()
+        try:
+            if future.cancelled():
+                return
+            ended.set_result(self._ray.get(self._begun(task, send(task))))
+        except VidscaleError as error:
+            ended.set_result({"error": str(error), "final": isinstance(error, ConfigError)})
+        except Exception as error:
+            ended.set_exception(error)
+        _settle(future, ended, advance)
 
     def close(self) -> None:
         """Leaves Ray; one that was started here ends with its workers."""
+        self._senders.shutdown(wait=False, cancel_futures=True)
         self._ray.shutdown()
 
     def __enter__(self) -> "RayEngine":
@@ -82,9 +122,11 @@ class RayEngine:
         self.close()
 
 
-def _work(record: dict[str, Any]) -> dict[str, Any]:
-    """What a Ray worker does."""
-    return answer(record, lambda: None)
+def _work(record: dict[str, Any], sent: Sent | None) -> dict[str, Any]:
+    """What a Ray worker does; ``{"missing": True}`` if it does not find the movie."""
+    if sent is None and record["state"]["size"] is not None and not Path(record["source"]).exists():
+        return {"missing": True}
+    return answer(record, lambda: None, sent)
 
 
 def _settle(future: "Future[ChunkResult]", ended: "Future[dict[str, Any]]", advance: Callable[[int], None]) -> None:

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidscale.batch.batch_progress import Expected
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.inputs import Entry, check_targets, target_of
 from vidscale.batch.local import Engine
 from vidscale.batch.lock import Claim
+from vidscale.batch.movie import encoder_of
 from vidscale.batch.results import MovieResult, Results
 from vidscale.batch.tasks import SourceState
 from vidscale.batch.watching import MovieProgress, Watch
@@ -122,7 +124,7 @@ def run_batch(
     with Claim(output / LOCK, str(output)):
         results = Results(output / RESULTS)
         try:
-            watch.planned([(movie.name, _frames(movie)) for movie in movies])
+            watch.planned([_expected(movie) for movie in movies])
             return _run(movies, batch, engine, watch, results)
         finally:
             results.close()
@@ -190,8 +192,7 @@ def _encoded(
     movie.target.parent.mkdir(parents=True, exist_ok=True)
     planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
     count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)
-    asked = planned.decision.settings if planned.decision else None
-    with ChunkedEncoder(engine, count, spread=spread, asked=asked) as encoder:
+    with encoder_of(planned, engine, count, spread=spread) as encoder:
         finished = run_title(planned, progress, started=started, encoder=encoder)
         if finished.report is not None and finished.plan.settings.report:
             write_report(finished.report, finished.plan.report_dir)
@@ -239,11 +240,11 @@ def _quality(report: Report) -> dict[Metric, float]:
     return found
 
 
-def _frames(movie: Planned) -> int:
-    """Frames that a movie takes, encoded and measured; an estimate, 0 if it cannot be read."""
+def _expected(movie: Planned) -> Expected:
+    """The frames that a movie takes; an estimate."""
     try:
         source = probe(movie.source, stream=movie.settings.stream)
     except (VidscaleError, OSError):
-        return _UNKNOWN
+        return Expected(movie.name, _UNKNOWN)
     frames = expected_frames(source, movie.settings.range) or _UNKNOWN
-    return frames * (2 if movie.settings.report else 1)
+    return Expected(movie.name, frames, frames if movie.settings.report else 0)

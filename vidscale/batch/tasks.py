@@ -1,32 +1,20 @@
-"""The work of one chunk: what a worker is told, what it does, what it answers. Only paths and numbers travel."""
+"""The work of one chunk: what a worker is told, and what it answers. Only paths and numbers travel."""
 
 import base64
 import hashlib
 import zlib
 from array import array
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
-import av
-
 from vidscale.batch.chunks import Chunk
-from vidscale.batch.encoder_threads import with_threads
-from vidscale.config import EncodeSettings, TimeRange
-from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
-from vidscale.jobs.pipeline import encode_video, small_frames
-from vidscale.jobs.planning import plan_encode
+from vidscale.errors import ConfigError, EncodeError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.versions import versions
-from vidscale.models.pair_cache import remember
-from vidscale.stages.encode import mean_quantiser
-from vidscale.stages.pieces import reordering
 from vidscale.stages.read_log import ReadLog
-from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
+from vidscale.system.threads import Clock
 
 # The settings that decide what is coded; the others are about reports, goals and files.
 CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg")
@@ -73,6 +61,7 @@ class ChunkTask:
         file: path to write.
         pair: full name and hash of the pair.
         threads: processors that the worker may use.
+        jumps: timestamps may jump in the movie: a range is then found by reading all packets before it.
         gpus: share of a GPU that the chunk needs.
         version: of vidscale.
     """
@@ -87,6 +76,7 @@ class ChunkTask:
     file: str
     pair: tuple[str, str]
     threads: int
+    jumps: bool
     gpus: float
     version: str
 
@@ -174,7 +164,9 @@ def log_from(record: dict[str, Any]) -> ReadLog:
     )
 
 
-def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int) -> ChunkTask:
+def task_of(
+    plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: SourceState, threads: int, jumps: bool = True
+) -> ChunkTask:
     """The task of encoding a chunk of a plan.
 
     Args:
@@ -184,6 +176,7 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
         name: for people.
         state: of the source when the job began.
         threads: processors for the worker.
+        jumps: whether timestamps may jump in the source.
     """
     device = plan.pair.downscale_backend.device
     settings = plan.settings.model_copy(update={"device": device})
@@ -200,6 +193,7 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
         file=str(file),
         pair=(plan.pair.name, plan.pair.sha256),
         threads=threads,
+        jumps=jumps,
         gpus=0.25 if device == "cuda" else 0.0,
         version=versions()["vidscale"],
     )
@@ -218,86 +212,10 @@ def check_version(version: str, *, at: str = "this worker", found: str | None = 
         raise ConfigError(f"{at} runs vidscale {own}, the job vidscale {version}: install the same on both")
 
 
-def run_chunk(task: ChunkTask, advance: Callable[[], None]) -> ChunkResult:
-    """Encodes a chunk and verifies the file, which gets its name when it is complete.
-
-    Args:
-        task: what to do.
-        advance: called for each encoded picture.
-
-    Raises:
-        VidscaleError: it failed.
-    """
-    check_version(task.version)
-    source, file = Path(task.source), Path(task.file)
-    _check_unchanged(source, task.state)
-    plan = _planned(task)
-    log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
-    part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
-    quantisers = part.with_suffix(".log")
-    depth = queue_depth(plan.small.format.frame_bytes(plan.small.height, plan.small.width))
-
-    def advancing(frames: Prefetch[Any]) -> Any:
-        for frame in frames:
-            yield frame
-            advance()
-
-    try:
-        with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
-            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers)
-        delay = _verified(part, encoded.pts, plan.small.time_base)
-        quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
-        _check_unchanged(source, task.state)
-        size, digest = part.stat().st_size, sha256_of(part)
-        part.replace(file)
-    except OSError as error:
-        raise EncodeError(f"cannot write {file}: {reason_of(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
-        quantisers.unlink(missing_ok=True)
-    remember(plan.pair)
-    captions = tuple(encoded.captions.items())
-    return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest)
-
-
-def _planned(task: ChunkTask) -> EncodePlan:
-    """The plan of the chunk: that of the movie, which is kept for the next chunk, with another range."""
-    settings = tuple(sorted(task.settings.items()))
-    plan = _movie_plan(task.source, task.state, task.output, settings)
-    if (plan.pair.name, plan.pair.sha256) != task.pair:
-        raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
-    end = None if task.end_s is None else Fraction(task.end_s)
-    part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
-    params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
-    return replace(plan, settings=plan.settings.model_copy(update={"range": part, "encoder_params": params}))
-
-
-@lru_cache(maxsize=4)
-def _movie_plan(source: str, state: SourceState, output: str, settings: tuple[tuple[str, Any], ...]) -> EncodePlan:
-    resolved = EncodeSettings.resolve(dict(settings), {"report": False, "overwrite": True})
-    return plan_encode(Path(source), Path(output), resolved)
-
-
-def _check_unchanged(source: Path, state: SourceState) -> None:
-    if SourceState.of(source) != state:
-        raise SourceChangedError(f"{source} has changed since the job began: -y starts again")
-
-
-def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
-    """Checks that a file has exactly these pictures, beginning with a keyframe; returns the delay of their order."""
-    try:
-        with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
-            found = [
-                round(packet.pts * Fraction(packet.time_base) / unit) for packet in packets if packet.pts is not None
-            ]
-            starts_with_key = bool(packets) and packets[0].is_keyframe
-    except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"{file.name} cannot be read back: {reason_of(error)}") from error
-    if sorted(found) != list(pts) or not starts_with_key or found[0] != pts[0]:
-        raise EncodeError(f"{len(pts)} frames were encoded into {file.name}, but {len(found)} others are in it")
-    return reordering(found)
+def check_unchanged(task: ChunkTask) -> None:
+    """Raises SourceChangedError if the movie is not the file any more that the job began with."""
+    if SourceState.of(Path(task.source)) != task.state:
+        raise SourceChangedError(f"{task.source} has changed since the job began: -y starts again")
 
 
 def sha256_of(path: Path) -> str:
@@ -307,24 +225,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def answer(record: dict[str, Any], advance: Callable[[], None]) -> dict[str, Any]:
-    """Runs a task, both as JSON values.
-
-    Returns:
-        ``{"result": …}``, or ``{"error": message, "final": whether it would fail again}``.
-    """
-    try:
-        task = ChunkTask.from_json(record)
-        limit_cores(task.threads)
-        return {"result": run_chunk(task, advance).to_json()}
-    except VidscaleError as error:
-        return {"error": str(error), "final": isinstance(error, ConfigError)}
-    except MemoryError:
-        return {"error": "out of memory", "final": False}
-    except Exception as error:
-        return {"error": f"internal error, {type(error).__name__}: {error}", "final": False}
 
 
 def result_of(record: dict[str, Any]) -> ChunkResult:

@@ -1,5 +1,6 @@
 """What can be watched while a batch runs."""
 
+from vidscale.batch.batch_progress import Expected
 from vidscale.batch.results import MovieResult
 from vidscale.system.progress import Progress
 
@@ -13,14 +14,17 @@ class Watch:
     def check(self) -> None:
         """Raises if the batch must end."""
 
-    def planned(self, movies: list[tuple[str, int]]) -> None:
-        """The batch begins: names of the movies, and the frames that each takes, encoded and measured; 0: unknown."""
+    def planned(self, movies: list[Expected]) -> None:
+        """The batch begins."""
 
     def started(self, movie: str, task: str, total: int | None) -> None:
         """A movie begins a step, of so many frames."""
 
     def advanced(self, movie: str) -> None:
         """One more frame of a movie is done."""
+
+    def divided(self, movie: str, done: int, total: int) -> None:
+        """So many of a movie's chunks are encoded."""
 
     def noted(self, movie: str, text: str) -> None:
         """A one-line message about a movie."""
@@ -41,6 +45,9 @@ class MovieProgress(Progress):
     def advance(self) -> None:
         self._watch.advanced(self._movie)
 
+    def part(self, done: int, total: int) -> None:
+        self._watch.divided(self._movie, done, total)
+
     def check(self) -> None:
         self._watch.check()
 
@@ -58,7 +65,7 @@ class Watches(Watch):
         for watch in self._all:
             watch.check()
 
-    def planned(self, movies: list[tuple[str, int]]) -> None:
+    def planned(self, movies: list[Expected]) -> None:
         for watch in self._all:
             watch.planned(movies)
 
@@ -69,6 +76,10 @@ class Watches(Watch):
     def advanced(self, movie: str) -> None:
         for watch in self._all:
             watch.advanced(movie)
+
+    def divided(self, movie: str, done: int, total: int) -> None:
+        for watch in self._all:
+            watch.divided(movie, done, total)
 
     def noted(self, movie: str, text: str) -> None:
         for watch in self._all:

@@ -1,7 +1,8 @@
 """A worker process of this machine: ``python -m vidscale.batch.worker``.
 
 It reads tasks as JSON lines from stdin and answers with JSON lines: ``{"advance": N}`` for encoded frames, then
-``{"result": …}`` or ``{"error": …, "final": …}``. At the end of stdin, which also comes when the main program is
+``{"result": …}`` or ``{"error": …, "final": …}``. ``{"prepare": task}`` has no answer: it loads what such tasks need,
+while the main program still looks for cuts. At the end of stdin, which also comes when the main program is
 killed, it ends at once, with its encoder.
 """
 
@@ -13,6 +14,8 @@ import threading
 import time
 from typing import IO, Any
 
+from vidscale.system import lean_numba
+
 _EVERY_S = 0.2  # between two messages of progress
 
 
@@ -22,8 +25,15 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not get among the answers
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    lean_numba.install()
+    from vidscale.batch.chunk_encode import prepare
+
     while True:
-        _answer(answers, _run(json.loads(tasks.get()), answers))
+        record = json.loads(tasks.get())
+        if "prepare" in record:
+            prepare(record["prepare"])
+        else:
+            _answer(answers, _run(record, answers))
 
 
 def _read(tasks: "queue.SimpleQueue[str]") -> None:
@@ -36,7 +46,7 @@ def _read(tasks: "queue.SimpleQueue[str]") -> None:
 
 
 def _run(record: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    from vidscale.batch.tasks import answer
+    from vidscale.batch.chunk_encode import answer
 
     waiting, said = 0, time.monotonic()
 

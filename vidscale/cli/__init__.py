@@ -12,7 +12,6 @@ from vidscale.cli import (
     encode,
     images,
     ladder,
-    lean_numba,
     measure,
     models,
     plan,
@@ -23,6 +22,7 @@ from vidscale.cli import (
     train,
     web,
 )
+from vidscale.system import lean_numba
 from vidscale.system.names import show_any_name
 
 app = typer.Typer(

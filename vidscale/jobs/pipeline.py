@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import IO, Literal
 
 from vidscale.errors import EncodeError
 from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapt_upscaler, adapts, shots_to_adapt
@@ -28,7 +29,7 @@ from vidscale.stages.check import check_output
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers, mean_quantiser
 from vidscale.stages.joined import copy_joined
-from vidscale.stages.mux import mux, reproducible, save_covers, sign
+from vidscale.stages.mux import STREAMED, mux, reproducible, save_covers, sign
 from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.progress import Progress
@@ -201,7 +202,7 @@ def finish(
     workspace: Workspace,
     *,
     updates: Sequence[tuple[int, bytes]] = (),
-    is_reproducible: bool = False,
+    is_joined: bool = False,
 ) -> None:
     """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result.
 
@@ -212,10 +213,18 @@ def finish(
         log: what reading the source has found.
         workspace: of the output.
         updates: of the upscaler, see `sign`.
-        is_reproducible: the same pieces make the same bytes, without Matroska's random identifiers.
+        is_joined: the pieces are chunks, which are kept until the output is complete: what is signed goes straight to
+            the muxer, so that the video does not exist three times. The same chunks make the same bytes, without
+            Matroska's random identifiers.
     """
-    signed = workspace.file(f"signed{_signed_suffix(plan.output, plan.codec)}")
-    sign(pieces, signed, plan.identity, plan.written, timing, captions, updates)
+    muxer = _signed_muxer(plan.output, plan.codec)
+
+    def write(to: Path | IO[bytes]) -> None:
+        sign(pieces, to, plan.identity, plan.written, timing, captions, updates, muxer=muxer)
+
+    signed = STREAMED if is_joined else workspace.file(f"signed{'.mkv' if muxer == 'matroska' else '.mp4'}")
+    if not is_joined:
+        write(signed)
     for piece in pieces:
         if not piece.is_kept:
             piece.path.unlink()
@@ -224,19 +233,26 @@ def finish(
     command = mux_command(
         plan, signed, workspace.result, timing=timing, origin_s=log.origin_s, covers=covers, joined=joined
     )
-    if is_reproducible and plan.output.muxer in ("matroska", "webm"):
+    if is_joined and plan.output.muxer in ("matroska", "webm"):
         command = reproducible(command, workspace.result)
-    mux(command, workspace.result, source=plan.source, plan=plan.output, identity=plan.identity)
+    mux(
+        command,
+        workspace.result,
+        source=plan.source,
+        plan=plan.output,
+        identity=plan.identity,
+        write=write if is_joined else None,
+    )
     check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
 
 
-def _signed_suffix(output: OutputPlan, codec: str) -> str:
-    """Suffix of the intermediate file between the encoder's and the output.
+def _signed_muxer(output: OutputPlan, codec: str) -> Literal["mp4", "matroska"]:
+    """Format of the intermediate video between the encoder's and the output.
 
     Matroska stores the duration of each picture. MP4 does so only when pictures are stored in display order, as in AV1,
     whose aspect ratio ffmpeg would not find in Matroska.
     """
-    return ".mkv" if output.muxer in ("matroska", "webm") and codec != "av1" else ".mp4"
+    return "matroska" if output.muxer in ("matroska", "webm") and codec != "av1" else "mp4"
 
 
 def _joined(plan: EncodePlan | DecodePlan, log: ReadLog, workspace: Workspace) -> Path | None:

@@ -34,6 +34,7 @@ def plan_encode(
     *,
     pair: Pair | None = None,
     target: OutputPlan | None = None,
+    source: Source | None = None,
 ) -> EncodePlan:
     """Probes the source and plans the job.
 
@@ -43,6 +44,7 @@ def plan_encode(
         settings: resolved settings.
         pair: the pair in the settings, if already loaded; its speed is then neither measured nor noted.
         target: the output and its streams, in place of ``output``; None to choose them.
+        source: the source as another plan has it; None to probe ``path``.
 
     Raises:
         VidscaleError: the job is not possible; the message says why.
@@ -53,7 +55,7 @@ def plan_encode(
     resolve(settings.device)  # a missing GPU must fail now, not after an hour of work
     ffmpeg = find_ffmpeg(settings.ffmpeg, encoders=[encoder.ffmpeg_name], filters=["setparams", "setsar"])
     _check_params(ffmpeg, settings)
-    source = fitted(probe(path, stream=settings.stream, ffmpeg=ffmpeg.path), encoder)
+    source = source or fitted(probe(path, stream=settings.stream, ffmpeg=ffmpeg.path), encoder)
     _check_interlaced(source, settings)
     check_alpha(source, settings.alpha, settings.range)
     found = pair or find_pair(choose_pair(settings.pair, scale, settings.tune or "psnr"), scale, settings.device)

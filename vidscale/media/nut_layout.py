@@ -1,7 +1,7 @@
-"""The bytes of a NUT stream with one stream of raw video, for `vidscale.media.nut`.
+"""The bytes of a NUT stream with one stream of video, for `vidscale.media.nut` (raw) and `vidscale.media.nut_packets`.
 
 Follows the NUT specification (``nut.txt`` of the mplayer and ffmpeg projects, version 3). Every picture follows a
-syncpoint and uses the same frame code: full timestamp, full size, checksum.
+syncpoint and uses one of two frame codes, for keyframes and others: full timestamp, full size, checksum.
 """
 
 import zlib
@@ -19,7 +19,8 @@ _SYNCPOINT_START = bytes.fromhex("4e4be4adeeca4569")
 
 _MAX_DISTANCE = 32767  # bytes between syncpoints, when frames are smaller
 _PTS_SHIFT = 7  # a coded timestamp of 1 << 7 and above is absolute, offset by 1 << 7
-_FRAME_CODE = 1
+_FRAME_CODE, _OTHER_CODE = 1, 2  # of keyframes, as raw pictures are, and of others
+_LONG = 4096  # bytes of a header from which on it has a checksum of its own
 _KEY, _CODED_PTS, _CODED_SIZE, _CHECKSUM, _INVALID = 1, 8, 32, 64, 8192
 
 # NUT's tags of 8-bit layouts; those of higher depths are built from the subsampling and the depth.
@@ -34,15 +35,41 @@ def head(info: VideoInfo) -> bytes:
     return _FILE_ID + _main_header(info.time_base) + _stream_header(info) + _rate(info.frame_rate)
 
 
-def before_picture(pts: int, size: int) -> bytes:
+def coded_head(stream_header: bytes, time_base: Fraction) -> bytes:
+    """Everything before the first packet of coded video; see `stream_header_of`."""
+    return _FILE_ID + _main_header(time_base) + stream_header
+
+
+def stream_header_of(stream: bytes) -> tuple[bytes, int]:
+    """The header of the first stream of a NUT stream, and the shift of its timestamps, for `before_picture`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    start = stream.index(_STREAM_START)
+    at = start + len(_STREAM_START)
+    length, at = _read_number(stream, at)
+    at += 4 if length > _LONG else 0
+    end = at + length
+    for _ in ("number of the stream", "class"):
+        _, at = _read_number(stream, at)
+    tag_length, at = _read_number(stream, at)
+    _, at = _read_number(stream, at + tag_length)  # number of the time base
+    shift, _ = _read_number(stream, at)
+    return stream[start:end], shift
+
+
+def before_picture(pts: int, size: int, *, is_key: bool = True, shift: int = _PTS_SHIFT) -> bytes:
     """Syncpoint and frame header.
 
     Args:
         pts: timestamp in the stream's time base, 0 or more.
         size: bytes of the picture that follows.
+        is_key: it is a keyframe.
+        shift: of timestamps, as the stream's header has it.
     """
     syncpoint = _packet(_SYNCPOINT_START, _number(pts) + _number(0))
-    frame = bytes([_FRAME_CODE]) + _number(pts + (1 << _PTS_SHIFT)) + _number(size)
+    frame = bytes([_FRAME_CODE if is_key else _OTHER_CODE]) + _number(pts + (1 << shift)) + _number(size)
     return syncpoint + frame + _checksum(frame)
 
 
@@ -55,9 +82,9 @@ def tail(last_pts: int) -> bytes:
 
 def _main_header(time_base: Fraction) -> bytes:
     header = [3, 1, _MAX_DISTANCE, 1, time_base.numerator, time_base.denominator]
-    code = _KEY | _CODED_PTS | _CODED_SIZE | _CHECKSUM
+    code = _CODED_PTS | _CODED_SIZE | _CHECKSUM
     # Table of the 255 frame codes (one is never used): runs of codes with the same flags. All six fields are written.
-    for flags, count in ((_INVALID, _FRAME_CODE), (code, 1), (_INVALID, 254 - _FRAME_CODE)):
+    for flags, count in ((_INVALID, _FRAME_CODE), (_KEY | code, 1), (code, 1), (_INVALID, 254 - _OTHER_CODE)):
         timestamp_step, size_factor, stream, size_low, reserved = 0, 1, 0, 0, 0
         header += [flags, 6, timestamp_step, size_factor, stream, size_low, reserved, count]
     header += [0]  # no elision headers; the specification makes this field optional, ffmpeg does not
@@ -104,6 +131,14 @@ def _number(value: int) -> bytes:
     while value := value >> 7:
         parts.append(value & 127 | 128)
     return bytes(reversed(parts))
+
+
+def _read_number(data: bytes, at: int) -> tuple[int, int]:
+    """A number of `_number`, and where it ends."""
+    value = 0
+    while data[at] & 128:
+        value, at = value << 7 | data[at] & 127, at + 1
+    return value << 7 | data[at], at + 1
 
 
 def _checksum(data: bytes) -> bytes:

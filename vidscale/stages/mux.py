@@ -4,10 +4,10 @@ import contextlib
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import IO, Any, Literal, cast, get_args
 
 import av
 import ffmpeg as ffmpeg_python
@@ -18,28 +18,35 @@ from vidscale.media import h273
 from vidscale.media.captions import Captions
 from vidscale.media.captions import insert as insert_captions
 from vidscale.media.containers import STALE_TAGS, OutputPlan
-from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word, run_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import VideoInfo
 from vidscale.media.identity import TAG, Identity, insert
 from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container
+from vidscale.media.rawpipe import write_all
 from vidscale.media.timing import Timing
 from vidscale.media.units import Codec
 from vidscale.stages.check import unreadable
 from vidscale.stages.pieces import Piece, joined_packets
 from vidscale.system.workspace import Workspace
 
+STREAMED = Path("pipe:0")
+"""The video of a `mux_command` that is not a file."""
+
+_MUXING_FAILED = "writing the output failed"
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
 
 def sign(
     pieces: Sequence[Piece],
-    signed: Path,
+    signed: Path | IO[bytes],
     identity: Identity | None,
     info: VideoInfo,
     timing: Timing,
     captions: Captions,
     updates: Sequence[tuple[int, bytes]] = (),
+    *,
+    muxer: Literal["mp4", "matroska"],
 ) -> None:
     """Copies encoded video and adds what encoders and ffmpeg do not write: the identity in front of
     every keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, which AV1 cannot
@@ -47,22 +54,30 @@ def sign(
 
     Args:
         pieces: the encoder's files, in order, each with one video stream; several are joined.
-        signed: the copy, MP4 or Matroska.
+        signed: the copy: a file, or a pipe to the program that reads it.
         identity: None for none.
         info: the video.
         timing: of its pictures.
         captions: by timestamp in units of ``info.time_base``; FFV1 cannot store them.
         updates: of the upscaler, each with the timestamp that it holds from, in the same unit, in order.
+        muxer: format of the copy.
+
+    Raises:
+        EncodeError: it failed.
+        BrokenPipeError: nobody reads the pipe.
     """
     starts = [pts for pts, _ in updates]
-    muxer = "matroska" if signed.suffix == ".mkv" else "mp4"
+    to_file = isinstance(signed, Path)
     try:
         with av.open(str(pieces[0].path)) as source, contextlib.ExitStack() as stack:
             stream = source.streams.video[0]
             options = {}
             if muxer == "mp4" and stream.time_base:  # or a late start is rounded to ms
                 options["movie_timescale"] = str(stream.time_base.denominator)
-            target = stack.enter_context(av.open(str(signed), "w", format=muxer, options=options))
+            if muxer == "mp4" and not to_file:
+                options["movflags"] = "frag_keyframe+delay_moov+default_base_moof"  # delayed, it has edit lists
+            opened = str(signed) if isinstance(signed, Path) else _Writer(signed)
+            target = stack.enter_context(av.open(opened, "w", format=muxer, options=options))
             copy = target.add_stream_from_template(stream, opaque=True)
             if muxer == "mp4":  # not copied from the template: H.265 would become hev1
                 copy.codec_context.codec_tag = stream.codec_context.codec_tag
@@ -93,8 +108,21 @@ def sign(
                         packet.duration = round(duration_s / packet.time_base)
                 packet.stream = copy
                 target.mux(packet)
+    except BrokenPipeError:
+        raise
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"copying the encoded video failed: {reason_of(error)}") from error
+
+
+class _Writer:
+    """A pipe as PyAV takes one that cannot seek: with nothing but this method."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+
+    def write(self, data: bytes) -> int:
+        write_all(self._pipe, memoryview(data))
+        return len(data)
 
 
 def _pts(packet: Any, time_base: Fraction) -> int:
@@ -292,13 +320,31 @@ def save_covers(source: Source, plan: OutputPlan, workspace: Workspace) -> dict[
     return files
 
 
-def mux(command: list[str], path: Path, *, source: Source, plan: OutputPlan, identity: Identity | None) -> None:
+def mux(
+    command: list[str],
+    path: Path,
+    *,
+    source: Source,
+    plan: OutputPlan,
+    identity: Identity | None,
+    write: Callable[[IO[bytes]], None] | None = None,
+) -> None:
     """Runs `mux_command`; same arguments. In MP4 and MOV, then adds the tags that ffmpeg has no atom for.
+
+    Args:
+        write: writes the video that the command reads from `STREAMED`; None where it is a file.
 
     Raises:
         EncodeError: ffmpeg failed, or the tags cannot be written.
     """
-    run_ffmpeg(command, "writing the output failed")
+    with FfmpegProcess(command, stdin=write is not None) as process:
+        if write is not None:
+            try:
+                write(process.stdin)
+            except BrokenPipeError:
+                raise process.failure(_MUXING_FAILED) from None
+            process.stdin.close()
+        process.wait(_MUXING_FAILED)
     if plan.muxer not in ("mp4", "mov"):
         return
     try:

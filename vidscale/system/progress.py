@@ -13,6 +13,9 @@ class Progress:
     def advance(self) -> None:
         """One more unit is done."""
 
+    def part(self, done: int, total: int) -> None:
+        """So many of the parts that the job was divided into are done."""
+
     def check(self) -> None:
         """Raises if the job must end; for steps that do not advance."""
 
