@@ -211,6 +211,20 @@ def test_picture_has_the_true_size_in_any_window(tmp_path: Path, browse: "Callab
 
 
 @pytest.mark.slow
+def test_samples_that_are_not_square(tmp_path: Path, browse: "Callable[..., Page]") -> None:
+    gray = f"setsar=4/3,format=yuv420p,lutyuv=y=50+val*0.6:u=128:v=128,{TAGS}"
+    source = make(tmp_path / "clip.mkv", *picture("96x64", then=gray), "-c:v", "ffv1")
+    page = browse(site_of(coded(source, tmp_path / "clip.vs2.mp4", scale="2", pair="adaptive"), tmp_path / "site"))
+    assert page.evaluate(READY) == ""
+    assert page.evaluate("document.querySelector('vidscale-video').video.videoWidth") == 64
+    seen = luma(page.evaluate(READ, [1, True]), top_first=True)
+    wanted = pixels(tmp_path / "clip.vs2.mp4", "yuv420p", (32, 48))[0, : 32 * 48].reshape(32, 48)
+    assert np.sqrt(((seen - wanted) ** 2).mean()) < 0.3
+    state = page.evaluate("document.querySelector('vidscale-video').statePart.textContent")
+    assert state.startswith("restored 96x64 from 48x32")
+
+
+@pytest.mark.slow
 def test_two_players_on_one_page(
     stepped: Path, photographed: Path, tmp_path: Path, browse: "Callable[..., Page]"
 ) -> None:

@@ -42,8 +42,10 @@ export class Networks {
         this.url = url;
         this.loads = new Map(); // by index of a network
         this.restorers = new Map(); // by shape
-        // Whether the time of a picture matters.
-        this.vary = info.networks.length > 1 || Boolean(info.networks[0].adapted);
+        // Whether the time of a picture matters, or its samples are not square, so that a video element does not tell how
+        // many they are.
+        this.needsFrames = info.networks.length > 1 || Boolean(info.networks[0].adapted)
+            || Math.abs(info.aspect * info.height / info.width - 1) > 1e-3;
         this.networks = info.networks.map((network) => ({...info, ...network, values: null, segments: []}));
     }
 

@@ -24,6 +24,7 @@ canvas { visibility: hidden; }
 :host(:hover) .bar, :host(:focus-within) .bar, .paused .bar { opacity: 1; }
 .bar button { background: none; border: 0; color: inherit; font: inherit; padding: 4px 6px; cursor: pointer; }
 .bar button:focus-visible, .bar input:focus-visible { outline: 2px solid #fff; }
+.bar label { display: flex; gap: 6px; align-items: center; }
 .bar .seek { flex: 1 1 100%; margin: 0; }
 .bar .volume, .bar .split { width: 80px; }
 .bar .state { margin-left: auto; opacity: .8; font-size: 12px; }
@@ -106,6 +107,7 @@ class VidscaleVideo extends HTMLElement {
         this.restorer = this.networks = this.info = null;
         this.stream?.close();
         this.stream = null;
+        this.stagePart.classList.remove('restoring');
         const isPlaylist = address.pathname.endsWith('.m3u8');
         if (!isPlaylist) this.video.src = address;
         let networks = null, failure = null;
@@ -197,7 +199,7 @@ class VidscaleVideo extends HTMLElement {
         const {video, networks} = this;
         if (mediaTime !== undefined) this.seenAt = mediaTime;
         if (networks && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !networks.gl.isContextLost()) {
-            const {picture, ...about} = this.present(networks.vary);
+            const {picture, ...about} = this.present(networks.needsFrames);
             const rendition = this.stream ? this.stream.renditionAt(about.time) : null;
             const found = networks.at({...about, rendition});
             if (found) this.restore(picture, found);
@@ -209,12 +211,14 @@ class VidscaleVideo extends HTMLElement {
 
     // The present picture, its size and its time, s. A VideoFrame has its own time; what a video element hands out may
     // be newer than the picture it has told of, if the page is late.
-    present(withTime) {
+    present(asFrame) {
         const {video} = this;
-        if (withTime && globalThis.VideoFrame) {
-            const picture = new VideoFrame(video);
-            const {width, height} = picture.visibleRect;
-            return {picture, width, height, time: picture.timestamp / 1e6, late: false};
+        if (asFrame && globalThis.VideoFrame) {
+            try {
+                const picture = new VideoFrame(video);
+                const {width, height} = picture.visibleRect;
+                return {picture, width, height, time: picture.timestamp / 1e6, late: false};
+            } catch {} // it has no picture at the moment
         }
         return {picture: video, width: video.videoWidth, height: video.videoHeight, time: this.seenAt, late: !video.paused};
     }
