@@ -53,4 +53,4 @@ def _inside(path: Path, folder: Path, playlist: Path) -> str:
 
 
 def _lines(playlist: Path) -> list[str]:
-    return [line for line in playlist.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line for line in playlist.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, reason_of
@@ -53,33 +53,35 @@ def write_site(movie: Path, folder: Path, settings: DecodeSettings) -> Site:
         ConfigError: rotated pictures, or the folder cannot be written.
     """
     is_playlist = movie.suffix.lower() == ".m3u8" and movie.is_file()
-    opened = {
-        uri: open_small(movie.parent / uri, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
-        for uri in (rendition_uris(movie) if is_playlist else (movie.name,))
-    }
-    parts = {uri if is_playlist else "": small.parts or (small,) for uri, small in opened.items()}
+    named = {uri: movie.parent / unquote(uri) for uri in rendition_uris(movie)} if is_playlist else {"": movie}
+    ffmpeg = find_ffmpeg(settings.ffmpeg).path
+    opened = {uri: open_small(path, ffmpeg=ffmpeg, settings=settings) for uri, path in named.items()}
+    parts = {uri: small.parts or (small,) for uri, small in opened.items()}
     first = _checked(movie, parts.values())
     data = page_data(parts, movie.stem)
-    copied = files_of(movie) if is_playlist else (movie.name,)
     title = movie.absolute().parent.stem if movie.name == MASTER else movie.stem
     contents = {
         _INDEX: _page(first, movie, title),
         **{name: files("vidscale.players").joinpath("page", name).read_bytes() for name in MODULES},
         **data.files,
     }
+    _write(folder, contents, movie, files_of(movie) if is_playlist else (movie.name,), overwrite=settings.overwrite)
+    return Site(folder / _INDEX, sum(map(len, contents.values())), data.pairs, (*data.notes, *_notes(first)))
+
+
+def _write(folder: Path, contents: dict[str, bytes], movie: Path, copied: Sequence[str], *, overwrite: bool) -> None:
     check_folder(folder, record=ELEMENT)
     try:
         for name in (*contents, *copied):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            replaces = settings.overwrite or name in (_INDEX, *MODULES)
-            check_target(folder / name, source=movie.parent / name if name in copied else movie, overwrite=replaces)
+            source = movie.parent / name if name in copied else movie
+            check_target(folder / name, source=source, overwrite=overwrite or name in (_INDEX, *MODULES))
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         for name in copied:
             shutil.copyfile(movie.parent / name, folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {reason_of(error)}") from error
-    return Site(folder / _INDEX, sum(map(len, contents.values())), data.pairs, (*data.notes, *_notes(first)))
 
 
 def _checked(movie: Path, renditions: Iterable[Sequence[SmallFile]]) -> SmallFile:

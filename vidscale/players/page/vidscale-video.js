@@ -10,7 +10,7 @@ import {loadInfo, Networks} from './networks.js';
 const STYLE = `
 :host { display: block; position: relative; background: #000; color: #fff; font: 14px system-ui, sans-serif; }
 :host(:fullscreen) { display: flex; align-items: center; justify-content: center; }
-.stage { position: relative; overflow: hidden; width: 100%; margin: auto; }
+.stage { position: relative; overflow: hidden; width: 100%; margin: auto; container-type: inline-size; }
 :host(:fullscreen) .stage { width: min(100vw, 100vh * var(--aspect)); }
 video, canvas { position: absolute; left: 0; top: 0; width: 100%; height: 100%; }
 video { width: var(--padded-width); height: var(--padded-height); object-fit: fill; }
@@ -28,6 +28,12 @@ canvas { visibility: hidden; }
 .bar .seek { flex: 1 1 100%; margin: 0; }
 .bar .volume, .bar .split { width: 80px; }
 .bar .state { margin-left: auto; opacity: .8; font-size: 12px; }
+@container (max-width: 560px) {
+    .bar { padding: 4px 8px; gap: 0 4px; font-size: 12px; }
+    .bar .volume { display: none; }
+    .bar .split { width: 60px; }
+    .bar .state { margin-left: 4px; flex: 1; }
+}
 `;
 
 const PARTS = `
