@@ -32,7 +32,7 @@ canvas { visibility: hidden; }
     .bar { padding: 4px 8px; gap: 0 4px; font-size: 12px; }
     .bar .volume { display: none; }
     .bar .split { width: 60px; }
-    .bar .state { margin-left: 4px; flex: 1; }
+    .bar .state { order: 1; flex: 1 1 100%; margin: 0 6px; }
 }
 `;
 
