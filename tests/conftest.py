@@ -1,8 +1,8 @@
 """Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
 the end.
 
-Fixtures: `make_clip`, `shared_data`, `home`, `with_numba` and `poisoned_empty`. Functions to make and read media are
-in `material`.
+Fixtures: `make_clip`, `browse`, `shared_data`, `home`, `with_numba` and `poisoned_empty`. Functions to make and read
+media are in `material`.
 """
 
 import os
@@ -14,9 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from browsing import Pages
+    from playwright.sync_api import Browser
 
 
 def _torch_sees_a_gpu() -> bool:
@@ -106,6 +111,26 @@ def make_clip(_clips: tuple[Path, dict[tuple[object, ...], Path]], tmp_path: Pat
         return Path(shutil.copy(made[recipe], tmp_path / name))
 
     return clip
+
+
+@pytest.fixture(scope="module")
+def browser(pytestconfig: pytest.Config) -> "Iterator[Browser]":
+    """Headless Chromium."""
+    from browsing import chromium
+
+    with chromium(pytestconfig) as opened:
+        yield opened
+
+
+@pytest.fixture
+def browse(browser: "Browser") -> "Iterator[Pages]":
+    """Opens the page of a site."""
+    from browsing import Pages
+
+    pages = Pages(browser)
+    yield pages
+    for page in pages.open:
+        page.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import re
 from fractions import Fraction
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from vidscale.triton_kernels.chain import ChainRunner
 
 Codes = npt.NDArray[Any]
 
+DIGESTS = Path(__file__).with_name("shader_digests.json")
 FOLDERS = {name: folder for name, folder in installed().items() if "weights" in folder.parts}
 PAIRS = [name for name, folder in FOLDERS.items() if read_card(folder).upscaler["network"] in CHAINS]
 OF_EACH_SCALE = ["restore-x1", "adaptive-x1.5", "adaptive-x2", "adaptive-x3", "adaptive-x4"]
@@ -158,6 +160,15 @@ def test_shader_says_what_it_is_and_is_always_on(name: str) -> None:
     assert "//!WHEN" not in text
     assert ("//!PARAM strength" in text) == network(name).varies
     assert "//!PARAM" not in glsl_shader(network(name), version="1.2.3", strength=30)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_shader_is_the_same_text_as_ever(name: str) -> None:
+    """The stored digests are of shaders without a version, as this code and these weights wrote them at first."""
+    known = json.loads(DIGESTS.read_text())
+    digest = sha256(glsl_shader(network(name), version="").encode()).hexdigest()
+    renew = f'if that is intended, put "{name}": "{digest}" into {DIGESTS.name} and name the change in CHANGELOG.md'
+    assert known.get(name) == digest, f"the shader of {name} is another text than before: {renew}"
 
 
 # ONNX.

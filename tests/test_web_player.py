@@ -3,16 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from browsing import READ, READY, SEEK, TAGS, luma
 from material import coded, make, picture, pixels, restored, sound
-from players import missing_program, need
 from robustness import documented, message, run_here
 from skimage import data
 
@@ -20,42 +19,10 @@ from vidscale import api
 from vidscale.players.web import MODULES
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Page
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking"]
-OPTIONS += ["--autoplay-policy=no-user-gesture-required"]
-KINDS = {".js": "text/javascript", ".json": "application/json", ".html": "text/html", ".mp4": "video/mp4"}
-BT709 = np.array([0.2126, 0.7152, 0.0722])
-TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 SIZES = {"2": (134, 190), "3/2": (135, 189), "3": (134, 190)}
 FRAMES, LEVEL, STEP = 20, 50, 8  # of a clip whose frames are gray, each brighter than the last
-
-READ = """([split, picture]) => {
-    const player = document.querySelector('vidscale-video'), {restorer, info, video} = player, gl = restorer.gl;
-    restorer.draw(video, split);
-    let [width, height] = [info.width, info.height];
-    if (picture) {
-        [width, height] = [info.coded_width, info.coded_height];
-        gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-        gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, restorer.video, 0);
-    }
-    const read = new Uint8Array(width * height * 4);
-    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, read);
-    if (gl.getError()) throw new Error('an error of WebGL');
-    return [height, width, Array.from(read)];
-}"""
-READY = """async () => {
-    for (const player of document.querySelectorAll('vidscale-video')) await player.ready;
-    return document.querySelector('vidscale-video').notePart.textContent;
-}"""
-
-
-def luma(read: list[Any], *, top_first: bool = False) -> npt.NDArray[np.float64]:
-    """Codes, not rounded, from what `READ` returns."""
-    height, width, values = read
-    rgb = np.array(values, np.float64).reshape(height, width, 4)[..., :3]
-    return (rgb if top_first else rgb[::-1]) @ BT709 * 219 / 255 + 16
 
 
 def photograph(folder: Path, scale: str) -> Path:
@@ -89,66 +56,6 @@ def stepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photographed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photograph")
     return site_of(photograph(folder, "2"), folder / "site")
-
-
-@pytest.fixture(scope="module")
-def browser(pytestconfig: pytest.Config) -> "Iterator[Browser]":
-    need(pytestconfig, missing_program(*CHROMIUM))
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, CHROMIUM)))
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, args=OPTIONS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def browse(browser: "Browser") -> "Iterator[Callable[..., Page]]":
-    """Opens the page of a site; arguments: folder, a script that runs before the page's own, another body."""
-    pages = []
-
-    def opened(site: Path, before: str = "", body: str = "") -> "Page":
-        page = browser.new_page(viewport={"width": 800, "height": 600})
-        pages.append(page)
-        page.set_default_timeout(120_000)  # ms; a busy machine compiles shaders slowly
-        failed: list[str] = []
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.on("request", lambda request: failed.append(request.url) if not at_home(request.url) else None)
-        page.route("**/*", lambda route: serve(route, site, body))
-        page.add_init_script(before)
-        page.goto("http://vidscale.test/index.html")
-        assert failed == []
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-
-
-def at_home(url: str) -> bool:
-    return url.startswith(("http://vidscale.test/", "data:"))
-
-
-def serve(route: "Route", site: Path, body: str) -> None:
-    """Answers a request as a web server does, with ranges, which seeking needs."""
-    from urllib.parse import unquote, urlsplit
-
-    path = site / unquote(urlsplit(route.request.url).path).lstrip("/")
-    if not path.is_file():
-        route.fulfill(status=404)
-        return
-    content = path.read_bytes()
-    if body and path.suffix == ".html":
-        content = re.sub(rb"<main>.*</main>", f"<section>{body}</section>".encode(), content, flags=re.DOTALL)
-    headers = {"content-type": KINDS.get(path.suffix, "application/octet-stream"), "accept-ranges": "bytes"}
-    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", route.request.headers.get("range", ""))
-    if not asked:
-        route.fulfill(body=content, headers=headers)
-        return
-    first, last = int(asked[1]), int(asked[2] or len(content) - 1)
-    headers["content-range"] = f"bytes {first}-{last}/{len(content)}"
-    route.fulfill(status=206, body=content[first : last + 1], headers=headers)
 
 
 # What it shows.
@@ -221,14 +128,8 @@ def test_passes_are_split_where_uniforms_or_outputs_are_few(
 def test_seeking_shows_the_frame_of_that_time(stepped: Path, browse: "Callable[..., Page]") -> None:
     page = browse(stepped)
     assert page.evaluate(READY) == ""
-    seek = """async (time) => {
-        const {video} = document.querySelector('vidscale-video');
-        const done = new Promise((resolve) => video.addEventListener('seeked', resolve, {once: true}));
-        video.currentTime = time;
-        await done;
-    }"""
     for frame in (7, FRAMES - 1, 0, 12):
-        page.evaluate(seek, (frame + 0.5) / 25)
+        page.evaluate(SEEK, (frame + 0.5) / 25)
         assert luma(page.evaluate(READ, [1, False])).mean() == pytest.approx(LEVEL + STEP * frame, abs=2)
 
 
@@ -307,6 +208,20 @@ def test_picture_has_the_true_size_in_any_window(tmp_path: Path, browse: "Callab
         assert stage[0] / stage[1] == pytest.approx(190 / 134, rel=0.01)
         assert found["canvas"] == pytest.approx(stage)
         assert found["video"] == pytest.approx([stage[0] * 64 * 3 / 190, stage[1] * 46 * 3 / 134], rel=0.01)
+
+
+@pytest.mark.slow
+def test_samples_that_are_not_square(tmp_path: Path, browse: "Callable[..., Page]") -> None:
+    gray = f"setsar=4/3,format=yuv420p,lutyuv=y=50+val*0.6:u=128:v=128,{TAGS}"
+    source = make(tmp_path / "clip.mkv", *picture("96x64", then=gray), "-c:v", "ffv1")
+    page = browse(site_of(coded(source, tmp_path / "clip.vs2.mp4", scale="2", pair="adaptive"), tmp_path / "site"))
+    assert page.evaluate(READY) == ""
+    assert page.evaluate("document.querySelector('vidscale-video').video.videoWidth") == 64
+    seen = luma(page.evaluate(READ, [1, True]), top_first=True)
+    wanted = pixels(tmp_path / "clip.vs2.mp4", "yuv420p", (32, 48))[0, : 32 * 48].reshape(32, 48)
+    assert np.sqrt(((seen - wanted) ** 2).mean()) < 0.3
+    state = page.evaluate("document.querySelector('vidscale-video').statePart.textContent")
+    assert state.startswith("restored 96x64 from 48x32")
 
 
 @pytest.mark.slow

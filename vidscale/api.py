@@ -39,8 +39,6 @@ from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.pipe_stage import Direction
 from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
-from vidscale.jobs.restore import open_small
-from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.per_title.checking import Check
 from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
@@ -208,19 +206,17 @@ def decode_y4m(
 
 
 def web(source: str | Path, output: str | Path, **settings: Any) -> Site:
-    """Writes a web page that plays a small file restored.
+    """Writes a web page that plays a small file, or a playlist of them, restored.
 
     Args:
-        source: the small file; it is copied.
+        source: the small file, or a master playlist; it is copied with all that it names.
         output: folder to write.
         settings: fields of `vidscale.config.DecodeSettings`; encoder settings are ignored.
 
     Raises:
         VidscaleError: no usable identity, a pair without a network for luma, or no writable folder.
     """
-    resolved = DecodeSettings.resolve(settings)
-    small = open_small(Path(source), ffmpeg=find_ffmpeg(resolved.ffmpeg).path, settings=resolved)
-    return write_site(small, Path(output), overwrite=resolved.overwrite)
+    return write_site(Path(source), Path(output), DecodeSettings.resolve(settings))
 
 
 def measure(ref: str | Path, dist: str | Path, *, progress: Progress | None = None, **settings: Any) -> Report:

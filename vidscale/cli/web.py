@@ -22,21 +22,18 @@ def web(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a web page that plays a small file restored, on the viewer's GPU."""
+    """Write a web page that plays a small file or a playlist restored, on the viewer's GPU."""
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings
-        from vidscale.jobs.restore import open_small
-        from vidscale.media.ffmpeg import find_ffmpeg
         from vidscale.players.web import write_site
 
-        settings = DecodeSettings.resolve({"pair": pair, "scale": scale, "strength": strength})
-        small = open_small(source, ffmpeg=find_ffmpeg(settings.ffmpeg).path, settings=settings)
-        site = write_site(small, output, overwrite=overwrite)
+        settings = DecodeSettings.resolve({"pair": pair, "scale": scale, "strength": strength, "overwrite": overwrite})
+        site = write_site(source, output, settings)
         for note in site.notes:
             console.note(note)
         if json_output:
-            record = {"output": str(site.index), "bytes": site.bytes, "pair": small.pair.name}
+            record = {"output": str(site.index), "bytes": site.bytes, "pairs": list(site.pairs)}
             emit({"event": "page"} | record)
         elif not quiet:
             typer.echo(f"{show_path(site.index)}: {site.bytes:,} bytes and the movie; serve the folder over HTTP")

@@ -201,7 +201,7 @@ def restored_frames(
         return
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=_inspection(small, log), alpha="drop")
+    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=inspection(small, log), alpha="drop")
     with Prefetch(part_of(decoded, part), depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,
@@ -237,7 +237,7 @@ def _as_gray(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield replace(frame, planes=frame.planes[:1], format=replace(frame.format, chroma="gray"))
 
 
-def _inspection(small: SmallFile, log: ReadLog) -> Inspect | None:
+def inspection(small: SmallFile, log: ReadLog) -> Inspect | None:
     """A function that rejects keyframe packets whose identity differs from the file's, counts damaged ones, and returns
     the update of the upscaler.
     """

@@ -1,7 +1,7 @@
 """The description that all writers share: a luma network with the coding strength as a variable."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, isqrt, sqrt
 from pathlib import Path
@@ -97,6 +97,12 @@ class Network:
         layers = [layer.at(s) for layer in self.layers]
         return Network(self.name, self.small, self.large, layers, self.linear, self.slope, self.strengths)
 
+    def with_weights(self, chain: Chain) -> "Network":
+        """The network with the numbers of a chain of the same shape, which are for one strength: a segment's own."""
+        layers = [_constant(weight, bias) for weight, bias in chain.convolutions]
+        linear = None if chain.linear is None else _exact(chain.linear)
+        return replace(self, layers=layers, linear=linear)
+
     def chain(self, strength: float) -> Chain:
         """What the CPU runs."""
         folded = [
@@ -128,7 +134,7 @@ def groups_of(channels: int) -> int:
 
 
 def network_of(folder: Path | None, name: str = "") -> Network:
-    """Reads the upscaler of a pair. Every writer starts here; an update of a segment's weights belongs here too.
+    """Reads the upscaler of a pair. Every writer starts here.
 
     Args:
         folder: of the pair; None for a pair without weights.
@@ -170,14 +176,18 @@ def _compact(name: str, weights: Arrays) -> Network:
 
 
 def _espcn(name: str, weights: Arrays) -> Network:
-    layers = []
-    for n in range(number_of("convs", weights)):
-        bias = _exact(weights[f"convs.{n}.bias"])
-        gain, offset = np.zeros((3, bias.size)), np.zeros((3, bias.size))
-        gain[0], offset[0] = 1, bias
-        layers.append(Layer(_exact(weights[f"convs.{n}.weight"]), gain, offset))
+    layers = [
+        _constant(weights[f"convs.{n}.weight"], weights[f"convs.{n}.bias"]) for n in range(number_of("convs", weights))
+    ]
     large = isqrt(layers[-1].weight.shape[0])
     return Network(name, 1, large, layers, None, 0.0, (0.0, float(STRONGEST)))
+
+
+def _constant(weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Layer:
+    """A layer that does not depend on the strength."""
+    gain, offset = np.zeros((3, bias.size)), np.zeros((3, bias.size))
+    gain[0], offset[0] = 1, bias
+    return Layer(_exact(weight), gain, offset)
 
 
 def _exact(array: npt.NDArray[Any]) -> Values:

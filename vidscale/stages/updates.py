@@ -1,8 +1,16 @@
 """Which update of the upscaler holds for a picture."""
 
 from collections import deque
+from typing import Protocol
 
-import av
+
+class _Shown(Protocol):
+    """A decoded picture, or what is known of one."""
+
+    @property
+    def pts(self) -> int | None: ...
+    @property
+    def key_frame(self) -> bool: ...
 
 
 class Updates:
@@ -20,7 +28,7 @@ class Updates:
         """Takes the next keyframe: its timestamp and its update."""
         self._coming.append((pts, update))
 
-    def at(self, picture: av.VideoFrame) -> bytes:
+    def at(self, picture: _Shown) -> bytes:
         """The update for the next picture in presentation order.
 
         If a keyframe does not decode, its update holds from the first picture after it. Without timestamps, keyframes

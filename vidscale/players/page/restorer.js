@@ -4,40 +4,22 @@ import {CORNERS, layerShader, showShader} from './shaders.js';
 
 const GROUP = 4; // channels of a texel
 
-// What the page knows of a file: sizes, colours and the network, as `vidscale web` wrote them.
-export async function loadInfo(url) {
-    const info = await (await fetched(url)).json();
-    if (info.vidscale_player !== 1) throw new Error(`${url} is of another version of vidscale`);
-    const bytes = await (await fetched(new URL(info.weights, url))).arrayBuffer();
-    return {...info, values: halves(new Uint16Array(bytes))};
-}
-
-async function fetched(url) {
-    const response = await fetch(url);
-    if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
-    return response;
-}
-
-// float16 to float32, for browsers without Float16Array.
-function halves(bits) {
-    return Float32Array.from(bits, (half) => {
-        const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023;
-        return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
-    });
+// The WebGL2 context of a canvas. Throws an Error with a line for people if the browser cannot restore.
+export function contextOf(canvas) {
+    const gl = canvas.getContext('webgl2', {alpha: false, antialias: false, depth: false, powerPreference: 'high-performance'});
+    if (!gl) throw new Error('this browser has no WebGL2');
+    if (!gl.getExtension('EXT_color_buffer_float') && !gl.getExtension('EXT_color_buffer_half_float')) {
+        throw new Error('this browser has no floating-point render targets');
+    }
+    return gl;
 }
 
 export class Restorer {
-    // Throws an Error with a line for people if the browser cannot.
-    constructor(canvas, info) {
-        const gl = canvas.getContext('webgl2', {alpha: false, antialias: false, depth: false, powerPreference: 'high-performance'});
-        if (!gl) throw new Error('this browser has no WebGL2');
-        if (!gl.getExtension('EXT_color_buffer_float') && !gl.getExtension('EXT_color_buffer_half_float')) {
-            throw new Error('this browser has no floating-point render targets');
-        }
+    // Args: gl: of `contextOf`; info: sizes, colours and layers of a network, see `Networks`; without layers there is
+    // only the plain picture.
+    constructor(gl, info) {
         this.gl = gl;
         this.info = info;
-        canvas.width = info.width;
-        canvas.height = info.height;
         this.cells = [Math.ceil(info.width / info.large), Math.ceil(info.height / info.large)];
         gl.disable(gl.DITHER);
         this.video = this.texture(gl.TEXTURE_2D, gl.LINEAR);
@@ -47,13 +29,14 @@ export class Restorer {
         this.show = this.program(showShader(info));
         this.finishPrograms();
         this.split = gl.getUniformLocation(this.show, 'split');
-        this.setWeights(info.values);
+        this.values = null;
     }
 
     layers() {
         const {gl, info} = this;
         const mostUniforms = gl.getParameter(gl.MAX_UNIFORM_BLOCK_SIZE);
         const mostOutputs = gl.getParameter(gl.MAX_DRAW_BUFFERS);
+        if (!info.layers.length) return [];
         const most = Math.max(...info.layers.map((layer) => Math.ceil(layer.out / GROUP)));
         let margin = info.layers.reduce((sum, layer) => sum + (layer.support >> 1), 0);
         const [width, height] = this.cells.map((cells) => cells + 2 * margin);
@@ -89,8 +72,9 @@ export class Restorer {
     }
 
     // The network's numbers, in the order of `vidscale web`: for each layer offsets and taps, then the linear part.
-    // Weights of a segment of the video would be set here, before its first picture is drawn.
-    setWeights(values) {
+    use(values) {
+        if (values === this.values) return;
+        this.values = values;
         const {gl, info} = this;
         let at = 0;
         const next = (count) => values.subarray(at, at += count);
@@ -133,12 +117,12 @@ export class Restorer {
         }
     }
 
-    // Restores the present picture of a video. Args: split: of the width; to its right the picture is plain.
-    draw(video, split) {
+    // Restores a picture, a video's present one or a VideoFrame. Args: split: of the width; to its right it is plain.
+    draw(picture, split) {
         const {gl} = this;
         gl.activeTexture(gl.TEXTURE0);
         gl.bindTexture(gl.TEXTURE_2D, this.video);
-        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, video);
+        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, picture);
         gl.activeTexture(gl.TEXTURE1);
         if (split > 0) {
             for (const pass of this.passes) {
@@ -153,8 +137,8 @@ export class Restorer {
         gl.bindFramebuffer(gl.FRAMEBUFFER, null);
         gl.viewport(0, 0, this.info.width, this.info.height);
         gl.useProgram(this.show);
-        gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.features[(this.info.layers.length - 1) % 2]);
-        gl.uniform1f(this.split, split);
+        if (this.passes.length) gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.features[(this.info.layers.length - 1) % 2]);
+        gl.uniform1f(this.split, this.passes.length ? split : 0);
         gl.drawArrays(gl.TRIANGLES, 0, 3);
     }
 

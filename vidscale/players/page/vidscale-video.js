@@ -1,15 +1,16 @@
-// <vidscale-video src="movie.vs2.mp4">: plays a small file restored. Attributes:
-//   src       the small file
+// <vidscale-video src="movie.vs2.mp4">: plays a small file or a playlist of small files restored. Attributes:
+//   src       the small file, or the playlist (.m3u8)
 //   restore   what `vidscale web` wrote beside it; default: src with the ending .json
+//   rendition of a playlist, from 1, the best; default: as the connection and the size on the screen allow
 //   poster, autoplay, loop, muted   as of <video>
 //   split     0 to 1: the part of the width, from the left, that is restored; default 1
 
-import {loadInfo, Restorer} from './restorer.js';
+import {loadInfo, Networks} from './networks.js';
 
 const STYLE = `
 :host { display: block; position: relative; background: #000; color: #fff; font: 14px system-ui, sans-serif; }
 :host(:fullscreen) { display: flex; align-items: center; justify-content: center; }
-.stage { position: relative; overflow: hidden; width: 100%; margin: auto; }
+.stage { position: relative; overflow: hidden; width: 100%; margin: auto; container-type: inline-size; }
 :host(:fullscreen) .stage { width: min(100vw, 100vh * var(--aspect)); }
 video, canvas { position: absolute; left: 0; top: 0; width: 100%; height: 100%; }
 video { width: var(--padded-width); height: var(--padded-height); object-fit: fill; }
@@ -23,9 +24,16 @@ canvas { visibility: hidden; }
 :host(:hover) .bar, :host(:focus-within) .bar, .paused .bar { opacity: 1; }
 .bar button { background: none; border: 0; color: inherit; font: inherit; padding: 4px 6px; cursor: pointer; }
 .bar button:focus-visible, .bar input:focus-visible { outline: 2px solid #fff; }
+.bar label { display: flex; gap: 6px; align-items: center; }
 .bar .seek { flex: 1 1 100%; margin: 0; }
 .bar .volume, .bar .split { width: 80px; }
 .bar .state { margin-left: auto; opacity: .8; font-size: 12px; }
+@container (max-width: 560px) {
+    .bar { padding: 4px 8px; gap: 0 4px; font-size: 12px; }
+    .bar .volume { display: none; }
+    .bar .split { width: 60px; }
+    .bar .state { order: 1; flex: 1 1 100%; margin: 0 6px; }
+}
 `;
 
 const PARTS = `
@@ -49,7 +57,7 @@ const PARTS = `
 const SEEK_S = 5;
 
 class VidscaleVideo extends HTMLElement {
-    static observedAttributes = ['src', 'restore', 'split', 'poster', 'autoplay', 'loop', 'muted'];
+    static observedAttributes = ['src', 'restore', 'rendition', 'split', 'poster', 'autoplay', 'loop', 'muted'];
 
     constructor() {
         super();
@@ -63,8 +71,11 @@ class VidscaleVideo extends HTMLElement {
         }
         this.video = root.querySelector('video');
         this.canvas = root.querySelector('canvas');
-        this.restorer = null;
+        this.networks = null; // of the movie
+        this.stream = null; // of a playlist that the page loads itself
+        this.restorer = null; // of the picture that is shown
         this.info = null;
+        this.seenAt = null; // time of the picture, s
         this.loads = 0;
         this.turns = 0;
         this.shown = []; // times of the last pictures, ms
@@ -78,7 +89,7 @@ class VidscaleVideo extends HTMLElement {
 
     attributeChangedCallback(name, before, value) {
         if (before === value) return;
-        if (name === 'src' || name === 'restore') this.load();
+        if (name === 'src' || name === 'restore' || name === 'rendition') this.load();
         else if (name === 'split') this.setSplit(Number(value ?? 1));
         else if (name === 'poster') this.video.poster = value ?? '';
         else this.video[name] = value !== null;
@@ -97,16 +108,31 @@ class VidscaleVideo extends HTMLElement {
         const source = this.getAttribute('src');
         if (!source) return;
         const address = new URL(source, document.baseURI);
-        this.restorer = null;
-        this.video.src = address;
         const restore = this.getAttribute('restore');
         const described = restore ? new URL(restore, document.baseURI) : new URL(`${address.href.replace(/\.[^./]*$/, '')}.json`);
-        const info = await loadInfo(described);
+        this.restorer = this.networks = this.info = null;
+        this.stream?.close();
+        this.stream = null;
+        this.stagePart.classList.remove('restoring');
+        const isPlaylist = address.pathname.endsWith('.m3u8');
+        if (!isPlaylist) this.video.src = address;
+        let networks = null, failure = null;
+        try {
+            const info = await loadInfo(described);
+            if (load !== this.loads) return;
+            this.info = {...info, ...info.networks[0]};
+            networks = new Networks(this.canvas, info, described);
+            this.fit();
+        } catch (error) {
+            failure = error;
+        }
         if (load !== this.loads) return;
-        this.info = info;
-        this.fit();
+        if (isPlaylist) await this.open(address, networks, load);
+        else await networks?.ready('');
+        if (load !== this.loads) return;
         if (this.video.error) throw this.unplayable();
-        this.restorer = new Restorer(this.canvas, info);
+        if (failure) throw failure;
+        this.networks = networks;
         if (this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) {
             await new Promise((done) => {
                 this.video.addEventListener('loadeddata', done, {once: true});
@@ -114,6 +140,26 @@ class VidscaleVideo extends HTMLElement {
             });
         }
         this.draw();
+    }
+
+    // A playlist: what is loaded is restored with what is known of it. A browser that plays it by itself does not say
+    // which rendition it shows, so that is the second choice.
+    async open(address, networks, load) {
+        const {canStream, Stream} = await import('./stream.js');
+        if (load !== this.loads) return;
+        if (!canStream) {
+            await networks?.ready(null);
+            this.video.src = address;
+            return;
+        }
+        this.stream = new Stream(this.video, {
+            start: this.info?.start ?? 0,
+            rendition: Number(this.getAttribute('rendition') ?? 0),
+            width: () => this.clientWidth * devicePixelRatio,
+            ready: async (...part) => networks?.ready(...part),
+            failed: (error) => this.plain(error.message),
+        });
+        await this.stream.open(address);
     }
 
     // The true size: the video element is larger than the stage by the padding, which is cut off.
@@ -127,7 +173,7 @@ class VidscaleVideo extends HTMLElement {
 
     // Plays without restoring, and says why.
     plain(reason) {
-        this.restorer = null;
+        this.restorer = this.networks = null;
         this.stagePart.classList.remove('restoring');
         this.notePart.textContent = `Not restored: ${reason}`;
         this.describe();
@@ -139,11 +185,11 @@ class VidscaleVideo extends HTMLElement {
 
     follow() {
         const turn = ++this.turns; // a player that is moved in the page would be followed twice
-        const next = () => {
+        const next = (now, about) => {
             if (!this.isConnected || turn !== this.turns) return;
             this.shown.push(performance.now());
             if (this.shown.length > 30) this.shown.shift();
-            this.draw();
+            this.draw(about?.mediaTime);
             this.wait(next);
         };
         this.wait(next);
@@ -154,19 +200,55 @@ class VidscaleVideo extends HTMLElement {
         else requestAnimationFrame(next);
     }
 
-    draw() {
-        const {video, restorer} = this;
-        if (restorer && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !restorer.gl.isContextLost()) {
-            if (video.videoWidth !== this.info.coded_width || video.videoHeight !== this.info.coded_height) {
-                this.plain(`the pictures are ${video.videoWidth}x${video.videoHeight}, the network is for `
-                    + `${this.info.coded_width}x${this.info.coded_height}`);
-                return;
-            }
-            restorer.draw(video, Number(this.splitPart.value));
-            this.stagePart.classList.add('restoring');
-            this.notePart.textContent = '';
+    // Draws the present picture. Args: mediaTime: of the last picture that the browser has told, s.
+    draw(mediaTime) {
+        const {video, networks} = this;
+        if (mediaTime !== undefined) this.seenAt = mediaTime;
+        if (networks && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !networks.gl.isContextLost()) {
+            const {picture, ...about} = this.present(networks.needsFrames);
+            const rendition = this.stream ? this.stream.renditionAt(about.time) : null;
+            const found = networks.at({...about, rendition});
+            if (found) this.restore(picture, found);
+            else this.pass(about);
+            if (picture !== video) picture.close();
         }
         this.describe();
+    }
+
+    // The present picture, its size and its time, s. A VideoFrame has its own time; what a video element hands out may
+    // be newer than the picture it has told of, if the page is late.
+    present(asFrame) {
+        const {video} = this;
+        if (asFrame && globalThis.VideoFrame) {
+            try {
+                const picture = new VideoFrame(video);
+                const {width, height} = picture.visibleRect;
+                return {picture, width, height, time: picture.timestamp / 1e6, late: false};
+            } catch {} // it has no picture at the moment
+        }
+        return {picture: video, width: video.videoWidth, height: video.videoHeight, time: this.seenAt, late: !video.paused};
+    }
+
+    restore(picture, found) {
+        if (this.info !== found.network) {
+            this.info = found.network;
+            this.fit();
+        }
+        this.segment = found.segment;
+        this.restorer = this.networks.draw(picture, found, Number(this.splitPart.value));
+        this.stagePart.classList.add('restoring');
+        this.notePart.textContent = '';
+    }
+
+    // Shows a picture for which no network is certain as it is.
+    pass({width, height}) {
+        const {networks: [network], renditions} = this.networks.info;
+        if (this.networks.networks.length === 1 && Object.keys(renditions).length === 1) {
+            this.plain(`the pictures are ${width}x${height}, the network is for ${network.coded_width}x${network.coded_height}`);
+            return;
+        }
+        this.restorer = null;
+        this.stagePart.classList.remove('restoring');
     }
 
     describe() {
@@ -181,7 +263,7 @@ class VidscaleVideo extends HTMLElement {
         this.stagePart.classList.toggle('paused', video.paused);
         if (!info) return;
         const size = `${info.width}x${info.height}`, from = `${info.coded_width}x${info.coded_height}`;
-        const words = [this.restorer ? `restored ${size} from ${from}` : `plain, ${from}`];
+        const words = [this.restorer?.passes.length ? `restored ${size} from ${from}` : `plain, ${from}`];
         const span = this.shown.at(-1) - this.shown[0];
         if (!video.paused && span > 0) words.push(`${(1000 * (this.shown.length - 1) / span).toFixed(1)} frames/s`);
         const quality = video.getVideoPlaybackQuality?.();
@@ -205,6 +287,7 @@ class VidscaleVideo extends HTMLElement {
         this.volumePart.oninput = () => { video.volume = this.volumePart.value; };
         this.seekPart.oninput = () => { video.currentTime = this.seekPart.value * (video.duration || 0); };
         this.splitPart.oninput = () => this.setSplit(Number(this.splitPart.value));
+        video.addEventListener('seeking', () => { this.seenAt = null; });
         for (const name of ['seeked', 'loadeddata', 'resize']) video.addEventListener(name, () => this.draw());
         for (const name of ['play', 'pause', 'timeupdate', 'volumechange']) {
             video.addEventListener(name, () => this.describe());
@@ -217,7 +300,7 @@ class VidscaleVideo extends HTMLElement {
         });
         canvas.addEventListener('webglcontextrestored', () => {
             try {
-                this.restorer = new Restorer(canvas, this.info);
+                this.networks?.renew();
                 this.draw();
             } catch (error) {
                 this.plain(error.message);

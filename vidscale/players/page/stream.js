@@ -1,0 +1,240 @@
+// Plays a playlist of HTTP Live Streaming (RFC 8216; on demand, fragmented MP4) through Media Source Extensions.
+
+import {fetched} from './networks.js';
+
+const AHEAD_S = 30, BEHIND_S = 20; // what is kept loaded
+const EARLY_S = 0.1; // audio segments begin a little before or after those of the picture
+const NEAR_S = 1e-3; // durations in a playlist are rounded
+const FIRST_RATE = 3e6; // bit/s, until something is loaded
+
+const Source = globalThis.ManagedMediaSource ?? globalThis.MediaSource;
+export const canStream = Boolean(Source);
+
+export function attributes(line) {
+    const found = line.slice(line.indexOf(':') + 1).matchAll(/([A-Z0-9-]+)=(?:"([^"]*)"|([^,]*))/g);
+    return Object.fromEntries([...found].map(([, name, quoted, bare]) => [name, quoted ?? bare]));
+}
+
+// The video renditions of a master playlist, best first, and its audio.
+export function parseMaster(text, url) {
+    const variants = [], sounds = [];
+    let next = null;
+    for (const line of text.split(/\r?\n/)) {
+        if (line.startsWith('#EXT-X-STREAM-INF:')) next = attributes(line);
+        else if (line.startsWith('#EXT-X-MEDIA:')) sounds.push(attributes(line));
+        else if (line && !line.startsWith('#') && next) {
+            const [width] = (next.RESOLUTION ?? '0x0').split('x').map(Number);
+            const codecs = (next.CODECS ?? '').split(',');
+            variants.push({uri: line, url: new URL(line, url), bandwidth: Number(next.BANDWIDTH), width, codecs, audio: next.AUDIO});
+            next = null;
+        }
+    }
+    if (!variants.length) throw new Error(`${url} is no master playlist`);
+    return {variants: variants.sort((a, b) => b.bandwidth - a.bandwidth), sounds};
+}
+
+// Segments of a media playlist: {url, init, start, end}, s from the first segment's beginning.
+export function parseMedia(text, url) {
+    const segments = [];
+    let init = null, seconds = 0, start = 0;
+    for (const line of text.split(/\r?\n/)) {
+        if (line.startsWith('#EXT-X-MAP:')) init = new URL(attributes(line).URI, url).href;
+        else if (line.startsWith('#EXTINF:')) seconds = parseFloat(line.slice(8));
+        else if (/^#EXT-X-(BYTERANGE|KEY|DISCONTINUITY)/.test(line)) throw new Error(`${url}: ${line} cannot be played here`);
+        else if (line && !line.startsWith('#')) {
+            segments.push({url: new URL(line, url).href, init, start, end: start + seconds});
+            start += seconds;
+        }
+    }
+    if (!segments.length || !segments[0].init) throw new Error(`${url} has no segments of fragmented MP4`);
+    return segments;
+}
+
+// Index of the segment that holds a time.
+export function indexAt(segments, time) {
+    return Math.max(0, segments.findLastIndex(({start}) => start <= time + NEAR_S));
+}
+
+// One source buffer and what is to be in it.
+class Track {
+    // Args: lists: renditions with their segments; kind: "audio" or "video".
+    constructor(stream, lists, kind, codec) {
+        this.stream = stream;
+        this.lists = lists;
+        this.isVideo = kind === 'video';
+        this.held = new Map(); // rendition of each segment that was appended
+        this.init = null;
+        this.filling = false;
+        this.isDoubtful = false; // the browser may have thrown away what lies at the present time
+        const type = `${kind}/mp4; codecs="${codec}"`;
+        if (!Source.isTypeSupported(type)) throw new Error(`this browser cannot play ${codec}`);
+        this.buffer = stream.source.addSourceBuffer(type);
+    }
+
+    get segments() {
+        return this.lists[0].segments;
+    }
+
+    get isComplete() {
+        const first = indexAt(this.segments, this.stream.time);
+        return this.segments.every((_, index) => index < first || this.held.has(index));
+    }
+
+    get isBuffered() {
+        const {buffered} = this.buffer, time = this.stream.video.currentTime;
+        return Array.from({length: buffered.length}, (_, n) => n).some((n) => buffered.start(n) <= time && time < buffered.end(n));
+    }
+
+    // Loads until enough lies ahead.
+    async fill() {
+        if (this.filling) return;
+        this.filling = true;
+        try {
+            for (let index = this.next(); index !== null; index = this.next()) await this.load(index);
+            this.stream.finish();
+        } catch (error) {
+            this.stream.fail(error);
+        } finally {
+            this.filling = false;
+        }
+    }
+
+    next() {
+        if (this.stream.isClosed) return null;
+        const time = this.stream.time;
+        if (this.isDoubtful && !this.isBuffered) this.held.delete(indexAt(this.segments, time));
+        this.isDoubtful = false;
+        let index = indexAt(this.segments, time - EARLY_S);
+        while (this.held.has(index)) ++index;
+        return index < this.segments.length && this.segments[index].start < time + AHEAD_S ? index : null;
+    }
+
+    async load(index) {
+        const list = this.isVideo ? this.stream.choose(this.lists) : this.lists[0];
+        const segment = list.segments[index];
+        if (this.isVideo) await this.stream.ready(list.uri, segment.start + this.stream.start, segment.end + this.stream.start);
+        if (segment.init !== this.init) {
+            await this.append(await (await fetched(segment.init)).arrayBuffer());
+            this.init = segment.init;
+        }
+        const started = performance.now();
+        const data = await (await fetched(segment.url)).arrayBuffer();
+        this.stream.measured(8 * data.byteLength, (performance.now() - started) / 1000);
+        this.held.set(index, list);
+        await this.append(data);
+        if (this.isVideo && this.stream.time < 0) this.stream.video.currentTime = this.stream.start;
+        await this.forget(this.stream.time - BEHIND_S);
+    }
+
+    async append(data) {
+        if (this.stream.isClosed) return;
+        try {
+            this.buffer.appendBuffer(data);
+        } catch (error) {
+            if (error.name !== 'QuotaExceededError') throw error;
+            await this.forget(this.stream.time - 1);
+            this.buffer.appendBuffer(data);
+        }
+        await this.idle();
+    }
+
+    // Removes segments that end before a time.
+    async forget(time) {
+        const first = indexAt(this.segments, time);
+        if (this.stream.isClosed || ![...this.held.keys()].some((index) => index < first)) return;
+        this.buffer.remove(0, this.segments[first].start + this.stream.start);
+        await this.idle();
+        for (const index of [...this.held.keys()]) if (index < first) this.held.delete(index);
+    }
+
+    async idle() {
+        if (this.buffer.updating) await new Promise((done) => this.buffer.addEventListener('updateend', done, {once: true}));
+        if (this.stream.video.error) throw new Error(this.stream.video.error.message || 'the file cannot be played');
+    }
+}
+
+export class Stream {
+    // Args: start: time of the first picture, s; rendition: number from 1, null for any; width: of the picture on the
+    // screen; ready: called with a rendition and times before its pictures are appended; failed: gets an Error.
+    constructor(video, {start, rendition, width, ready, failed}) {
+        Object.assign(this, {video, start, rendition, width, ready, failed});
+        this.isClosed = false;
+        this.rate = navigator.connection?.downlink ? 1e6 * navigator.connection.downlink : FIRST_RATE;
+        this.tracks = [];
+    }
+
+    async open(url) {
+        const text = async (at) => (await fetched(at)).text();
+        const {variants, sounds} = parseMaster(await text(url), url);
+        for (const variant of variants) variant.segments = parseMedia(await text(variant.url), variant.url);
+        // A switch is at the beginning of a segment, which must be the same moment in all.
+        const lists = variants.filter(({segments}) => segments.length === variants[0].segments.length
+            && segments.every(({start}, index) => Math.abs(start - variants[0].segments[index].start) < NEAR_S));
+        const heard = sounds.filter(({TYPE}) => TYPE === 'AUDIO');
+        const sound = heard.find((one) => one.DEFAULT === 'YES') ?? heard[0];
+        const audio = sound?.URI ? [{segments: parseMedia(await text(new URL(sound.URI, url)), new URL(sound.URI, url))}] : null;
+        if (this.isClosed) return;
+        this.source = new Source();
+        this.video.disableRemotePlayback = true; // else a managed source does not open
+        this.video.src = this.address = URL.createObjectURL(this.source);
+        await new Promise((done) => this.source.addEventListener('sourceopen', done, {once: true}));
+        if (this.isClosed) return;
+        const isSound = (codec) => /^(mp4a|ac-3|ec-3|opus|fLaC)/i.test(codec);
+        const codecs = lists.map((list) => list.codecs.find((codec) => !isSound(codec)));
+        this.tracks = [new Track(this, lists, 'video', codecs[0])];
+        if (audio) this.tracks.push(new Track(this, audio, 'audio', lists[0].codecs.find(isSound)));
+        this.source.duration = this.start + Math.max(...this.tracks.map(({segments}) => segments.at(-1).end));
+        this.fill = () => { for (const track of this.tracks) track.fill(); };
+        this.check = () => {
+            for (const track of this.tracks) track.isDoubtful = true;
+            this.fill();
+        };
+        this.video.addEventListener('timeupdate', this.fill);
+        for (const name of ['seeking', 'waiting']) this.video.addEventListener(name, this.check);
+        this.fill();
+    }
+
+    // s from the beginning of the first segment.
+    get time() {
+        return this.video.currentTime - this.start;
+    }
+
+    // The rendition that the picture of a time is from; null if none is loaded there.
+    renditionAt(time) {
+        const [track] = this.tracks;
+        if (!track || time === null) return null;
+        return track.held.get(indexAt(track.segments, time - this.start))?.uri ?? null;
+    }
+
+    // The best rendition that loads fast enough, and is not larger than the screen needs.
+    choose(lists) {
+        if (this.rendition) return lists[Math.min(this.rendition, lists.length) - 1];
+        const width = this.width();
+        const fitting = lists.filter((list) => !lists.some((other) => width <= other.width && other.width < list.width));
+        return fitting.find(({bandwidth}) => bandwidth < 0.8 * this.rate) ?? lists.at(-1);
+    }
+
+    measured(bits, seconds) {
+        if (bits > 1e5) this.rate += 0.3 * (bits / Math.max(seconds, 1e-3) - this.rate);
+    }
+
+    finish() {
+        const {source, tracks} = this;
+        if (source.readyState !== 'open' || tracks.some((track) => !track.isComplete || track.buffer.updating)) return;
+        source.endOfStream();
+    }
+
+    fail(error) {
+        if (this.isClosed) return;
+        if (this.source.readyState === 'open' && this.tracks.every(({buffer}) => !buffer.updating)) this.source.endOfStream('network');
+        this.close();
+        this.failed(error);
+    }
+
+    close() {
+        this.isClosed = true;
+        this.video.removeEventListener('timeupdate', this.fill);
+        for (const name of ['seeking', 'waiting']) this.video.removeEventListener(name, this.check);
+        if (this.address) URL.revokeObjectURL(this.address);
+    }
+}
