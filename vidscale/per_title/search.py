@@ -21,10 +21,10 @@ _FARTHEST = 9.0  # crf from one probe to the next: typical slopes lead astray be
 _UNSURE = 0.35  # of the change of rate from a single probe to the goal
 _MARGIN = 0.02  # of the rate: a way that seems worse by more than this is not probed again
 # A small file needs a lower crf for equal quality: by _LOWER for half the size, more with high quality. This and the
-# rules below are of 8 clips with x264 and x265 medium at VMAF NEG 60 to 94 (benchmarks/results/compare*).
+# rules below are of 8 clips with x264 and x265 medium at VMAF and VMAF NEG 60 to 94 (benchmarks/results/compare*).
 _LOWER, _SCALE_POWER = 7.4, 1.15
 _HIGH_QUALITY, _HIGH_CRF = 85.0, 28.5  # above this quality, below this crf, less than halving is tried first
-_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(0.89), log(0.80), log(0.75), log(0.86)
+_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(1.02), log(0.80), log(0.75), log(0.86)
 _GUESS = 28.0  # crf of the full size, where nothing is known
 _USUAL: dict[Metric, tuple[float, float]] = {  # quality at a crf
     "vmaf": (87.0, 28.0),
