@@ -14,7 +14,7 @@ from robustness import documented, message, run_here
 
 from vidscale import api
 from vidscale.config import DecodeSettings, EncodeSettings, TimeRange
-from vidscale.errors import ConfigError, DecodeError, ModelError, UsageError
+from vidscale.errors import DecodeError, ModelError, UsageError
 from vidscale.jobs.restore import open_small
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.playlists import joined_text, part_playlists
@@ -182,11 +182,15 @@ def test_errors_are_one_line(movie: Path, tmp_path: Path) -> None:
         segments_of(probe(tmp_path / "none.mp4"), EncodeSettings(segments="shots"))
 
 
-def test_parts_have_no_shader_and_no_page(parts: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """Each may have a pair of its own; `play` restores them through a pipe."""
+def test_parts_have_no_shader_but_a_page(parts: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Each may have a pair of its own; `play` restores them through a pipe, a page by the time of the picture."""
     playlist = parts[0] / "v1.m3u8"
     small = open_small(playlist, ffmpeg=find_ffmpeg(None).path, settings=DecodeSettings())
     with pytest.raises(ModelError, match="no shader fits"):
         shader_playback(small)
-    with pytest.raises(ConfigError, match="is a playlist"):
-        api.web(playlist, tmp_path / "site")
+    told = json.loads(api.web(playlist, tmp_path / "site").index.with_name("v1.json").read_text())
+    sharp, soft = told["renditions"]["v1/video.m3u8"]
+    assert [sharp["first"], sharp["last"]] == pytest.approx([0, (CUT - 1) / 24], abs=1e-4)
+    assert [soft["first"], soft["last"]] == pytest.approx([CUT / 24, 95 / 24], abs=1e-4)
+    widths = [told["networks"][part["network"]]["coded_width"] for part in (sharp, soft)]
+    assert widths == [row["width"] for row in parts[1]["renditions"][0]["parts"]]

@@ -94,7 +94,7 @@ def test_rendition_is_shown_as_decode_restores_it(
     """After seeking, also to the first and the last picture of a segment."""
     page = browse(site, body=f'<vidscale-video src="master.m3u8" rendition="{rendition}"></vidscale-video>')
     assert page.evaluate(READY) == ""
-    for frame in (0, 95, RATE, RATE - 1):
+    for frame in (0, RATE, RATE - 1):
         wanted = decoded[rendition - 1]
         errors = [rms(shown_at(page, frame), wanted[n]) for n in range(max(0, frame - 1), min(frame + 2, 96))]
         assert min(errors) == errors[min(frame, 1)] < 0.6  # codes
@@ -120,6 +120,18 @@ def test_network_changes_with_the_rendition(site: Path, decoded: list[Codes], br
     assert duration == pytest.approx(4, abs=0.05)
     assert is_heard
     assert note == ""
+
+
+@pytest.mark.slow
+def test_rendition_is_not_guessed_where_a_picture_may_be_of_the_next(site: Path, browse: "Pages") -> None:
+    page = browse(site)
+    assert page.evaluate(READY) == ""
+    page.evaluate(ALTERNATING)
+    told = """([time, late]) => document.querySelector('vidscale-video').stream.renditionAt(time, late)"""
+    assert page.evaluate(told, [0.95, False]) == "v1/video.m3u8"
+    assert page.evaluate(told, [0.95, True]) is None
+    assert page.evaluate(told, [1.0, True]) == "v2/video.m3u8"
+    assert page.evaluate(told, [None, True]) is None
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import {contextOf, Restorer} from './restorer.js';
 
 const VERSION = 2;
 const NEAR_S = 5e-4; // timestamps are rounded
-const LATE_S = 0.2; // a picture may be so much newer than the time that the browser names
+export const LATE_S = 0.2; // a picture may be so much newer than the time that the browser names
 
 export async function fetched(url) {
     const response = await fetch(url);

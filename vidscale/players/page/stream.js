@@ -1,6 +1,6 @@
 // Plays a playlist of HTTP Live Streaming (RFC 8216; on demand, fragmented MP4) through Media Source Extensions.
 
-import {fetched} from './networks.js';
+import {fetched, LATE_S} from './networks.js';
 
 const AHEAD_S = 30, BEHIND_S = 20; // what is kept loaded
 const EARLY_S = 0.1; // audio segments begin a little before or after those of the picture
@@ -199,11 +199,12 @@ export class Stream {
         return this.video.currentTime - this.start;
     }
 
-    // The rendition that the picture of a time is from; null if none is loaded there.
-    renditionAt(time) {
+    // The rendition that the picture of a time is from; null if that is not certain. Args: late: as for `Networks.at`.
+    renditionAt(time, late) {
         const [track] = this.tracks;
         if (!track || time === null) return null;
-        return track.held.get(indexAt(track.segments, time - this.start))?.uri ?? null;
+        const at = (moment) => track.held.get(indexAt(track.segments, moment - this.start))?.uri ?? null;
+        return late && at(time) !== at(time + LATE_S) ? null : at(time);
     }
 
     // The best rendition that loads fast enough, and is not larger than the screen needs.

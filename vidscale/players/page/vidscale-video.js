@@ -206,7 +206,7 @@ class VidscaleVideo extends HTMLElement {
         if (mediaTime !== undefined) this.seenAt = mediaTime;
         if (networks && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && !networks.gl.isContextLost()) {
             const {picture, ...about} = this.present(networks.needsFrames);
-            const rendition = this.stream ? this.stream.renditionAt(about.time) : null;
+            const rendition = this.stream ? this.stream.renditionAt(about.time, about.late) : null;
             const found = networks.at({...about, rendition});
             if (found) this.restore(picture, found);
             else this.pass(about);
