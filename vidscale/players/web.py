@@ -17,7 +17,7 @@ from vidscale.players.playlists import files_of, rendition_uris
 from vidscale.system.workspace import check_folder, check_target
 
 ELEMENT = "vidscale-video.js"
-MODULES = (ELEMENT, "networks.js", "restorer.js", "shaders.js", "stream.js")
+MODULES = (ELEMENT, "markup.js", "networks.js", "restorer.js", "shaders.js", "stream.js")
 
 _INDEX = "index.html"
 
