@@ -70,6 +70,21 @@ def test_batch_of_a_folder(tmp_path: Path, season: Path) -> None:
 
 
 @pytest.mark.slow
+def test_notes_about_a_movie_are_told(tmp_path: Path) -> None:
+    source = make(tmp_path / "movie.mp4", *picture("160x96", duration=4), "-preset", "ultrafast", "-g", "25")
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)
+    source.write_bytes(data)
+    run = run_here("batch", source, "-o", tmp_path / "out", *FAST, "--no-report", "--json")
+    assert run.code == 0, run.stderr
+    notes = json.loads(run.stdout.splitlines()[-2])["notes"]
+    assert any("movie.mp4" in note for note in notes)
+    lines = run.stderr.splitlines()
+    assert all(f"movie: {note}" in lines for note in notes)
+
+
+@pytest.mark.slow
 def test_batch_again_keeps_what_is_done_by_its_bytes(tmp_path: Path, season: Path) -> None:
     output = tmp_path / "out"
     words = ["batch", season, "-o", output, *FAST, "--no-report"]

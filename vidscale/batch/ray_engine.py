@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from vidscale.system.threads import core_count
 _STORE_BYTES = 80_000_000  # about Ray's least: only paths and numbers are stored
 _CLUSTER_THREADS = 2
 _CONNECT_S = 5.0
+_POLL_S = 0.2
 
 
 class RayEngine:
@@ -51,6 +53,7 @@ class RayEngine:
             processors = int(self._ray.cluster_resources().get("CPU", 1))
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
             self.workers = workers or max(1, processors // self.threads)
+        self._closed = threading.Event()
         self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # so many ranges at a time
         self._run, self._prepare = (self._ray.remote(max_retries=0)(function) for function in (_work, prepare))
 
@@ -101,9 +104,13 @@ class RayEngine:
         """Runs a task on packets, and waits for its end: so that few ranges are in Ray's store."""
         ended: Future[dict[str, Any]] = Future()
         try:
-            if future.cancelled():
-                return
-            ended.set_result(self._ray.get(self._begun(task, send(task))))
+            reference = self._begun(task, send(task))
+            while not self._ray.wait([reference], timeout=_POLL_S)[0]:
+                if self._closed.is_set() or future.cancelled():
+                    self._ray.cancel(reference)
+                    future.cancel()
+                    return
+            ended.set_result(self._ray.get(reference))
         except VidscaleError as error:
             ended.set_result({"error": str(error), "final": isinstance(error, ConfigError)})
         except Exception as error:
@@ -112,7 +119,8 @@ class RayEngine:
 
     def close(self) -> None:
         """Leaves Ray; one that was started here ends with its workers."""
-        self._senders.shutdown(wait=False, cancel_futures=True)
+        self._closed.set()
+        self._senders.shutdown(cancel_futures=True)
         self._ray.shutdown()
 
     def __enter__(self) -> "RayEngine":

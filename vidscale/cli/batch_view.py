@@ -70,6 +70,8 @@ class BatchView(Watch):
         if result.state == "failed":
             typer.echo(f"vidscale: {movie}: {result.reason}", err=True)
         else:
+            for note in result.notes if result.state == "done" else ():
+                self._say(f"{movie}: {note}")
             self._say(f"{movie}: {'done before' if result.state == 'kept' else 'done'}")
         self._event(movie, result.state, reason=result.reason or None, seconds=round(result.seconds, 3))
 
