@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vidscale.errors import DecodeError, EncodeError
 from vidscale.images import bmp
-from vidscale.images.metadata import is_animated
+from vidscale.images.metadata import is_animated, is_tiff_of_ycbcr
 from vidscale.images.png import carried_chunks, with_chunks
 from vidscale.media.frames import Plane
 
@@ -190,6 +190,8 @@ def _bands(image: Any, data: bytes) -> int:
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if pages > 1 or is_animated(data):
         raise DecodeError("has more than one page or frame: split it into single pictures")
+    if is_tiff_of_ycbcr(data):
+        raise DecodeError("is TIFF of YCbCr: convert it to gray or RGB")
     colors = _COLORS.get(image.interpretation, 0)
     if not colors or image.bands not in (colors, colors + 1):
         raise DecodeError(f"is {image.interpretation.upper()} with {image.bands} channels: convert it to gray or RGB")
