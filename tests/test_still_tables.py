@@ -30,6 +30,13 @@ def test_page_has_the_figures_of_the_stored_rows(tmp_path: Path) -> None:
     assert bars.read_bytes() == (ROOT / "docs" / "images" / "set5.svg").read_bytes()
 
 
+def test_conversions_agree_with_zscale() -> None:
+    """Written and read with each matrix and range, right or wrong."""
+    rows = table("colour")
+    assert len(rows) == 10
+    assert all(abs(float(row[2]) - float(row[5])) < 0.05 for row in rows)
+
+
 def test_shipped_pairs_are_those_measured() -> None:
     shipped = {
         name: read_card(folder)

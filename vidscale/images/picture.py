@@ -96,8 +96,10 @@ class Picture:
 
     def rgb(self) -> npt.NDArray[np.float32]:
         """[3, H, W] in [0, 1], for the metrics and networks; gray is repeated three times."""
-        planes = self.planes if len(self.planes) == 3 else self.planes * 3
-        return np.stack(planes).astype(np.float32) / np.float32((1 << self.bit_depth) - 1)
+        rgb = np.empty((3, self.height, self.width), np.float32)
+        for channel, plane in zip(rgb, self.planes if len(self.planes) == 3 else self.planes * 3, strict=True):
+            np.divide(plane, np.float32((1 << self.bit_depth) - 1), out=channel)
+        return rgb
 
 
 def decode_picture(data: bytes) -> Picture:
