@@ -200,6 +200,23 @@ def test_palette_and_bilevel_become_rgb_and_gray() -> None:
     assert np.array_equal(stacked(decode_picture(saved(bilevel, format="PNG"))), np.asarray(bilevel.convert("L")))
 
 
+def test_jpeg_in_tiff_is_read_as_pillow_reads_it() -> None:
+    file = saved(Image.fromarray(PHOTOGRAPH).convert("YCbCr"), format="TIFF", compression="jpeg")
+    difference = stacked(decode_picture(file)).astype(int) - np.asarray(opened(file).convert("RGB"))
+    assert np.abs(difference).max() <= 3  # Pillow converts in integers
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_transparent_colour_becomes_alpha(mode: str) -> None:
+    image = Image.fromarray(PHOTOGRAPH)
+    image = image.quantize(16) if mode == "P" else image.convert(mode)
+    key = image.getpixel((40, 30))
+    file = saved(image, format="PNG", transparency=key)
+    expected = opened(file).convert("LA" if mode == "L" else "RGBA")
+    assert np.array_equal(stacked(decode_picture(file)), np.asarray(expected))
+    assert np.asarray(expected)[..., -1].min() == 0
+
+
 def test_pictures_that_are_not_taken() -> None:
     image = Image.fromarray(PHOTOGRAPH)
     png = saved(image, format="PNG")
@@ -207,6 +224,8 @@ def test_pictures_that_are_not_taken() -> None:
     for file, message in [
         (saved(image.convert("CMYK"), format="JPEG"), r"^is CMYK with 4 channels: convert it to gray or RGB$"),
         (saved(image.convert("F"), format="TIFF"), r"^has samples of type float: convert it to 8 or 16 bits$"),
+        (saved(image.convert("CMYK"), format="TIFF"), r"^is CMYK with 4 channels: convert it to gray or RGB$"),
+        (saved(image.convert("YCbCr"), format="TIFF"), r"^is TIFF of YCbCr: convert it to gray or RGB$"),
         (saved(image.convert("LAB"), format="TIFF"), r"^(is LAB|cannot be read)"),
         (saved(image, format="TIFF", **animation), r"^has more than one page or frame: split it into single pictures$"),
         (saved(image, format="WebP", **animation), r"^has more than one page or frame: split it into single pictures$"),

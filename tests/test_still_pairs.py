@@ -15,7 +15,7 @@ from vidscale.images.methods import Method
 from vidscale.images.picture import Picture
 from vidscale.images.scaling import RgbScaler, downscale_picture, find_scaler, upscale_picture
 from vidscale.models.networks.edsr import EDSR
-from vidscale.models.networks.error_fed import ErrorFedDownscaler, bicubic, luma, refine
+from vidscale.models.networks.error_fed import ErrorFedDownscaler, bicubic, bounded, luma, refine
 from vidscale.models.networks.tiling import Tiled, TileRule
 
 Codes = npt.NDArray[np.generic]
@@ -68,8 +68,10 @@ def test_gray_and_deep_pictures_have_the_same_small_picture(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["car-x2", "car-x4"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 7), (24, 24)])
+@pytest.mark.parametrize(
+    "name", ["car-x2", "car-x4", "edsr-x2", "edsr-x4", "espcn-x2", "espcn-x3", "espcn-x4", "progressive-x8"]
+)
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (5, 3), (24, 24)])
 def test_saturated_and_tiny_pictures(name: str, size: tuple[int, int]) -> None:
     codes = np.full((*size, 3), (200, 90, 30), np.uint8)
     scaler = find_scaler(name, None, "cpu")
@@ -116,6 +118,27 @@ def test_refinements_lower_the_error_and_nothing_else() -> None:
         luma(torch.full_like(hr, 0.5)), flat, lambda small: small.repeat_interleave(2, 2).repeat_interleave(2, 3), 4
     )
     assert not still.any()  # no error, no change
+
+
+def test_changes_are_bounded_where_they_are_strong() -> None:
+    """In the middle of a region of strong noise 34.2 dB are left; 40 samples away the change stays as it is."""
+    rng = torch.Generator().manual_seed(0)
+    change = (0.004 * torch.randn((1, 1, 128, 128), generator=rng).sign()).repeat(1, 3, 1, 1)
+    change[..., :40, :40] *= 10
+    limited = bounded(change)
+    assert torch.equal(limited[..., 80:, 80:], change[..., 80:, 80:])
+    assert -10 * np.log10(float(limited[..., :24, :24].square().mean())) == pytest.approx(34.2, abs=1e-3)
+    assert torch.equal(limited[:, 0], limited[:, 2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["car-x2", "car-x4"])
+def test_small_picture_of_noise_stays_near_the_bicubic_one(name: str) -> None:
+    source = picture(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
+    scaler = find_scaler(name, None, "cpu")
+    near = downscale_picture(source, find_scaler("bicubic", scaler.scale, "cpu"))
+    codes = [np.stack(small.planes).astype(float) for small in (downscale_picture(source, scaler), near)]
+    assert 10 * np.log10(255**2 / np.square(codes[0] - codes[1]).mean()) > 34
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,18 @@ def test_page_has_the_figures_of_the_stored_rows(tmp_path: Path) -> None:
     assert len(wiped) < len(text) - 1000
     copy = tmp_path / "stills.md"
     copy.write_text(wiped, encoding="utf-8")
-    command = [sys.executable, ROOT / "benchmarks" / "still_tables.py", "--page", copy]
+    bars = tmp_path / "set5.svg"
+    command = [sys.executable, ROOT / "benchmarks" / "still_tables.py", "--page", copy, "--bars", bars]
     subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert copy.read_text(encoding="utf-8") == text
+    assert bars.read_bytes() == (ROOT / "docs" / "images" / "set5.svg").read_bytes()
+
+
+def test_conversions_agree_with_zscale() -> None:
+    """Written and read with each matrix and range, right or wrong."""
+    rows = table("colour")
+    assert len(rows) == 10
+    assert all(abs(float(row[2]) - float(row[5])) < 0.05 for row in rows)
 
 
 def test_shipped_pairs_are_those_measured() -> None:

@@ -22,6 +22,7 @@ _JPEG = {
 _WEBP = {b"ICCP": "ICC profile", b"EXIF": "EXIF", b"XMP ": "XMP"}
 _TIFF = {34665: "EXIF", 34853: "EXIF", 700: "XMP", 34675: "ICC profile", 33723: "IPTC"}
 _TIFF |= {270: "description", 271: "camera", 272: "camera", 306: "date", 315: "artist", 33432: "copyright"}
+_COMPRESSION, _PHOTOMETRIC, _YCBCR, _TIFF_JPEG = 259, 262, 6, (6, 7)
 _START_OF_SCAN = 0xDA
 
 
@@ -40,12 +41,18 @@ def held(data: bytes) -> Iterator[str]:
         return _in_jpeg(data)
     if data.startswith(b"RIFF"):
         return (_WEBP[name] for name, _ in _webp_chunks(data) if name in _WEBP)
-    return (_TIFF[tag] for tag in _tiff_tags(data) if tag in _TIFF)
+    return (_TIFF[tag] for tag, _ in _tiff_tags(data) if tag in _TIFF)
 
 
 def is_animated(data: bytes) -> bool:
     """Whether a PNG is animated; libvips reads only its first frame."""
     return data.startswith(png.SIGNATURE) and any(name == b"acTL" for name, _ in png.chunks(data))
+
+
+def is_tiff_of_ycbcr(data: bytes) -> bool:
+    """Whether a TIFF holds YCbCr outside JPEG; libvips takes its codes for RGB."""
+    tags = dict(_tiff_tags(data))
+    return tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION) not in _TIFF_JPEG
 
 
 def _in_png(data: bytes) -> Iterator[str]:
@@ -83,8 +90,8 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 8 + length + length % 2
 
 
-def _tiff_tags(data: bytes) -> Iterator[int]:
-    """Tags of the first IFD; none for BigTIFF."""
+def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:
+    """Tags of the first IFD, each with its value if that is one 16-bit number; none for BigTIFF."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
         return
@@ -92,5 +99,5 @@ def _tiff_tags(data: bytes) -> Iterator[int]:
     if at + 2 > len(data):
         return
     (count,) = struct.unpack_from(f"{order}H", data, at)
-    for entry in range(at + 2, min(at + 2 + 12 * count, len(data) - 1), 12):
-        yield struct.unpack_from(f"{order}H", data, entry)[0]
+    for entry in range(at + 2, min(at + 2 + 12 * count, len(data) - 9), 12):
+        yield struct.unpack_from(f"{order}H6xH", data, entry)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vidscale.errors import DecodeError, EncodeError
 from vidscale.images import bmp
-from vidscale.images.metadata import is_animated
+from vidscale.images.metadata import is_animated, is_tiff_of_ycbcr
 from vidscale.images.png import carried_chunks, with_chunks
 from vidscale.media.frames import Plane
 
@@ -96,8 +96,10 @@ class Picture:
 
     def rgb(self) -> npt.NDArray[np.float32]:
         """[3, H, W] in [0, 1], for the metrics and networks; gray is repeated three times."""
-        planes = self.planes if len(self.planes) == 3 else self.planes * 3
-        return np.stack(planes).astype(np.float32) / np.float32((1 << self.bit_depth) - 1)
+        rgb = np.empty((3, self.height, self.width), np.float32)
+        for channel, plane in zip(rgb, self.planes if len(self.planes) == 3 else self.planes * 3, strict=True):
+            np.divide(plane, np.float32((1 << self.bit_depth) - 1), out=channel)
+        return rgb
 
 
 def decode_picture(data: bytes) -> Picture:
@@ -190,6 +192,8 @@ def _bands(image: Any, data: bytes) -> int:
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if pages > 1 or is_animated(data):
         raise DecodeError("has more than one page or frame: split it into single pictures")
+    if is_tiff_of_ycbcr(data):
+        raise DecodeError("is TIFF of YCbCr: convert it to gray or RGB")
     colors = _COLORS.get(image.interpretation, 0)
     if not colors or image.bands not in (colors, colors + 1):
         raise DecodeError(f"is {image.interpretation.upper()} with {image.bands} channels: convert it to gray or RGB")

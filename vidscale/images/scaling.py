@@ -109,8 +109,8 @@ class RgbScaler:
         values = self.pair.upscale_rgb(self._image(planes))[0, :, :height, :width]
         if len(planes) == 1:
             values = values.mean(0, keepdim=True)
-        codes = np.rint(values.cpu().numpy() * _gray(planes[0]).format.peak)
-        return [channel.astype(planes[0].dtype) for channel in codes]
+        peak = _gray(planes[0]).format.peak  # a channel at a time: floats of large pictures are large
+        return [np.rint(channel * peak).astype(planes[0].dtype) for channel in values.cpu().numpy()]
 
     def _image(self, planes: Sequence[Plane]) -> "Tensor":
         """[1, 3, H, W] float32 in [0, 1]."""

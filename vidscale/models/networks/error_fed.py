@@ -31,6 +31,8 @@ _REACH = 32  # LR pixels
 _TILE = 512  # HR pixels
 # Of the refinements: a step's size, half a code; decay of the gradient's mean and squared mean; keeps 0 / 0 at 0.
 _REFINEMENT, _MOMENTUM, _MEMORY, _LEAST_GRADIENT = 2e-3, 0.9, 0.999, 1e-6
+_FARTHEST = 10 ** (-34.2 / 20)  # RMS of the change in any neighbourhood: 34.2 dB, so that pictures keep 34 dB
+_NEIGHBOURHOOD = 33  # LR pixels, odd; smaller ones limit more and gain less
 
 
 class Correction(nn.Module):
@@ -104,7 +106,7 @@ class ErrorFedDownscaler(nn.Module):
 
     J is the Jacobian of Y(U(l)) for a change of l that is the same in R, G and B. Only the small luma changes: d is
     added to R, G and B, so Cb and Cr stay those of the bicubic picture and cannot carry luma. Refinements follow: steps
-    without weights along g, see `refine`.
+    without weights along g, see `refine`. Last, the whole change is bounded, see `bounded`.
 
     Args:
         scale: HR over LR.
@@ -135,16 +137,17 @@ class ErrorFedDownscaler(nn.Module):
             upscale: the upscaler, from [N, 3, h, w] to [N, 3, H, W].
 
         Returns:
-            [N, 3, h, w] float32, not clamped or rounded. Its gradient is that of the corrections; the projected errors
-            and the refinements are constants to it.
+            [N, 3, h, w] float32, not clamped or rounded. Its gradient is that of the corrections; the projected errors,
+            the refinements and the bound's factor are constants to it.
         """
-        lr, target = bicubic(hr, self.scale), luma(hr)
+        plain, target = bicubic(hr, self.scale), luma(hr)
+        lr = plain
         for _ in range(int(self.repeats)):
             error, projected = back_project(target, lr, upscale)
             lr = lr + self.correction(target, luma(lr), error, projected / self.scale**2).float()
         if number := int(self.refinements):
             lr = lr + refine(target, lr.detach(), upscale, number)
-        return lr
+        return plain + bounded(lr - plain)
 
     @torch.no_grad()
     def downscale(
@@ -219,6 +222,21 @@ def refine(target: Tensor, lr: Tensor, upscale: Upscale, number: int) -> Tensor:
         spread = (square / (1 - _MEMORY**step)).sqrt() + _LEAST_GRADIENT
         change = change + _REFINEMENT / (1 - _MOMENTUM**step) * mean / spread
     return change
+
+
+def bounded(change: Tensor) -> Tensor:
+    """A change of the small picture, weaker where its RMS in the neighbourhood exceeds 34.2 dB.
+
+    The small picture shall be good to look at by itself; in fine texture, corrections and refinements add up to more.
+    The bound is local, so that tiles get the same.
+
+    Args:
+        change: [N, 3, h, w], equal in R, G and B.
+    """
+    edge = _NEIGHBOURHOOD // 2
+    squares = F.pad(change.detach()[:, :1].square(), [edge] * 4, mode="replicate")
+    mean = F.avg_pool2d(squares, _NEIGHBOURHOOD, stride=1)
+    return change * (_FARTHEST / mean.sqrt().clamp(min=_FARTHEST))
 
 
 def back_project(target: Tensor, lr: Tensor, upscale: Upscale) -> tuple[Tensor, Tensor]:
