@@ -6,7 +6,7 @@
 A row for each movie: bytes and quality with `off`, `light` and `full`, wall seconds of `encode --no-report` and, in
 turns, of decoding with and without the updates. The BD-rates of docs/adapt.md are those of `vidscale compare`.
 
-With ``--coders``, the bytes of a movie's updates without their headers, by Rice codes as stored, LZMA with order-0
+With ``--coders``, the bytes of a movie's updates without their headers, by the range coder as stored, LZMA with order-0
 literals, a range coder with a distribution fitted to each group (where the package `constriction` is installed), and
 their entropy: that of each group's own histogram, whose table is not counted.
 """
@@ -106,7 +106,7 @@ def _coders(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, An
     assert isinstance(opened.pair, PlanePair)
     updates = {frame.update for frame in _restored(small)} - {b""}
     groups = [group for update in sorted(updates) for group in opened.pair.update_of(update, opened.strength).groups]
-    sizes = {"rice": len(to_bytes(groups)), "lzma": _lzma(groups), "entropy": round(sum(map(_entropy, groups)) / 8)}
+    sizes = {"stored": len(to_bytes(groups)), "lzma": _lzma(groups), "entropy": round(sum(map(_entropy, groups)) / 8)}
     if find_spec("constriction"):
         sizes["constriction"] = _fitted(groups)
     return {"benchmark": "coders", "updates": len(updates), "bytes": sizes}

@@ -1,6 +1,7 @@
 """`vidscale.adapt` and `--adapt`: updates trained for a movie's shots, carried in its keyframes, used by decoders."""
 
 import itertools
+import math
 import re
 import subprocess
 from fractions import Fraction
@@ -11,14 +12,15 @@ import pytest
 import torch
 from material import FFMPEG, coding, make, packet_data, plan, restored
 from skimage import data
-from skimage.metrics import structural_similarity
 
 from vidscale import api
 from vidscale.adapt import choice, training
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
 from vidscale.adapt.loss import Loss, ssim
+from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
+from vidscale.adapt.soap import Soap
 from vidscale.adapt.training import Steps
 from vidscale.config import DecodeSettings
 from vidscale.errors import UnusableIdentityError
@@ -81,23 +83,79 @@ def test_ranges_are_those_of_the_activations():
     assert np.allclose(found, torch.stack([first.amin((0, 2, 3)), first.amax((0, 2, 3))]).detach().numpy(), atol=1e-6)
 
 
-def test_ssim_is_that_of_scikit_image():
-    """At every second place, and with the population's variances."""
-    a = data.camera()[:64, :80] / 255
-    b = np.clip(a + np.random.default_rng(0).normal(0, 0.05, a.shape), 0, 1)
-    options = {"win_size": 7, "data_range": 1.0, "use_sample_covariance": False, "full": True}
-    wanted = structural_similarity(a, b, **options)[1][3:-3:2, 3:-3:2].mean()
-    found = ssim(*(torch.from_numpy(picture)[None, None] for picture in (a, b)), window=7)
-    assert float(found) == pytest.approx(wanted, rel=1e-9)
+def test_ssim_is_that_of_ffmpeg():
+    a = data.camera()[:64, :80]
+    b = np.clip(a + np.random.default_rng(0).normal(0, 12, a.shape), 0, 255).astype(np.uint8)
+    raw = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", "80x64", "-i", "-"]
+    graph = "split[a][b];[a]trim=end_frame=1[a];[b]trim=start_frame=1,setpts=PTS-STARTPTS[b];[a][b]ssim"
+    words = [FFMPEG, *raw, "-lavfi", graph, "-f", "null", "-"]
+    said = subprocess.run(words, input=a.tobytes() + b.tobytes(), capture_output=True, check=True)
+    wanted = float(re.search(rb"SSIM Y:([0-9.]+)", said.stderr)[1])
+    found = ssim(*(torch.from_numpy(picture / 255)[None, None] for picture in (a, b)))
+    assert float(found) == pytest.approx(wanted, abs=2e-5)  # its constants are integers
 
 
-def test_loss_is_two_at_first_and_falls_with_both_errors():
+def test_loss_is_one_at_first_and_falls_with_both_errors():
     source = torch.from_numpy(data.camera()[:64, :64] / 255)[None, None]
     noisy = source + 0.05 * torch.randn(source.shape, generator=torch.Generator().manual_seed(0), dtype=source.dtype)
     loss = Loss(noisy, source)
-    assert float(loss(noisy, source)) == pytest.approx(2)
-    assert float(loss((noisy + source) / 2, source)) < 1.5
+    assert float(loss(noisy, source)) == pytest.approx(1)
+    assert float(loss((noisy + source) / 2, source)) < 0.75
     assert float(loss(source, source)) == pytest.approx(0, abs=1e-9)
+
+
+def test_soap_solves_what_adam_does_not():
+    """Least squares whose directions differ a thousandfold in curvature, and are not along the axes."""
+    random = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(20, 20, generator=random))[0]
+    inputs = torch.randn(400, 20, generator=random) * torch.logspace(0, -1.5, 20) @ turn
+    wanted = torch.randn(6, 20, generator=random)
+
+    def left(optimiser_of):
+        weight = torch.nn.Parameter(torch.zeros(6, 20))
+        step = optimiser_of(weight)
+        for n in range(200):
+            weight.grad = None
+            (inputs @ (weight - wanted).T).square().mean().backward()
+            step(0.5 + 0.5 * math.cos(math.pi * n / 200))
+        return float((inputs @ (weight.detach() - wanted).T).square().mean())
+
+    def adam(weight):
+        optimiser = torch.optim.Adam([weight], lr=0.05)
+
+        def step(part):
+            optimiser.param_groups[0]["lr"] = 0.05 * part
+            optimiser.step()
+
+        return step
+
+    assert left(lambda weight: Soap([weight], 0.05).step) < 0.1 * left(adam)
+
+
+def test_rounding_trains_what_an_update_stores():
+    """Gradients are those of the rounded weights and of the price; dearer bits make larger steps."""
+    own = [[torch.nn.Parameter(torch.tensor([1.0, 2.0]))]]
+    weight = torch.nn.Parameter(torch.tensor([1.26, 1.9]))
+    roundings = [
+        Rounding([[weight]], own, per_bit, 1.0, lambda: 3 * weight.reshape(1, 1, 1, 2)) for per_bit in (1e-3, 4e-3)
+    ]
+    step = roundings[0].steps[0]
+    assert roundings[1].steps[0] == pytest.approx(2 * step)
+    curvature = 9.0  # of the mean of (3 w)^2 over two outputs, by one of two weights
+    wanted = 2 * math.sqrt(12 * 1e-3 / (math.log(2) * curvature))
+    assert 8 / 9 * wanted < step <= wanted
+    seen = []
+
+    def backward():
+        seen.append(weight.detach().clone())
+        weight.grad = torch.zeros(2)
+
+    roundings[0].differentiate(backward)
+    assert torch.allclose(weight, torch.tensor([1.26, 1.9]))
+    steps = (seen[0] - own[0][0].detach()) / step
+    assert torch.allclose(steps, steps.round(), atol=1e-5)
+    price = 1e-3 * 6 / math.log(2)
+    assert torch.allclose(weight.grad, torch.tensor([price / (0.26 + step), -price / (0.1 + step)]))
 
 
 def shots(*lengths):
