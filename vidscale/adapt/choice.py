@@ -12,12 +12,13 @@ _FRAMING = 48  # bytes that carry an update in a keyframe, beside its own
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Squared errors of a segment's luma restored with one network, in codes, by frame."""
+    """Squared errors of a segment's luma restored with one network, in codes, by frame; for a pair that is tuned for
+    another metric, that metric on the same scale."""
 
-    errors: tuple[int, ...]
+    errors: tuple[float, ...]
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         return sum(self.errors)
 
 

@@ -70,9 +70,9 @@ class PairName:
         return self if self.scale is not None else replace(self, scale=scale)
 
     @property
-    def is_tuned(self) -> bool:
-        """Whether it is a variant tuned for another metric than PSNR."""
-        return self.family.endswith(tuple(f"-{tune}" for tune in get_args(Tune)))
+    def tune(self) -> Tune:
+        """Metric that it is tuned for: adaptive-vmaf-x2 for vmaf."""
+        return next((tune for tune in get_args(Tune) if self.family.endswith(f"-{tune}")), "psnr")
 
     def tuned(self, tune: Tune) -> Self:
         """The variant tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2 for vmaf, and is unchanged for psnr."""

@@ -74,10 +74,10 @@ def with_effort(pair: Pair, effort: Effort) -> Pair:
 
 
 def is_adaptable(pair: Pair) -> bool:
-    """Whether the upscaler of a pair can have updates: luma networks, unless they are tuned for more than PSNR."""
+    """Whether the upscaler of a pair can have updates: luma networks."""
     from vidscale.models.plane_pair import PlanePair
 
-    return isinstance(pair, PlanePair) and not PairName.parse(pair.name).is_tuned
+    return isinstance(pair, PlanePair)
 
 
 def takes_update(pair: Pair, update: bytes, strength: float) -> bool:
