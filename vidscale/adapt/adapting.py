@@ -18,7 +18,7 @@ from vidscale.adapt.training import Steps, Target, trained_updates
 from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
 from vidscale.models.pair import Tune
-from vidscale.models.pair_name import PairName
+from vidscale.models.pair_name import tuned_for
 from vidscale.models.plane_pair import PlanePair
 from vidscale.models.updates import Kind, Update
 from vidscale.system.threads import core_count, in_order
@@ -127,7 +127,7 @@ class Adapter:
 
     @property
     def _tune(self) -> Tune:
-        return PairName.parse(self.pair.name).tune
+        return tuned_for(self.pair.name)
 
     def _per_bit(self, bit_depth: int) -> float:
         return distortion_per_bit(self.strength, self.pair.scale, bit_depth)
