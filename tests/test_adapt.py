@@ -1,9 +1,12 @@
 """`vidscale.adapt` and `--adapt`: updates trained for a movie's shots, carried in its keyframes, used by decoders."""
 
 import itertools
+import json
 import math
 import re
 import subprocess
+from concurrent.futures import Future
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -22,8 +25,11 @@ from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
 from vidscale.adapt.soap import Soap
 from vidscale.adapt.training import Steps
-from vidscale.config import DecodeSettings
+from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
+from vidscale.batch.tasks import ChunkResult, ChunkTask, run_chunk
+from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.errors import UnusableIdentityError
+from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
 from vidscale.media.identity import Identity, extract, extract_update, probe_identity
@@ -361,6 +367,54 @@ def pictures_of(path):
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray()[: frame.height]
+
+
+class Here:
+    """Runs chunks in this process, where trainings are short."""
+
+    workers = threads = 1
+
+    def submit(self, task, advance):
+        done = Future()
+        done.set_result(
+            ChunkResult.from_json(run_chunk(ChunkTask.from_json(task.to_json()), lambda: advance(1)).to_json())
+        )
+        return done
+
+    def close(self):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_chunks_have_updates_of_their_own(tmp_path):
+    """The joined file is restored as it was judged, chunk by chunk; an update ends with its chunk."""
+    source = photographs(tmp_path, frames=90)
+    given = {"pair": PAIR, "scale": "2", "codec": "x265", "crf": 26, "adapt": "full", "report": False}
+    planned = plan_chunked(source, tmp_path / "small.mp4", EncodeSettings.resolve(given | {"preset": "ultrafast"}))
+    with ChunkedEncoder(Here(), 2) as encoder:
+        outcome = encoder(planned.plan)
+        encoder.discard()
+    assert [segment.frames for segment in outcome.adapted] == [90, 90]
+    assert [segment.start_s for segment in outcome.adapted] == [0, 3.6]
+    assert probe_identity(outcome.path).vidscale == 2
+    found = keyframe_updates(outcome.path, "hevc")
+    assert sum(len(update) for _, update in found) == sum(segment.bytes for segment in outcome.adapted)
+    generic = lumas(without_updates(outcome.path, tmp_path / "generic.mp4"))
+    check_gains(outcome, generic, lumas(outcome.path), np.stack(list(pictures_of(source))))
+
+
+def test_updates_of_parts_are_joined():
+    """A part without an update ends that of the part before; times count from the movie's start."""
+    segment = SegmentFacts(1.0, 25, "full", 0.2, 900, 3.0)
+    parts = [(Adaptation(((5, b"a"), (30, b"")), (segment,)), 0, 5), (Adaptation((), (segment,)), 100, 7)]
+    found = joined([*parts, (Adaptation(((7, b"c"),), (segment,)), 200, 7)], Fraction(1, 25))
+    assert found.updates == ((5, b"a"), (30, b""), (107, b""), (207, b"c"))
+    assert [one.start_s for one in found.segments] == [1, 5, 9]
+    assert "adapted to 3 of 3 shots" in found.notes[0]
+    assert Adaptation.from_json(json.loads(json.dumps(found.to_json()))) == replace(found, notes=())
+    assert joined([(NOTHING, 0, 0), (NOTHING, 100, 0)], Fraction(1, 25)) == NOTHING
+    assert joined(parts[1:], Fraction(1, 25)).updates == ()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from vidscale.batch.chunks import Chunk
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
+from vidscale.jobs.adaptation import NOTHING, Adaptation, adapt_upscaler, adapts, shots_to_adapt
 from vidscale.jobs.pipeline import encode_video, small_frames
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
@@ -26,10 +27,11 @@ from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
 from vidscale.stages.pieces import reordering
 from vidscale.stages.read_log import ReadLog
+from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
 
 # The settings that decide what is coded; the others are about reports, goals and files.
-CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg")
+CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg", "adapt")
 READING = ("stream", "interlaced", "alpha", "strict")
 
 _BLOCK = 1 << 20
@@ -113,6 +115,7 @@ class ChunkResult:
         clocks: of its stages.
         size: of the file, bytes.
         sha256: of the file.
+        adaptation: its updates of the upscaler, from the same origin on.
     """
 
     pts: "array[int]"
@@ -124,6 +127,7 @@ class ChunkResult:
     clocks: tuple[Clock, ...]
     size: int
     sha256: str
+    adaptation: Adaptation = NOTHING
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -136,6 +140,7 @@ class ChunkResult:
             "clocks": [(clock.stage, clock.frames, clock.busy_s) for clock in self.clocks],
             "size": self.size,
             "sha256": self.sha256,
+            "adaptation": self.adaptation.to_json(),
         }
 
     @classmethod
@@ -150,6 +155,7 @@ class ChunkResult:
             clocks=tuple(Clock(stage, frames, busy_s) for stage, frames, busy_s in record["clocks"]),
             size=record["size"],
             sha256=record["sha256"],
+            adaptation=Adaptation.from_json(record["adaptation"]),
         )
 
 
@@ -186,7 +192,8 @@ def task_of(plan: EncodePlan, chunk: Chunk, file: Path, *, name: str, state: Sou
         threads: processors for the worker.
     """
     device = plan.pair.downscale_backend.device
-    settings = plan.settings.model_copy(update={"device": device})
+    adapt = plan.settings.adapt if adapts(plan) else "off"
+    settings = plan.settings.model_copy(update={"device": device, "adapt": adapt})
     dumped = settings.model_dump(mode="json", include={*CODING, *READING})
     part = chunk.time_range(plan.source, plan.settings.range)
     return ChunkTask(
@@ -242,11 +249,15 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None]) -> ChunkResult:
             yield frame
             advance()
 
+    progress = Progress()
+    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
+    starts = [shot.start_s for shot in shots[1:]]
     try:
         with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
-            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers)
+            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
         delay = _verified(part, encoded.pts, plan.small.time_base)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
+        adaptation = adapt_upscaler(plan, encoded, shots, progress) if shots else NOTHING
         _check_unchanged(source, task.state)
         size, digest = part.stat().st_size, sha256_of(part)
         part.replace(file)
@@ -257,7 +268,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None]) -> ChunkResult:
         quantisers.unlink(missing_ok=True)
     remember(plan.pair)
     captions = tuple(encoded.captions.items())
-    return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest)
+    return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest, adaptation)
 
 
 def _planned(task: ChunkTask) -> EncodePlan:
