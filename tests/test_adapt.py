@@ -121,6 +121,16 @@ def test_loss_of_a_pair_for_vmaf_sees_lost_detail():
     assert float(tuned(blurred, source)) > 1.5 * float(plain(blurred, source))
 
 
+@pytest.fixture
+def one_thread():
+    """Of torch: more cost a lot where matrices are small and other programs use the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_soap_solves_what_adam_does_not():
     """Least squares whose directions differ a thousandfold in curvature, and are not along the axes."""
     random = torch.Generator().manual_seed(0)
@@ -513,7 +523,7 @@ def test_movie_that_gains_nothing_is_as_without_adaptation(tmp_path):
 @pytest.mark.usefixtures("quickly")
 def test_pairs_without_a_network_are_named(tmp_path):
     source = photographs(tmp_path, frames=3)
-    for pair in ("lanczos-x2", "adaptive-vmaf-x2"):
+    for pair in ("lanczos-x2", "bicubic-x2"):
         planned = plan(source, tmp_path / "small.mp4", pair=pair, scale="2", adapt="full")
         assert any(note.startswith(f"--adapt has no effect on {pair}") for note in planned.notes)
         assert coding(source, tmp_path / "small.mp4", pair=pair, scale="2", adapt="full", report=False).adapted == ()
