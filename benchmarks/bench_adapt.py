@@ -42,7 +42,7 @@ from vidscale.report.totals import totals
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
-_ROUNDS = 3  # of decoding
+_ROUNDS = 9  # of decoding
 _LZMA = [{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 4096}]
 _WIDTHS = np.exp(np.linspace(-1.5, 5, 60))  # of the fitted distributions
 _SHAPES = (1.0, 1.5, 2.0)
