@@ -10,7 +10,7 @@ from skimage import data
 from skimage.metrics import structural_similarity
 
 from vidscale.media.ffmpeg import find_ffmpeg
-from vidscale.models.distortion import information_loss, squared_error, structural_error
+from vidscale.training.distortion import information_loss, squared_error, structural_error
 
 SIDE = 128
 

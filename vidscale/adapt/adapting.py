@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import log10
 
-import numpy as np
 import torch
 
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
-from vidscale.adapt.loss import Loss
 from vidscale.adapt.samples import Luma, Sample, sampled
 from vidscale.adapt.segments import Segment
 from vidscale.adapt.training import Steps, Target, trained_updates
 from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
-from vidscale.models.pair import Tune
-from vidscale.models.pair_name import tuned_for
 from vidscale.models.plane_pair import PlanePair
 from vidscale.models.updates import Kind, Update
 from vidscale.system.threads import core_count, in_order
@@ -119,15 +115,10 @@ class Adapter:
             bit_depth=depth,
             precision=chain.precisions[-1],
             sha256=self.pair.sha256,
-            tune=self._tune,
             per_bit=self._per_bit(depth) * segment.keyframes / samples,
         )
         updates = trained_updates(chain, material.samples, target, self.steps, self.device)
         return updates, time.perf_counter() - started
-
-    @property
-    def _tune(self) -> Tune:
-        return tuned_for(self.pair.name)
 
     def _per_bit(self, bit_depth: int) -> float:
         return distortion_per_bit(self.strength, self.pair.scale, bit_depth)
@@ -139,47 +130,41 @@ class Adapter:
         frames: FramePairs,
         advanced: Callable[[], None],
     ) -> list["_Trial"]:
-        """What every frame is like with the pair's own network and with each update of its segment."""
+        """Errors of every frame with the pair's own network and with each update of its segment."""
         coded = {
             segment: [b"", *(one.to_bytes() for one in some)] for segment, some in zip(segments, updates, strict=True)
         }
 
-        def tried(job: tuple[Segment, int, Frame, Frame]) -> tuple[Segment, "_FrameTrial"]:
-            segment, index, small, source = job
+        def errors(job: tuple[Segment, Frame, Frame]) -> tuple[Segment, int, tuple[int, ...]]:
+            segment, small, source = job
             luma, depth = self._luma(small), small.format.bit_depth
             runners = [self.pair.luma_upscaler(self.strength, depth, update) for update in coded[segment]]
             size = self.geometry.height, self.geometry.width
-            restored, wanted = [run(luma, *size) for run in runners], source.planes[0]
-            errors = tuple(squared_error(wanted, one) for one in restored)
-            if self._tune == "psnr":
-                return segment, _FrameTrial(depth, errors, errors)
-            judged = None
-            if sampled(segment, index):  # judging takes as long as restoring some frames
-                judged = _as_errors(restored, wanted, errors[0], (1 << depth) - 1)
-            return segment, _FrameTrial(depth, errors, judged)
+            return segment, depth, tuple(squared_error(source.planes[0], run(luma, *size)) for run in runners)
 
-        jobs = ((segment, index, *pair) for segment, some in _by_segment(segments, frames) for index, pair in some)
+        jobs = ((segment, *pair) for segment, some in _by_segment(segments, frames) for _, pair in some)
         found = []
-        for _, group in groupby(in_order(tried, jobs, core_count()), key=lambda result: result[0]):
+        for _, group in groupby(in_order(errors, jobs, core_count()), key=lambda result: result[0]):
             results = []
-            for _, result in group:
+            for result in group:
                 advanced()
                 results.append(result)
-            found.append(_Trial(results))
+            columns = zip(*(by_network for _, _, by_network in results), strict=True)
+            found.append(_Trial([Score(column) for column in columns], results[0][1]))
         return found
 
     def _kept(self, segment: Segment, updates: Sequence[Update], seconds: float, trial: "_Trial") -> Adapted:
         coded = [b"", *(update.to_bytes() for update in updates)]
         samples = self.geometry.height * self.geometry.width
         best = chosen(
-            trial.scores(),
+            trial.scores,
             [len(update) for update in coded],
             segment.keyframes,
             self._per_bit(trial.bit_depth),
             samples,
             trial.bit_depth,
         )
-        mse = [error / samples for error in trial.mean_errors()]
+        mse = [score.total / (samples * len(score.errors)) for score in trial.scores]
         kind = updates[best - 1].kind if best else None
         return Adapted(segment, kind, coded[best], mse[0], mse[best], seconds)
 
@@ -194,48 +179,11 @@ class _Material:
 
 
 @dataclass(frozen=True, slots=True)
-class _FrameTrial:
-    """A frame restored with several networks.
-
-    Attributes:
-        bit_depth: of its codes.
-        errors: squared errors of luma by network.
-        judged: what the networks are compared by, as squared errors; None for a frame that is left out.
-    """
-
-    bit_depth: int
-    errors: tuple[int, ...]
-    judged: tuple[float, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Trial:
-    """The frames of a segment."""
+    """Scores of the networks of a segment, and the bit depth of its frames."""
 
-    frames: Sequence[_FrameTrial]
-
-    @property
-    def bit_depth(self) -> int:
-        return self.frames[0].bit_depth
-
-    def mean_errors(self) -> list[float]:
-        """By network, of a frame."""
-        return [sum(column) / len(self.frames) for column in zip(*(one.errors for one in self.frames), strict=True)]
-
-    def scores(self) -> list[Score]:
-        """By network; frames that are not judged count as those that are."""
-        judged = [one.judged for one in self.frames if one.judged is not None]
-        each = len(self.frames) / len(judged)
-        return [Score(tuple(each * error for error in column)) for column in zip(*judged, strict=True)]
-
-
-def _as_errors(restored: Sequence[Luma], wanted: Luma, own: int, peak: int) -> tuple[float, ...]:
-    """The loss of a pair that is tuned for VMAF, on the scale of the squared error of its own network: the first."""
-    first, *others = [torch.from_numpy(one.astype(np.float32) / peak)[None, None] for one in restored]
-    source = torch.from_numpy(wanted.astype(np.float32) / peak)[None, None]
-    with torch.no_grad():
-        loss = Loss(first, source, "vmaf")
-        return (float(own), *(own * float(loss(one, source)) for one in others))
+    scores: list[Score]
+    bit_depth: int
 
 
 def _by_segment(

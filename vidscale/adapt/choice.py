@@ -12,13 +12,12 @@ _FRAMING = 48  # bytes that carry an update in a keyframe, beside its own
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Squared errors of a segment's luma restored with one network, in codes, by frame; for a pair that is tuned for
-    another metric, that metric on the same scale."""
+    """Squared errors of a segment's luma restored with one network, in codes, by frame."""
 
-    errors: tuple[float, ...]
+    errors: tuple[int, ...]
 
     @property
-    def total(self) -> float:
+    def total(self) -> int:
         return sum(self.errors)
 
 

@@ -16,7 +16,6 @@ from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample
 from vidscale.adapt.soap import Soap
 from vidscale.models.networks.folded import FoldedNetwork
-from vidscale.models.pair import Tune
 from vidscale.models.updates import Kind, Update, update_of
 from vidscale.triton_kernels.chain import Chain, Precision
 
@@ -50,14 +49,12 @@ class Target:
         bit_depth: of the codes.
         precision: that the updates are to run with.
         sha256: content hash of the pair's weights.
-        tune: metric that the pair is tuned for.
         per_bit: mean squared error of the segment, in codes, that is worth a bit of an update.
     """
 
     bit_depth: int
     precision: Precision
     sha256: str
-    tune: Tune
     per_bit: float
 
 
@@ -110,7 +107,7 @@ class _Training:
         self._seen = patches.whole(_OBSERVED).to(device)
         with torch.no_grad():
             restored = start(self._fixed[0])
-            self._loss = Loss(restored, self._fixed[1], target.tune)
+            self._loss = Loss(restored, self._fixed[1])
             self._error = float((restored - self._fixed[1]).square().mean()) or 1.0
         self._per_bit = target.per_bit / (self._error * ((1 << target.bit_depth) - 1) ** 2)
 

@@ -113,7 +113,7 @@ def why_not_adapted(settings: EncodeSettings, pair: Pair) -> str:
     if settings.client != "vidscale":
         return "--adapt has no effect: other players than vidscale enlarge the picture themselves (--client any)"
     if not is_adaptable(pair):
-        return f"--adapt has no effect on {pair.name}: it is for luma networks"
+        return f"--adapt has no effect on {pair.name}: it is for luma networks that are not tuned for VMAF"
     return ""
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import TrainingError
-from vidscale.models.distortion import PEAK, information_loss, squared_error, structural_error
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.training.codec_proxy import X265, Coded, Encoder, encode
+from vidscale.training.distortion import PEAK, information_loss, squared_error, structural_error
 from vidscale.training.loop import LoopSettings, Losses, ParameterGroup
 from vidscale.training.motion_search import BLOCK, EDGE
 from vidscale.training.recipes import STRICT
@@ -36,7 +36,7 @@ _ENCODERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What quality is: shares of measures of `vidscale.models.distortion`, each in bits, as the filter buys it.
+    """What quality is: shares of measures of `vidscale.training.distortion`, each in bits, as the filter buys it.
 
     Squared error alone costs SSIM and VMAF, and each of these alone costs the others.
 

@@ -94,7 +94,7 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     if not text.endswith(ADAPTED):
         return Scalers(families[0], families[-1], wanted)
     if pairs[0] is None or len(names) > 1 or not is_adaptable(pairs[0]):
-        raise UsageError(f"pair {text!r}: only luma networks adapt")
+        raise UsageError(f"pair {text!r}: only luma networks that are not tuned for VMAF adapt")
     return Scalers(f"{families[0]}{ADAPTED}", f"{families[0]}{ADAPTED}", wanted)
 
 
