@@ -1,22 +1,28 @@
 """What `encode --adapt` gains and costs, and what other entropy coders would make of its updates.
 
-    python benchmarks/bench_adapt.py MOVIE... [--codec x265] [--crf 28] [--pair adaptive-x2] [--coders]
-        [-o benchmarks/results/adapt.jsonl]
+    python benchmarks/bench_adapt.py MOVIE... [--codec x265] [--crf 20,25,30,35] [--pair adaptive-x2]
+        [--adapt full,light] [--times | --coders] [-o benchmarks/results/adapt.jsonl]
 
-A row for each movie: bytes and quality with `off`, `light` and `full`, wall seconds of `encode --no-report` and, in
-turns, of decoding with and without the updates. The BD-rates of docs/adapt.md are those of `vidscale compare`.
+A row for each movie and crf: bytes and quality with `off` and each value of ``--adapt``, what `encode` says of each
+segment, and seconds of `encode --no-report` and of measuring. `adapt_tables.py` writes the tables of docs/adapt.md from
+these rows.
 
-With ``--coders``, the bytes of a movie's updates without their headers, by Rice codes as stored, LZMA with order-0
+With ``--times``, wall seconds of `encode --no-report` with `off`, `light`, `full` and at full size, and, in turns, of
+decoding with and without the updates.
+
+With ``--coders``, the bytes of a movie's updates without their headers, by the range coder as stored, LZMA with order-0
 literals, a range coder with a distribution fitted to each group (where the package `constriction` is installed), and
 their entropy: that of each group's own histogram, whose table is not counted.
 """
 
 import argparse
+import itertools
 import json
 import lzma
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +42,7 @@ from vidscale.report.totals import totals
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
-_ROUNDS = 3  # of decoding
+_ROUNDS = 9  # of decoding
 _LZMA = [{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 4096}]
 _WIDTHS = np.exp(np.linspace(-1.5, 5, 60))  # of the fitted distributions
 _SHAPES = (1.0, 1.5, 2.0)
@@ -47,16 +53,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("movies", nargs="+", type=Path)
     parser.add_argument("--codec", default="x265")
-    parser.add_argument("--crf", type=float, default=28)
+    parser.add_argument("--crf", type=lambda text: [float(crf) for crf in text.split(",")], default=[28.0])
     parser.add_argument("--pair", default="adaptive-x2")
+    parser.add_argument("--adapt", type=lambda text: text.split(","), default=["full"])
     parser.add_argument("--coders", action="store_true")
+    parser.add_argument("--times", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    settings = {"pair": options.pair, "codec": options.codec, "crf": options.crf}
-    measured = _coders if options.coders else _gain
-    for movie in options.movies:
+    for movie, crf in itertools.product(options.movies, options.crf):
+        settings = {"pair": options.pair, "codec": options.codec, "crf": crf}
         with tempfile.TemporaryDirectory(prefix="vidscale-bench-") as name:
-            row = {"movie": movie.name, **settings, **measured(movie, Path(name), settings)}
+            folder = Path(name)
+            if options.coders:
+                found = _coders(movie, folder, settings)
+            elif options.times:
+                found = _times(movie, folder, settings)
+            else:
+                found = _gain(movie, folder, settings, options.adapt)
+        row = {"movie": movie.name, **settings, **found}
         line = json.dumps({**row, **origin(find_ffmpeg())})
         print(line, flush=True)
         if options.output:
@@ -64,17 +78,30 @@ def main() -> None:
                 file.write(f"{line}\n")
 
 
-def _gain(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _gain(movie: Path, folder: Path, settings: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"benchmark": "adapt"}
-    for adapt in ("off", "light", "full"):
+    for adapt in ("off", *kinds):
         small, started = folder / f"{adapt}.mp4", time.perf_counter()
-        api.encode(movie, small, adapt=adapt, report=False, verdict=False, **settings)
-        seconds = time.perf_counter() - started
-        report = api.measure(movie, small)
-        row[adapt] = {**_quality(report), "encode_s": round(seconds, 2)}
-    started = time.perf_counter()
-    api.encode(movie, folder / "whole.mp4", report=False, verdict=False, **(settings | {"pair": "lanczos", "scale": 1}))
-    row["whole_encode_s"] = round(time.perf_counter() - started, 2)
+        processor = time.process_time()
+        encoded = api.encode(movie, small, adapt=adapt, report=False, verdict=False, **settings)
+        row[adapt] = {
+            **_quality(api.measure(movie, small, vmaf=True)),
+            "encode_s": round(time.perf_counter() - started, 2),
+            "own_cpu_s": round(time.process_time() - processor, 2),  # without ffmpeg
+        }
+        if adapt != "off":
+            row[adapt]["segments"] = [asdict(one) for one in encoded.adapted]
+    return row
+
+
+def _times(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Wall seconds of the encode, also at full size, and of decoding, in turns."""
+    row: dict[str, Any] = {"benchmark": "adapt times", "encode_s": {}}
+    ways = {adapt: settings | {"adapt": adapt} for adapt in ("off", "light", "full")}
+    for name, way in (ways | {"whole": settings | {"pair": "lanczos", "scale": 1}}).items():
+        started = time.perf_counter()
+        api.encode(movie, folder / f"{name}.mp4", report=False, verdict=False, **way)
+        row["encode_s"][name] = round(time.perf_counter() - started, 2)
     times: dict[str, list[float]] = {"off": [], "full": []}
     for _ in range(_ROUNDS):
         for adapt, seen in times.items():
@@ -87,10 +114,14 @@ def _gain(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]
 
 def _quality(report: Report) -> dict[str, Any]:
     found = totals(report)
+    assert found.vmaf
+    assert found.vmaf_neg
     return {
         "video_bytes": report.distorted.video_bytes,
         "psnr_y": round(found.psnr_y.of_mean_mse, 4),
         "ssim_y": round(found.ssim_y.mean, 6),
+        "vmaf": round(found.vmaf.mean, 3),
+        "vmaf_neg": round(found.vmaf_neg.mean, 3),
     }
 
 
@@ -106,7 +137,7 @@ def _coders(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, An
     assert isinstance(opened.pair, PlanePair)
     updates = {frame.update for frame in _restored(small)} - {b""}
     groups = [group for update in sorted(updates) for group in opened.pair.update_of(update, opened.strength).groups]
-    sizes = {"rice": len(to_bytes(groups)), "lzma": _lzma(groups), "entropy": round(sum(map(_entropy, groups)) / 8)}
+    sizes = {"stored": len(to_bytes(groups)), "lzma": _lzma(groups), "entropy": round(sum(map(_entropy, groups)) / 8)}
     if find_spec("constriction"):
         sizes["constriction"] = _fitted(groups)
     return {"benchmark": "coders", "updates": len(updates), "bytes": sizes}

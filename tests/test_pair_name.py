@@ -7,7 +7,7 @@ import pytest
 from test_compact import pair_folder, trained
 
 from vidscale.errors import ModelError, UsageError
-from vidscale.models.pair_name import PairName
+from vidscale.models.pair_name import PairName, tuned_for
 from vidscale.models.pairs import find_pair, scale_named
 
 
@@ -52,3 +52,10 @@ def test_family_with_an_x_in_its_name_is_found_by_family_and_scale(home: Path) -
     assert find_pair("mine-xl-x2", None, "cpu").scale == scale_named("mine-xl") == 2
     with pytest.raises(ModelError, match=r"unknown pair 'mine-xl-x3'; choose from .*mine-xl-x2$"):
         find_pair("mine-xl", Fraction(3), "cpu")
+
+
+def test_tune_is_in_the_name() -> None:
+    """Of any pair, with a scale that no pair can have too."""
+    names = {"adaptive-vmaf-x2": "vmaf", "restore-vmaf-x1": "vmaf", "adaptive-x1.5": "psnr", "mine": "psnr"}
+    names |= {"mine-x99": "psnr", "mine-vmaf-x99": "vmaf", "mine-vmaf": "vmaf", "vmaf-x2": "psnr"}
+    assert {name: tuned_for(name) for name in names} == names

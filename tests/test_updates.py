@@ -1,5 +1,8 @@
 """`vidscale.models.updates` and `update_codes`: updates of a network as bytes, and what they make of it."""
 
+from collections import defaultdict
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,12 +37,64 @@ def test_codes_round_trip(groups):
         assert np.array_equal(some, expected)
 
 
-def test_rice_codes_as_documented():
-    """Step 3, then 0, -1 and 2 with the parameter 0 as 0, 10 and 11110, with 1 as 00, 01 and 1100."""
-    group = Group(3, np.array([0, -1, 2], np.int32))
-    assert to_bytes([group]) == bytes([0b00000011, 0b0000_0_10_1, 0b1110_0000])
-    read = from_bytes(bytes([0b00000011, 0b0001_00_01, 0b1100_0000]), [3])
-    assert read[0].codes.tolist() == [0, -1, 2]
+def documented(data, counts):
+    """The numbers of an update, read as docs/identity.md says: by exact fractions of a whole interval, without any
+    renormalisation but that of the range's width."""
+    value, low = Fraction(int.from_bytes(data, "big"), 256 ** len(data)), Fraction(0)
+    unit, width = Fraction(1, 2**32), 2**32 - 1  # `width` is counted in units, which shrink
+
+    def decision(probability):
+        nonlocal low, width, unit
+        bound = (width >> 16) * probability
+        bit = int(value < low + bound * unit)
+        if not bit:
+            low += bound * unit
+        width = bound if bit else width - bound
+        while width < 2**24:
+            width, unit = width * 256, unit / 256
+        return bit
+
+    def counted(context):
+        seen, ones = context
+        bit = decision(32768 * (2 * ones + 1) // (seen + 1))
+        context[:] = [(seen + 1) // 2, (ones + bit) // 2] if seen == 255 else [seen + 1, ones + bit]
+        return bit
+
+    def plain(bits):
+        return sum(decision(32768) << place for place in reversed(range(bits)))
+
+    groups = []
+    for count in counts:
+        contexts, numbers, step = defaultdict(lambda: [0, 0]), [0, 0], plain(8)
+        for _ in range(count):
+            name, length = ("zero", sum(n != 0 for n in numbers[-2:])), 0
+            while length < 15 and counted(contexts[name]):
+                length += 1
+                name = ("longer", length)
+            magnitude = min(length, 1)
+            sign = -1 if length and plain(1) else 1
+            if length > 1:
+                magnitude = 2 + counted(contexts["second", length])
+                magnitude = (magnitude << length - 2) + plain(length - 2)
+            numbers.append(sign * magnitude)
+        groups.append((step, numbers[2:]))
+    return groups, plain(8)
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), codes), max_size=3))
+def test_codes_as_documented(groups):
+    data = to_bytes([Group(step, np.array(some, np.int32)) for step, some in groups])
+    assert not data.endswith(b"\0")
+    assert documented(data, [len(some) for _, some in groups]) == (groups, 0xA6)
+
+
+def test_small_numbers_cost_about_their_entropy():
+    random = np.random.default_rng(0)
+    for spread in (0.3, 1, 30):
+        some = np.round(random.laplace(0, spread, 4000)).astype(np.int32)
+        share = np.unique(some, return_counts=True)[1] / some.size
+        entropy = -some.size * float((share * np.log2(share)).sum()) / 8
+        assert len(to_bytes([Group(0, some)])) < 1.05 * entropy + 20
 
 
 def test_steps_are_sums_of_few_powers_of_two():
@@ -60,12 +115,13 @@ def test_codes_errors():
             from_bytes(broken, [40])
     with pytest.raises(ModelError, match="too short"):
         from_bytes(b"\0" * 100, [10**12])
-    large = Group(0, np.array([LARGEST], np.int32))
-    assert from_bytes(to_bytes([large]), [1])[0].codes.tolist() == [LARGEST]
-    with pytest.raises(ModelError, match="too large"):
-        from_bytes(to_bytes([Group(0, np.array([LARGEST + 1], np.int32))]), [1])
+    large = Group(0, np.array([LARGEST, -LARGEST], np.int32))
+    assert from_bytes(to_bytes([large]), [2])[0].codes.tolist() == [LARGEST, -LARGEST]
+    with pytest.raises(ValueError, match="32768 steps are more"):
+        to_bytes([Group(0, np.array([LARGEST + 1], np.int32))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adaptive-x2", "adaptive-x1.5", "adaptive-x3", "restore-x1", "espcn-x2"])
 @pytest.mark.parametrize("kind", ["light", "full"])
 def test_an_update_makes_nearly_the_adapted_network(name, kind):
@@ -119,6 +175,7 @@ def test_update_errors():
         assert not takes_update(find_pair(other, None, "cpu"), data, 28)
 
 
+@pytest.mark.slow
 def test_random_updates_are_read_or_refused():
     """500 changed ones: none takes long, none is read as anything but finite numbers."""
     pair = find_pair("adaptive-x2", None, "cpu")

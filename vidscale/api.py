@@ -35,6 +35,7 @@ from vidscale.images.bench import BenchResult, run_bench
 from vidscale.images.jobs import Failed, Scaled
 from vidscale.images.methods import find_methods
 from vidscale.jobs import pipe_stage, pipeline
+from vidscale.jobs.adaptation import SegmentFacts
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.pipe_stage import Direction
 from vidscale.jobs.planning import plan_decode
@@ -78,6 +79,7 @@ class Encoded:
         report_dir: where the report was written; None with ``report=False``.
         decision: how scale, pair and crf were chosen; None if the settings name them.
         checks: of the goal, one for each encode; empty without one.
+        adapted: what each segment of the movie gained by an update of the upscaler; empty without ``adapt``.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class Encoded:
     report_dir: Path | None
     decision: Decision | None = None
     checks: tuple[Check, ...] = ()
+    adapted: tuple[SegmentFacts, ...] = ()
 
 
 def encode(
@@ -108,9 +111,17 @@ def encode(
     finished = run_movie(planned, progress, started=started)
     plan = finished.plan
     notes = (*(planned.decision.notes if planned.decision else ()), *plan.notes, *finished.outcome.notes)
-    if finished.report is None or not plan.settings.report:
-        return Encoded(finished.outcome.path, notes, None, None, planned.decision, finished.checks)
-    return Encoded(finished.outcome.path, notes, finished.report, plan.report_dir, planned.decision, finished.checks)
+    outcome = finished.outcome
+    report = finished.report if plan.settings.report else None
+    return Encoded(
+        path=outcome.path,
+        notes=notes,
+        report=report,
+        report_dir=plan.report_dir if report else None,
+        decision=planned.decision,
+        checks=finished.checks,
+        adapted=outcome.adapted,
+    )
 
 
 def plan(

@@ -12,7 +12,7 @@ import torch
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
 from vidscale.adapt.samples import Luma, Sample, sampled
 from vidscale.adapt.segments import Segment
-from vidscale.adapt.training import Steps, trained_updates
+from vidscale.adapt.training import Steps, Target, trained_updates
 from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
 from vidscale.models.plane_pair import PlanePair
@@ -91,8 +91,8 @@ class Adapter:
 
     def _sampled(
         self, segments: Sequence[Segment], frames: FramePairs, advanced: Callable[[], None]
-    ) -> Iterator[tuple[list[Sample], int]]:
-        """The samples of each segment, and their bit depth."""
+    ) -> Iterator["_Material"]:
+        """What each segment is trained on."""
         for segment, some in _by_segment(segments, frames):
             samples, depth = [], 8
             for index, (small, source) in some:
@@ -100,26 +100,28 @@ class Adapter:
                 if sampled(segment, index):
                     samples.append(Sample(self._luma(small).copy(), source.planes[0].copy()))
                     depth = small.format.bit_depth
-            yield samples, depth
+            yield _Material(segment, samples, depth)
 
     def _luma(self, small: Frame) -> Luma:
         """Without the padding."""
         return small.planes[0][: self.geometry.small_height, : self.geometry.small_width]
 
-    def _trained(self, material: tuple[list[Sample], int]) -> tuple[list[Update], float]:
-        samples, bit_depth = material
+    def _trained(self, material: "_Material") -> tuple[list[Update], float]:
         started = time.perf_counter()
         chain = self.pair.chain(self.strength)
-        updates = trained_updates(
-            chain,
-            samples,
-            bit_depth=bit_depth,
+        segment, depth = material.segment, material.bit_depth
+        samples = self.geometry.height * self.geometry.width * (segment.end - segment.start)
+        target = Target(
+            bit_depth=depth,
             precision=chain.precisions[-1],
             sha256=self.pair.sha256,
-            steps=self.steps,
-            device=self.device,
+            per_bit=self._per_bit(depth) * segment.keyframes / samples,
         )
+        updates = trained_updates(chain, material.samples, target, self.steps, self.device)
         return updates, time.perf_counter() - started
+
+    def _per_bit(self, bit_depth: int) -> float:
+        return distortion_per_bit(self.strength, self.pair.scale, bit_depth)
 
     def _tried(
         self,
@@ -158,13 +160,22 @@ class Adapter:
             trial.scores,
             [len(update) for update in coded],
             segment.keyframes,
-            distortion_per_bit(self.strength, self.pair.scale, trial.bit_depth),
+            self._per_bit(trial.bit_depth),
             samples,
             trial.bit_depth,
         )
         mse = [score.total / (samples * len(score.errors)) for score in trial.scores]
         kind = updates[best - 1].kind if best else None
         return Adapted(segment, kind, coded[best], mse[0], mse[best], seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What a segment is trained on: samples and their bit depth."""
+
+    segment: Segment
+    samples: list[Sample]
+    bit_depth: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_WINDOW, _STEP = 8, 2  # HR samples, as in ffmpeg's ssim filter but for the step
-_C1, _C2 = 0.01**2, 0.03**2  # for a peak of 1
+_WINDOW, _STEP = 8, 4  # HR samples, as in ffmpeg's ssim filter
+_C1, _C2 = 0.01**2, 0.03**2 * 63 / 64  # for a peak of 1; ffmpeg has the variances of samples
 
 
 class Loss:
-    """Squared error plus 1 - SSIM, each as a multiple of what it was before the training.
+    """The mean of squared error and 1 - SSIM, each as a part of what it was before the training: 1 at first.
 
     SSIM (Wang, Bovik, Sheikh, Simoncelli, TIP 2004) over square windows. Its contrast term keeps a network from trading
     detail for squared error.
@@ -24,17 +24,18 @@ class Loss:
 
     def __call__(self, restored: Tensor, source: Tensor) -> Tensor:
         error = (restored - source).square().mean()
-        return error / self._error + (1 - ssim(restored, source)) / self._difference
+        return (error / self._error + (1 - ssim(restored, source)) / self._difference) / 2
 
 
-def ssim(a: Tensor, b: Tensor, *, window: int = _WINDOW) -> Tensor:
-    """Mean structural similarity of pictures [N, 1, H, W], code / peak; windows of 8x8 samples with equal weights, as
-    in ffmpeg's filter. Smaller pictures have smaller windows.
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity of pictures [N, 1, H, W], code / peak; windows of 8x8 samples with equal weights at
+    every fourth place, as in ffmpeg's filter. Smaller pictures are one window.
     """
-    window = min(window, *a.shape[-2:])
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, window, _STEP)
+        if min(x.shape[-2:]) < _WINDOW:
+            return x.mean((2, 3))
+        return F.avg_pool2d(F.avg_pool2d(x, _STEP), _WINDOW // _STEP, 1)
 
     mean_a, mean_b = mean(a), mean(b)
     variances = mean(a * a + b * b) - mean_a * mean_a - mean_b * mean_b

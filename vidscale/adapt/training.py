@@ -6,132 +6,181 @@ The loop of `vidscale.training` writes checkpoints and logs of hours; these are 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidscale.adapt.loss import Loss
+from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample
+from vidscale.adapt.soap import Soap
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.updates import Kind, Update, update_of
 from vidscale.triton_kernels.chain import Chain, Precision
 
-_PATCHES = 8  # in a step
-_RISE = 20  # steps until the learning rate is reached
+_PATCHES = 4  # in a step: more steps of fewer patches gain more in the same time
+_RISE = 10  # steps until the learning rate is reached
 _BETAS = (0.9, 0.99)
-_RATES: dict[Kind, float] = {"light": 5e-3, "full": 3e-3}
+_RATES: dict[Kind, float] = {"light": 5e-3, "full": 4e-3}
 _OBSERVED = 8  # pictures for the ranges of the channels
 _COMPARED = 32  # patches that show whether a training is worth going on with
-_HOPELESS = 0.998  # of the loss at the start: a network that has not come below it will not pay
+_ROUNDED = 0.5  # of the steps for all weights are made with weights as they will be stored
+_SMALLEST = 3200  # bits of an update of all weights: one that gains less is not worth the time
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Steps of the two trainings; the second is given up after half of it without a gain."""
+    """Steps of the two trainings; the second is given up after half of it if it gains too little."""
 
-    light: int = 100
-    full: int = 500
+    light: int = 60
+    full: int = 400
 
 
 STEPS = {"light": Steps(full=0), "full": Steps()}
 """Steps by the setting ``adapt``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a segment's updates are for.
+
+    Attributes:
+        bit_depth: of the codes.
+        precision: that the updates are to run with.
+        sha256: content hash of the pair's weights.
+        per_bit: mean squared error of the segment, in codes, that is worth a bit of an update.
+    """
+
+    bit_depth: int
+    precision: Precision
+    sha256: str
+    per_bit: float
+
+
 def trained_updates(
-    chain: Chain,
-    samples: Sequence[Sample],
-    *,
-    bit_depth: int,
-    precision: Precision,
-    sha256: str,
-    steps: Steps,
-    device: str = "cpu",
+    chain: Chain, samples: Sequence[Sample], target: Target, steps: Steps, device: str = "cpu"
 ) -> list[Update]:
     """Updates that fit the network to some frames, the light one first.
 
     Args:
         chain: the pair's own network.
         samples: the frames.
-        bit_depth: of their codes.
-        precision: that the updates are to run with.
-        sha256: content hash of the pair's weights.
+        target: what they are for.
         steps: of the training.
         device: that torch trains on.
     """
-    network = FoldedNetwork(chain).to(device)
-    training = _Training(network, Patches(samples, network.cell, network.margin, bit_depth), device)
-    found: list[tuple[Kind, Chain]] = []
+    training = _Training(chain, samples, target, device)
+    found = []
     if steps.light:
-        training.run(network, [*network.gains, *network.biases], steps.light, _RATES["light"])
-        found.append(("light", training.folded(network)))
-    if steps.full:
-        network = FoldedNetwork(network.folded()).to(device)
-        linear = [] if network.linear is None else [network.linear]
-        everything = [*linear, *network.weights, *network.biases]
-        if training.run(network, everything, steps.full, _RATES["full"], gives_up=True):
-            found.append(("full", training.folded(network)))
-    return [update_of(chain, adapted, kind, precision, sha256) for kind, adapted in found]
+        found.append(training.light(steps.light))
+    if steps.full and (update := training.full(steps.full)):
+        found.append(update)
+    return found
+
+
+class _Optimiser(Protocol):
+    def step(self, part: float) -> None: ...
+
+
+class _Adam:
+    """With a learning rate that is a part of the highest."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], rate: float) -> None:
+        self._adam, self._rate = torch.optim.Adam(parameters, lr=rate, betas=_BETAS), rate
+
+    def step(self, part: float) -> None:
+        for group in self._adam.param_groups:
+            group["lr"] = part * self._rate
+        self._adam.step()
 
 
 class _Training:
-    """What the trainings of a segment have in common.
+    """The trainings of a segment; each goes on where the one before ended. Arguments as for `trained_updates`."""
 
-    Args:
-        start: the pair's own network.
-        patches: of the segment.
-        device: that torch trains on.
-    """
-
-    def __init__(self, start: FoldedNetwork, patches: Patches, device: str) -> None:
-        self._patches, self._device = patches, device
+    def __init__(self, chain: Chain, samples: Sequence[Sample], target: Target, device: str) -> None:
+        self._own, self._target, self._device = chain, target, device
+        self._network = start = FoldedNetwork(chain).to(device)
+        patches = Patches(samples, start.cell, start.margin, target.bit_depth)
+        self._patches = patches
         self._fixed = [part.to(device) for part in patches.fixed(_COMPARED)]
         self._seen = patches.whole(_OBSERVED).to(device)
         with torch.no_grad():
-            self._loss = Loss(start(self._fixed[0]), self._fixed[1])
-            self._before = self._loss_of(start)
+            restored = start(self._fixed[0])
+            self._loss = Loss(restored, self._fixed[1])
+            self._error = float((restored - self._fixed[1]).square().mean()) or 1.0
+        self._per_bit = target.per_bit / (self._error * ((1 << target.bit_depth) - 1) ** 2)
 
-    def folded(self, network: FoldedNetwork) -> Chain:
-        """The network, with ranges as they are on the segment."""
-        return network.folded(self._seen)
+    def light(self, steps: int) -> Update:
+        """Trains gains and biases alone."""
+        network = self._network
+        weights = [*network.gains, *network.biases]
+        _select(network, weights)
+        optimiser = _Adam(weights, _RATES["light"])
+        for step in range(steps):
+            self._step(network, weights, optimiser, _part(step, steps))
+        adapted = network.folded(self._seen)
+        self._network = FoldedNetwork(network.folded()).to(self._device)
+        return update_of(self._own, adapted, "light", self._target.precision, self._target.sha256)
 
-    def run(
+    def full(self, steps: int) -> Update | None:
+        """Trains all weights, the second half of the time as they will be stored; None if that will not pay."""
+        network = self._network
+        groups = network.groups()
+        weights = [weight for group in groups for weight in group]
+        _select(network, weights)
+        optimiser = Soap(weights, _RATES["full"])
+        free = steps - int(_ROUNDED * steps)
+        for step in range(free):
+            self._step(network, weights, optimiser, _part(step, steps))
+        with torch.no_grad():
+            gain = 1 - float(self._loss(network(self._fixed[0]), self._fixed[1]))
+        if gain < self._per_bit * _SMALLEST:
+            return None
+        own = FoldedNetwork(self._own).to(self._device).groups()
+
+        def output() -> Tensor:
+            return network(self._patches(1)[0].to(self._device))  # type: ignore[no-any-return]
+
+        rounding = Rounding(groups, own, self._per_bit, self._error, output)
+        for step in range(free, steps):
+            self._step(network, weights, optimiser, _part(step, steps), rounding)
+        rounding.round()
+        adapted = network.folded(self._seen)
+        target = self._target
+        return update_of(self._own, adapted, "full", target.precision, target.sha256, rounding.steps)
+
+    def _step(
         self,
         network: FoldedNetwork,
         weights: Sequence[nn.Parameter],
-        steps: int,
-        rate: float,
-        *,
-        gives_up: bool = False,
-    ) -> bool:
-        """Trains some of the weights; returns whether it went on to the end.
-
-        Args:
-            network: to train.
-            weights: those of its parameters that change.
-            steps: updates of them.
-            rate: highest learning rate.
-            gives_up: end after half the steps if the network is no better than that at the start.
-        """
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
-        network.requires_grad_(requires_grad=False)
+        optimiser: _Optimiser,
+        part: float,
+        rounding: Rounding | None = None,
+    ) -> None:
+        lr, hr = (some.to(self._device) for some in self._patches(_PATCHES))
         for weight in weights:
-            weight.requires_grad_()
-        optimizer = torch.optim.Adam(weights, lr=rate, betas=_BETAS)
-        for step in range(steps):
-            if gives_up and step == steps // 2 and self._loss_of(network) > _HOPELESS * self._before:
-                return False
-            for group in optimizer.param_groups:
-                cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-                group["lr"] = rate * min(1, (step + 1) / _RISE) * cosine
-            lr, hr = (part.to(self._device) for part in self._patches(_PATCHES))
-            loss = self._loss(network(lr.contiguous(memory_format=torch.channels_last)), hr)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return True
+            weight.grad = None
 
-    @torch.no_grad()
-    def _loss_of(self, network: FoldedNetwork) -> float:
-        """On patches that stay the same."""
-        lr, hr = self._fixed
-        return float(self._loss(network(lr), hr))
+        def differentiate() -> None:
+            loss = self._loss(network(lr.contiguous(memory_format=torch.channels_last)), hr)
+            loss.backward()  # type: ignore[no-untyped-call]
+
+        if rounding is None:
+            differentiate()
+        else:
+            rounding.differentiate(differentiate)
+        optimiser.step(part)
+
+
+def _select(network: FoldedNetwork, weights: Sequence[nn.Parameter]) -> None:
+    """Makes these, and no others, parameters that change."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
+    network.requires_grad_(requires_grad=False)
+    for weight in weights:
+        weight.requires_grad_()
+
+
+def _part(step: int, steps: int) -> float:
+    """Of the highest learning rate: rises fast, and falls along a cosine."""
+    return min(1, (step + 1) / _RISE) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)

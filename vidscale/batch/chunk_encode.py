@@ -17,6 +17,7 @@ from vidscale.batch.sending import Sent, as_file, read_range
 from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, check_unchanged, check_version, sha256_of
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
+from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_adapt
 from vidscale.jobs.pipeline import encode_video, small_frames
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
@@ -25,6 +26,7 @@ from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
 from vidscale.stages.pieces import reordering
 from vidscale.stages.read_log import ReadLog
+from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
 
 
@@ -77,11 +79,15 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
             yield frame
             advance()
 
+    progress = Progress()
+    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
+    starts = [shot.start_s for shot in shots[1:]]
     try:
         with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
-            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers)
+            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
         delay = _verified(part, encoded.pts, plan.small.time_base)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
+        adaptation = adapt_upscaler(plan, encoded, shots, progress) if shots else NOTHING
         if source is None:
             check_unchanged(task)
         size, digest = part.stat().st_size, sha256_of(part)
@@ -93,7 +99,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
         quantisers.unlink(missing_ok=True)
     remember(plan.pair)
     captions = tuple(encoded.captions.items())
-    return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest)
+    return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest, adaptation)
 
 
 def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:

@@ -8,7 +8,7 @@ it counts.
 import contextlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from vidscale.batch.tasks import ChunkResult, log_from, log_record, task_of
 from vidscale.batch.work import DiskFullError, Work
 from vidscale.config import EncodeSettings
 from vidscale.errors import EncodeError, reason_of
+from vidscale.jobs.adaptation import SegmentFacts
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan
 from vidscale.per_title.encoding import Planned, plan_title
@@ -275,9 +276,16 @@ def _check_room(folder: Path, needed: float) -> None:
 def _facts(outcome: Outcome) -> dict[str, Any]:
     """An outcome for the journal."""
     clocks = [(clock.stage, clock.frames, clock.busy_s) for clock in outcome.clocks]
-    return {"frames": outcome.frames, "notes": outcome.notes, "log": log_record(outcome.log), "clocks": clocks}
+    return {
+        "frames": outcome.frames,
+        "notes": outcome.notes,
+        "log": log_record(outcome.log),
+        "clocks": clocks,
+        "adapted": [asdict(segment) for segment in outcome.adapted],
+    }
 
 
 def _outcome(plan: EncodePlan, facts: dict[str, Any]) -> Outcome:
     clocks = tuple(Clock(*clock) for clock in facts["clocks"])
-    return Outcome(plan.output.path, facts["frames"], log_from(facts["log"]), clocks, tuple(facts["notes"]))
+    adapted = tuple(SegmentFacts(**segment) for segment in facts["adapted"])
+    return Outcome(plan.output.path, facts["frames"], log_from(facts["log"]), clocks, tuple(facts["notes"]), adapted)

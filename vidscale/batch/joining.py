@@ -8,6 +8,7 @@ from pathlib import Path
 from vidscale.batch.chunks import Chunk
 from vidscale.batch.tasks import ChunkResult
 from vidscale.errors import EncodeError
+from vidscale.jobs.adaptation import adapts, joined
 from vidscale.jobs.pipeline import Outcome, finish, found_notes, strength_note
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.captions import Captions
@@ -62,9 +63,16 @@ def join(
         Piece(file, (origin - zero) * unit, result.delay, is_kept=True)
         for file, origin, result in zip(files, origins, results, strict=True)
     ]
-    outcome = Outcome(plan.output.path, len(timing.pts), log, _clocks(results), notes)
+    adaptation = joined(
+        [(result.adaptation, origin - zero, result.pts[0]) for result, origin in zip(results, origins, strict=True)],
+        unit,
+    )
+    if adapts(plan) and not adaptation.segments:
+        notes = (*notes, "not adapted: how strongly the encoder coded is known only once all chunks are finished")
+    plan, notes = adaptation.signed(plan), (*notes, *adaptation.notes)
+    outcome = Outcome(plan.output.path, len(timing.pts), log, _clocks(results), notes, adaptation.segments)
     with partial_files(plan.output.path, source=plan.source.path, overwrite=overwrite) as workspace:
-        finish(plan, pieces, timing, captions, log, workspace, is_joined=True)
+        finish(plan, pieces, timing, captions, log, workspace, updates=adaptation.updates, is_joined=True)
         complete(workspace.result, outcome)
     return outcome
 

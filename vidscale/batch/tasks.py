@@ -11,13 +11,14 @@ from typing import Any
 
 from vidscale.batch.chunks import Chunk
 from vidscale.errors import ConfigError, EncodeError
+from vidscale.jobs.adaptation import NOTHING, Adaptation, adapts
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.versions import versions
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
 # The settings that decide what is coded; the others are about reports, goals and files.
-CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg")
+CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg", "adapt")
 READING = ("stream", "interlaced", "alpha", "strict")
 
 _BLOCK = 1 << 20
@@ -103,6 +104,7 @@ class ChunkResult:
         clocks: of its stages.
         size: of the file, bytes.
         sha256: of the file.
+        adaptation: its updates of the upscaler, from the same origin on.
     """
 
     pts: "array[int]"
@@ -114,6 +116,7 @@ class ChunkResult:
     clocks: tuple[Clock, ...]
     size: int
     sha256: str
+    adaptation: Adaptation = NOTHING
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -126,6 +129,7 @@ class ChunkResult:
             "clocks": [(clock.stage, clock.frames, clock.busy_s) for clock in self.clocks],
             "size": self.size,
             "sha256": self.sha256,
+            "adaptation": self.adaptation.to_json(),
         }
 
     @classmethod
@@ -140,6 +144,7 @@ class ChunkResult:
             clocks=tuple(Clock(stage, frames, busy_s) for stage, frames, busy_s in record["clocks"]),
             size=record["size"],
             sha256=record["sha256"],
+            adaptation=Adaptation.from_json(record["adaptation"]),
         )
 
 
@@ -179,7 +184,8 @@ def task_of(
         jumps: whether timestamps may jump in the source.
     """
     device = plan.pair.downscale_backend.device
-    settings = plan.settings.model_copy(update={"device": device})
+    adapt = plan.settings.adapt if adapts(plan) else "off"
+    settings = plan.settings.model_copy(update={"device": device, "adapt": adapt})
     dumped = settings.model_dump(mode="json", include={*CODING, *READING})
     part = chunk.time_range(plan.source, plan.settings.range)
     return ChunkTask(

@@ -146,8 +146,6 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
             raise ValueError("--verify is for --target, --max-size and --max-bitrate, and none is given")
         if self.jobs is not None and self.chunks is None:
             raise ValueError(f"--jobs {self.jobs} is for --chunks, which is not given")
-        if self.chunks is not None and self.adapt != "off":
-            raise ValueError(f"--adapt {self.adapt} reads the whole movie, which chunks are not: use one of them")
         rate = ENCODERS[self.codec].rate_params(self.encoder_params)
         if given and rate:
             raise ValueError(

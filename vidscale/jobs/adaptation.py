@@ -1,8 +1,10 @@
 """Adapts the upscaler to a movie that was just encoded: shots become segments, and some of them get an update."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -60,6 +62,17 @@ class Adaptation:
     segments: tuple[SegmentFacts, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Without the notes."""
+        updates = [(begin, update.hex()) for begin, update in self.updates]
+        return {"updates": updates, "segments": [asdict(segment) for segment in self.segments]}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Adaptation":
+        """Parses the output of `to_json`."""
+        updates = tuple((begin, bytes.fromhex(update)) for begin, update in record["updates"])
+        return cls(updates, tuple(SegmentFacts(**segment) for segment in record["segments"]))
+
     def signed(self, plan: EncodePlan) -> EncodePlan:
         """The plan with the identity of a file that has these updates."""
         if not self.updates:
@@ -68,6 +81,26 @@ class Adaptation:
 
 
 NOTHING = Adaptation()
+
+
+def joined(parts: Sequence[tuple[Adaptation, int, int]], time_base: Fraction) -> Adaptation:
+    """The adaptation of a movie that was encoded in parts.
+
+    Args:
+        parts: of each, its adaptation, the timestamp of its zero, and that of its first picture from there, in order.
+        time_base: of the timestamps.
+    """
+    segments = tuple(
+        replace(segment, start_s=segment.start_s + float(zero * time_base))
+        for part, zero, _ in parts
+        for segment in part.segments
+    )
+    if not segments:
+        return NOTHING
+    updates = tuple(
+        (begin + zero, update) for part, zero, first in parts for begin, update in part.updates or ((first, b""),)
+    )
+    return Adaptation(updates if any(update for _, update in updates) else (), segments, (_summary(segments),))
 
 
 def adapts(plan: EncodePlan) -> bool:

@@ -69,11 +69,13 @@ class PairName:
         """The name with this scale, unless it already has one."""
         return self if self.scale is not None else replace(self, scale=scale)
 
-    @property
-    def is_tuned(self) -> bool:
-        """Whether it is a variant tuned for another metric than PSNR."""
-        return self.family.endswith(tuple(f"-{tune}" for tune in get_args(Tune)))
-
     def tuned(self, tune: Tune) -> Self:
         """The variant tuned for a metric: adaptive-x2 becomes adaptive-vmaf-x2 for vmaf, and is unchanged for psnr."""
         return self if tune == "psnr" else replace(self, family=f"{self.family}-{tune}")
+
+
+def tuned_for(name: str) -> Tune:
+    """Metric that a pair of this name is tuned for: adaptive-vmaf-x2 for vmaf. Any name does, as a card may have it."""
+    match = _NAME.fullmatch(name)
+    family = match["family"] if match else name
+    return next((tune for tune in get_args(Tune) if family.endswith(f"-{tune}")), "psnr")

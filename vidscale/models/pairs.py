@@ -13,7 +13,7 @@ from vidscale.models.cards import installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
 from vidscale.models.fixed_pair import FixedPair, families
 from vidscale.models.pair import Pair, Tune
-from vidscale.models.pair_name import PairName
+from vidscale.models.pair_name import PairName, tuned_for
 from vidscale.system.devices import Device, resolve
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def is_adaptable(pair: Pair) -> bool:
     """Whether the upscaler of a pair can have updates: luma networks, unless they are tuned for more than PSNR."""
     from vidscale.models.plane_pair import PlanePair
 
-    return isinstance(pair, PlanePair) and not PairName.parse(pair.name).is_tuned
+    return isinstance(pair, PlanePair) and tuned_for(pair.name) == "psnr"
 
 
 def takes_update(pair: Pair, update: bytes, strength: float) -> bool:

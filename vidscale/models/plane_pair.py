@@ -185,9 +185,12 @@ class PlanePair:
             precision = judged
         return ChainRunner(chain, bit_depth, precision)
 
-    def update_of(self, update: bytes, strength: float) -> Update:
-        """Parses an update of the upscaler. Raises: ModelError: it is damaged, or of another pair."""
-        return Update.from_bytes(update, self.chain(strength), self.sha256)
+    @cached_property
+    def update_of(self) -> Callable[[bytes, float], Update]:
+        """Parses an update of the upscaler, for a strength. Raises: ModelError: it is damaged, or of another pair."""
+        return lru_cache(_STRENGTHS_KEPT)(
+            lambda update, strength: Update.from_bytes(update, self.chain(strength), self.sha256)
+        )
 
     @cached_property
     def _luma_correction(self) -> Callable[[float, int], BackProjectionRunner]:
@@ -211,7 +214,7 @@ class PlanePair:
         chain = chain_of(str(self.card.upscaler["network"]), self._weights, strength)
         if chain.scale != self.scale:  # the hash does not cover the card
             raise ModelError(f"{self.folder}: the network has scale {chain.scale}, the card {self.scale}")
-        return updated(chain, Update.from_bytes(update, chain, self.sha256)) if update else chain
+        return updated(chain, self.update_of(update, strength)) if update else chain
 
     @cached_property
     def _weights(self) -> Arrays:

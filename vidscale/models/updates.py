@@ -22,7 +22,8 @@ _HEADER = 5  # bytes: flags, and the beginning of the pair's hash
 _KINDS: dict[int, Kind] = {1: "light", 2: "full"}
 _KIND_BITS, _INT8 = 0b11, 0b100
 _HASH_DIGITS = 8
-# Steps as a part of the root mean square of a group's differences. The linear part and the biases are sensitive.
+# Steps by default, as parts of the root mean square of a group's differences. The linear part and the biases are
+# sensitive.
 _COARSE, _FINE = 0.8, 0.08
 _RANGE_STEP = 1 / 16  # of a channel's range
 
@@ -87,7 +88,9 @@ def _sizes(chain: Chain, kind: Kind, precision: Precision) -> list[int]:
     return sizes
 
 
-def update_of(chain: Chain, adapted: Chain, kind: Kind, precision: Precision, sha256: str) -> Update:
+def update_of(
+    chain: Chain, adapted: Chain, kind: Kind, precision: Precision, sha256: str, steps: Sequence[float] = ()
+) -> Update:
     """The update that turns one network into another, as nearly as its quantisation allows.
 
     Args:
@@ -96,19 +99,24 @@ def update_of(chain: Chain, adapted: Chain, kind: Kind, precision: Precision, sh
         kind: "light" or "full".
         precision: that it is to run with.
         sha256: content hash of the pair's weights.
+        steps: of the groups of "full" but for the ranges, see `_sizes`; by default, parts of the spread of each group's
+            differences.
     """
     layers = list(zip(chain.convolutions, adapted.convolutions, strict=True))
     if kind == "light":
-        groups = [_group(np.concatenate([_gains(*layer) for layer in layers]), _FINE)]
+        moved, parts = [np.concatenate([_gains(*layer) for layer in layers])], [_FINE]
     else:
         both = chain.linear, adapted.linear
-        groups = [] if both[0] is None or both[1] is None else [_group(both[1] - both[0], _FINE)]
-        groups += [_group(theirs.weight - ours.weight, _COARSE) for ours, theirs in layers]
-    groups.append(_group(np.concatenate([theirs.bias - ours.bias for ours, theirs in layers]), _FINE))
+        moved = [] if both[0] is None or both[1] is None else [both[1] - both[0]]
+        parts = [_FINE] * len(moved) + [_COARSE] * len(layers)
+        moved += [theirs.weight - ours.weight for ours, theirs in layers]
+    moved.append(np.concatenate([theirs.bias - ours.bias for ours, theirs in layers]))
+    parts.append(_FINE)
+    chosen = steps or [part * _spread_of(values) for values, part in zip(moved, parts, strict=True)]
+    groups = [quantised(values, step) for values, step in zip(moved, chosen, strict=True)]
     if precision == "int8" and chain.ranges is not None and adapted.ranges is not None:
         spread = np.concatenate([_spread(known) for known in chain.ranges])
-        moved = _flat(adapted.ranges) - _flat(chain.ranges)
-        groups.append(quantised(moved / spread, _RANGE_STEP))
+        groups.append(quantised((_flat(adapted.ranges) - _flat(chain.ranges)) / spread, _RANGE_STEP))
     return Update(kind, precision, sha256[:_HASH_DIGITS], groups)
 
 
@@ -140,8 +148,8 @@ def updated(chain: Chain, update: Update) -> Chain:
     return replace(chain, convolutions=convolutions, linear=linear, ranges=ranges)
 
 
-def _group(values: npt.NDArray[Any], part: float) -> Group:
-    return quantised(values, part * float(np.sqrt(np.square(values, dtype=np.float64).mean())))
+def _spread_of(values: npt.NDArray[Any]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def _gains(ours: Convolution, theirs: Convolution) -> npt.NDArray[Any]:

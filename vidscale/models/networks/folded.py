@@ -37,6 +37,11 @@ class FoldedNetwork(nn.Module):
         """Its LR and HR blocks."""
         return Cell(self._chain.small, self._chain.large)
 
+    def groups(self) -> list[list[nn.Parameter]]:
+        """All weights as an update stores them, with a common step for each group; gains are not among them."""
+        linear = [] if self.linear is None else [[self.linear]]
+        return [*linear, *([weight] for weight in self.weights), list(self.biases)]
+
     @property
     def margin(self) -> int:
         """Cells around a cell that its output depends on."""

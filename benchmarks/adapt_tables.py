@@ -1,0 +1,140 @@
+"""Writes the tables of docs/adapt.md from the rows of `bench_adapt.py`.
+
+python benchmarks/adapt_tables.py
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from marked_page import rewrite
+
+from vidscale.compare.analysis.bd_rate import NoFigure, bd_rate
+from vidscale.compare.metrics import Metric
+from vidscale.compare.points import ADAPTED, Candidate, Curve, Point
+
+ROOT = Path(__file__).parent.parent
+ROWS = ROOT / "benchmarks" / "results" / "adapt.jsonl"
+PAGE = ROOT / "docs" / "adapt.md"
+
+Row = dict[str, Any]
+
+_METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg")
+_HEAD = "| pair, encoder | clip | PSNR-Y | SSIM-Y | VMAF | VMAF NEG |\n| --- | --- | ---: | ---: | ---: | ---: |"
+_TIMES = "| clip | encoder, crf | decoding, off | full |"
+
+
+def main() -> None:
+    """Rewrites the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", type=Path, default=PAGE)
+    rewrite(parser.parse_args().page, blocks())
+
+
+def blocks() -> dict[str, str]:
+    """The tables by their names in the page."""
+    rows = [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()]
+    gains = [row for row in rows if row["benchmark"] == "adapt"]
+    return {
+        "gain": gain_table(gains),
+        "segments": segment_table(gains),
+        "times": times_table([row for row in rows if row["benchmark"] == "adapt times"]),
+    }
+
+
+def gain_table(rows: Sequence[Row]) -> str:
+    """BD-rate of `full` against the same pair unadapted: a line for each clip, and their mean."""
+    lines = [_HEAD]
+    for (pair, codec), some in groupby(sorted(rows, key=_way), key=_way):
+        figures = []
+        for movie, points in groupby(sorted(some, key=_movie), key=_movie):
+            figures.append(savings(list(points)))
+            shown = " | ".join("–" if figure is None else f"{figure:+.1f} %" for figure in figures[-1])
+            lines.append(f"| {pair}, {codec} | {name_of(movie)} | {shown} |")
+        columns = [[figure for figure in column if figure is not None] for column in zip(*figures, strict=True)]
+        means = " | ".join(f"**{fmean(column):+.1f} %**" if column else "–" for column in columns)
+        lines.append(f"| **{pair}, {codec}** | **mean of {len(figures)}** | {means} |")
+    return "\n".join(lines)
+
+
+def savings(rows: Sequence[Row]) -> list[float | None]:
+    """BD-rates by metric, %; None where the curves do not overlap."""
+    own, adapted = (_curve(rows, kind) for kind in ("off", "full"))
+    found = [bd_rate(own, adapted, metric) for metric in _METRICS]
+    return [None if isinstance(one, NoFigure) else one.value for one in found]
+
+
+def _curve(rows: Sequence[Row], kind: str) -> Curve:
+    points = [
+        Point(
+            crf=row["crf"],
+            video_bytes=row[kind]["video_bytes"],
+            duration_s=Fraction(1),
+            frames=1,
+            metrics={metric: row[kind][metric] for metric in _METRICS},
+            encode_s=0,
+            decode_s=0,
+        )
+        for row in rows
+    ]
+    family = rows[0]["pair"] + (ADAPTED if kind == "full" else "")
+    candidate = Candidate(family, family, Fraction(2), rows[0]["codec"], "medium")
+    return Curve(rows[0]["movie"], candidate, sorted(points, key=lambda point: point.video_bytes))
+
+
+def segment_table(rows: Sequence[Row]) -> str:
+    """What updates are at each crf, and the processor time that they cost beside ffmpeg's: means over clips."""
+    lines = [
+        "| pair, encoder | crf | kept | dB | bytes | part of the file | CPU s |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    key = lambda row: (*_way(row), row["crf"])  # noqa: E731
+    for (pair, codec, crf), some in groupby(sorted(rows, key=key), key=key):
+        found = list(some)
+        segments = [segment for row in found for segment in row["full"]["segments"]]
+        kinds = [segment["kind"] for segment in segments]
+        kept = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("full", "light", "none") if kind in kinds)
+        share = fmean(_bytes(row) / row["off"]["video_bytes"] for row in found)
+        seconds = fmean(row["full"]["own_cpu_s"] - row["off"]["own_cpu_s"] for row in found)
+        gain, size = (fmean(segment[name] for segment in segments) for name in ("gain_db", "bytes"))
+        lines.append(
+            f"| {pair}, {codec} | {crf:g} | {kept} | {gain:+.2f} | {size:,.0f} | {share:.1%} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _bytes(row: Row) -> int:
+    return sum(segment["bytes"] for segment in row["full"]["segments"])
+
+
+def times_table(rows: Sequence[Row]) -> str:
+    """Wall seconds of decoding without and with updates: the least and the median of all rounds."""
+    lines = [_TIMES, "| --- | --- | ---: | ---: |"]
+    for row in rows:
+        cells = [
+            f"{min(seen):.2f} s, {median(seen):.2f} s" for seen in (row["decode_s"]["off"], row["decode_s"]["full"])
+        ]
+        lines.append(f"| {name_of(row['movie'])} | {row['codec']}, {row['crf']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def name_of(movie: str) -> str:
+    """A clip in a table."""
+    return movie.removesuffix(".mkv").removeprefix("davis_").removesuffix("_360p")
+
+
+def _way(row: Row) -> tuple[str, str]:
+    return row["pair"], row["codec"]
+
+
+def _movie(row: Row) -> str:
+    return str(row["movie"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Training with weights as an update will store them, so that what is trained is distortion plus the price of the bits.
+
+Steps and bits follow from what a bit is worth: where bits are dear, steps are large and most differences are zero.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vidscale.models.update_codes import step_code, step_size
+
+_PASSES = 16  # of the curvature, a patch each
+_COARSER = 2.0  # than the steps that theory wants where bits are many: here a step is as large as most differences
+_BITS_PER_DOUBLING = 6.0  # of a difference: more than they are in the end; found by trial
+_TINY = 1e-12
+
+
+class Rounding:
+    """Rounds differences of weights, group by group.
+
+    Args:
+        groups: the weights that are trained, in groups with a common step.
+        own: those of the pair, in the same groups.
+        per_bit: loss that is worth a bit.
+        error: mean squared error, code / peak, that is a loss of 1.
+        output: makes pictures with the network as it is, of random patches.
+
+    Attributes:
+        steps: of the groups.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[nn.Parameter]],
+        own: Sequence[Sequence[nn.Parameter]],
+        per_bit: float,
+        error: float,
+        output: Callable[[], Tensor],
+    ) -> None:
+        self._per_bit = per_bit
+        curvatures = _curvatures(groups, output)
+        wanted = [
+            _COARSER * math.sqrt(12 * per_bit * error / (math.log(2) * max(curvature, _TINY)))
+            for curvature in curvatures
+        ]
+        self.steps = [step_size(step_code(step)) for step in wanted]
+        self._weights = [
+            (weight, before.detach(), step)
+            for group, known, step in zip(groups, own, self.steps, strict=True)
+            for weight, before in zip(group, known, strict=True)
+        ]
+
+    def differentiate(self, backward: Callable[[], None]) -> None:
+        """Adds to the weights' gradients what they are where the weights are rounded, and those of the bits."""
+        kept = [weight.detach().clone() for weight, _, _ in self._weights]
+        self.round()
+        backward()
+        with torch.no_grad():
+            for (weight, before, step), value in zip(self._weights, kept, strict=True):
+                weight.copy_(value)
+                difference = value - before
+                assert weight.grad is not None
+                slope = self._per_bit * _BITS_PER_DOUBLING / math.log(2)
+                weight.grad += slope * difference.sign() / (difference.abs() + step)
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Replaces each weight by the nearest one that an update can store."""
+        for weight, before, step in self._weights:
+            weight.copy_(before + torch.round((weight - before) / step) * step)
+
+
+def _curvatures(groups: Sequence[Sequence[nn.Parameter]], output: Callable[[], Tensor]) -> list[float]:
+    """Of the mean squared error, by a weight of each group on average (Gauss-Newton; Hutchinson's estimate)."""
+    weights = [weight for group in groups for weight in group]
+    random = torch.Generator().manual_seed(0)
+    sums = [0.0] * len(weights)
+    for _ in range(_PASSES):
+        picture = output()
+        signs = torch.randint(0, 2, picture.shape, generator=random).to(picture) * 2 - 1
+        gradients = torch.autograd.grad((picture * signs).sum(), weights)
+        for n, gradient in enumerate(gradients):
+            sums[n] += 2 * float(gradient.square().sum()) / (picture.numel() * _PASSES)
+    found, at = [], 0
+    for group in groups:
+        found.append(sum(sums[at : at + len(group)]) / sum(weight.numel() for weight in group))
+        at += len(group)
+    return found
