@@ -25,8 +25,9 @@ from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
 from vidscale.adapt.soap import Soap
 from vidscale.adapt.training import Steps
+from vidscale.batch.chunk_encode import run_chunk
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
-from vidscale.batch.tasks import ChunkResult, ChunkTask, run_chunk
+from vidscale.batch.tasks import ChunkResult, ChunkTask
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.errors import UnusableIdentityError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
