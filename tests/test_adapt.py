@@ -374,6 +374,9 @@ class Here:
 
     workers = threads = 1
 
+    def prepare(self, task, count):
+        pass
+
     def submit(self, task, advance):
         done = Future()
         done.set_result(
