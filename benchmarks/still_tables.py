@@ -1,7 +1,7 @@
 """Writes the tables and bars of docs/stills.md from the stored rows.
 
-The rows are of `bench_stills.py`, `vidscale images bench --json`, `still_colour.py`, `still_steps.py` and
-`still_trainings.py`.
+The rows are of `bench_stills.py`, `vidscale images bench --json`, `still_colour.py`, `still_steps.py`,
+`still_trainings.py` and `still_memory.py`.
 
 python benchmarks/still_tables.py
 """
@@ -50,6 +50,7 @@ def blocks() -> dict[str, str]:
         "steps": steps_table(read_rows(RESULTS / "still_steps.jsonl")),
         "footage": footage_table(read_rows(RESULTS / "still_footage.jsonl")),
         "losses": losses_table(read_rows(RESULTS / "still_losses.jsonl")),
+        "memory": memory_table(read_rows(RESULTS / "still_memory.jsonl")),
     }
 
 
@@ -155,6 +156,15 @@ def losses_table(rows: Sequence[Row]) -> str:
         f"| {row['loss']} | {row['psnr_y']:.2f} | {row['ssim_y']:.4f} | {row['vmaf']:.1f} | {row['vmaf_neg']:.1f} |"
         for row in rows
     ]
+    return "\n".join(lines)
+
+
+def memory_table(rows: Sequence[Row]) -> str:
+    """Peak memory of a tile."""
+    lines = ["| | tile, samples | before, MB | peak, MB |", "| --- | ---: | ---: | ---: |"]
+    for row in rows:
+        tile, words = f"{row['tile']}x{row['tile']}", f"{row['pair']} {row['way']}"
+        lines.append(f"| {words} | {tile} | {row['before_mb']} | {row['peak_mb']} |")
     return "\n".join(lines)
 
 

@@ -138,7 +138,8 @@ def test_small_picture_of_noise_stays_near_the_bicubic_one(name: str) -> None:
     scaler = find_scaler(name, None, "cpu")
     near = downscale_picture(source, find_scaler("bicubic", scaler.scale, "cpu"))
     codes = [np.stack(small.planes).astype(float) for small in (downscale_picture(source, scaler), near)]
-    assert 10 * np.log10(255**2 / np.square(codes[0] - codes[1]).mean()) > 34
+    # 34.2 dB in each neighbourhood, a little less where its strength varies; car-x2 has 32.6 dB without the bound.
+    assert 10 * np.log10(255**2 / np.square(codes[0] - codes[1]).mean()) > 33.8
 
 
 @pytest.mark.parametrize(
