@@ -5,7 +5,8 @@
 For each clip, codec and target VMAF it encodes with ``--target vmaf=N`` and an empty cache, as a user would, and then
 probes every way (``plan --exhaustive``). A row has:
 
-* ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits;
+* ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits, without those that need more than
+  full size by VMAF NEG, the judge, which are never taken;
 * ``bits``, ``best_bits``: what they need against full size at equal VMAF, % (by the exhaustive search), and ``loss``,
   their difference;
 * ``first_error``, ``error``: VMAF of the file over the target, before and after the correction;
@@ -88,7 +89,8 @@ def _measured(clip: Path, codec: str, target: float, preset: str) -> dict[str, A
     decision = encoded.decision
     if decision is None:
         raise ValueError(f"{clip} was encoded without a decision")
-    best = min((one for one in exhaustive.ways if one.is_reached), key=lambda one: one.bits.bits)
+    allowed = [one for one in exhaustive.ways if one.is_reached and (one.way.is_full or one.judged.bits < 0)]
+    best = min(allowed, key=lambda one: one.bits.bits)
     same = _estimate_of(exhaustive, decision.chosen)
     checks = [check.measured - target for check in encoded.checks]
     return {
