@@ -5,8 +5,8 @@
 For each clip, codec and target VMAF it encodes with ``--target vmaf=N`` and an empty cache, as a user would, and then
 probes every way (``plan --exhaustive``). A row has:
 
-* ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits, without those that need more than
-  full size by VMAF NEG, the judge, which are never taken;
+* ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits of those that also save by the
+  judge, VMAF NEG: others are never taken;
 * ``bits``, ``best_bits``: what they need against full size at equal VMAF, % (by the exhaustive search), and ``loss``,
   their difference;
 * ``first_error``, ``error``: VMAF of the file over the target, before and after the correction;
