@@ -229,9 +229,12 @@ def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
         DecodeError: ffmpeg cannot be started or does not open the source.
     """
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
-    command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y", "-i", str(source.path.absolute()), *maps]
+    command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y"]
+    command += ["-readrate", "1", "-i", str(source.path.absolute()), *maps]
     command += ["-metadata", "timecode=", "-map_chapters", "-1", "-c", "copy", "-t", "0"]
     command += ["-f", muxer, os.devnull]
+    # Reading keeps to the rate of a stream that is used, until the program is stopped: a while on a busy machine.
+    command += ["-map", f"0:{source.stream_index}", "-c", "copy", "-f", "null", os.devnull]
     try:
         return announces(command, b"Output #0, ", timeout_s=_OPEN_TIMEOUT_S)
     except OSError as error:
