@@ -111,18 +111,18 @@ def keyframe_times(segment_s: Fraction) -> str:
     return f"expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+{float(segment_s) - _EARLY_S:.6f}))"
 
 
-Check = Callable[[int, Rendition, Sequence[CodedPart]], Rendition | None]
+Verifier = Callable[[int, Rendition, Sequence[CodedPart]], Rendition | None]
 """Looks at a finished rendition of that number, whose files still exist, and names one to encode in its place, or None.
 Parts with the same plan are not encoded again."""
 
 
-def write_ladder(plan: LadderPlan, progress: Progress | None = None, check: Check | None = None) -> Ladder:
+def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Verifier | None = None) -> Ladder:
     """Executes a plan.
 
     Args:
         plan: the ladder.
         progress: receives the progress, in frames of the source.
-        check: called for each rendition, and again for those that it replaces.
+        verify: called for each rendition, and again for those that it replaces.
 
     Raises:
         VidscaleError: it failed; the folder is as before.
@@ -135,7 +135,7 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, check: Chec
         while wanted:
             log = ReadLog()
             coded |= _encode(plan, wanted, coded, work, log, progress)
-            wanted = _replaced(wanted, coded, check) if check else {}
+            wanted = _replaced(wanted, coded, verify) if verify else {}
             renditions |= wanted
         progress.start("writing the segments", None)
         sounds = _package_sounds(plan, log, work)
@@ -156,10 +156,10 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, check: Chec
 
 
 def _replaced(
-    renditions: dict[int, Rendition], coded: dict[int, list[CodedPart]], check: Check
+    renditions: dict[int, Rendition], coded: dict[int, list[CodedPart]], verify: Verifier
 ) -> dict[int, Rendition]:
     """What to encode in place of the renditions, by number."""
-    found = {number: check(number, rendition, coded[number]) for number, rendition in renditions.items()}
+    found = {number: verify(number, rendition, coded[number]) for number, rendition in renditions.items()}
     return {number: better for number, better in found.items() if better is not None}
 
 
