@@ -40,11 +40,18 @@ READY = """async () => {
     for (const player of document.querySelectorAll('vidscale-video')) await player.ready;
     return document.querySelector('vidscale-video').notePart.textContent;
 }"""
-SEEK = """async (time) => {
+SEEK = """async (time) => {  // until the browser has told the page of the picture, which may be after `seeked`
     const {video} = document.querySelector('vidscale-video');
     const done = new Promise((resolve) => video.addEventListener('seeked', resolve, {once: true}));
+    const told = new Promise((resolve) => {
+        const next = (now, {mediaTime}) => {
+            if (mediaTime <= time && mediaTime > time - 0.05) resolve();
+            else video.requestVideoFrameCallback(next);
+        };
+        video.requestVideoFrameCallback(next);
+    });
     video.currentTime = time;
-    await done;
+    await Promise.all([done, told]);
 }"""
 
 
