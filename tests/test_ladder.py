@@ -23,7 +23,8 @@ from vidscale.config import LadderSettings
 from vidscale.errors import UsageError
 from vidscale.jobs.ladder import Rendition
 from vidscale.media.codec_strings import codec_string
-from vidscale.media.playlists import Segment, Variant, master_text, mean_rate, peak_rate
+from vidscale.media.dash import manifest_text
+from vidscale.media.playlists import Segment, Sound, Variant, master_text, mean_rate, peak_rate
 from vidscale.per_title.ladder import plan_ladder, run_ladder
 from vidscale.system.folders import partial_folder
 from vidscale.system.progress import Progress
@@ -496,6 +497,30 @@ def test_other_audio_is_encoded_as_aac_and_picture_keeps_its_delay(tmp_path: Pat
     assert (
         decode_time(tmp_path / "out" / "v1" / "00000.m4s") == 6400
     )  # of 16000: ffmpeg has no time scale below 10000, and 1000 is the movie's
+    (pictures, heard) = timelines((tmp_path / "out" / "manifest.mpd").read_text())
+    assert [pictures[:2], heard[:2]] == [(0, 0.4), (0, 0)]
+
+
+def timelines(manifest: str) -> list[tuple[float, float, float]]:
+    """What each representation of a manifest says of its media timestamps, in seconds: the one that is shown at 0, that
+    of the first segment, and the end of the last one."""
+    found = []
+    for template in ElementTree.fromstring(manifest).findall(".//{*}SegmentTemplate"):
+        unit = float(template.attrib["timescale"])
+        rows = [(int(row.attrib["t"]), int(row.attrib["d"])) for row in template.findall(".//{*}S")]
+        origin = int(template.attrib.get("presentationTimeOffset", "0"))
+        found.append((origin / unit, rows[0][0] / unit, sum(rows[-1]) / unit))
+    return found
+
+
+def test_dash_manifest_has_the_timestamps_of_the_segments() -> None:
+    """A segment's time is that of its media (ISO/IEC 23009-1, 5.3.9.6); a movie that begins late is shown at once."""
+    segments = (Segment("0", Fraction(2), 1000), Segment("1", Fraction(1), 1000))
+    variant = Variant("v1/x.m3u8", "avc1", 64, 48, None, None, segments, start_s=Fraction(3))
+    sound = Sound("a1/x.m3u8", "a", "", 2, "mp4a", True, segments, start_s=Fraction(5, 2))
+    text = manifest_text([variant], [sound])
+    assert timelines(text) == [(2.5, 3, 6), (2.5, 2.5, 5.5)]
+    assert 'mediaPresentationDuration="PT3.500S"' in text
 
 
 def test_folders_that_killed_runs_left_are_removed(tmp_path: Path) -> None:

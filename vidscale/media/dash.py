@@ -14,14 +14,15 @@ _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 
 
 def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
-    """A manifest with one period.
+    """A manifest with one period, which begins with the first picture or sound.
 
     Args:
         variants: the video renditions; the segments of each share one initialization section, and are numbered from 0.
         sounds: the audio, likewise.
     """
     streams: list[Variant | Sound] = [*variants, *sounds]
-    seconds = max(_seconds(stream.segments) for stream in streams)
+    begin = min(stream.start_s for stream in streams)
+    seconds = max(stream.start_s + _seconds(stream.segments) for stream in streams) - begin
     longest = max(segment.duration_s for variant in variants for segment in variant.segments)
     root = ElementTree.Element(
         "MPD",
@@ -38,12 +39,12 @@ def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
         shown = {"width": str(variant.width), "height": str(variant.height)}
         if variant.frame_rate:
             shown["frameRate"] = str(variant.frame_rate)
-        _add_representation(pictures, variant, "video/mp4", shown)
+        _add_representation(pictures, variant, begin, "video/mp4", shown)
     for sound in sounds:
         language = {"lang": sound.language} if sound.language else {}
         heard = ElementTree.SubElement(period, "AdaptationSet", aligned | {"contentType": "audio"} | language)
         ElementTree.SubElement(heard, "Label").text = sound.name
-        added = _add_representation(heard, sound, "audio/mp4", {})
+        added = _add_representation(heard, sound, begin, "audio/mp4", {})
         channels = ElementTree.Element("AudioChannelConfiguration", schemeIdUri=_CHANNELS, value=str(sound.channels))
         added.insert(0, channels)
     ElementTree.indent(root)
@@ -51,7 +52,7 @@ def manifest_text(variants: Sequence[Variant], sounds: Sequence[Sound]) -> str:
 
 
 def _add_representation(
-    parent: ElementTree.Element, stream: Variant | Sound, mime: str, attributes: dict[str, str]
+    parent: ElementTree.Element, stream: Variant | Sound, begin: Fraction, mime: str, attributes: dict[str, str]
 ) -> ElementTree.Element:
     folder = stream.uri.rpartition("/")[0]
     own = {"id": folder, "mimeType": mime, "codecs": stream.codec, "bandwidth": str(peak_rate(stream.segments))}
@@ -60,17 +61,22 @@ def _add_representation(
         added,
         "SegmentTemplate",
         timescale=str(_TIMESCALE),
+        presentationTimeOffset=str(_ticks(begin)),
         startNumber="0",
         initialization=f"{folder}/init.mp4",
         media=f"{folder}/$Number%05d$.m4s",
     )
     timeline = ElementTree.SubElement(template, "SegmentTimeline")
-    start = Fraction(0)
+    start = stream.start_s
     for segment in stream.segments:
-        begin, end = (round(time * _TIMESCALE) for time in (start, start + segment.duration_s))
-        ElementTree.SubElement(timeline, "S", t=str(begin), d=str(end - begin))
+        first, behind = _ticks(start), _ticks(start + segment.duration_s)
+        ElementTree.SubElement(timeline, "S", t=str(first), d=str(behind - first))
         start += segment.duration_s
     return added
+
+
+def _ticks(seconds: Fraction) -> int:
+    return round(seconds * _TIMESCALE)
 
 
 def _seconds(segments: Sequence[Segment]) -> Fraction:

@@ -37,8 +37,9 @@ def package_video(
     command = hls_command(ffmpeg, file, "0:v:0", playlist.name, _EVERY_KEYFRAME_S, start_s=start_s)
     run_ffmpeg(command, "writing the segments failed", folder=folder)
     codec, record, _ = _facts(folder / "init.mp4", "video")
-    if (found := _packets(playlist)) != frames:
-        raise EncodeError(f"{frames} frames were encoded, but {found} are in the segments")
+    times = _times(playlist)
+    if len(times) != frames:
+        raise EncodeError(f"{frames} frames were encoded, but {len(times)} are in the segments")
     return Variant(
         uri=f"{folder.name}/{playlist.name}",
         codec=codec_string(codec, record),
@@ -47,6 +48,7 @@ def package_video(
         frame_rate=info.frame_rate,
         transfer=info.color.transfer,
         segments=segments_of(playlist),
+        start_s=min(times),
     )
 
 
@@ -67,9 +69,10 @@ def package_audio(
     folder.mkdir()
     coding = [] if stream.codec == "aac" else ["-c:a", "aac"]
     with av.open(str(file)) as container:
-        starts_early = (container.streams.audio[index].start_time or 0) <= 0
+        audio = container.streams.audio[index]
+        start_s = (audio.start_time or 0) * Fraction(audio.time_base or 0)
     command = hls_command(
-        ffmpeg, file, f"0:a:{index}", playlist.name, f"{float(seconds):.6f}", coding, starts_early=starts_early
+        ffmpeg, file, f"0:a:{index}", playlist.name, f"{float(seconds):.6f}", coding, starts_early=start_s <= 0
     )
     run_ffmpeg(command, "writing the audio segments failed", folder=folder)
     codec, record, written = _facts(folder / "init.mp4", "audio")
@@ -82,6 +85,7 @@ def package_audio(
         codec=codec_string(codec, record),
         is_default=index == 0,
         segments=segments_of(playlist),
+        start_s=max(Fraction(0), start_s),
     )
 
 
@@ -125,9 +129,11 @@ def _facts(init: Path, kind: str) -> tuple[str, bytes, int]:
         raise EncodeError(f"the initialization section cannot be read back: {reason_of(error)}") from error
 
 
-def _packets(playlist: Path) -> int:
+def _times(playlist: Path) -> list[Fraction]:
+    """Timestamps of all pictures, seconds."""
     try:
         with av.open(str(playlist)) as container:
-            return sum(1 for packet in container.demux(video=0) if packet.size)
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            return [packet.pts * packet.time_base for packet in packets if packet.pts is not None and packet.time_base]
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"the segments cannot be read back: {reason_of(error)}") from error
