@@ -36,8 +36,11 @@ READ = """([split, picture]) => {
     if (gl.getError()) throw new Error('an error of WebGL');
     return [height, width, Array.from(read)];
 }"""
-READY = """async () => {
-    for (const player of document.querySelectorAll('vidscale-video')) await player.ready;
+READY = """async () => {  // until the browser has told the page of the first picture, or there is none
+    for (const player of document.querySelectorAll('vidscale-video')) {
+        await player.ready;
+        while (!player.notePart.textContent && player.seenAt === null) await new Promise(requestAnimationFrame);
+    }
     return document.querySelector('vidscale-video').notePart.textContent;
 }"""
 SEEK = """async (time) => {  // until the browser has told the page of the picture, which may be after `seeked`

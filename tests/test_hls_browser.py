@@ -22,26 +22,28 @@ DASH_JS = ("dashjs", "5.2.1", "package/dist/modern/umd/dash.all.min.js")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video><script src="hls.min.js"></script><script>
-const video = document.querySelector('video'), errors = [], shown = [], sizes = [];
+const video = document.querySelector('video'), errors = [], loaded = [], sizes = [];
 const [folder, number] = location.search.slice(1).split(','), level = Number(number);
 const hls = new Hls({ startLevel: level, enableWorker: false });
+const slow = ['bufferStalledError', 'bufferNudgeOnStall'];  // also on a busy machine; a hole is seen in `buffered`
 hls.on(Hls.Events.ERROR, (_, data) => {
-    if (data.details !== 'bufferStalledError' || video.currentTime > 0) errors.push(data.details);  // slow to start
+    if (!slow.includes(data.details)) errors.push(data.details);
+    if (data.fatal) report();
 });
-hls.on(Hls.Events.FRAG_CHANGED, (_, data) => shown.push([data.frag.level, data.frag.sn]));
+hls.on(Hls.Events.FRAG_BUFFERED, (_, {frag}) => { if (frag.type === 'main') loaded.push([frag.level, frag.sn]); });
 hls.on(Hls.Events.MANIFEST_PARSED, () => { hls.loadLevel = level; video.play(); });
 function report() {
     const quality = video.getVideoPlaybackQuality(), buffered = [];
     for (let i = 0; i < video.buffered.length; i++) buffered.push([video.buffered.start(i), video.buffered.end(i)]);
     const levels = hls.levels.map(l => [l.width, l.height, l.bitrate, l.averageBitrate, l.videoCodec, l.audioCodec]);
-    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, shown, sizes, buffered, levels,
+    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, loaded, sizes, buffered, levels,
         width: video.videoWidth, height: video.videoHeight, duration: video.duration, ended: video.ended,
         frames: quality.totalVideoFrames, corrupted: quality.corruptedVideoFrames,
         heard: video.webkitAudioDecodedByteCount, tracks: hls.audioTracks.map(t => t.lang) }) });
 }
 video.onresize = () => sizes.push([video.videoWidth, video.videoHeight]);
 video.onended = report;
-setTimeout(report, 30000);
+setTimeout(report, 100000);
 hls.loadSource(folder + '/master.m3u8'); hls.attachMedia(video);
 </script>"""
 
@@ -64,7 +66,7 @@ function report() {
         corrupted: quality.corruptedVideoFrames, heard: video.webkitAudioDecodedByteCount }) });
 }
 video.onended = report;
-setTimeout(report, 30000);
+setTimeout(report, 100000);
 player.initialize(video, 'film.hls/manifest.mpd', false);
 </script>"""
 
@@ -153,7 +155,7 @@ def played(site: Site, page: str, profile: Path) -> dict[str, Any]:
     command = [CHROMIUM, *options, "--remote-debugging-port=0", f"http://127.0.0.1:{site.server_port}/{page}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
         try:
-            assert site.reported.wait(90), "the page reported nothing"
+            assert site.reported.wait(110), "the page reported nothing"
         finally:
             browser.terminate()
     return site.report
@@ -169,7 +171,7 @@ def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path
     assert [told["width"], told["height"]] == told["levels"][level][:2]
     assert told["levels"][0][:2] < [160, 96]
     assert told["levels"][0][2] < told["levels"][1][2]
-    assert told["shown"] == [[level, number] for number in range(3)]
+    assert told["loaded"] == [[level, number] for number in range(3)]
     assert told["duration"] == pytest.approx(3.0, abs=0.05)
     assert len(told["buffered"]) == 1
     assert told["buffered"][0] == pytest.approx([0.0, 3.0], abs=0.05)
@@ -196,7 +198,7 @@ def test_parts_of_different_sizes_are_played_through(site: Site, tmp_path: Path)
     told = played(site, "page.html?parts.hls,0", tmp_path / "profile")
     assert told["errors"] == []
     assert told["ended"]
-    assert told["shown"] == [[0, 0], [0, 1]]
+    assert told["loaded"] == [[0, 0], [0, 1]]
     assert [told["width"], told["height"]] == told["sizes"][-1] < told["sizes"][0] == [160, 96]
     assert told["duration"] == pytest.approx(4.0, abs=0.05)
     assert len(told["buffered"]) == 1

@@ -1,6 +1,7 @@
 """The page with playlists: each part of each rendition is restored by its own network, in headless Chromium."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,12 @@ HEIGHT, WIDTH, RATE = 96, 160, 24
 FADED = f"lutyuv=y=50+val*0.6:u=128:v=128,{TAGS}"  # no colour outside RGB
 QUICK = ["--preset", "veryfast", "--quiet"]
 
+IDLE = """async () => {  // until nothing is loaded any more
+    const {stream} = document.querySelector('vidscale-video');
+    while (stream.tracks.some((track) => track.filling)) await new Promise(requestAnimationFrame);
+}"""
 ALTERNATING = """async () => {  // loads everything again, each segment from another rendition than the one before
     const {stream} = document.querySelector('vidscale-video'), [track] = stream.tracks;
-    while (track.filling) await new Promise((done) => setTimeout(done, 20));
     let next = 0;
     stream.choose = (lists) => lists[next++ % 2];
     const removed = new Promise((done) => track.buffer.addEventListener('updateend', done, {once: true}));
@@ -105,6 +109,7 @@ def test_rendition_is_shown_as_decode_restores_it(
 def test_network_changes_with_the_rendition(site: Path, decoded: list[Codes], browse: "Pages") -> None:
     page = browse(site)
     assert page.evaluate(READY) == ""
+    page.evaluate(IDLE)
     uris = page.evaluate(ALTERNATING)
     assert uris == ["v1/video.m3u8", "v2/video.m3u8"] * 2
     for frame in (RATE - 1, RATE, 2 * RATE - 1, 2 * RATE, 3 * RATE):
@@ -126,6 +131,7 @@ def test_network_changes_with_the_rendition(site: Path, decoded: list[Codes], br
 def test_rendition_is_not_guessed_where_a_picture_may_be_of_the_next(site: Path, browse: "Pages") -> None:
     page = browse(site)
     assert page.evaluate(READY) == ""
+    page.evaluate(IDLE)
     page.evaluate(ALTERNATING)
     told = """([time, late]) => document.querySelector('vidscale-video').stream.renditionAt(time, late)"""
     assert page.evaluate(told, [0.95, False]) == "v1/video.m3u8"
@@ -154,15 +160,17 @@ def test_only_so_much_is_kept_loaded(site: Path, browse: "Pages") -> None:
     page = browse(site)
     assert page.evaluate(READY) == ""
     page.evaluate(SEEK, 3.5)
+    page.evaluate(IDLE)
     held = """async () => {
         const {stream} = document.querySelector('vidscale-video'), [track] = stream.tracks;
-        await track.forget(2.2);
+        await track.keep(2.2);
         return [[...track.held.keys()], track.buffer.buffered.start(0)];
     }"""
     indices, start = page.evaluate(held)
     assert set(indices) in ({2, 3}, {3})
     assert start == pytest.approx(min(indices))
     page.evaluate(SEEK, 0.5)
+    page.evaluate(IDLE)
     page.evaluate("""async () => {
         const {buffer} = document.querySelector('vidscale-video').stream.tracks[0];
         const removed = new Promise((done) => buffer.addEventListener('updateend', done, {once: true}));
@@ -170,6 +178,94 @@ def test_only_so_much_is_kept_loaded(site: Path, browse: "Pages") -> None:
         await removed;
     }""")
     page.evaluate(SEEK, 1.5)
+
+
+@pytest.mark.slow
+def test_browser_with_little_room(site: Path, browse: "Pages") -> None:
+    """It takes the next segment only when all before the present one are removed."""
+    little = """const append = SourceBuffer.prototype.appendBuffer;
+        window.refused = 0;
+        SourceBuffer.prototype.appendBuffer = function (data) {
+            const {buffered} = this;
+            let held = 0;
+            for (let n = 0; n < buffered.length; ++n) held += buffered.end(n) - buffered.start(n);
+            if (held > 1.9) {
+                ++window.refused;
+                throw new DOMException('full', 'QuotaExceededError');
+            }
+            append.call(this, data);
+        };"""
+    page = browse(site, little)
+    assert page.evaluate(READY) == ""
+    page.evaluate(IDLE)
+    assert page.evaluate("window.refused") > 0
+    page.evaluate(SEEK, 3.5)
+    page.evaluate(SEEK, 0.5)
+    page.locator("vidscale-video").press("k")
+    page.wait_for_function("() => document.querySelector('vidscale-video').video.ended")
+    assert page.evaluate(READY) == ""
+
+
+HELD_BACK = """window.aborted = [];
+    const given = window.fetch;
+    window.fetch = (url, options) => String(url).includes('%s') ? new Promise((_, reject) => {
+        options.signal.addEventListener('abort', () => {
+            window.aborted.push(String(url));
+            reject(options.signal.reason);
+        });
+    }) : given(url, options);"""
+
+
+@pytest.mark.slow
+def test_segment_is_not_waited_for_after_a_seek_or_in_another_movie(site: Path, browse: "Pages") -> None:
+    page = browse(
+        site, HELD_BACK % "00001.m4s", body='<vidscale-video src="master.m3u8" rendition="1"></vidscale-video>'
+    )
+    assert page.evaluate(READY) == ""
+    page.evaluate(SEEK, 3.5)
+    assert [Path(url).parent.name for url in page.evaluate("window.aborted")] == ["v1", "audio1"]
+    page.evaluate("document.querySelector('vidscale-video').video.currentTime = 1.5")
+    page.wait_for_function("() => document.querySelector('vidscale-video').stream.tracks.every(({loading}) => loading)")
+    page.evaluate("document.querySelector('vidscale-video').setAttribute('src', 'v2.m3u8')")
+    page.wait_for_function("() => window.aborted.length === 4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("missing", "plays"), [(".weights", True), ("v2/00001.m4s", False), ("v2/init.mp4", False)])
+def test_page_says_what_is_missing(missing: str, plays: bool, site: Path, browse: "Pages") -> None:
+    """Without its network a rendition is played as it is."""
+    lacking = f"""const given = window.fetch;
+        window.fetch = (url, ...more) =>
+            given(String(url).includes('{missing}') ? 'nothing' : url, ...more);"""
+    page = browse(site, lacking, body='<vidscale-video src="master.m3u8" rendition="2"></vidscale-video>')
+    note = "document.querySelector('vidscale-video').notePart.textContent"
+    page.wait_for_function(f"() => {note}")
+    if plays:
+        page.locator("vidscale-video").press("k")
+        page.wait_for_function("() => document.querySelector('vidscale-video').video.ended")
+    else:
+        page.wait_for_function("() => document.querySelector('vidscale-video').video.error")
+    page.evaluate(READY)
+    assert re.fullmatch(rf"Not restored: \S+{re.escape(missing)}: 404 Not Found", page.evaluate(note))
+
+
+@pytest.mark.slow
+def test_movie_that_begins_late(tmp_path: Path, browse: "Pages") -> None:
+    """Later than what is loaded ahead; to seek before its beginning is to seek to it."""
+    late = [*picture(f"{WIDTH}x{HEIGHT}", RATE, 2, then=FADED), "-output_ts_offset", "40"]
+    movie = make(tmp_path / "film.mkv", *late, "-pix_fmt", "yuv420p", "-crf", "8")
+    words = ["--target", "psnr=30", "--scale", "2", "--pair", "adaptive", "--segment-duration", "1", "--no-verify"]
+    done = run_here("ladder", movie, "-o", tmp_path / "film.hls", *words, *QUICK)
+    assert done.code == 0, done.stderr
+    page = browse(api.web(tmp_path / "film.hls" / "master.m3u8", tmp_path / "site").index.parent)
+    assert page.evaluate(READY) == ""
+    page.evaluate(SEEK, 41.5 + 0.5 / RATE)
+    page.evaluate("document.querySelector('vidscale-video').video.currentTime = 0")
+    page.wait_for_function("""() => {
+        const {video, seenAt} = document.querySelector('vidscale-video');
+        return !video.seeking && seenAt !== null && Math.abs(seenAt - 40) < 0.01;
+    }""")
+    assert state(page).startswith("restored 160x96 from 80x48")
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ const VERSION = 2;
 const NEAR_S = 5e-4; // timestamps are rounded
 export const LATE_S = 0.2; // a picture may be so much newer than the time that the browser names
 
-export async function fetched(url) {
-    const response = await fetch(url);
+export async function fetched(url, options) {
+    const response = await fetch(url, options);
     if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
     return response;
 }

@@ -6,6 +6,7 @@ const AHEAD_S = 30, BEHIND_S = 20; // what is kept loaded
 const EARLY_S = 0.1; // audio segments begin a little before or after those of the picture
 const NEAR_S = 1e-3; // durations in a playlist are rounded
 const FIRST_RATE = 3e6; // bit/s, until something is loaded
+const FULL = 0.8; // of what the browser had room for ahead is loaded from then on
 
 const Source = globalThis.ManagedMediaSource ?? globalThis.MediaSource;
 export const canStream = Boolean(Source);
@@ -64,6 +65,8 @@ class Track {
         this.isVideo = kind === 'video';
         this.held = new Map(); // rendition of each segment that was appended
         this.init = null;
+        this.ahead = AHEAD_S;
+        this.loading = null; // index of the segment, and what ends its download
         this.filling = false;
         this.isDoubtful = false; // the browser may have thrown away what lies at the present time
         const type = `${kind}/mp4; codecs="${codec}"`;
@@ -90,13 +93,29 @@ class Track {
         if (this.filling) return;
         this.filling = true;
         try {
-            for (let index = this.next(); index !== null; index = this.next()) await this.load(index);
+            for (let index = this.next(); index !== null; index = this.next()) {
+                const abort = new AbortController();
+                this.loading = {index, abort};
+                await this.load(index, abort.signal).catch((error) => { if (!abort.signal.aborted) throw error; });
+            }
             this.stream.finish();
         } catch (error) {
             this.stream.fail(error);
         } finally {
+            this.loading = null;
             this.filling = false;
         }
+    }
+
+    // After a seek: a segment that is not needed there is not waited for.
+    reconsider() {
+        this.isDoubtful = true;
+        if (this.loading && !this.isWanted(this.loading.index)) this.loading.abort.abort();
+    }
+
+    isWanted(index) {
+        const {time} = this.stream;
+        return index >= indexAt(this.segments, time - EARLY_S) && this.segments[index].start <= time + this.ahead;
     }
 
     next() {
@@ -106,49 +125,69 @@ class Track {
         this.isDoubtful = false;
         let index = indexAt(this.segments, time - EARLY_S);
         while (this.held.has(index)) ++index;
-        return index < this.segments.length && this.segments[index].start < time + AHEAD_S ? index : null;
+        return index < this.segments.length && this.isWanted(index) ? index : null;
     }
 
-    async load(index) {
-        const list = this.isVideo ? this.stream.choose(this.lists) : this.lists[0];
+    async load(index, signal) {
+        const {stream} = this;
+        const list = this.isVideo ? stream.choose(this.lists) : this.lists[0];
         const segment = list.segments[index];
-        if (this.isVideo) await this.stream.ready(list.uri, segment.start + this.stream.start, segment.end + this.stream.start);
-        if (segment.init !== this.init) {
-            await this.append(await (await fetched(segment.init)).arrayBuffer());
-            this.init = segment.init;
-        }
+        if (this.isVideo) await stream.ready(list.uri, segment.start + stream.start, segment.end + stream.start);
+        const parts = [];
+        if (segment.init !== this.init) parts.push(await (await fetched(segment.init, {signal})).arrayBuffer());
         const started = performance.now();
-        const data = await (await fetched(segment.url)).arrayBuffer();
-        this.stream.measured(8 * data.byteLength, (performance.now() - started) / 1000);
+        parts.push(await (await fetched(segment.url, {signal})).arrayBuffer());
+        stream.measured(8 * parts.at(-1).byteLength, (performance.now() - started) / 1000);
         this.held.set(index, list);
-        await this.append(data);
-        if (this.isVideo && this.stream.time < 0) this.stream.video.currentTime = this.stream.start;
-        await this.forget(this.stream.time - BEHIND_S);
-    }
-
-    async append(data) {
-        if (this.stream.isClosed) return;
-        try {
-            this.buffer.appendBuffer(data);
-        } catch (error) {
-            if (error.name !== 'QuotaExceededError') throw error;
-            await this.forget(this.stream.time - 1);
-            this.buffer.appendBuffer(data);
+        for (const part of parts) {
+            if (stream.isClosed) return;
+            if (await this.append(part, segment)) continue;
+            this.held.delete(index);
+            if (this.isWanted(index)) this.ahead = FULL * (segment.start - stream.time);
+            if (this.ahead <= 0) throw new Error('the browser has no room for the next segment');
+            return;
         }
-        await this.idle();
+        this.init = segment.init;
+        if (this.isVideo) stream.enter();
+        await this.keep(stream.time - BEHIND_S);
     }
 
-    // Removes segments that end before a time.
-    async forget(time) {
-        const first = indexAt(this.segments, time);
-        if (this.stream.isClosed || ![...this.held.keys()].some((index) => index < first)) return;
-        this.buffer.remove(0, this.segments[first].start + this.stream.start);
-        await this.idle();
-        for (const index of [...this.held.keys()]) if (index < first) this.held.delete(index);
+    // Appends data of a segment; where there is no room for it, what is before the present time or after the segment is
+    // removed first. Returns whether there is room.
+    async append(data, {end}) {
+        for (const isLast of [false, true]) {
+            try {
+                this.buffer.appendBuffer(data);
+                await this.idle();
+                return true;
+            } catch (error) {
+                if (error.name !== 'QuotaExceededError') throw error;
+                if (!isLast) await this.keep(this.stream.time - EARLY_S, end);
+            }
+        }
+        return false;
+    }
+
+    // Removes the segments that end before a time, or begin at another or later.
+    async keep(from, to = Infinity) {
+        const {segments, held} = this, {start} = this.stream, first = indexAt(segments, from);
+        const isLate = (index) => segments[index].start > to - NEAR_S;
+        const isEarly = (index) => index < first;
+        for (const [isGone, begin, end] of [[isEarly, 0, start + segments[first].start], [isLate, start + to, Infinity]]) {
+            const gone = [...held.keys()].filter(isGone);
+            if (this.stream.isClosed || !gone.length) continue;
+            this.buffer.remove(begin, end);
+            await this.idle();
+            for (const index of gone) held.delete(index);
+        }
+    }
+
+    async updated() {
+        if (this.buffer.updating) await new Promise((done) => this.buffer.addEventListener('updateend', done, {once: true}));
     }
 
     async idle() {
-        if (this.buffer.updating) await new Promise((done) => this.buffer.addEventListener('updateend', done, {once: true}));
+        await this.updated();
         if (this.stream.video.error) throw new Error(this.stream.video.error.message || 'the file cannot be played');
     }
 }
@@ -186,7 +225,8 @@ export class Stream {
         this.source.duration = this.start + Math.max(...this.tracks.map(({segments}) => segments.at(-1).end));
         this.fill = () => { for (const track of this.tracks) track.fill(); };
         this.check = () => {
-            for (const track of this.tracks) track.isDoubtful = true;
+            this.enter();
+            for (const track of this.tracks) track.reconsider();
             this.fill();
         };
         this.video.addEventListener('timeupdate', this.fill);
@@ -196,7 +236,12 @@ export class Stream {
 
     // s from the beginning of the first segment.
     get time() {
-        return this.video.currentTime - this.start;
+        return Math.max(0, this.video.currentTime - this.start);
+    }
+
+    // Before the first picture there is nothing to show, and a browser would wait for it.
+    enter() {
+        if (this.video.currentTime < this.start - NEAR_S) this.video.currentTime = this.start;
     }
 
     // The rendition that the picture of a time is from; null if that is not certain. Args: late: as for `Networks.at`.
@@ -221,19 +266,21 @@ export class Stream {
 
     finish() {
         const {source, tracks} = this;
-        if (source.readyState !== 'open' || tracks.some((track) => !track.isComplete || track.buffer.updating)) return;
+        if (this.isClosed || source.readyState !== 'open' || tracks.some((track) => !track.isComplete || track.buffer.updating)) return;
         source.endOfStream();
     }
 
-    fail(error) {
+    async fail(error) {
         if (this.isClosed) return;
-        if (this.source.readyState === 'open' && this.tracks.every(({buffer}) => !buffer.updating)) this.source.endOfStream('network');
         this.close();
         this.failed(error);
+        await Promise.all(this.tracks.map((track) => track.updated()));
+        if (this.source.readyState === 'open') this.source.endOfStream('network');
     }
 
     close() {
         this.isClosed = true;
+        for (const track of this.tracks) track.loading?.abort.abort();
         this.video.removeEventListener('timeupdate', this.fill);
         for (const name of ['seeking', 'waiting']) this.video.removeEventListener(name, this.check);
         if (this.address) URL.revokeObjectURL(this.address);

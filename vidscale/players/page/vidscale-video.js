@@ -110,7 +110,9 @@ class VidscaleVideo extends HTMLElement {
             start: this.info?.start ?? 0,
             rendition: Number(this.getAttribute('rendition') ?? 0),
             width: () => this.clientWidth * devicePixelRatio,
-            ready: async (...part) => networks?.ready(...part),
+            ready: async (...part) => networks?.ready(...part).catch((error) => {
+                if (load === this.loads) this.plain(error.message);
+            }),
             failed: (error) => this.plain(error.message),
         });
         await this.stream.open(address);
@@ -162,9 +164,12 @@ class VidscaleVideo extends HTMLElement {
             const {picture, ...about} = this.present(networks.needsFrames);
             const rendition = this.stream ? this.stream.renditionAt(about.time, about.late) : null;
             const found = networks.at({...about, rendition});
-            if (found) this.restore(picture, found);
-            else this.pass(about);
-            if (picture !== video) picture.close();
+            try {
+                if (found) this.restore(picture, found);
+                else this.pass(about);
+            } finally {
+                if (picture !== video) picture.close();
+            }
         }
         this.describe();
     }
@@ -247,7 +252,9 @@ class VidscaleVideo extends HTMLElement {
             video.addEventListener(name, () => this.describe());
         }
         video.addEventListener('pause', () => { this.shown = []; });
-        video.addEventListener('error', () => this.plain(this.unplayable().message));
+        video.addEventListener('error', () => {
+            if (!this.stream?.isClosed) this.plain(this.unplayable().message); // a stream that failed has said why
+        });
         canvas.addEventListener('webglcontextlost', (event) => {
             event.preventDefault(); // so that it comes back
             this.stagePart.classList.remove('restoring');
