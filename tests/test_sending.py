@@ -52,15 +52,34 @@ def times(result: ChunkResult, unit: Fraction) -> list[Fraction]:
 )
 def test_chunks_of_packets_are_those_of_the_movie(tmp_path: Path, name: str, words: list[str]) -> None:
     source = make(tmp_path / name, *picture(duration=10), *sound(10), "-preset", "ultrafast", "-g", "40", *words)
-    unit = probe(source).video.time_base
+    check_sent(source, tasks_of(source, tmp_path), tmp_path)
+
+
+@pytest.mark.slow
+def test_movie_cut_without_encoding(tmp_path: Path) -> None:
+    """Its edit list hides the first pictures, whose timestamps are below zero."""
+    whole = make(
+        tmp_path / "whole.mp4", *picture(duration=14), *sound(14), "-preset", "ultrafast", "-g", "40", "-bf", "3"
+    )
+    source = make(tmp_path / "cut.mp4", "-ss", "1.1", "-i", whole, "-t", "10.3", "-c", "copy")
+    with video_packets(probe(source)) as packets:
+        hidden = [packet.pts for packet in packets if packet.size and packet.is_discard]
+    assert min(hidden) < 0
     tasks = tasks_of(source, tmp_path)
+    assert send(tasks[0]).shift_s > 0
+    check_sent(source, tasks, tmp_path)
+
+
+def check_sent(source: Path, tasks: list[ChunkTask], folder: Path) -> None:
+    """Three chunks are the same from packets as from the movie."""
+    unit = probe(source).video.time_base
     assert len(tasks) == 3
     for task in tasks:
         sent = send(task)
-        found = run_sent(replace(task, file=str(tmp_path / "sent.mp4")), sent)
+        found = run_sent(replace(task, file=str(folder / "sent.mp4")), sent)
         wanted = run_chunk(task, lambda: None)
         assert times(found, unit) == times(wanted, unit)
-        assert pictures(tmp_path / "sent.mp4") == pictures(Path(task.file))
+        assert pictures(folder / "sent.mp4") == pictures(Path(task.file))
         assert found.captions == wanted.captions
         assert len(sent.data) < 0.6 * source.stat().st_size
 

@@ -45,12 +45,13 @@ def send(task: ChunkTask) -> Sent:
 
 def run_sent(task: ChunkTask, sent: Sent) -> ChunkResult:
     """Encodes a chunk from packets; otherwise as `run_chunk`."""
-    task = task if task.start_s is not None else replace(task, start_s="0")  # its packets begin with the movie
+    end_s = None if sent.part.end is None else str(sent.part.end)
     with as_file(sent) as source:
-        result = run_chunk(task, lambda: None, source=source)
-    if sent.until is None:
-        return result
-    return replace(result, until=sent.until - int(result.log.origin_s / sent.source.video.time_base))
+        part = replace(task, start_s=str(sent.part.start), end_s=end_s)
+        result = run_chunk(part, lambda: None, source=source)
+    log = result.log.shifted(-sent.shift_s)
+    until = None if sent.until is None else sent.until - int(log.origin_s / sent.source.video.time_base)
+    return replace(result, log=log, until=result.until if until is None else until)
 
 
 def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | None = None) -> ChunkResult:

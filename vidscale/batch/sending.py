@@ -3,10 +3,11 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -19,6 +20,9 @@ from vidscale.media.probe import Source
 _REFUSED = "the packets of {} cannot be sent to workers: put it on a path that they share"
 
 
+_Packet = Any  # "av.Packet[av.VideoStream]"
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A range of a movie.
@@ -26,11 +30,15 @@ class Sent:
     Attributes:
         source: the movie, with its video only.
         data: the packets, from the keyframe in front of the range on, as a NUT file.
-        until: end of the last picture in units of the source's time base; None when unknown.
+        shift_s: added to their timestamps, seconds: NUT has none below zero.
+        part: the range without pictures that the movie's edit list hides, which NUT cannot say.
+        until: end of the last picture in the movie, in units of the source's time base; None when unknown.
     """
 
     source: Source
     data: bytes
+    shift_s: Fraction
+    part: TimeRange
     until: int | None
 
 
@@ -46,45 +54,64 @@ def read_range(source: Source, time_range: TimeRange) -> Sent:
     """
     start = source.start_s + time_range.start
     end = None if time_range.end is None else source.start_s + time_range.end
-    until = None if end is None else round(end / source.video.time_base)
     try:
         with video_packets(source, start) as packets:
-            writer = PacketWriter(packets.stream, packets.time_base)
-            times = _copied(packets, writer, end)
-            if end is None:
-                until = _end(source, packets, times)
-        data = writer.getvalue()
+            read = list(_before(packets, end))
+            shift = max(0, -min((packet.pts for packet in read if packet.pts is not None), default=0))
+            data = _written(packets, read, shift)
+            last = _end(source, packets, read)
         with av.open(io.BytesIO(data), "r") as container:
-            found = [(packet.pts, packet.size) for packet in container.demux(video=0) if packet.size]
+            found = [(packet.pts - shift, packet.size) for packet in container.demux(video=0) if packet.size]
             unit = container.streams.video[0].time_base
     except (av.FFmpegError, OSError, ValueError) as error:
         raise EncodeError(f"{_REFUSED.format(source.path)} ({reason_of(error)})") from error
-    if unit != packets.time_base or found != [(pts, size) for pts, size, _ in times]:
+    if unit != packets.time_base or found != [(packet.pts, packet.size) for packet in read]:
         raise EncodeError(_REFUSED.format(source.path))
-    streams = (replace(source.stream, index=0),)
-    only = replace(source, container="nut", stream_index=0, streams=streams, may_jump=False, size_bytes=None)
-    return Sent(only, data, until)
+    shift_s = shift * packets.time_base
+    only = replace(
+        source,
+        container="nut",
+        stream_index=0,
+        streams=(replace(source.stream, index=0),),
+        may_jump=False,
+        size_bytes=None,
+        start_s=source.start_s + shift_s,
+    )
+    until = last if end is None else round(end / source.video.time_base)
+    return Sent(only, data, shift_s, _shown_part(source, time_range, read), until)
 
 
-_Times = list[tuple[int | None, int, int]]  # timestamp, bytes and duration of each packet
-
-
-def _copied(packets: VideoPackets, writer: PacketWriter, end: Fraction | None) -> _Times:
-    times: _Times = []
+def _before(packets: VideoPackets, end: Fraction | None) -> Iterator[_Packet]:
+    """The packets of all pictures before a time."""
     for packet in packets:
-        if not packet.size:
-            continue
         if end is not None and packet.dts is not None and packet.dts * packets.time_base >= end:
-            break
-        times.append((packet.pts, packet.size, packet.duration or 0))
+            return
+        if packet.size:
+            yield packet
+
+
+def _written(packets: VideoPackets, read: Sequence[_Packet], shift: int) -> bytes:
+    writer = PacketWriter(packets.stream, packets.time_base, shift)
+    for packet in read:
         writer.write(packet)
-    return times
+    return writer.getvalue()
 
 
-def _end(source: Source, packets: VideoPackets, times: _Times) -> int | None:
+def _shown_part(source: Source, time_range: TimeRange, read: Sequence[_Packet]) -> TimeRange:
+    shown = [packet for packet in read if not packet.is_discard]
+    if not shown or len(shown) == len(read):
+        return time_range
+    begin = min(packet.pts * packet.time_base for packet in shown) - source.start_s
+    behind = max((packet.pts + max(1, packet.duration or 0)) * packet.time_base for packet in shown) - source.start_s
+    end = behind if time_range.end is None else min(behind, time_range.end)
+    return TimeRange(start=max(time_range.start, begin), end=end)
+
+
+def _end(source: Source, packets: VideoPackets, read: Sequence[_Packet]) -> int | None:
     """End of the movie's last picture by its file's header, or else by its packet; see `vidscale.stages.ending`."""
     stream, scale = packets.stream, int(packets.time_base / source.video.time_base)
-    last, until = max(((pts, pts + duration) for pts, _, duration in times if pts is not None), default=(0, 0))
+    shown = (packet for packet in read if packet.pts is not None and not packet.is_discard)
+    last, until = max(((packet.pts, packet.pts + (packet.duration or 0)) for packet in shown), default=(0, 0))
     if source.video.frame_count and stream.duration and not packets.joints:
         until = max(until, (stream.start_time or 0) + stream.duration)
     return until * scale if until > last else None

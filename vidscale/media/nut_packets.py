@@ -14,27 +14,30 @@ class PacketWriter:
     Args:
         stream: that they come from.
         time_base: unit of their timestamps, seconds.
+        offset: added to all timestamps, in that unit.
 
     Raises:
         av.FFmpegError: NUT has no tag for the codec.
     """
 
-    def __init__(self, stream: "av.VideoStream", time_base: Fraction) -> None:
+    def __init__(self, stream: "av.VideoStream", time_base: Fraction, offset: int = 0) -> None:
         header, self._shift = nut_layout.stream_header_of(_header(stream))
         self._parts = [nut_layout.coded_head(header, time_base)]
+        self._offset = offset
         self._last = 0
 
     def write(self, packet: "av.Packet[av.VideoStream]") -> None:
         """Appends a packet.
 
         Raises:
-            ValueError: it has no timestamp, or one below zero, which NUT cannot store.
+            ValueError: it has no timestamp, or one below zero even with the offset, which NUT cannot store.
         """
-        if packet.pts is None or packet.pts < 0:
+        if packet.pts is None or packet.pts + self._offset < 0:
             raise ValueError(f"a packet with the timestamp {packet.pts}")
-        before = nut_layout.before_picture(packet.pts, packet.size, is_key=packet.is_keyframe, shift=self._shift)
+        pts = packet.pts + self._offset
+        before = nut_layout.before_picture(pts, packet.size, is_key=packet.is_keyframe, shift=self._shift)
         self._parts += [before, bytes(packet)]
-        self._last = max(self._last, packet.pts)
+        self._last = max(self._last, pts)
 
     def getvalue(self) -> bytes:
         """The stream."""

@@ -1,6 +1,6 @@
 """Log of problems found while reading a source."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +43,16 @@ class ReadLog:
     def damaged(self) -> bool:
         """Whether the source could not be read in full."""
         return bool(self.unreadable or self.concealed or self.truncated_at_s is not None)
+
+    def shifted(self, seconds: Fraction) -> "ReadLog":
+        """The log of the same pictures with later timestamps."""
+        cut_off = self.truncated_at_s
+        return replace(
+            self,
+            origin_s=self.origin_s + seconds,
+            truncated_at_s=None if cut_off is None else cut_off + seconds,
+            side_data={words: at + seconds for words, at in self.side_data.items()},
+        )
 
     def notes(self, path: Path) -> tuple[str, ...]:
         """Messages for the user, one line each."""
