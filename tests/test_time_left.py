@@ -51,6 +51,24 @@ def test_filters_that_are_compiled_first_do_not_count(clock: Clock, capsys: pyte
         assert text is None or text == pytest.approx(left * 0.01, abs=0.6)
 
 
+@pytest.mark.parametrize("measuring_s", [0.1, 0.12])
+def test_measuring_counts_from_the_start(measuring_s: float, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """As long as it has not begun, its frames are taken to need as long as those of the encode."""
+    console = Console()
+    console.expect("measuring", 500)
+    told = []
+    for task, per_frame in (("encoding", 0.1), ("measuring", measuring_s)):
+        console.start(task, 500)
+        for done in range(1, 501):
+            console.advance()
+            left = (500 - done) * per_frame + (500 * measuring_s if task == "encoding" else 0)
+            told.append((left, seconds(capsys.readouterr().err)))
+            clock.now += per_frame
+    assert all(text is not None for _, text in told[100:500])
+    for left, text in told:
+        assert text is None or text == pytest.approx(left, rel=0.2, abs=1 if left < 100 else 31)
+
+
 @pytest.mark.parametrize(("per_unit", "total", "first"), [(0.1, 1000, 50), (0.1, 100, 32), (1, 10000, 31), (40, 9, 2)])
 def test_first_estimate(clock: Clock, per_unit: float, total: int, first: int) -> None:
     """After 3 s and a twentieth of the job, or after 30 s, counted from the first unit."""

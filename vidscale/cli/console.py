@@ -48,13 +48,18 @@ class Console(Progress):
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
         self._task, self._total, self._done, self._unit = "", None, 0, ""  # type: str, int | None, int, str
+        self._later: dict[str, int] = {}  # frames of parts that will follow
         self._started = self._last_line = time.monotonic()
         self._time_left = TimeLeft()
+
+    def expect(self, task: str, total: int | None) -> None:
+        self._later[task] = total or 0
 
     def start(self, task: str, total: int | None, unit: str = "frames") -> None:
         self._stop_bar()
         self.check()
         self._task, self._total, self._done, self._unit = task, total, 0, unit
+        self._later.pop(task, None)
         self._started = self._last_line = time.monotonic()
         self._time_left = TimeLeft()
         if not self.quiet and self.is_terminal:
@@ -100,7 +105,11 @@ class Console(Progress):
         return ", ".join(filter(None, parts))
 
     def _left(self) -> str:
-        return self._time_left.text(self._total - self._done) if self._total else ""
+        """Time until the end of all parts; a frame of a later one is taken to need as long as one of this."""
+        if not self._total or self._done > self._total:
+            return ""
+        later = sum(self._later.values()) if self._unit == "frames" else 0
+        return self._time_left.text(self._total - self._done + later)
 
     def _speed(self, per_second: float) -> str:
         return f"{per_second:.1f} fps" if self._unit == "frames" else f"{per_second:.2f} {self._unit}/s"

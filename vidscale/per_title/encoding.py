@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidscale.config import EncodeSettings
 from vidscale.errors import UsageError
+from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
@@ -91,6 +92,8 @@ def run_title(
     verifies = decision is not None and decision.settings.has_goal and decision.settings.verify is not False
     checks: list[Check] = []
     while True:
+        if progress and (plan.settings.report or verifies):
+            progress.expect("measuring", expected_frames(plan.source, plan.settings.range))
         outcome = encoder(plan, progress)
         encoded(outcome)
         if not (plan.settings.report or verifies):

@@ -10,6 +10,9 @@ class Progress:
     def start(self, task: str, total: int | None, unit: str = "frames") -> None:
         """Starts a part of the job; ``total`` is its number of units, None when unknown."""
 
+    def expect(self, task: str, total: int | None) -> None:
+        """This part, of so many frames, will be started later; it counts in the time left."""
+
     def advance(self) -> None:
         """One more unit is done."""
 
