@@ -1,6 +1,7 @@
 """`batch --engine ray`. Ray is optional, and runs in programs of their own: it leaves threads behind."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from array import array
@@ -15,8 +16,10 @@ from robustness import frame_count, message, run_apart, run_here
 from vidscale.batch.chunk_encode import answer
 from vidscale.batch.chunks import Chunk
 from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, task_of
-from vidscale.config import EncodeSettings
+from vidscale.config import EncodeSettings, FilesSettings
+from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.planning import plan_encode
+from vidscale.report.files import totals_record
 from vidscale.stages.read_log import ReadLog
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray (vidscale[ray])")
@@ -79,13 +82,15 @@ main()
 @needs_ray
 def test_batch_with_ray(tmp_path: Path) -> None:
     source = make(tmp_path / "movie.mp4", *picture(duration=8), "-preset", "ultrafast", "-g", "25")
-    run = run_apart(
-        "batch", source, "-o", tmp_path / "out", *FAST, "--chunks", "2", "--engine", "ray", "--jobs", "1", timeout_s=120
-    )
+    words = ["batch", source, "-o", tmp_path / "out", *FAST[:-1], "--no-verdict", "--chunks", "2", "--jobs", "1"]
+    run = run_apart(*words, "--engine", "ray", timeout_s=120)
     assert run.code == 0, run.stderr
     assert [line for line in run.stderr.splitlines() if line.startswith("movie: ")] == [
-        f"movie: {step}" for step in ("planning", "looking for cuts", "encoding", "joining", "done")
+        f"movie: {step}" for step in ("planning", "looking for cuts", "encoding", "joining", "measuring", "done")
     ]
+    report = json.loads((tmp_path / "out" / "movie.mp4.report" / "report.json").read_text())
+    wanted = evaluate_files(source, tmp_path / "out" / "movie.mp4", FilesSettings())
+    assert report["totals"] == json.loads(json.dumps(totals_record(wanted)))
     assert shown_times(tmp_path / "out" / "movie.mp4") == shown_times(coded(source, tmp_path / "whole.mp4"))
 
 

@@ -14,7 +14,15 @@ import av
 
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.batch.sending import Sent, as_file, read_range
-from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, check_unchanged, check_version, sha256_of
+from vidscale.batch.tasks import (
+    ChunkResult,
+    ChunkTask,
+    SourceState,
+    answered,
+    check_unchanged,
+    check_version,
+    sha256_of,
+)
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
 from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_adapt
@@ -36,10 +44,10 @@ def send(task: ChunkTask) -> Sent:
     Raises:
         VidscaleError: they cannot be read.
     """
-    check_unchanged(task)
+    check_unchanged(task.source, task.state)
     plan = _planned(task)
     sent = read_range(plan.source, plan.settings.range or TimeRange())
-    check_unchanged(task)
+    check_unchanged(task.source, task.state)
     return sent
 
 
@@ -68,7 +76,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     check_version(task.version)
     file = Path(task.file)
     if source is None:
-        check_unchanged(task)
+        check_unchanged(task.source, task.state)
     plan = _planned(task, source)
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
@@ -90,7 +98,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
         adaptation = adapt_upscaler(plan, encoded, shots, progress) if shots else NOTHING
         if source is None:
-            check_unchanged(task)
+            check_unchanged(task.source, task.state)
         size, digest = part.stat().st_size, sha256_of(part)
         part.replace(file)
     except OSError as error:
@@ -106,17 +114,34 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
 def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:
     """The plan of the chunk: that of the movie, which is kept for the next chunk, with another range."""
     if source is None:
-        plan = _movie_plan(task.source, task.state, task.output, tuple(sorted(task.settings.items())))
+        plan = movie_plan(task.source, task.state, task.output, task.settings, task.pair)
     else:
         plan = plan_encode(source.path, Path(task.output), _resolved(task.settings), source=source)
-    if (plan.pair.name, plan.pair.sha256) != task.pair:
-        raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
+        _check_pair(plan, task.pair)
     end = None if task.end_s is None else Fraction(task.end_s)
     part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
     params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
     settings = plan.settings.model_copy(update={"range": part, "encoder_params": params})
     read = replace(plan.source, may_jump=plan.source.may_jump and task.jumps)
     return replace(plan, source=read, settings=settings)
+
+
+def movie_plan(
+    source: str, state: SourceState, output: str, settings: dict[str, Any], pair: tuple[str, str]
+) -> EncodePlan:
+    """The plan of a movie, which is kept for its next task.
+
+    Raises:
+        ConfigError: this worker's pair of that name is another one.
+    """
+    plan = _movie_plan(source, state, output, tuple(sorted(settings.items())))
+    _check_pair(plan, pair)
+    return plan
+
+
+def _check_pair(plan: EncodePlan, pair: tuple[str, str]) -> None:
+    if (plan.pair.name, plan.pair.sha256) != pair:
+        raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
 
 
 @lru_cache(maxsize=4)
@@ -156,19 +181,11 @@ def prepare(record: dict[str, Any]) -> None:
 
 
 def answer(record: dict[str, Any], advance: Callable[[], None], sent: Sent | None = None) -> dict[str, Any]:
-    """Runs a task, both as JSON values, on its movie or on packets that were sent.
+    """Runs a task, both as JSON values, on its movie or on packets that were sent; see `answered`."""
 
-    Returns:
-        ``{"result": …}``, or ``{"error": message, "final": whether it would fail again}``.
-    """
-    try:
+    def result() -> dict[str, Any]:
         task = ChunkTask.from_json(record)
         limit_cores(task.threads)
-        result = run_chunk(task, advance) if sent is None else run_sent(task, sent)
-        return {"result": result.to_json()}
-    except VidscaleError as error:
-        return {"error": str(error), "final": isinstance(error, ConfigError)}
-    except MemoryError:
-        return {"error": "out of memory", "final": False}
-    except Exception as error:
-        return {"error": f"internal error, {type(error).__name__}: {error}", "final": False}
+        return (run_chunk(task, advance) if sent is None else run_sent(task, sent)).to_json()
+
+    return answered(result)

@@ -251,7 +251,7 @@ class ChunkedEncoder:
             _check_room(self._folder, _left_bytes(chunks, results))
 
         engine = self._engine.alone if self._is_only and len(chunks) == 1 else self._engine
-        Work(engine, tasks, finished, progress).run()
+        Work(engine.submit, tasks, finished, progress).run()
 
 
 def _left_bytes(chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> float:

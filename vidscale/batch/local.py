@@ -11,8 +11,10 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from vidscale.batch.chunk_encode import answer
+from vidscale.batch.measure_part import MeasureTask
 from vidscale.batch.tasks import ChunkResult, ChunkTask, result_of
 from vidscale.errors import EncodeError
+from vidscale.jobs.measurement import Measurement
 from vidscale.system import processes
 from vidscale.system.threads import core_count
 
@@ -41,6 +43,10 @@ class Engine(Protocol):
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         """Queues a task; ``advance`` is called with numbers of frames, from another thread."""
 
+    @property
+    def measure(self) -> "Callable[[MeasureTask, _Advance], Future[Measurement]] | None":
+        """Queues the measuring of a part of an output, as `submit`; None where this program is to measure."""
+
     def close(self) -> None:
         """Ends all workers, also those at work."""
 
@@ -55,6 +61,7 @@ class ThisProcess:
     """Runs tasks in threads of this program: for a single one no worker needs to start."""
 
     workers = 1
+    measure = None
 
     @property
     def alone(self) -> "ThisProcess":
@@ -73,7 +80,7 @@ class ThisProcess:
 
         def run() -> None:
             try:
-                future.set_result(result_of(answer(task.to_json(), lambda: advance(1))))
+                future.set_result(ChunkResult.from_json(result_of(answer(task.to_json(), lambda: advance(1)))))
             except BaseException as error:  # the task's, not this thread's
                 future.set_exception(error)
 
@@ -90,6 +97,8 @@ class LocalEngine:
     Args:
         workers: number of processes; None for `default_workers`.
     """
+
+    measure = None  # which uses all processors of this machine as well as they can
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or default_workers()
@@ -201,7 +210,7 @@ def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance)
             if answer.get("advance"):
                 advance(answer["advance"])
             if "result" in answer or "error" in answer:
-                return result_of(answer)
+                return ChunkResult.from_json(result_of(answer))
     except (BrokenPipeError, json.JSONDecodeError):
         pass
     code = process.wait()

@@ -12,15 +12,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vidscale.batch.chunk_encode import answer, prepare, send
 from vidscale.batch.local import default_workers
+from vidscale.batch.measure_part import MeasureTask, measured_part
 from vidscale.batch.sending import Sent
-from vidscale.batch.tasks import ChunkResult, ChunkTask, check_version, result_of
+from vidscale.batch.tasks import ChunkResult, ChunkTask, NotFoundError, Task, check_version, result_of
 from vidscale.errors import ConfigError, EncodeError, VidscaleError
+from vidscale.jobs.measurement import Measurement
 from vidscale.media.versions import versions
 from vidscale.system.threads import core_count
+
+R = TypeVar("R")
 
 _STORE_BYTES = 80_000_000  # about Ray's least: only paths and numbers are stored
 _CLUSTER_THREADS = 2
@@ -55,7 +59,8 @@ class RayEngine:
             self.workers = workers or max(1, processors // self.threads)
         self._closed = threading.Event()
         self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # so many ranges at a time
-        self._run, self._prepare = (self._ray.remote(max_retries=0)(function) for function in (_work, prepare))
+        functions = _work, prepare, measured_part
+        self._run, self._prepare, self._measure = (self._ray.remote(max_retries=0)(each) for each in functions)
 
     def _start(self, options: dict[str, Any]) -> None:
         if "address" not in options:
@@ -74,35 +79,55 @@ class RayEngine:
         return self
 
     def prepare(self, task: ChunkTask, count: int) -> None:
-        options = {"name": task.name, "num_cpus": task.threads}
         for _ in range(count):
-            self._prepare.options(**options).remote(task.to_json())
+            self._prepare.options(name=task.name, num_cpus=task.threads).remote(task.to_json())
 
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
-        reference = self._begun(task)
-        future: Future[ChunkResult] = Future()
+        def send(future: "Future[ChunkResult]") -> None:
+            with contextlib.suppress(RuntimeError):  # closed in the meantime
+                self._senders.submit(self._send, task, future, advance)
+
+        return self._watched(self._begun(task), lambda ended: _chunk(ended, advance), send)
+
+    def measure(self, task: MeasureTask, advance: Callable[[int], None]) -> "Future[Measurement]":
+        def refuse(future: "Future[Measurement]") -> None:
+            future.set_exception(NotFoundError(f"a worker does not find {task.source} or {task.output}"))
+
+        reference = self._measure.options(**_options(task)).remote(task)
+        return self._watched(reference, lambda ended: _measured(ended, advance), refuse)
+
+    def _watched(
+        self, reference: Any, result: Callable[[dict[str, Any]], R], missing: "Callable[[Future[R]], None]"
+    ) -> "Future[R]":
+        """The result of a Ray task.
+
+        Args:
+            reference: of the task.
+            result: of its answer; may raise.
+            missing: called with the future if the worker did not find the movie.
+        """
+        future: Future[R] = Future()
         future.add_done_callback(lambda own: self._ray.cancel(reference) if own.cancelled() else None)
 
         def ended(found: "Future[dict[str, Any]]") -> None:
-            if found.exception() is None and found.result().get("missing"):
-                with contextlib.suppress(RuntimeError):  # closed in the meantime
-                    self._senders.submit(self._send, task, future, advance)
-            else:
-                _settle(future, found, advance)
+            with contextlib.suppress(InvalidStateError):  # cancelled in the meantime
+                if found.exception() is None and found.result().get("missing"):
+                    missing(future)
+                else:
+                    _settle(future, found, result)
 
         reference.future().add_done_callback(ended)
         return future
 
     def _begun(self, task: ChunkTask, sent: Sent | None = None) -> Any:
         """A task in Ray's queue."""
-        options: dict[str, Any] = {"name": task.name, "num_cpus": task.threads}
-        if task.gpus:
-            options["num_gpus"] = task.gpus
-        return self._run.options(**options).remote(task.to_json(), sent)
+        return self._run.options(**_options(task)).remote(task.to_json(), sent)
 
     def _send(self, task: ChunkTask, future: "Future[ChunkResult]", advance: Callable[[int], None]) -> None:
         """Runs a task on packets, and waits for its end: so that few ranges are in Ray's store."""
         ended: Future[dict[str, Any]] = Future()
+        if future.cancelled():
+            return
         try:
             reference = self._begun(task, send(task))
             while not self._ray.wait([reference], timeout=_POLL_S)[0]:
@@ -115,7 +140,8 @@ class RayEngine:
             ended.set_result({"error": str(error), "final": isinstance(error, ConfigError)})
         except Exception as error:
             ended.set_exception(error)
-        _settle(future, ended, advance)
+        with contextlib.suppress(InvalidStateError):  # cancelled in the meantime
+            _settle(future, ended, lambda answer: _chunk(answer, advance))
 
     def close(self) -> None:
         """Leaves Ray; one that was started here ends with its workers."""
@@ -137,23 +163,37 @@ def _work(record: dict[str, Any], sent: Sent | None) -> dict[str, Any]:
     return answer(record, lambda: None, sent)
 
 
-def _settle(future: "Future[ChunkResult]", ended: "Future[dict[str, Any]]", advance: Callable[[int], None]) -> None:
+def _options(task: Task) -> dict[str, Any]:
+    """Ray's options for a task."""
+    options: dict[str, Any] = {"name": task.name, "num_cpus": task.threads}
+    return options | {"num_gpus": task.gpus} if task.gpus else options
+
+
+def _settle(future: "Future[R]", ended: "Future[dict[str, Any]]", result: Callable[[dict[str, Any]], R]) -> None:
     """Passes the end of a Ray task on."""
-    try:
-        error = ended.exception()
-        if error is not None:
-            reason = str(error).strip().partition("\n")[0]
-            future.set_exception(EncodeError(f"a Ray worker was lost: {reason}"))
-            return
-        try:
-            result = result_of(ended.result())
-        except Exception as failure:
-            future.set_exception(failure)
-            return
-        advance(len(result.pts))
-        future.set_result(result)
-    except InvalidStateError:  # cancelled in the meantime
+    error = ended.exception()
+    if error is not None:
+        reason = str(error).strip().partition("\n")[0]
+        future.set_exception(EncodeError(f"a Ray worker was lost: {reason}"))
         return
+    try:
+        found = result(ended.result())
+    except Exception as failure:
+        future.set_exception(failure)
+    else:
+        future.set_result(found)
+
+
+def _chunk(answer: dict[str, Any], advance: Callable[[int], None]) -> ChunkResult:
+    result = ChunkResult.from_json(result_of(answer))
+    advance(len(result.pts))
+    return result
+
+
+def _measured(answer: dict[str, Any], advance: Callable[[int], None]) -> Measurement:
+    result: Measurement = result_of(answer)
+    advance(result.pairs)
+    return result
 
 
 def _imported() -> Any:

@@ -14,6 +14,7 @@ from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.inputs import Entry, check_targets, target_of
 from vidscale.batch.local import Engine
 from vidscale.batch.lock import Claim
+from vidscale.batch.measuring import measurer
 from vidscale.batch.movie import encoder_of
 from vidscale.batch.results import MovieResult, Results
 from vidscale.batch.tasks import SourceState
@@ -193,7 +194,7 @@ def _encoded(
     planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
     count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)
     with encoder_of(planned, engine, count, spread=spread) as encoder:
-        finished = run_title(planned, progress, started=started, encoder=encoder)
+        finished = run_title(planned, progress, started=started, encoder=encoder, measure=measurer(engine))
         if finished.report is not None and finished.plan.settings.report:
             write_report(finished.report, finished.plan.report_dir)
         if movie.then:

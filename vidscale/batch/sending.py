@@ -61,11 +61,11 @@ def read_range(source: Source, time_range: TimeRange) -> Sent:
             data = _written(packets, read, shift)
             last = _end(source, packets, read)
         with av.open(io.BytesIO(data), "r") as container:
-            found = [(packet.pts - shift, packet.size) for packet in container.demux(video=0) if packet.size]
+            found = [(packet.pts, packet.size) for packet in container.demux(video=0) if packet.size]
             unit = container.streams.video[0].time_base
     except (av.FFmpegError, OSError, ValueError) as error:
         raise EncodeError(f"{_REFUSED.format(source.path)} ({reason_of(error)})") from error
-    if unit != packets.time_base or found != [(packet.pts, packet.size) for packet in read]:
+    if unit != packets.time_base or found != [(packet.pts + shift, packet.size) for packet in read]:
         raise EncodeError(_REFUSED.format(source.path))
     shift_s = shift * packets.time_base
     only = replace(

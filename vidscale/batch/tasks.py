@@ -4,13 +4,14 @@ import base64
 import hashlib
 import zlib
 from array import array
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vidscale.batch.chunks import Chunk
-from vidscale.errors import ConfigError, EncodeError
+from vidscale.errors import ConfigError, EncodeError, VidscaleError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, adapts
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.versions import versions
@@ -46,6 +47,32 @@ class FinalError(ConfigError):
 
 class SourceChangedError(ConfigError):
     """The source is not the file any more that the job began with."""
+
+
+class NotFoundError(FinalError):
+    """A worker does not find a file."""
+
+
+class Task(Protocol):
+    """What a worker is told.
+
+    Attributes:
+        name: for people.
+        start_s, end_s: the part of the movie, seconds; None for its beginning and end.
+        threads: processors that the worker may use.
+        gpus: share of a GPU that it needs.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def start_s(self) -> str | None: ...
+    @property
+    def end_s(self) -> str | None: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def gpus(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +245,10 @@ def check_version(version: str, *, at: str = "this worker", found: str | None = 
         raise ConfigError(f"{at} runs vidscale {own}, the job vidscale {version}: install the same on both")
 
 
-def check_unchanged(task: ChunkTask) -> None:
-    """Raises SourceChangedError if the movie is not the file any more that the job began with."""
-    if SourceState.of(Path(task.source)) != task.state:
-        raise SourceChangedError(f"{task.source} has changed since the job began: -y starts again")
+def check_unchanged(source: str, state: SourceState) -> None:
+    """Raises SourceChangedError if a movie is not the file any more that the job began with."""
+    if SourceState.of(Path(source)) != state:
+        raise SourceChangedError(f"{source} has changed since the job began: -y starts again")
 
 
 def sha256_of(path: Path) -> str:
@@ -233,7 +260,23 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def result_of(record: dict[str, Any]) -> ChunkResult:
+def answered(run: Callable[[], Any]) -> dict[str, Any]:
+    """What a worker answers.
+
+    Returns:
+        ``{"result": …}``, or ``{"error": message, "final": whether it would fail again}``.
+    """
+    try:
+        return {"result": run()}
+    except VidscaleError as error:
+        return {"error": str(error), "final": isinstance(error, ConfigError)}
+    except MemoryError:
+        return {"error": "out of memory", "final": False}
+    except Exception as error:
+        return {"error": f"internal error, {type(error).__name__}: {error}", "final": False}
+
+
+def result_of(record: dict[str, Any]) -> Any:
     """The result in an answer.
 
     Raises:
@@ -242,4 +285,4 @@ def result_of(record: dict[str, Any]) -> ChunkResult:
     """
     if "error" in record:
         raise (FinalError if record["final"] else EncodeError)(record["error"])
-    return ChunkResult.from_json(record["result"])
+    return record["result"]

@@ -5,11 +5,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from vidscale.batch.local import Engine
-from vidscale.batch.tasks import ChunkResult, ChunkTask, FinalError
+from vidscale.batch.tasks import FinalError, Task
 from vidscale.errors import EncodeError, VidscaleError
 from vidscale.system.progress import Progress
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
 
 TRIES = 3
 _POLL_S = 0.2
@@ -21,8 +24,8 @@ class DiskFullError(EncodeError):
 
 
 @dataclass(slots=True)
-class _Chunk:
-    """A chunk at work.
+class _Part(Generic[R]):
+    """A part of the movie at work.
 
     Attributes:
         number: of the task.
@@ -36,14 +39,14 @@ class _Chunk:
     tries: int = 0
     counted: int = 0
     at: int = 0
-    future: "Future[ChunkResult] | None" = None
+    future: "Future[R] | None" = None
 
 
-class Work:
+class Work(Generic[T, R]):
     """The tasks of a movie.
 
     Args:
-        engine: runs them.
+        submit: queues one; what it is given besides is called with numbers of frames, from another thread.
         tasks: by number.
         finished: called with the number and the result of each, in the thread of `run`; may raise to end the work.
         progress: advances with every frame.
@@ -51,13 +54,13 @@ class Work:
 
     def __init__(
         self,
-        engine: Engine,
-        tasks: Mapping[int, ChunkTask],
-        finished: Callable[[int, ChunkResult], None],
+        submit: "Callable[[T, Callable[[int], None]], Future[R]]",
+        tasks: Mapping[int, T],
+        finished: Callable[[int, R], None],
         progress: Progress,
     ) -> None:
-        self._engine, self._tasks, self._finished, self._progress = engine, tasks, finished, progress
-        self._done: queue.SimpleQueue[_Chunk] = queue.SimpleQueue()
+        self._begin, self._tasks, self._finished, self._progress = submit, tasks, finished, progress
+        self._done: queue.SimpleQueue[_Part[R]] = queue.SimpleQueue()
         self._counting = threading.Lock()
 
     def run(self) -> None:
@@ -66,66 +69,66 @@ class Work:
         Raises:
             VidscaleError: a task failed for good; the message names it.
         """
-        chunks = [_Chunk(number) for number in self._tasks]
-        for chunk in chunks:
-            self._submit(chunk)
+        parts = [_Part[R](number) for number in self._tasks]
+        for part in parts:
+            self._submit(part)
         failure: VidscaleError | None = None
-        pending = len(chunks)
+        pending = len(parts)
         while pending:
             self._progress.check()
             try:
-                chunk = self._done.get(timeout=_POLL_S)
+                part = self._done.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
             pending -= 1
             try:
-                pending += self._settle(chunk, again=failure is None)
+                pending += self._settle(part, again=failure is None)
             except VidscaleError as error:
                 failure = failure or error
-                _cancel(chunks)
+                _cancel(parts)
         if failure is not None:
             raise failure
 
-    def _submit(self, chunk: _Chunk) -> None:
-        chunk.tries, chunk.at = chunk.tries + 1, 0
-        chunk.future = self._engine.submit(self._tasks[chunk.number], lambda frames: self._advance(chunk, frames))
-        chunk.future.add_done_callback(lambda _: self._done.put(chunk))
+    def _submit(self, part: _Part[R]) -> None:
+        part.tries, part.at = part.tries + 1, 0
+        part.future = self._begin(self._tasks[part.number], lambda frames: self._advance(part, frames))
+        part.future.add_done_callback(lambda _: self._done.put(part))
 
-    def _advance(self, chunk: _Chunk, frames: int) -> None:
+    def _advance(self, part: _Part[R], frames: int) -> None:
         with self._counting:
-            chunk.at += frames
-            new = max(0, chunk.at - chunk.counted)
-            chunk.counted += new
+            part.at += frames
+            new = max(0, part.at - part.counted)
+            part.counted += new
             for _ in range(new):
                 self._progress.advance()
 
-    def _settle(self, chunk: _Chunk, *, again: bool) -> bool:
-        """Takes the result of a chunk; returns whether it was submitted again."""
-        if chunk.future is None or chunk.future.cancelled():
+    def _settle(self, part: _Part[R], *, again: bool) -> bool:
+        """Takes the result of a part; returns whether it was submitted again."""
+        if part.future is None or part.future.cancelled():
             return False
-        error = chunk.future.exception()
+        error = part.future.exception()
         if error is None:
-            self._finished(chunk.number, chunk.future.result())
+            self._finished(part.number, part.future.result())
             return False
         self._progress.check()  # workers of an interrupted job were killed
         if not isinstance(error, VidscaleError):
             raise error
         is_final = isinstance(error, FinalError) or _FULL in str(error)
-        if again and chunk.tries < TRIES and not is_final:
-            self._submit(chunk)
+        if again and part.tries < TRIES and not is_final:
+            self._submit(part)
             return True
-        raise self._failure(chunk, error) from error
+        raise self._failure(part, error) from error
 
-    def _failure(self, chunk: _Chunk, error: VidscaleError) -> VidscaleError:
+    def _failure(self, part: _Part[R], error: VidscaleError) -> VidscaleError:
         if isinstance(error, FinalError):
             return error
         if _FULL in str(error):
             return DiskFullError("the disk is full; make room and run the same command again")
-        task = self._tasks[chunk.number]
-        return EncodeError(f"{task.name}{_range_text(task)} failed {chunk.tries} times: {error}")
+        task = self._tasks[part.number]
+        return EncodeError(f"{task.name}{_range_text(task)} failed {part.tries} times: {error}")
 
 
-def _range_text(task: ChunkTask) -> str:
+def _range_text(task: Task) -> str:
     if task.start_s is None:
         return ""
     return f" ({_seconds(task.start_s)} to {_seconds(task.end_s)})"
@@ -138,7 +141,7 @@ def _seconds(text: str | None) -> str:
     return f"{int(above) / int(below or 1):.2f} s"
 
 
-def _cancel(chunks: Sequence[_Chunk]) -> None:
-    for chunk in chunks:
-        if chunk.future is not None:
-            chunk.future.cancel()
+def _cancel(parts: Sequence[_Part[R]]) -> None:
+    for part in parts:
+        if part.future is not None:
+            part.future.cancel()

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,17 +11,16 @@ from typing import Any
 from vidscale.config import DecodeSettings, FilesSettings, MeasureSettings
 from vidscale.errors import MeasureError
 from vidscale.jobs.estimates import expected_frames
+from vidscale.jobs.measured_encode import PLAYERS_FILTER, measure_encode, open_encode, restored
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan, commands
-from vidscale.jobs.restore import SmallFile, find_identity, open_small, restored_frames
+from vidscale.jobs.restore import SmallFile, find_identity, open_small
 from vidscale.jobs.sides import Side, at_one_depth, check_comparable, color_notes, cropped, scaled
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
-from vidscale.media.frames import Frame
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
 from vidscale.models.pair import Backend, Pair
-from vidscale.models.pairs import find_pair
 from vidscale.report.rows import DistortedFacts, Pairing, Report, SourceFacts, StageTiming
 from vidscale.report.totals import MANY_UNPAIRED
 from vidscale.stages.align import Offset, find_offset
@@ -32,36 +31,34 @@ from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
 from vidscale.triton_kernels import metrics
 
-PLAYERS_FILTER = "bicubic"  # how most players enlarge
+Measure = Callable[[EncodePlan, SmallFile, Outcome, Progress], Measurement]
+"""Measures the output of an encode, which is opened."""
 
 
-def evaluate_encode(plan: EncodePlan, outcome: Outcome, progress: Progress | None = None, started: float = 0) -> Report:
+def evaluate_encode(
+    plan: EncodePlan,
+    outcome: Outcome,
+    progress: Progress | None = None,
+    started: float = 0,
+    *,
+    measure: Measure | None = None,
+) -> Report:
     """Restores the output of `encode` and measures it against the source, in one streaming pass.
 
     Args:
         plan, outcome: of the encode.
         progress: advances with every frame.
         started: `time.perf_counter` at the start of the encode.
+        measure: what measures; None for this program, see `measure_encode`.
     """
-    settings = plan.settings
-    ffmpeg = find_ffmpeg(settings.ffmpeg, filters=needed_filters(settings))
-    restoring = DecodeSettings(device=settings.device)
-    small = open_small(outcome.path, ffmpeg=ffmpeg.path, settings=restoring, pair=plan.pair)
-    player: tuple[str, ...] = ()
-    if settings.client == "any" and plan.pair.scale > 1:
-        small = replace(small, pair=find_pair(PLAYERS_FILTER, plan.pair.scale, settings.device))
-        player = (f"Enlarged by {PLAYERS_FILTER}, as by a player without vidscale (--client any).",)
-    measured = Measurement()
-    ref = decode_frames(
-        plan.source,
-        log=measured.ref_log,
-        clock=measured.clock("decode source"),
-        time_range=settings.range,
-        interlaced=settings.interlaced,
-        alpha="drop",  # encode has already refused it if required
-    )
-    total = outcome.frames or expected_frames(plan.source, settings.range)
-    measured.run(ref, _restored(small, measured), plan.source.video, settings, ffmpeg, progress or Progress(), total)
+    settings, progress = plan.settings, progress or Progress()
+    ffmpeg, small = open_encode(plan, outcome.path)
+    is_enlarged = settings.client == "any" and plan.pair.scale > 1
+    player = (f"Enlarged by {PLAYERS_FILTER}, as by a player without vidscale (--client any).",) if is_enlarged else ()
+    if measure is None:
+        measured = measure_encode(plan, small, ffmpeg, progress, frames=outcome.frames)
+    else:
+        measured = measure(plan, small, outcome, progress)
     report = _report(measured, plan.source, small.source, settings, ffmpeg, pair=plan.pair)
     encoding = _timings(
         outcome.clocks, {"downscale": plan.pair.downscale_backend, "encode": Backend("cpu", _encoder_text(plan))}
@@ -108,7 +105,7 @@ def evaluate_files(
             notes.append(f"offsets up to {doubt_s:.3f} s fit as well as zero: no offset was applied")
     reading = ours.frames(measured.ref_log, measured.clock("decode source"))
     clock = measured.clock("decode small" if small else "decode distorted")
-    frames = _restored(small, measured) if small else theirs.frames(measured.dist_log, clock)
+    frames = restored(small, measured) if small else theirs.frames(measured.dist_log, clock)
     measured.run(reading, frames, ours.shown, settings, binary, progress, expected_frames(ours.source, None))
     if not settings.align:
         notes += _start_notes(measured, ref, dist)
@@ -171,12 +168,6 @@ def _offset(ours: Side, theirs: Side, small: SmallFile | None, settings: FilesSe
         window_s=settings.align_window,
         ref_size=(Fraction(ours.shown.height), Fraction(ours.shown.width)),
         dist_size=size,
-    )
-
-
-def _restored(small: SmallFile, measured: Measurement) -> Iterator[Frame]:
-    return restored_frames(
-        small, log=measured.dist_log, decoding=measured.clock("decode small"), upscaling=measured.clock("upscale")
     )
 
 

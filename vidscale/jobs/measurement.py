@@ -1,6 +1,6 @@
 """One pass over a video and its source: pairs, scores, shots, worst frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -25,6 +25,22 @@ _MAX_THREADS = 4  # decoding needs the others
 _Pair = tuple[Frame, Frame]
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a movie that is measured, as times of the source's frames; None for the beginning and the end."""
+
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+
+    def is_before(self, frame: Frame) -> bool:
+        """Whether the part begins later."""
+        return self.start_s is not None and frame.time < self.start_s
+
+    def is_behind(self, frame: Frame) -> bool:
+        """Whether the part ends earlier."""
+        return self.end_s is not None and frame.time >= self.end_s
+
+
 @dataclass(slots=True)
 class Measurement:
     """Results of one pass over both videos, filled in by `run`.
@@ -33,6 +49,7 @@ class Measurement:
         every: every Nth pair is measured.
         offset: time offset between the two.
         luma_only: score luma only, without shots and worst frames.
+        window: the part that is measured; other frames of the source are compared with their neighbours only.
         rows: one per measured pair.
         unpaired: frames without a partner.
         worst, shots: of the pairs.
@@ -48,6 +65,7 @@ class Measurement:
     every: int = 1
     offset: Offset = field(default_factory=Offset)
     luma_only: bool = False
+    window: Window = Window()
     rows: list[FrameScore] = field(default_factory=list)
     unpaired: Unpaired = field(default_factory=Unpaired)
     worst: WorstFrames = field(default_factory=WorstFrames)
@@ -61,6 +79,8 @@ class Measurement:
     shown_s: Fraction | None = None
     ref_bytes: int = 0
     span_bytes: list[int | None] = field(default_factory=list)
+    _before: int = 0
+    _behind: list[Frame] = field(default_factory=list)
 
     def clock(self, stage: str) -> Clock:
         """The clock of a stage."""
@@ -93,19 +113,39 @@ class Measurement:
         depth = queue_depth(video.format.frame_bytes(video.height, video.width))
         with ExitStack() as stack:
             refs = stack.enter_context(Prefetch(ref, depth))
-            dists = stack.enter_context(Prefetch(_as_compared(dist, video.format), depth))
+            dists = stack.enter_context(Prefetch(as_compared(dist, video.format), depth))
             meter = None
             if settings.vmaf or settings.xpsnr:
                 meter = stack.enter_context(PerceptualMeter(ffmpeg, settings, video, every=self.every))
-            pairs = paired(refs, dists, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
+            within = self._within(refs, meter)
+            pairs = paired(within, dists, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
             self._score(pairs, settings, meter, progress)
             if not self.rows:
                 raise MeasureError("no frame of one video has a partner in the other: their timestamps do not overlap")
             if meter is not None:
-                self.rows = with_scores(self.rows, meter.scores())
+                for frame in self._behind:
+                    meter.feed(frame, frame)
+                scores = meter.scores()
+                self.rows = with_scores(self.rows, scores[self._before : len(scores) - len(self._behind)])
+        self._behind = []
+        self.shots.end()
         if self.every > 1:
             spans = zip(self.rows, self.span_bytes, strict=True)
             self.rows = [replace(row, span_bytes=span) for row, span in spans]
+
+    def _within(self, frames: Iterable[Frame], meter: PerceptualMeter | None) -> Iterator[Frame]:
+        """The source's frames in the window. Those beside it count only as neighbours: VMAF and XPSNR take nothing else
+        than motion from a neighbour, and that from the source."""
+        for frame in frames:
+            if self.window.is_behind(frame):
+                self._behind.append(frame)
+            elif self.window.is_before(frame):
+                self._before += 1
+                self.shots.show(frame)
+                if meter is not None:
+                    meter.feed(frame, frame)
+            else:
+                yield frame
 
     def _score(
         self, pairs: Iterator[_Pair], settings: MeasureSettings, meter: PerceptualMeter | None, progress: Progress
@@ -163,7 +203,8 @@ class Measurement:
         return 1 / video.frame_rate if video.frame_rate else None
 
 
-def _as_compared(frames: Iterator[Frame], ref: PixelFormat) -> Iterator[Frame]:
+def as_compared(frames: Iterator[Frame], ref: PixelFormat) -> Iterator[Frame]:
+    """Frames without the planes that are not compared with those of the source, whose format is ``ref``."""
     for frame in frames:
         yield replace(frame, planes=frame.planes[:1], format=ref) if is_luma_of(ref, frame.format) else frame
 

@@ -9,7 +9,7 @@ from typing import cast, get_args
 
 import av
 
-from vidscale.config import DecodeSettings
+from vidscale.config import DecodeSettings, TimeRange
 from vidscale.errors import DamagedIdentityError, IdentityError, UnusableIdentityError
 from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.encoders import ENCODERS
@@ -181,7 +181,13 @@ def _by_hand(path: Path, source: Source, settings: DecodeSettings, *, unusable: 
 
 
 def restored_frames(
-    small: SmallFile, *, log: ReadLog, decoding: Clock, upscaling: Clock, part: slice = slice(None)
+    small: SmallFile,
+    *,
+    log: ReadLog,
+    decoding: Clock,
+    upscaling: Clock,
+    part: slice = slice(None),
+    time_range: TimeRange | None = None,
 ) -> Iterator[Frame]:
     """Frames of the source's size; decoding runs in its own thread.
 
@@ -190,6 +196,7 @@ def restored_frames(
         log: of problems found while reading it.
         decoding, upscaling: count frames and time.
         part: the frames to restore, by their indices; those before it are decoded only.
+        time_range: the part of a file to restore, without changing its timestamps; None for all.
 
     Raises:
         IdentityError: the identity changes within the file.
@@ -201,7 +208,15 @@ def restored_frames(
         return
     video = small.source.video
     depth = queue_depth(video.format.frame_bytes(video.height, video.width))
-    decoded = decode_frames(small.source, log=log, clock=decoding, inspect=inspection(small, log), alpha="drop")
+    decoded = decode_frames(
+        small.source,
+        log=log,
+        clock=decoding,
+        inspect=inspection(small, log),
+        alpha="drop",
+        time_range=time_range,
+        origin_s=None if time_range is None else Fraction(0),
+    )
     with Prefetch(part_of(decoded, part), depth) as frames:
         yield from upscale(
             _as_gray(frames) if small.restored.format.chroma == "gray" else frames,

@@ -8,7 +8,7 @@ from pathlib import Path
 from vidscale.config import EncodeSettings
 from vidscale.errors import UsageError
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.evaluation import Measure, evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
@@ -73,6 +73,7 @@ def run_title(
     *,
     started: float | None = None,
     encoder: Encoder = encode,
+    measure: Measure | None = None,
     encoded: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Finished:
     """Executes a planned encode.
@@ -82,6 +83,7 @@ def run_title(
         progress: receives the progress, in frames.
         started: `time.perf_counter` at the start of the job; None for now.
         encoder: executes a plan.
+        measure: what measures its output; None for this program.
         encoded: called after each encode.
 
     Raises:
@@ -98,7 +100,7 @@ def run_title(
         encoded(outcome)
         if not (plan.settings.report or verifies):
             return Finished(plan, outcome, None)
-        report = evaluate_encode(plan, outcome, progress, started)
+        report = evaluate_encode(plan, outcome, progress, started, measure=measure)
         if decision is None or not verifies:
             break
         checks.append(check(decision, plan.settings.crf, report, outcome.path))

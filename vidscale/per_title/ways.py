@@ -7,7 +7,7 @@ from typing import Any
 from vidscale.compare.points import Candidate
 from vidscale.config import AUTO, EncodeSettings
 from vidscale.errors import ConfigError, ModelError, UsageError
-from vidscale.jobs.evaluation import PLAYERS_FILTER
+from vidscale.jobs.measured_encode import PLAYERS_FILTER
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import VideoInfo
 from vidscale.models.pair import Tune

@@ -5,6 +5,7 @@ on the page.
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from vidscale.web.pictures import EncodedImage, encode_image
 if TYPE_CHECKING:
     import av
 
+KEPT = 4  # frames
 PICTURE_WIDTH = 960
 APART_S = 1
 AMPLIFICATION = 8
@@ -48,7 +50,7 @@ class WorstFrames:
         keep: number of frames to keep, 0 or more.
     """
 
-    def __init__(self, keep: int = 4) -> None:
+    def __init__(self, keep: int = KEPT) -> None:
         if keep < 0:
             raise ValueError(f"keep must not be negative: {keep = }")
         self._keep = keep
@@ -64,6 +66,8 @@ class WorstFrames:
         ref, dist = ref_frame, dist_frame
         if ref.format != dist.format or ref.planes[0].shape != dist.planes[0].shape:
             raise ValueError(f"frames differ: {ref.format = }, {dist.format = }, {ref.width = }, {dist.width = }")
+        if self._keep == 0:
+            return
         held = self._worst_of_second
         if held is not None and _second(held[0]) != _second(score):
             self._settle()
@@ -74,7 +78,7 @@ class WorstFrames:
     def _settle(self) -> None:
         """Ends a second: its worst frame becomes a candidate if it is worse than the best candidate."""
         held, self._worst_of_second = self._worst_of_second, None
-        if held is None or self._keep == 0:
+        if held is None:
             return
         if len(self._by_second) >= 3 * self._keep:
             rival = min(self._by_second.values(), key=_error)
@@ -86,11 +90,27 @@ class WorstFrames:
     def frames(self) -> tuple[WorstFrame, ...]:
         """The frames to show, worst first."""
         self._settle()
-        chosen: list[WorstFrame] = []
-        for candidate in sorted(self._by_second.values(), key=_error, reverse=True):
-            if len(chosen) < self._keep and all(_distance(candidate, other) >= APART_S for other in chosen):
-                chosen.append(candidate)
-        return tuple(chosen)
+        frames = {frame.score.index: frame for frame in self._by_second.values()}
+        return tuple(frames[score.index] for score in _chosen([frame.score for frame in frames.values()], self._keep))
+
+
+def worst_scores(scores: Iterable[FrameScore], keep: int = KEPT) -> list[FrameScore]:
+    """The frames that `WorstFrames` keeps, by their scores in presentation order; in that order, too."""
+    by_second: dict[int, FrameScore] = {}
+    for score in scores:
+        held = by_second.get(_second(score))
+        if score.mse[0] > (held.mse[0] if held is not None else 0):
+            by_second[_second(score)] = score
+    return sorted(_chosen(list(by_second.values()), keep), key=lambda score: score.index)
+
+
+def _chosen(candidates: Sequence[FrameScore], keep: int) -> list[FrameScore]:
+    """The worst ones that are far enough apart, worst first."""
+    chosen: list[FrameScore] = []
+    for candidate in sorted(candidates, key=lambda score: score.mse[0], reverse=True):
+        if len(chosen) < keep and all(abs(candidate.pts_s - other.pts_s) >= APART_S for other in chosen):
+            chosen.append(candidate)
+    return chosen
 
 
 def pictures(frame: WorstFrame, source: SourceFacts) -> tuple[EncodedImage, EncodedImage, EncodedImage]:
@@ -146,10 +166,6 @@ def _error(frame: WorstFrame) -> float:
 
 def _second(score: FrameScore) -> int:
     return math.floor(score.pts_s / APART_S)
-
-
-def _distance(one: WorstFrame, other: WorstFrame) -> Fraction:
-    return abs(one.score.pts_s - other.score.pts_s)
 
 
 def _worst_frame(score: FrameScore, ref: Frame, dist: Frame) -> WorstFrame:

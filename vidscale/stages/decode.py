@@ -37,6 +37,7 @@ def decode_frames(
     inspect: Inspect | None = None,
     filters: Sequence[tuple[str, str]] = (),
     alpha: Alpha = "refuse",
+    origin_s: Fraction | None = None,
 ) -> Iterator[Frame]:
     """Frames of the source's video stream, in the pixel format of ``source.video``.
 
@@ -53,6 +54,7 @@ def decode_frames(
             on; its exceptions propagate.
         filters: names and arguments of ffmpeg filters that keep number and pixel format of the pictures.
         alpha: "refuse" accepts opaque pictures only, "drop" any, without their alpha.
+        origin_s: source time that becomes the output's zero; None for the one above.
 
     Raises:
         DecodeError: interlaced or transparent pictures when they are refused, a change of size or pixel format,
@@ -62,6 +64,7 @@ def decode_frames(
     with video_packets(source, start) as packets:
         packets.stream.thread_type = "AUTO"
         timeline = Timeline(source, packets, log)
+        timeline.origin = None if origin_s is None else round(origin_s / source.video.time_base)
         decoder = Decoder(packets.stream, log, timed=source.container != "avi")
         found = Ending(cut_off=False, until=None)
 

@@ -17,9 +17,15 @@ _COLUMNS = 240  # of a thumbnail, approximately
 
 
 class ShotFinder:
-    """Divides a sequence of frame pairs into shots of the source."""
+    """Divides a sequence of frame pairs into shots of the source.
+
+    Attributes:
+        begins_shot: the first pair is the first of a shot, also after the frames that were shown before it.
+    """
 
     def __init__(self) -> None:
+        self.begins_shot = True
+        self._shown = 0
         self._graph: av.filter.Graph | None = None
         self._starts: list[tuple[int, Fraction]] = []
         self._bytes: list[int | None] = []
@@ -32,17 +38,40 @@ class ShotFinder:
             frame: the source's frame.
             coded_bytes: size of the other frame's packet; None when unknown.
         """
-        picture = _thumbnail(frame)
-        graph = self._graph = self._graph or _graph(picture.shape)
-        small = av.VideoFrame.from_ndarray(picture, format="gray")
-        small.pts, small.time_base = self._pairs, Fraction(1, 1000)
-        graph.push(small)
-        if any(True for _ in pulled(graph)) or not self._starts:  # scdet outputs the first frame of a shot
+        is_first = self.show(frame)
+        if not self._starts:
+            self.begins_shot = is_first
+        if is_first or not self._starts:
             self._starts.append((self._pairs, frame.time))
             self._bytes.append(0)
         before = self._bytes[-1]
         self._bytes[-1] = None if before is None or coded_bytes is None else before + coded_bytes
         self._pairs += 1
+
+    def show(self, frame: Frame) -> bool:
+        """Compares the source's next frame with those before it; returns whether it is the first of a shot."""
+        picture = _thumbnail(frame)
+        graph = self._graph = self._graph or _graph(picture.shape)
+        small = av.VideoFrame.from_ndarray(picture, format="gray")
+        small.pts, small.time_base = self._shown, Fraction(1, 1000)
+        graph.push(small)
+        self._shown += 1
+        return any(True for _ in pulled(graph))  # scdet outputs the first frame of a shot
+
+    def extend(self, other: "ShotFinder") -> None:
+        """Takes the pairs of another finder, which come next."""
+        for (index, time), size in zip(other._starts, other._bytes, strict=True):
+            if index == 0 and self._starts and not other.begins_shot:
+                before = self._bytes[-1]
+                self._bytes[-1] = None if before is None or size is None else before + size
+            else:
+                self._starts.append((index + self._pairs, time))
+                self._bytes.append(size)
+        self._pairs += other._pairs
+
+    def end(self) -> None:
+        """There are no more frames: only what was found is kept."""
+        self._graph = None
 
     def shots(self) -> tuple[Shot, ...]:
         """All shots so far."""

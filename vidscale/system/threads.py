@@ -32,6 +32,10 @@ class Clock:
     busy_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
+    def __reduce__(self) -> tuple[type["Clock"], tuple[str, int, float]]:
+        """For another process, which cannot have the lock."""
+        return Clock, (self.stage, self.frames, self.busy_s)
+
     @contextmanager
     def measure(self, frames: int = 1) -> Iterator[None]:
         """Counts the time inside the block, and ``frames`` pictures."""
