@@ -83,7 +83,8 @@ class Pages:
 
     def __init__(self, browser: "Browser") -> None:
         self._browser = browser
-        self.open: list[Page] = []
+        self._open: list[Page] = []
+        self._failed: list[str] = []
 
     def __call__(self, site: Path, before: str = "", body: str = "") -> "Page":
         """Opens the page of a site.
@@ -94,16 +95,20 @@ class Pages:
             body: in place of the page's.
         """
         page = self._browser.new_page(viewport={"width": 800, "height": 600})
-        self.open.append(page)
+        self._open.append(page)
         page.set_default_timeout(120_000)  # ms; a busy machine compiles shaders slowly
-        failed: list[str] = []
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.on("request", lambda request: failed.append(request.url) if not at_home(request.url) else None)
+        page.on("pageerror", lambda error: self._failed.append(str(error)))
+        page.on("request", lambda request: self._failed.append(request.url) if not at_home(request.url) else None)
         page.route("**/*", lambda route: serve(route, site, body))
         page.add_init_script(before)
         page.goto("http://vidscale.test/index.html")
-        assert failed == []
         return page
+
+    def close(self) -> None:
+        """Closes the pages; fails if one has raised an error or loaded anything from elsewhere."""
+        for page in self._open:
+            page.close()
+        assert self._failed == []
 
 
 def at_home(url: str) -> bool:

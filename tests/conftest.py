@@ -129,8 +129,7 @@ def browse(browser: "Browser") -> "Iterator[Pages]":
 
     pages = Pages(browser)
     yield pages
-    for page in pages.open:
-        page.close()
+    pages.close()
 
 
 @pytest.fixture(scope="session")

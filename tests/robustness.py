@@ -45,7 +45,7 @@ def start(*args: object, **pipes: Any) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(words, **{"stdin": subprocess.DEVNULL, "stdout": -1, "stderr": -1} | pipes)
 
 
-def run_apart(*args: object, timeout_s: float = 60, **pipes: Any) -> Run:
+def run_apart(*args: object, timeout_s: float = 120, **pipes: Any) -> Run:
     """Runs the program in its own process."""
     return finish(start(*args, **pipes), timeout_s)
 
@@ -81,7 +81,7 @@ def run_unprivileged(*args: object) -> Run:
     return Run(result.returncode, result.stdout, result.stderr)
 
 
-def finish(process: "subprocess.Popen[bytes]", timeout_s: float = 60) -> Run:
+def finish(process: "subprocess.Popen[bytes]", timeout_s: float = 120) -> Run:
     """Waits for a started program; kills it and fails if it takes longer."""
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)
@@ -152,7 +152,7 @@ def nothing_left(folder: Path) -> Iterator[None]:
     wait_for(lambda: set(threading.enumerate()) <= threads)
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 20, poll_s: float = 0.02) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 90, poll_s: float = 0.02) -> Any:
     """Returns the first true result of the condition; fails if that takes too long."""
     deadline = time.monotonic() + timeout_s
     while not (result := condition()):

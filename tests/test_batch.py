@@ -117,7 +117,7 @@ def test_batch_that_was_killed_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
     words = ["batch", str(tmp_path / "*.mp4"), "-o", output, "--scale", "1", "--preset", "slow", "--no-report"]
     process = start(*words, "--chunks", "2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: list(output.glob("[abc].mp4")), timeout_s=90)
+    wait_for(lambda: list(output.glob("[abc].mp4")))
     process.kill()
     process.wait()
     run = run_here(*words, "--chunks", "2")
@@ -131,7 +131,7 @@ def test_interrupted_batch_says_how_it_goes_on(tmp_path: Path) -> None:
     make(tmp_path / "long.mp4", *picture("160x96", duration=20), "-preset", "ultrafast")
     words = ["--scale", "1", "--preset", "placebo", "--no-report"]
     process = start("batch", tmp_path / "long.mp4", "-o", tmp_path / "out", *words)
-    wait_for(lambda: list((tmp_path / "out").glob("*.chunks/*.part.mp4")), timeout_s=60)
+    wait_for(lambda: list((tmp_path / "out").glob("*.chunks/*.part.mp4")))
     process.send_signal(signal.SIGINT)
     run = finish(process)
     assert run.code == 130, run.stderr

@@ -175,7 +175,7 @@ def test_watched_folder_survives_a_restart(tmp_path: Path, make_clip: MakeClip) 
             process = start("batch", "--watch", folder, "-o", output, *FAST, "--json", stdout=file)
         shutil.copy(make_clip(f"{name}.mp4"), folder)
         names.append(name)
-        wait_for(lambda: set(states(events)) == {str(output / f"{each}.mp4") for each in names}, timeout_s=60)
+        wait_for(lambda: set(states(events)) == {str(output / f"{each}.mp4") for each in names})
         process.send_signal(signal.SIGINT)
         run = finish(process)
         assert run.code == 130, run.stderr

@@ -91,7 +91,7 @@ def test_ladder_ends_at_once_and_keeps_the_folder_that_it_was_to_replace(tmp_pat
     (folder / "master.m3u8").write_text("#EXTM3U")
     targets = ["--target", "psnr=30", "--target", "psnr=25", "--scale", "1", "--pair", "lanczos"]
     process = start("ladder", film, "-o", folder, "-y", *targets, "--preset", "medium", "--range", ":1.5")
-    wait_for(lambda: len(list(tmp_path.glob(".vidscale-*/.*.video.mp4"))) == 2, timeout_s=60)
+    wait_for(lambda: len(list(tmp_path.glob(".vidscale-*/.*.video.mp4"))) == 2)
     interrupted(process, signal.SIGINT)
     assert_nothing_but(tmp_path, "film.mp4", "out")
     assert content(folder) == {"master.m3u8": b"#EXTM3U"}
@@ -148,7 +148,7 @@ def test_finished_movie_stays_when_its_report_is_interrupted(tmp_path: Path, fil
     (scratch := tmp_path / "tmp").mkdir()
     words = ["encode", film, "-o", tmp_path / "small.mp4", "--scale", "1", "--preset", "ultrafast", "--vmaf"]
     process = start(*words, env=os.environ | {"TMPDIR": str(scratch)})
-    wait_for(lambda: (tmp_path / "small.mp4").exists(), timeout_s=60)
+    wait_for(lambda: (tmp_path / "small.mp4").exists())
     run = interrupted(process, number)
     assert run.stderr.splitlines()[-1].endswith("small.mp4 is complete, its report is not")
     assert_nothing_but(tmp_path, "film.mp4", "small.mp4", "tmp")
@@ -231,7 +231,7 @@ def test_killed_program_leaves_nothing_at_the_final_name(tmp_path: Path, film: P
     encoder_at_work(tmp_path)
     process.kill()
     finish(process)
-    wait_for(lambda: not processes_naming(tmp_path), timeout_s=60)  # the encoder sees the end of its pipe
+    wait_for(lambda: not processes_naming(tmp_path))  # the encoder sees the end of its pipe
     left = {path.name for path in tmp_path.iterdir()} - {"film.mp4"}
     assert all(name.startswith(".small.mkv.") for name in left)
 
@@ -253,7 +253,7 @@ def test_pipe_recipe_ends_with_all_its_stages(tmp_path: Path, film: Path, number
         '["{ffmpeg}", "-v", "error", "-i", "-", "-preset", "placebo", "{output}"]]\n'
     )
     process = start("run", tmp_path / "pipe.toml", film, "-o", tmp_path / "small.mp4")
-    wait_for(lambda: list(tmp_path.glob(".small*")), timeout_s=60)
+    wait_for(lambda: list(tmp_path.glob(".small*")))
     interrupted(process, number)
     assert_nothing_but(tmp_path, "film.mp4", "pipe.toml")
 

@@ -20,17 +20,23 @@ from vidscale.models.cards import find_pair_dir
 from vidscale.players.files import shader_of
 from vidscale.players.network import network_of
 
+# A screenshot waits for the thread that draws, but that may not have drawn the frame yet: it does before the next one.
 SHOT = """
 local restarts = 0
+local function shoot(times)
+    mp.commandv("screenshot-to-file", os.getenv("SHOT"), "window")
+    if times == 1 then
+        mp.commandv("quit")
+    else
+        mp.add_timeout(0.1, function() shoot(times - 1) end)
+    end
+end
 mp.register_event("playback-restart", function()
     restarts = restarts + 1
     if restarts == 1 then
         mp.commandv("seek", os.getenv("TIME"), "absolute+exact")
     elseif restarts == 2 then
-        mp.add_timeout(0.3, function()
-            mp.commandv("screenshot-to-file", os.getenv("SHOT"), "window")
-            mp.commandv("quit")
-        end)
+        mp.add_timeout(0.1, function() shoot(3) end)
     end
 end)
 """

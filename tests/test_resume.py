@@ -45,7 +45,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ended(folder: Path) -> None:
     """Waits until no process works in a folder."""
-    wait_for(lambda: not processes_naming(folder), timeout_s=60)
+    wait_for(lambda: not processes_naming(folder))
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Hel
 def unfinished(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> Path:
     """An output whose run was killed when two of its three chunks were finished."""
     run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, "--no-report")
-    wait_for(lambda: run.has_entered(0, 1), timeout_s=60)
+    wait_for(lambda: run.has_entered(0, 1))
     run.kill()
     return run.output
 
@@ -223,7 +223,7 @@ def test_changed_source_is_refused(tmp_path: Path, movie: Path, held: Callable[.
     source = Path(shutil.copy(movie, tmp_path / "movie.mkv"))
     output = tmp_path / "small.mp4"
     run = held(source, "-o", output, *WORDS)
-    wait_for(lambda: run.has_entered(0), timeout_s=60)
+    wait_for(lambda: run.has_entered(0))
     run.kill()
     os.utime(source, ns=(1, 1))
     words = ["encode", source, "-o", output, *WORDS, "--no-report"]
@@ -237,7 +237,7 @@ def test_source_that_changes_while_it_is_encoded_is_refused(
 ) -> None:
     source = Path(shutil.copy(movie, tmp_path / "movie.mkv"))
     run = held(source, "-o", tmp_path / "small.mp4", *WORDS)
-    wait_for(lambda: run.has_begun(2), timeout_s=60)
+    wait_for(lambda: run.has_begun(2))
     os.utime(source, ns=(1, 1))
     run.go()
     assert "has changed since the job began" in message(finish(run.process))
@@ -246,7 +246,7 @@ def test_source_that_changes_while_it_is_encoded_is_refused(
 @pytest.mark.slow
 def test_killed_worker_is_replaced(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> None:
     run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, "--no-report", chunk="?")
-    wait_for(lambda: run.has_begun(0), timeout_s=60)
+    wait_for(lambda: run.has_begun(0))
     children = Path(f"/proc/{run.process.pid}/task").glob("*/children")
     workers = [int(pid) for path in children for pid in path.read_text().split()]
     os.kill(workers[0], signal.SIGKILL)
@@ -261,7 +261,7 @@ def test_interrupted_run_keeps_its_chunks_and_leaves_no_process(
     tmp_path: Path, movie: Path, held: Callable[..., Held]
 ) -> None:
     run = held(movie, "-o", tmp_path / "small.mp4", *WORDS)
-    wait_for(lambda: run.has_entered(0, 1), timeout_s=60)
+    wait_for(lambda: run.has_entered(0, 1))
     run.process.send_signal(signal.SIGINT)
     assert finish(run.process).code == 130
     run.go()  # an encoder ends when nobody feeds it any more
@@ -331,7 +331,7 @@ def test_claim_on_another_machine_that_is_dead_is_taken(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_runs_of_one_output(tmp_path: Path, movie: Path, held: Callable[..., Held]) -> None:
     run = held(movie, "-o", tmp_path / "small.mp4", *WORDS, chunk="?")
-    wait_for(lambda: run.has_begun(0), timeout_s=60)
+    wait_for(lambda: run.has_begun(0))
     second = run_here("encode", movie, "-o", run.output, *WORDS, "--no-report")
     assert f"small.mp4 is being written by another run (process {run.process.pid} on" in message(second)
 
