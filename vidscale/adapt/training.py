@@ -1,6 +1,6 @@
 """Trains the network of one segment: first a gain for each channel and the biases, then all weights.
 
-The loop of `vidscale.training` writes checkpoints and logs of hours; these are seconds.
+This takes seconds, so that it needs neither the checkpoints nor the logs of `vidscale.training`.
 """
 
 import math

@@ -166,7 +166,9 @@ def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"{file.name} cannot be read back: {reason_of(error)}") from error
     if sorted(found) != list(pts) or not starts_with_key or found[0] != pts[0]:
-        raise EncodeError(f"{len(pts)} frames were encoded into {file.name}, but {len(found)} others are in it")
+        raise EncodeError(
+            f"{file.name} does not hold exactly the {len(pts)} frames that were encoded ({len(found)} found)"
+        )
     return reordering(found)
 
 

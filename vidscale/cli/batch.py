@@ -64,7 +64,7 @@ def batch(
         Path | None,
         typer.Option("--status", help="Page to keep up to date while it runs.", metavar="FILE.html", readable=False),
     ] = None,
-    scale: options.Choice = None,
+    scale: options.EncodeScale = None,
     crf: Annotated[
         float | None, typer.Option("--crf", help="Constant rate factor.", metavar="CRF", show_default="28")
     ] = None,

@@ -40,8 +40,8 @@ def decode(
     y4m: Annotated[
         bool, typer.Option("--y4m", help="Write raw video to stdout or to the output, without audio.")
     ] = False,
-    pair: options.MadeBy = None,
-    scale: options.MadeAt = None,
+    pair: options.RestorePair = None,
+    scale: options.RestoreScale = None,
     strength: Strength = None,
     device: options.Device = None,
     ffmpeg: options.Ffmpeg = None,

@@ -22,7 +22,7 @@ def encode(
     context: typer.Context,
     source: options.Input,
     output: options.Output = None,
-    scale: options.Choice = None,
+    scale: options.EncodeScale = None,
     crf: Annotated[
         float | None,
         typer.Option("--crf", help="Constant rate factor; lower is better.", metavar="CRF", show_default="28"),

@@ -73,8 +73,8 @@ def up(
     context: typer.Context,
     paths: Paths,
     output: Folder,
-    scale: options.MadeAt = None,
-    pair: options.MadeBy = None,
+    scale: options.RestoreScale = None,
+    pair: options.RestorePair = None,
     size: Annotated[
         str | None,
         typer.Option("--size", help="Size to restore.", metavar="WIDTHxHEIGHT", show_default="stored in the picture"),

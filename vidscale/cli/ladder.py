@@ -39,7 +39,7 @@ def ladder(
     segments: options.Segments = None,
     codec: options.Codec = None,
     preset: options.Preset = None,
-    scale: options.Choice = None,
+    scale: options.EncodeScale = None,
     pair: options.Pair = None,
     tune: options.Tune = None,
     target_percentile: options.TargetPercentile = None,

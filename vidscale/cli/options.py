@@ -30,7 +30,7 @@ Effort = Annotated[
     str | None,
     typer.Option(
         "--effort",
-        help="Of the downscaler: its filter alone, or also a network that corrects what the upscaler gets wrong.",
+        help="Downscaler: its filter alone, or also the network that corrects for the upscaler's errors.",
         metavar="fast|normal",
         show_default="normal with slow encoders and presets",
     ),
@@ -73,12 +73,17 @@ Target = Annotated[
 TargetPercentile = Annotated[
     float | None,
     typer.Option(
-        "--target-percentile", help="The target is for this percentile of the frames.", metavar="P", show_default="mean"
+        "--target-percentile",
+        help="Percentile of the frames that must reach the target.",
+        metavar="P",
+        show_default="mean",
     ),
 ]
 MaxSize = Annotated[
     str | None,
-    typer.Option("--max-size", help="Largest file: the best quality that fits, in place of --crf.", metavar="700M"),
+    typer.Option(
+        "--max-size", help="Largest file size, in place of --crf: takes the best quality that fits.", metavar="700M"
+    ),
 ]
 MaxBitrate = Annotated[
     str | None, typer.Option("--max-bitrate", help="Highest mean bitrate of the video, bit/s.", metavar="1500k")
@@ -87,21 +92,24 @@ Segments = Annotated[
     str | None,
     typer.Option(
         "--segments",
-        help="Decide for each part of so many seconds, or for each shot, instead of for the whole movie.",
+        help="Decide for parts of this length, or for each shot, instead of once for the movie (HLS output).",
         metavar="SECONDS|shots",
     ),
 ]
 Judge = Annotated[
     str | None,
     typer.Option(
-        "--judge", help="Metric by which two ways to encode are equal.", metavar="METRIC", show_default="vmaf_neg"
+        "--judge",
+        help="Quality metric that different scales are compared by.",
+        metavar="METRIC",
+        show_default="vmaf_neg",
     ),
 ]
 Client = Annotated[
     str | None,
     typer.Option(
         "--client",
-        help="What the movie is played by: any player enlarges the small picture itself.",
+        help="Player: vidscale restores the picture; any other only enlarges it.",
         metavar="vidscale|any",
         show_default="vidscale",
     ),
@@ -113,13 +121,14 @@ Chunks = Annotated[
     str | None,
     typer.Option(
         "--chunks",
-        help="Encode in parts, side by side; the same command goes on after an interruption.",
+        help="Encode in chunks, in parallel; run the same command again to resume.",
         metavar="N|auto",
         show_default="one piece",
     ),
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", help="Number of workers.", metavar="N", show_default="by the processors")
+    int | None,
+    typer.Option("--jobs", help="Number of workers that encode chunks.", metavar="N", show_default="by the processors"),
 ]
 TimeRange = Annotated[
     str | None, typer.Option("--range", help="Part to encode, in seconds or hh:mm:ss.", metavar="START:END")
@@ -127,7 +136,7 @@ TimeRange = Annotated[
 Stream = Annotated[
     str | None, typer.Option("--stream", help="Video stream to encode.", metavar="v:N", show_default="v:0")
 ]
-Choice = Annotated[
+EncodeScale = Annotated[
     str | None,
     typer.Option(
         "--scale",
@@ -136,7 +145,7 @@ Choice = Annotated[
         metavar="auto|2|1.5|3/2",
     ),
 ]
-MadeBy = Annotated[
+RestorePair = Annotated[
     str | None,
     typer.Option("--pair", help="Pair to restore with; default: the one in the file's identity.", metavar="PAIR"),
 ]
@@ -146,7 +155,7 @@ Scale = Annotated[
         "--scale", help="Source size over small size, 1 to 8; default: the pair's scale, or 2.", metavar="2|1.5|3/2"
     ),
 ]
-MadeAt = Annotated[
+RestoreScale = Annotated[
     str | None,
     typer.Option("--scale", help="Scale of a file without identity.", metavar="2|1.5|3/2"),
 ]
@@ -179,7 +188,6 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting of the recipe.", metavar="KEY=VALUE", show_default=False),
 ]
-
 
 TrainingPhotos = Annotated[
     Path | None,

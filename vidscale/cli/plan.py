@@ -29,7 +29,7 @@ def plan(
     table: Annotated[
         bool, typer.Option("--table", help="Also print quality and size of each way at other crfs.")
     ] = False,
-    scale: options.Choice = None,
+    scale: options.EncodeScale = None,
     crf: Annotated[
         float | None,
         typer.Option("--crf", help="Constant rate factor of the full size.", metavar="CRF", show_default="28"),

@@ -26,8 +26,8 @@ _CANNOT_PLAY = 2  # mpv: the file could not be played, here because no GPU can
 
 def play(
     source: options.Input,
-    pair: options.MadeBy = None,
-    scale: options.MadeAt = None,
+    pair: options.RestorePair = None,
+    scale: options.RestoreScale = None,
     strength: Strength = None,
     player: Annotated[
         str | None,

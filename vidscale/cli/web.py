@@ -15,8 +15,8 @@ def web(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
     ],
-    pair: options.MadeBy = None,
-    scale: options.MadeAt = None,
+    pair: options.RestorePair = None,
+    scale: options.RestoreScale = None,
     strength: Strength = None,
     overwrite: options.Overwrite = False,
     json_output: options.Json = False,
