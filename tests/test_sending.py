@@ -18,6 +18,8 @@ from vidscale.jobs.planning import plan_encode
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import probe
 
+TICKS = ["-an", "-enc_time_base", "1/24000", "-fps_mode", "passthrough", "-video_track_timescale", "24000"]
+
 
 def tasks_of(source: Path, folder: Path, *, jumps: bool | None = None) -> list[ChunkTask]:
     """Tasks of three chunks; ``jumps``: in place of what was found."""
@@ -44,6 +46,7 @@ def times(result: ChunkResult, unit: Fraction) -> list[Fraction]:
         ("bframes.mp4", ["-bf", "3"]),
         ("vfr.mp4", ["-vf", "select='not(mod(n,7)*mod(n,5))',setpts=PTS+mod(N\\,3)*TB*0.01/TB", "-fps_mode", "vfr"]),
         ("late.mkv", ["-output_ts_offset", "1.3"]),
+        ("rounded.mp4", [*TICKS, "-vf", "settb=1/24000,setpts=PTS+2002"]),  # starts at 83416.7 us
         ("broadcast.ts", ["-g", "30"]),
         ("intra.mkv", ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"]),
         ("open.mp4", ["-c:v", "libx265", "-x265-params", "keyint=25:open-gop=1:log-level=none", "-tag:v", "hvc1"]),

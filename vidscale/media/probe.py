@@ -23,6 +23,7 @@ from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
+_MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
 _UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
@@ -137,6 +138,17 @@ def open_container(path: Path) -> av.container.InputContainer:
     return container
 
 
+def _start_s(container: av.container.InputContainer) -> Fraction:
+    """First timestamp, which the container has rounded to microseconds: up to behind the first picture."""
+    rounded = Fraction(container.start_time or 0, 1_000_000)
+    starts = (
+        stream.start_time * stream.time_base
+        for stream in container.streams
+        if stream.start_time is not None and stream.time_base
+    )
+    return min((start for start in starts if abs(start - rounded) <= _MICROSECOND), default=rounded)
+
+
 def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
     """Inspects a file: its streams, and the first pictures of the video stream.
 
@@ -166,7 +178,6 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         info = _video_info(container, chosen, frames, _chroma_location(description, index))
         margins = container_crop(path, container.format.name, track=chosen.id, number=stream)
         window = window_of(margins, (info.height, info.width), reading_of(frames[0].format.name).subsampling)
-        start = container.start_time
         return Source(
             path=path,
             container=container.format.name,
@@ -177,7 +188,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             streams=streams,
             has_chapters=bool(container.chapters()),
             metadata=dict(container.metadata),
-            start_s=Fraction(start or 0, 1_000_000),
+            start_s=_start_s(container),
             may_jump=may_jump(container),
             size_bytes=media_bytes(path, container.format.name),
             side_data=(
