@@ -4,8 +4,9 @@
 
 One row for every guide and precision: milliseconds of the guide as the upscaler runs it (``upscale``), and of each pass
 of the downscaler: ``errors`` (the guide with signs, and the subtraction), ``project`` (the way back), ``correct`` (the
-network and the filter; its weights are random, which costs the same). ``ratio`` is their sum over ``upscale``. All run
-in alternation, so that other load affects them alike; medians of the thread's CPU time.
+network and the filter). ``ratio`` is their sum over ``upscale``. All run in alternation, so that other load affects
+them alike; medians of the thread's CPU time. A pair stands for its downscaler; one without a network for its upscaler
+as a guide, with random weights in ``correct``, which costs the same.
 
 ``NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma,...`` plays a processor with AVX2 alone.
 """
@@ -34,6 +35,7 @@ from vidscale.triton_kernels import back_projection
 from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
+_PAIRS = ("adaptive-x2", "adaptive-x1.5", "adaptive-x3", "adaptive-x4", "restore-x1")
 _SIZE, _STRENGTH = (1080, 1920), 28.0
 _CENTRED = (Fraction(1, 2), Fraction(1, 2))
 
@@ -41,7 +43,7 @@ _CENTRED = (Fraction(1, 2), Fraction(1, 2))
 def main() -> None:
     """Runs the benchmark and prints its rows; appends them to a file when asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--guide", nargs="+", default=["adaptive-x2", "adaptive-x1.5", "restore-x1"])
+    parser.add_argument("--guide", nargs="+", default=_PAIRS)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -56,16 +58,21 @@ def main() -> None:
 
 
 def _projection(name: str) -> back_projection.BackProjection:
-    """A downscaler for a shipped upscaler."""
-    guide = load_pair_dir(find_pair_dir(name)).upscaler
+    """The downscaler of a pair, or one for its upscaler."""
+    pair = load_pair_dir(find_pair_dir(name))
+    network = pair.downscaler if isinstance(pair.downscaler, BackProjection) else _guided_by(name, pair.upscaler)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return back_projection_of(weights, _STRENGTH)
+
+
+def _guided_by(name: str, guide: torch.nn.Module) -> BackProjection:
     if not isinstance(guide, CompactUpscaler):
         raise TypeError(f"{name} is no compact upscaler")
     torch.manual_seed(0)
     network = BackProjection(guide)
     for weight in (network.convs[-1].get_parameter("weight"), network.filter.weight):
         torch.nn.init.normal_(weight, std=0.03)
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    return back_projection_of(weights, _STRENGTH)
+    return network
 
 
 def _row(

@@ -1,10 +1,10 @@
 """What the downscaler's effort costs: `vidscale encode --no-report` against ffmpeg that encodes the full size.
 
-    python benchmarks/bench_effort.py [MOVIE] [--frames 200] [--rounds 3] [-o benchmarks/results/effort.jsonl]
+    python benchmarks/bench_effort.py [MOVIE] [--scale 2] [--frames 200] [--rounds 3] [-o FILE]
 
 Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). For each encoder and preset
-the programs alternate: ``full`` is ffmpeg alone; ``fast`` and ``normal`` are `vidscale encode` by 2 with the pair
-`adaptive` and that effort; ``AVX2 normal`` has the code for processors with AVX2 and without AVX-512 or VNNI. Times
+the programs alternate: ``full`` is ffmpeg alone; ``fast`` and ``normal`` are `vidscale encode` with the pair `adaptive`
+of the scale and that effort; ``AVX2 normal`` has the code for processors with AVX2 and without AVX-512 or VNNI. Times
 include process start-up.
 """
 
@@ -37,6 +37,7 @@ def main() -> None:
     """Runs the benchmark and prints its rows; appends them to a file when asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("movie", nargs="?", type=Path)
+    parser.add_argument("--scale", default="2")
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path)
@@ -48,7 +49,7 @@ def main() -> None:
         movie = options.movie or clip(folder, options.frames)
         for codec, presets in _CASES.items():
             for preset in presets:
-                row = _row(movie, folder, ffmpeg, codec, preset, options.rounds)
+                row = _row(movie, folder, ffmpeg, options.scale, codec, preset, options.rounds)
                 line = json.dumps({**row, **origin(ffmpeg)})
                 print(line, flush=True)
                 if options.output:
@@ -56,12 +57,14 @@ def main() -> None:
                         file.write(f"{line}\n")
 
 
-def _row(movie: Path, folder: Path, ffmpeg: Ffmpeg, codec: CodecName, preset: str, rounds: int) -> dict[str, Any]:
+def _row(
+    movie: Path, folder: Path, ffmpeg: Ffmpeg, scale: str, codec: CodecName, preset: str, rounds: int
+) -> dict[str, Any]:
     video = probe(movie).video
     rate = ["-preset", preset, "-crf", _CRF[codec]]
     full = [ffmpeg.path, "-v", "error", "-nostdin", "-y", "-i", str(movie), "-c:v", ENCODERS[codec].ffmpeg_name]
     small = [sys.executable, "-m", "vidscale", "encode", str(movie), "-o", str(folder / "small.mp4"), "-y", "--quiet"]
-    small += ["--no-report", "--pair", "adaptive", "--scale", "2"]
+    small += ["--no-report", "--pair", "adaptive", "--scale", scale]
     small += ["--codec", codec, "--preset", preset, "--crf", _CRF[codec], "--effort"]
     ways: dict[str, Command] = {
         "full": [*full, *rate, "-an", str(folder / "full.mp4")],
@@ -74,6 +77,7 @@ def _row(movie: Path, folder: Path, ffmpeg: Ffmpeg, codec: CodecName, preset: st
     medians = {way: statistics.median(found.wall_s) for way, found in runs.items()}
     return {
         "benchmark": "encode wall time by effort",
+        "scale": scale,
         "codec": codec,
         "preset": preset,
         "frames": video.frame_count,

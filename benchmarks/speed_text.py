@@ -57,7 +57,8 @@ def decode_table(rows: Sequence[Row]) -> str:
 
 
 def effort_table(rows: Sequence[Row]) -> str:
-    """What each effort of the downscaler costs, by encoder and preset; the newest row of each."""
+    """What each effort of the downscaler costs by 2, by encoder and preset; the newest row of each."""
+    rows = [one for one in rows if one.get("scale", "2") == "2"]  # older rows do not tell it
     newest = {(one["codec"], one["preset"]): one for one in rows}
     lines = [*head("Encoding 1080p, relative to full size", ["fast", "normal", "normal, AVX2 only", "default"])]
     for (codec, preset), one in newest.items():

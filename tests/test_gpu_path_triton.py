@@ -27,10 +27,12 @@ from vidscale import api
 from vidscale.images.scaling import find_scaler
 from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
+from vidscale.models.cards import find_pair_dir
+from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.gpu import frames as gpu_frames
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
-from vidscale.models.pair_files import write_pair_dir
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.models.updates import update_of
 from vidscale.system import devices
@@ -76,12 +78,31 @@ def assert_close(got, want):
         ("lanczos-x1", PixelFormat("444", 8), (6, 8)),
         ("sharp-x1.5", PixelFormat("422", 10), (37, 51)),
         ("adaptive-x2", PixelFormat("420", 8), (48, 64)),
-        ("adaptive-x1.5", PixelFormat("gray", 12), (37, 51)),
+        ("adaptive-x1.5", PixelFormat("gray", 8), (37, 51)),
         ("restore-x1", PixelFormat("420", 8), (31, 20)),
     ],
     ids=str,
 )
 def test_pairs_scale_as_on_the_cpu(name, layout, size):
+    assert_scales_as_on_the_cpu(name, layout, size)
+
+
+@pytest.mark.slow
+def test_twelve_bits_scale_as_on_the_cpu(tmp_path):
+    upscaler = load_pair_dir(find_pair_dir("adaptive-x1.5")).upscaler
+    write_pair_dir(tmp_path, "mine-x1.5", FixedPair("lanczos", Fraction(3, 2)), upscaler)
+    assert_scales_as_on_the_cpu(str(tmp_path), PixelFormat("gray", 12), (37, 51))
+
+
+@pytest.mark.slow
+def test_back_projection_of_twelve_bits_is_as_good_as_of_eight():
+    """It works on 16-bit samples on both sides, which cannot hold every code of twelve bits."""
+    image = picture(37, 51, PixelFormat("gray", 12))
+    got, want = (find_pair("adaptive-x1.5", None, device).downscale(image, 25)[0] for device in ("cuda", "cpu"))
+    assert np.abs(got.astype(int) - want).max() < 16
+
+
+def assert_scales_as_on_the_cpu(name, layout, size):
     on_gpu, on_cpu = (find_pair(name, None, device) for device in ("cuda", "cpu"))
     assert on_gpu.downscale_backend.device == on_gpu.upscale_backend.device == "cuda"
     image = picture(*size, layout)

@@ -14,7 +14,9 @@ from vidscale.errors import ConfigError, TrainingError
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.models.fixed_pair import FixedPair
 from vidscale.models.networks.back_projection import BackProjection
-from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.networks.compact import CompactUpscaler
+from vidscale.models.networks.luma import Cell
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
 from vidscale.models.pairs import find_pair
 from vidscale.system.progress import Progress
 from vidscale.training.crops import turned
@@ -96,6 +98,25 @@ def test_training_writes_a_pair_that_downscales(photos, tmp_path):
     assert again.steps == 6
 
 
+@pytest.mark.slow
+def test_training_starts_from_a_downscaler_of_another_guide(photos, tmp_path):
+    guide = CompactUpscaler(Cell(1, 2), width=4, depth=3)
+    lanczos = FixedPair("lanczos", Fraction(2))
+    write_pair_dir(tmp_path / "guide", "guide-x2", lanczos, guide, licence="none", data="none", training="none")
+    loop = LoopSettings(steps=1, batch=1, learning_rate=1e-9, warmup_steps=0)
+    recipe = DownscalerRecipe(
+        start="adaptive-x2", guide=str(tmp_path / "guide"), held_out_shots=1, triples=SMALL, loop=loop
+    )
+    material = Material(photos=photos, validation=photos, clips=None, sets=tmp_path / "material")
+    train_downscaler(recipe, material, tmp_path / "run")
+    written = load_pair_dir(tmp_path / "run" / "pair").downscaler.state_dict()
+    started = load_pair_dir(find_pair("adaptive-x2", None).folder).downscaler.state_dict()
+    for name, weights in guide.state_dict().items():
+        assert torch.equal(written.pop(f"guide.{name}"), weights)
+    for name, weights in written.items():
+        torch.testing.assert_close(weights, started[name], rtol=0, atol=1e-6)
+
+
 def nothing(folder):
     return Material(photos=None, validation=None, clips=None, sets=folder)
 
@@ -121,7 +142,7 @@ def test_other_upscalers_cannot_guide(pair, tmp_path):
 
 def test_recipes_in_the_repository_are_valid():
     recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("downscaler_*.toml"))
-    assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == ["adaptive-x2"]
+    assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == ["adaptive-x1.5", "adaptive-x2"]
 
 
 def test_odd_settings_are_refused(tmp_path):

@@ -37,6 +37,7 @@ from vidscale.training.upscaler import CompactSizes, UpscalerTask
 
 RECIPES = Path(__file__).parents[1] / "pipelines"
 QUICK = RECIPES / "adaptive_quick_x2.toml"
+GUIDE_RECIPES = sorted(RECIPES.glob("guide_*.toml"))
 PAIR_RECIPES = sorted([*RECIPES.glob("adaptive_*.toml"), *RECIPES.glob("restore_*.toml")])
 SHIPPED = Path(__file__).parents[1] / "vidscale" / "models" / "weights"
 X264 = Coding(codec="x264", preset="ultrafast", crf=(20, 20))
@@ -217,9 +218,23 @@ def test_recipe_of_an_installed_pair_makes_its_networks(path):
     assert recipe.network.network().sizes == {"first": 3} | dict(card.upscaler)  # older cards do not tell the first
     filter_sizes = FixedPair(recipe.coded.family, recipe.coded.ratio, sharpness=recipe.coded.sharpness).sizes
     if card.downscaler["network"] == BACK_PROJECTION:  # trained afterwards, over the filter
-        second = read_recipe(DownscalerRecipe, path.with_name(f"downscaler_x{card.scale}.toml"))
+        second = read_recipe(DownscalerRecipe, path.with_name(f"downscaler_{_of_scale(card)}.toml"))
         filter_sizes |= {"network": BACK_PROJECTION} | asdict(second.network)
     assert filter_sizes == {"sharpness": 0.0} | dict(card.downscaler)  # older cards do not tell that of a filter alone
+
+
+def _of_scale(card):
+    """As in the names of recipes: "x1_5"."""
+    return f"x{float(card.scale):g}".replace(".", "_")
+
+
+@pytest.mark.parametrize("recipe", GUIDE_RECIPES, ids=lambda path: path.stem)
+def test_recipe_of_a_guide_makes_that_of_the_pairs(recipe):
+    settings = read_recipe(PairRecipe, recipe)
+    scale = settings.name.rpartition("-x")[2]
+    pairs = [SHIPPED / f"{family}-x{scale}" for family in ("adaptive", "adaptive-vmaf")]
+    for folder in filter(Path.exists, pairs):
+        assert load_pair_dir(folder).downscaler.guide.sizes == settings.network.network().sizes
 
 
 def test_recipe_refuses_nonsense(tmp_path):

@@ -48,7 +48,7 @@ class DownscalerRecipe:
         pair: name or folder of the pair whose upscaler restores the pictures.
         guide: name or folder of the pair whose upscaler's error is projected back; "" for the same. A smaller one is
             faster.
-        start: folder of a pair whose downscaler the training starts from; "" starts from the filter.
+        start: folder of a pair whose downscaler the training starts from, with any guide; "" starts from the filter.
         held_out_shots: triples in the validation set.
         triples: the training set, which includes the filter.
         network: sizes of the downscaler.
@@ -144,7 +144,8 @@ def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection
         first = load_pair_dir(find_pair_dir(recipe.start)).downscaler
         if not isinstance(first, BackProjection) or first.sizes | {"sharpness": 0.0} != network.sizes:
             raise TrainingError(f"{recipe.start}: its downscaler is not the one that the recipe describes")
-        network.load_state_dict(first.state_dict() | {f"guide.{k}": v for k, v in guide.state_dict().items()})
+        own = {name: value for name, value in first.state_dict().items() if not name.startswith("guide.")}
+        network.load_state_dict(own | {f"guide.{name}": value for name, value in guide.state_dict().items()})
     return network
 
 
