@@ -57,6 +57,7 @@ class Variant:
         frame_rate: frames per second; None when unknown.
         transfer: characteristics, in ffmpeg's words; None when unknown.
         segments: of the playlist.
+        start_s: time of the first picture, seconds, exact; not 0 for a later part of a rendition.
     """
 
     uri: str
@@ -66,6 +67,7 @@ class Variant:
     frame_rate: Fraction | None
     transfer: str | None
     segments: tuple[Segment, ...]
+    start_s: Fraction = Fraction(0)
 
 
 def segments_of(playlist: Path) -> tuple[Segment, ...]:
@@ -154,7 +156,8 @@ def joined_variant(uri: str, parts: Sequence[Variant]) -> Variant:
     """The video rendition of several parts: the largest picture, and the codec string of the highest level."""
     largest = max(parts, key=lambda part: part.width * part.height)
     segments = tuple(segment for part in parts for segment in part.segments)
-    return replace(largest, uri=uri, codec=max((part.codec for part in parts), key=_level), segments=segments)
+    codec = max((part.codec for part in parts), key=_level)
+    return replace(largest, uri=uri, codec=codec, segments=segments, start_s=parts[0].start_s)
 
 
 def _level(codec: str) -> tuple[int, str]:

@@ -47,6 +47,7 @@ def package_video(
         frame_rate=info.frame_rate,
         transfer=info.color.transfer,
         segments=segments_of(playlist),
+        start_s=start_s,
     )
 
 
