@@ -24,7 +24,7 @@ _MARGIN = 0.02  # of the rate: a way that seems worse by more than this is not p
 # rules below are of 8 clips with x264 and x265 medium at VMAF and VMAF NEG 60 to 94 (benchmarks/results/compare*).
 _LOWER, _SCALE_POWER = 7.4, 1.15
 _HIGH_QUALITY, _HIGH_CRF = 85.0, 28.5  # above this quality, below this crf, less than halving is tried first
-_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(1.02), log(0.80), log(0.75), log(0.86)
+_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(0.97), log(0.80), log(0.75), log(0.86)
 _GUESS = 28.0  # crf of the full size, where nothing is known
 _USUAL: dict[Metric, tuple[float, float]] = {  # quality at a crf
     "vmaf": (87.0, 28.0),
@@ -64,6 +64,14 @@ class Search:
         self._started = [anchor, *first]
         self._asked = set(self._started)
         return [(anchor, crf), *((way, self._guess(way, crf)) for way in first)]
+
+    def also(self, requests: Sequence[Request]) -> list[Request]:
+        """Considers further ways, from these probes on."""
+        added = [(way, self._rounded(crf)) for way, crf in requests]
+        self._ways += [way for way, _ in added]
+        self._started += [way for way, _ in added]
+        self._asked.update(way for way, _ in added)
+        return added
 
     def next(self, evidence: Evidence) -> list[Request]:
         """The next probes; none when the search has ended.
@@ -117,6 +125,8 @@ class Search:
         """Probes on both sides of the goal, where there are none yet."""
         requests = []
         for way in self._started if self._with_curves else []:
+            if way.is_adapted:  # each probe trains
+                continue
             curve, crf = evidence.curve(way), evidence.crf(way)
             for side in (-_AROUND, _AROUND):
                 beside = self._rounded(crf + side * self._unit)
@@ -144,7 +154,9 @@ class Search:
         left = [way for way in self._ways if way not in self._asked]
         if self._exhaustive:
             return left
-        ratio = {float(way.scale): evidence.log_ratio(way) for way in self._started if not way.is_full}
+        ratio = {
+            float(way.scale): evidence.log_ratio(way) for way in self._started if not (way.is_full or way.is_adapted)
+        }
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:

@@ -101,7 +101,7 @@ def _encode_settings(
             "preset": candidate.preset,
             "encoder_params": settings.encoder_params,
             "pair": "lanczos" if candidate.is_full or candidate.down in FFMPEG_FLAGS else candidate.pair,
-            "adapt": "full" if candidate.is_adapted else "off",
+            "adapt": candidate.adapt,
             "effort": settings.effort,
             "device": settings.device,
             "range": segment,
