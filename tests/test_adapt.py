@@ -590,3 +590,25 @@ def test_choice_without_a_pair_to_adapt_says_so(tmp_path, monkeypatch):
     assert not any(one.way.is_adapted for one in decision.ways)
     assert decision.notes == ("nothing is adapted: of the ways near the best, none has a pair that --adapt works on",)
     assert chosen_settings(decision).adapt == "off"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_segments_of_a_ladder_carry_their_updates(tmp_path):
+    """One for each segment. The movie is restored from the playlist as it was measured before packaging."""
+    source = photographs(tmp_path, shots=2)
+    folder = tmp_path / "movie.hls"
+    words = ["--pair", PAIR, "--scale", "2", "--adapt", "full", "--preset", "veryfast", "--segment-duration", "1.2"]
+    done = run_here("ladder", source, "-o", folder, *words, "--target", "psnr=27", "--json")
+    assert done.code == 0, done.stderr
+    assert re.search(r"upscaler adapted to \d of 2 segments", done.stderr)
+    (rendition,) = json.loads(done.stdout)["renditions"]
+    files = [folder / "v1" / name for name in ("init.mp4", "00000.m4s", "00001.m4s")]
+    whole = tmp_path / "whole.mp4"
+    whole.write_bytes(b"".join(file.read_bytes() for file in files))
+    found = keyframe_updates(whole, "h264")
+    assert len(found) == 2
+    assert any(update for _, update in found)
+    assert all(identity.vidscale == 2 for identity, _ in found)
+    lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
+    assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)

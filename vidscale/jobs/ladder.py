@@ -1,7 +1,7 @@
 """Several renditions of one movie for HTTP Live Streaming: decoded once, encoded side by side, cut into segments."""
 
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -151,8 +151,16 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
         manifest = manifest_text(list(zip(*parts, strict=True)), sounds)
         (work / "new" / MANIFEST).write_text(manifest, encoding="utf-8", newline="\n")
     frames = sum(part.outcome.frames for part in coded[0])
-    notes = coded[0][-1].outcome.notes  # all are of the same reading of the source, which the last one saw to its end
-    return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, notes)
+    return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, _notes(coded))
+
+
+def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
+    """What all renditions tell of reading the source, which the last part saw to its end; then what one tells, of its
+    adaptation."""
+    notes = {number: parts[-1].outcome.notes for number, parts in coded.items()}
+    shared = [note for note in notes[0] if all(note in others for others in notes.values())]
+    own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
+    return (*shared, *own)
 
 
 def _replaced(

@@ -195,6 +195,7 @@ def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -
     checked = {
         "scale": Fraction(1),
         "pair": "lanczos",
+        "tune": None,
         "overwrite": settings.overwrite or not named,
         "report": settings.report and (named or settings.report_dir is not None),
     }

@@ -70,11 +70,11 @@ def named_way(settings: EncodeSettings) -> Candidate:
 
 def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> EncodeSettings:
     """The settings that encode one way; where the scale was chosen, the upscaler is adapted if the way says so."""
-    goals = dict.fromkeys(("target", "target_percentile", "max_size", "max_bitrate"))
+    left_out = dict.fromkeys(("tune", "target", "target_percentile", "max_size", "max_bitrate"))
     chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.pair, "crf": crf}
     if settings.chooses_scale:
         chosen["adapt"] = way.adapt
-    return settings.model_copy(update=chosen | goals | {"best_effort": False, "verify": None})
+    return settings.model_copy(update=chosen | left_out | {"best_effort": False, "verify": None})
 
 
 def _way(settings: EncodeSettings, family: str, scale: Fraction) -> Candidate:
