@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from material import FFMPEG, coding, make, packet_data, plan, restored
+from robustness import run_here
 from skimage import data
 
 from vidscale import api
@@ -36,6 +37,8 @@ from vidscale.media import bitstream
 from vidscale.media.identity import Identity, extract, extract_update, probe_identity
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.pairs import find_pair
+from vidscale.per_title.deciding import chosen_settings, decide
+from vidscale.per_title.record import encode_command
 from vidscale.report.rows import Shot
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
@@ -543,3 +546,69 @@ def test_old_readers_refuse_version_2():
         Identity.from_json(known.to_json().partition(',"crc32"')[0].replace('"vidscale":2', '"vidscale":3') + "}")
     with pytest.raises(UnusableIdentityError, match="update needs schema version 2"):
         Identity.from_json(known.to_json().partition(',"crc32"')[0].replace('"vidscale":2', '"vidscale":1') + "}")
+
+
+# `--scale auto` with `--adapt`.
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_probes_of_an_adapted_way_are_the_file_that_its_command_makes(tmp_path, monkeypatch):
+    """Bytes, and PSNR by ffmpeg's filter. Judged by PSNR, adaptation is what saves most."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = photographs(tmp_path, size=(192, 128))
+    settings = EncodeSettings(adapt="full", judge="psnr_y", crf=34, preset="veryfast")
+    decision = decide(source, settings)
+    ways = [one.way for one in decision.ways]
+    adapted_ways = [one for one in decision.ways if one.way.is_adapted]
+    assert 1 <= len(adapted_ways) <= 2
+    assert ways == sorted(ways, key=lambda way: (not way.is_full, way.scale))
+    one = min(adapted_ways, key=lambda found: found.bits.bits)
+    point = one.points[0]
+    command = encode_command(decision, replace(one, crf=point.crf), str(source))
+    assert command.endswith("--adapt full")
+    words = [*command.split()[2:], "-o", str(tmp_path / "small.mp4"), "--no-report", "--json"]
+    done = run_here("encode", *words)
+    assert done.code == 0, done.stderr
+    assert any(segment["kind"] != "none" for segment in json.loads(done.stdout)["adapted"])
+    assert sum(map(len, packet_data(tmp_path / "small.mp4", 0))) == round(point.video_bytes)
+    lossless = restored(tmp_path / "small.mp4", tmp_path / "restored.mkv", lossless=True)
+    assert psnr_y(source, lossless) == pytest.approx(point.quality["psnr_y"], abs=0.01)
+    plain = next(found for found in decision.ways if found.way.is_full)
+    assert "--adapt" not in encode_command(decision, plain, str(source))
+    chosen_adapt = chosen_settings(decision).adapt
+    assert chosen_adapt == decision.chosen.way.adapt
+    assert bool(decision.notes) == (chosen_adapt == "off")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_choice_without_a_pair_to_adapt_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = photographs(tmp_path, frames=12, shots=1)
+    decision = decide(source, EncodeSettings(adapt="light", tune="vmaf", preset="veryfast"))
+    assert not any(one.way.is_adapted for one in decision.ways)
+    assert decision.notes == ("nothing is adapted: of the ways near the best, none has a pair that --adapt works on",)
+    assert chosen_settings(decision).adapt == "off"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_segments_of_a_ladder_carry_their_updates(tmp_path):
+    """One for each segment. The movie is restored from the playlist as it was measured before packaging."""
+    source = photographs(tmp_path, shots=2)
+    folder = tmp_path / "movie.hls"
+    words = ["--pair", PAIR, "--scale", "2", "--adapt", "full", "--preset", "veryfast", "--segment-duration", "1.2"]
+    done = run_here("ladder", source, "-o", folder, *words, "--target", "psnr=27", "--json")
+    assert done.code == 0, done.stderr
+    assert re.search(r"upscaler adapted to \d of 2 segments", done.stderr)
+    (rendition,) = json.loads(done.stdout)["renditions"]
+    files = [folder / "v1" / name for name in ("init.mp4", "00000.m4s", "00001.m4s")]
+    whole = tmp_path / "whole.mp4"
+    whole.write_bytes(b"".join(file.read_bytes() for file in files))
+    found = keyframe_updates(whole, "h264")
+    assert len(found) == 2
+    assert any(update for _, update in found)
+    assert all(identity.vidscale == 2 for identity, _ in found)
+    lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
+    assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)

@@ -211,7 +211,10 @@ def test_adapted_pairs_are_candidates_of_their_own() -> None:
     adapted = found[2].candidate("x265", "medium")
     assert (str(adapted), adapted.pair, adapted.is_adapted) == ("adaptive-x2+adapt, x265 medium", "adaptive", True)
     assert found[1] == Scalers("adaptive", "adaptive", Fraction(2))
-    for name in ("lanczos+adapt", "adaptive:adaptive+adapt", "adaptive-vmaf+adapt", "ffmpeg-lanczos+adapt"):
+    ((_, light), _) = scalers_of(CompareSettings.resolve({"pairs": "restore+light", "scales": "1"}))
+    named = light.candidate("x264", "medium")
+    assert (named.scaling, named.pair, named.adapt) == ("restore-x1+light", "restore", "light")
+    for name in ("lanczos+adapt", "adaptive:adaptive+adapt", "adaptive-vmaf+light", "ffmpeg-lanczos+adapt"):
         with pytest.raises(UsageError, match="only luma networks that are not tuned for VMAF adapt"):
             scalers_of(CompareSettings.resolve({"pairs": name}))
 

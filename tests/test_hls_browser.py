@@ -50,8 +50,9 @@ hls.loadSource(folder + '/master.m3u8'); hls.attachMedia(video);
 
 DASH_PAGE = """<!doctype html><link rel="icon" href="data:,"><video muted></video>
 <script src="dash.js"></script><script>
-const video = document.querySelector('video'), errors = [], names = dashjs.MediaPlayer.events;
-const player = dashjs.MediaPlayer().create(), number = Number(location.search.slice(1));
+const video = document.querySelector('video'), errors = [], sizes = [], names = dashjs.MediaPlayer.events;
+const [folder, place] = location.search.slice(1).split(','), number = Number(place);
+const player = dashjs.MediaPlayer().create();
 player.updateSettings({ streaming: { abr: { autoSwitchBitrate: { video: false } } } });
 player.on(names.ERROR, event => errors.push(String(event.error.message || event.error)));
 player.on(names.STREAM_INITIALIZED, () => {
@@ -61,13 +62,14 @@ player.on(names.STREAM_INITIALIZED, () => {
 function report() {
     const quality = video.getVideoPlaybackQuality();
     const found = player.getRepresentationsByType('video').map(r => [r.width, r.height]);
-    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, found, width: video.videoWidth,
+    fetch('/done', { method: 'POST', body: JSON.stringify({ errors, found, sizes, width: video.videoWidth,
         height: video.videoHeight, duration: video.duration, ended: video.ended, frames: quality.totalVideoFrames,
         corrupted: quality.corruptedVideoFrames, heard: video.webkitAudioDecodedByteCount }) });
 }
+video.onresize = () => sizes.push([video.videoWidth, video.videoHeight]);
 video.onended = report;
 setTimeout(report, 100000);
-player.initialize(video, 'film.hls/manifest.mpd', false);
+player.initialize(video, folder + '/manifest.mpd', false);
 </script>"""
 
 
@@ -182,7 +184,7 @@ def test_a_rendition_is_played_to_its_end(level: int, site: Site, tmp_path: Path
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_dash_is_played_to_its_end(number: int, site: Site, tmp_path: Path) -> None:
-    told = played(site, f"dash.html?{number}", tmp_path / "profile")
+    told = played(site, f"dash.html?film.hls,{number}", tmp_path / "profile")
     assert told["errors"] == []
     assert told["ended"]
     assert [160, 96] in told["found"]
@@ -203,6 +205,18 @@ def test_parts_of_different_sizes_are_played_through(site: Site, tmp_path: Path)
     assert told["duration"] == pytest.approx(4.0, abs=0.05)
     assert len(told["buffered"]) == 1
     assert told["buffered"][0] == pytest.approx([0.0, 4.0], abs=0.05)
+    assert told["frames"] > 70
+    assert told["corrupted"] == 0
+    assert told["heard"] > 0
+
+
+def test_dash_periods_of_different_sizes_are_played_through(site: Site, tmp_path: Path) -> None:
+    """The picture changes its size where the second period begins, and sound goes on."""
+    told = played(site, "dash.html?parts.hls,0", tmp_path / "profile")
+    assert told["errors"] == []
+    assert told["ended"]
+    assert [told["width"], told["height"]] == told["sizes"][-1] < told["sizes"][0] == [160, 96]
+    assert told["duration"] == pytest.approx(4.0, abs=0.05)
     assert told["frames"] > 70
     assert told["corrupted"] == 0
     assert told["heard"] > 0

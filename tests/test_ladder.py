@@ -518,9 +518,9 @@ def test_dash_manifest_has_the_timestamps_of_the_segments() -> None:
     segments = (Segment("0", Fraction(2), 1000), Segment("1", Fraction(1), 1000))
     variant = Variant("v1/x.m3u8", "avc1", 64, 48, None, None, segments, start_s=Fraction(3))
     sound = Sound("a1/x.m3u8", "a", "", 2, "mp4a", True, segments, start_s=Fraction(5, 2))
-    text = manifest_text([variant], [sound])
+    text = manifest_text([[variant]], [sound])
     assert timelines(text) == [(2.5, 3, 6), (2.5, 2.5, 5.5)]
-    assert 'mediaPresentationDuration="PT3.500S"' in text
+    assert 'mediaPresentationDuration="PT3.500000S"' in text
 
 
 def test_folders_that_killed_runs_left_are_removed(tmp_path: Path) -> None:

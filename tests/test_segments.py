@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -103,6 +105,33 @@ def test_playlist_joins_the_parts(parts: tuple[Path, dict[str, Any]]) -> None:
     assert record["segments"] == 2
     (rendition,) = record["renditions"]
     assert f"RESOLUTION={rendition['width']}x{rendition['height']}," in (folder / "master.m3u8").read_text()
+
+
+def test_dash_manifest_has_a_period_for_each_part(parts: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """By ffmpeg's own demuxer, which reads one period of a manifest: each has all pictures of its part, and sound."""
+    space = {"": "urn:mpeg:dash:schema:mpd:2011"}
+    ElementTree.register_namespace("", space[""])  # ffmpeg does not read prefixes
+    folder = shutil.copytree(parts[0], tmp_path / "film.hls")
+    manifest = folder / "manifest.mpd"
+    whole = ElementTree.parse(manifest).getroot()
+    periods = whole.findall("Period", space)
+    starts = [float(period.attrib["start"].strip("PTS")) for period in periods]
+    assert starts == pytest.approx([0, CUT / 24], abs=1e-6)
+    assert float(whole.attrib["mediaPresentationDuration"].strip("PTS")) == pytest.approx(4, abs=0.05)
+    for number, start in enumerate(starts, start=1):
+        root = ElementTree.parse(manifest).getroot()
+        for other in root.findall("Period", space):
+            if other.attrib["id"] != str(number - 1):
+                root.remove(other)
+        for template in root.iterfind(".//SegmentTemplate", space):
+            assert int(template.get("presentationTimeOffset", "0")) == round(start * 1e6)
+        alone = folder / f"{number}.mpd"
+        ElementTree.ElementTree(root).write(alone)
+        options = ["-map", "0:v", "-fps_mode", "passthrough", "-f", "md5", "-"]
+        found, wanted = (ffmpeg("-i", path, *options) for path in (alone, folder / "v1" / f"p{number}" / "video.m3u8"))
+        assert found == wanted
+        seconds = len(ffmpeg("-i", alone, "-map", "0:a", "-ac", "1", "-ar", "8000", "-f", "u8", "-")) / 8000
+        assert seconds > [CUT / 24, 40 / 24][number - 1] - 0.05
 
 
 def test_all_parts_are_restored_as_one_movie(movie: Path, parts: tuple[Path, dict[str, Any]]) -> None:

@@ -48,15 +48,7 @@ def encode(
         ),
     ] = None,
     effort: options.Effort = None,
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            "--adapt",
-            help="Train the upscaler on each shot; the file carries the difference.",
-            metavar="off|light|full",
-            show_default="off",
-        ),
-    ] = None,
+    adapt: options.Adapt = None,
     chunks: options.Chunks = None,
     jobs: options.Jobs = None,
     device: options.Device = None,

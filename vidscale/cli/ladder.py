@@ -55,6 +55,7 @@ def ladder(
         ),
     ] = None,
     effort: options.Effort = None,
+    adapt: options.Adapt = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
     stream: options.Stream = None,

@@ -35,6 +35,15 @@ Effort = Annotated[
         show_default="normal with slow encoders and presets",
     ),
 ]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        help="Train the upscaler on each shot; the file carries the difference.",
+        metavar="off|light|full",
+        show_default="off",
+    ),
+]
 Codec = Annotated[str | None, typer.Option("--codec", help="Encoder.", metavar="x264|x265|svtav1", show_default="x264")]
 Preset = Annotated[
     str | None,

@@ -47,6 +47,7 @@ def plan(
     client: options.Client = None,
     best_effort: options.BestEffort = False,
     effort: options.Effort = None,
+    adapt: options.Adapt = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
     stream: options.Stream = None,

@@ -6,11 +6,12 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 
 from vidscale.compare.metrics import Metric, Within
+from vidscale.config import Adapt
 from vidscale.media.encoders import CodecName
 from vidscale.media.geometry import scale_text
 
-ADAPTED = "+adapt"
-"""What follows the name of a pair whose upscaler is adapted."""
+ADAPTED, LIGHTLY = "+adapt", "+light"
+"""What follows the name of a pair whose upscaler is adapted, as by `--adapt full` and `--adapt light`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +21,8 @@ class Candidate:
     Attributes:
         down, up: family or folder of the pair that downscales and of the one that upscales, such as "lanczos";
             "ffmpeg-lanczos" and "ffmpeg-bicubic" are ffmpeg's scale filter, as a plain ffmpeg job or a player uses it;
-            "adaptive+adapt" is a pair whose upscaler is adapted to the movie; both "" for the full size.
+            "adaptive+adapt" and "adaptive+light" are pairs whose upscaler is adapted to the movie; both "" for the full
+            size.
         scale: source size over coded size; 1 for the full size.
         codec: encoder.
         preset: of the encoder.
@@ -38,14 +40,21 @@ class Candidate:
         return not self.down and not self.up
 
     @property
+    def adapt(self) -> Adapt:
+        """How the upscaler is adapted to the movie."""
+        if self.down.endswith(LIGHTLY):
+            return "light"
+        return "full" if self.down.endswith(ADAPTED) else "off"
+
+    @property
     def is_adapted(self) -> bool:
         """Whether the upscaler is adapted to the movie."""
-        return self.down.endswith(ADAPTED)
+        return self.adapt != "off"
 
     @property
     def pair(self) -> str:
         """Family or folder of the pair that downscales."""
-        return self.down.removesuffix(ADAPTED)
+        return unadapted(self.down)
 
     @property
     def scaling(self) -> str:
@@ -53,7 +62,7 @@ class Candidate:
         if self.is_full:
             return "full size"
         suffix = f"-x{scale_text(self.scale)}"
-        name = f"{PurePath(self.pair).name.removesuffix(suffix)}{suffix}{ADAPTED if self.is_adapted else ''}"
+        name = f"{PurePath(self.pair).name.removesuffix(suffix)}{suffix}{self.down[len(self.pair) :]}"
         return name if self.up == self.down else f"{name}, up by {PurePath(self.up).name.removesuffix(suffix)}"
 
     @property
@@ -63,6 +72,11 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.scaling}, {self.encoder}"
+
+
+def unadapted(family: str) -> str:
+    """A family without what says that its upscaler is adapted."""
+    return family.removesuffix(ADAPTED).removesuffix(LIGHTLY)
 
 
 def ordered_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:

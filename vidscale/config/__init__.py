@@ -5,7 +5,7 @@ The command line overrides a recipe file, which overrides the defaults. The reso
 
 from vidscale.config.base import AUTO, Codec, CodecSettings, Interlaced, MeasureSettings, Scale, Settings, SsimKind
 from vidscale.config.batch import BatchRecipe, BatchSettings
-from vidscale.config.encode import SHOTS, EncodeSettings
+from vidscale.config.encode import SHOTS, Adapt, EncodeSettings
 from vidscale.config.images import BenchSettings, ImageSettings
 from vidscale.config.ladder import LadderSettings
 from vidscale.config.measure import Crop, FilesSettings
@@ -15,6 +15,7 @@ from vidscale.config.source import SourceSettings, TimeRange
 __all__ = [
     "AUTO",
     "SHOTS",
+    "Adapt",
     "BatchRecipe",
     "BatchSettings",
     "BenchSettings",

@@ -12,7 +12,7 @@ from vidscale.quality import Target, parse_target
 
 _OF_ONE_FILE = (
     *("crf", "target", "max_size", "max_bitrate", "report", "report_dir", "verdict", "ssim", "vmaf", "xpsnr"),
-    *("chunks", "jobs", "adapt"),
+    *("chunks", "jobs"),
 )
 _KEYFRAMES = frozenset({"keyint", "min-keyint", "keyint-min", "scenecut", "no-scenecut", "open-gop", "intra-refresh"})
 

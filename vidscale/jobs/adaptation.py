@@ -135,7 +135,7 @@ def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], pr
     Args:
         plan: of the encode; its identity has the strength.
         encoded: the encoder's file, before it is signed.
-        shots: that segments may begin with.
+        shots: that segments may begin with; where the plan says where keyframes are, each begins a segment.
         progress: advances twice for every frame.
 
     Raises:
@@ -149,7 +149,9 @@ def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], pr
     from vidscale.models.plane_pair import PlanePair
 
     strength = ENCODERS[plan.settings.codec].strength(float(plan.identity.crf))
-    segments = segments_of([shot.start_index for shot in shots], _keyframes(encoded.path), len(encoded.pts))
+    keyframes = _keyframes(encoded.path)
+    starts = sorted(keyframes) if plan.keyframes else [shot.start_index for shot in shots]
+    segments = segments_of(starts, keyframes, len(encoded.pts))
     assert isinstance(plan.pair, PlanePair)  # see `adapts`
     adapter = Adapter(
         plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt], resolve(plan.settings.device, auto="cuda")
@@ -169,7 +171,8 @@ def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], pr
         for begin, one in zip(begins, found, strict=True)
     )
     updates = tuple((begin, one.update) for begin, one in zip(begins, found, strict=True))
-    return Adaptation(updates if any(update for _, update in updates) else (), facts, (_summary(facts),))
+    summary = _summary(facts, "segment" if plan.keyframes else "shot")
+    return Adaptation(updates if any(update for _, update in updates) else (), facts, (summary,))
 
 
 def _pairs(plan: EncodePlan, encoded: Encoded) -> Iterator[tuple[Frame, Frame]]:
@@ -190,9 +193,9 @@ def _keyframes(path: Path) -> frozenset[int]:
     return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
 
 
-def _summary(segments: Sequence[SegmentFacts]) -> str:
+def _summary(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
     adapted = [one for one in segments if one.kind != "none"]
-    shots = f"{len(adapted)} of {len(segments)} shot{'s' if len(segments) > 1 else ''}"
+    shots = f"{len(adapted)} of {len(segments)} {name}{'s' if len(segments) > 1 else ''}"
     seconds = f"{sum(one.seconds for one in segments):.0f} s of training"
     if not adapted:
         return f"upscaler adapted to {shots}: it would not have paid ({seconds})"

@@ -1,7 +1,7 @@
 """Several renditions of one movie for HTTP Live Streaming: decoded once, encoded side by side, cut into segments."""
 
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -139,20 +139,28 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
             renditions |= wanted
         progress.start("writing the segments", None)
         sounds = _package_sounds(plan, log, work)
-        variants = []
+        variants, parts = [], []
         for number, rendition in renditions.items():
             folder = work / "new" / f"v{number + 1}"
-            variants.append(_package(rendition, coded[number], folder))
+            parts.append(_package(rendition, coded[number], folder))
+            variants.append(_joined(parts[-1], folder))
             own = folder.with_suffix(".m3u8")  # one rendition with its audio, as `decode` and `play` read it
             own.write_text(master_text(variants[-1:], sounds), encoding="utf-8", newline="\n")
         text = master_text(variants, sounds)
         (work / "new" / MASTER).write_text(text, encoding="utf-8", newline="\n")
-        if all(len(rendition.plans) == 1 for rendition in renditions.values()):
-            manifest = manifest_text(variants, sounds)
-            (work / "new" / MANIFEST).write_text(manifest, encoding="utf-8", newline="\n")
+        manifest = manifest_text(list(zip(*parts, strict=True)), sounds)
+        (work / "new" / MANIFEST).write_text(manifest, encoding="utf-8", newline="\n")
     frames = sum(part.outcome.frames for part in coded[0])
-    notes = coded[0][-1].outcome.notes  # all are of the same reading of the source, which the last one saw to its end
-    return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, notes)
+    return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, _notes(coded))
+
+
+def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
+    """What all renditions tell of reading the source, which the last part saw to its end; then what one tells, of its
+    adaptation."""
+    notes = {number: parts[-1].outcome.notes for number, parts in coded.items()}
+    shared = [note for note in notes[0] if all(note in others for others in notes.values())]
+    own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
+    return (*shared, *own)
 
 
 def _replaced(
@@ -220,7 +228,7 @@ def _encode_parts(
     return coded
 
 
-def _package(rendition: Rendition, coded: list[CodedPart], folder: Path) -> Variant:
+def _package(rendition: Rendition, coded: list[CodedPart], folder: Path) -> list[Variant]:
     """Cuts the parts of a rendition into segments, and removes their files."""
     folder.mkdir()
     parts = []
@@ -229,13 +237,22 @@ def _package(rendition: Rendition, coded: list[CodedPart], folder: Path) -> Vari
         place = folder if len(rendition.plans) == 1 else folder / f"p{part.index + 1}"
         place.mkdir(exist_ok=True)
         frames = part.outcome.frames
-        parts.append(package_video(plan.ffmpeg, file, plan.small, place, frames=frames, start_s=part.start_s))
+        packaged = package_video(plan.ffmpeg, file, plan.small, place, frames=frames, start_s=part.start_s)
+        parts.append(replace(packaged, uri=(place / PART).relative_to(folder.parent).as_posix()))
         file.unlink()
-    if len(rendition.plans) == 1:
+    return parts
+
+
+def _joined(parts: Sequence[Variant], folder: Path) -> Variant:
+    """The rendition of some parts; writes its playlist if they have playlists of their own."""
+    uri = f"{folder.name}/{PART}"
+    if parts[0].uri == uri:
         return parts[0]
-    text = joined_text([(part.uri, (folder / part.uri).read_text(encoding="utf-8")) for part in parts])
+    texts = [(folder.parent / part.uri).read_text(encoding="utf-8") for part in parts]
+    names = [part.uri.removeprefix(f"{folder.name}/") for part in parts]
+    text = joined_text(list(zip(names, texts, strict=True)))
     (folder / PART).write_text(text, encoding="utf-8", newline="\n")
-    return joined_variant(f"{folder.name}/{PART}", parts)
+    return joined_variant(uri, parts)
 
 
 def _package_sounds(plan: LadderPlan, log: ReadLog, work: Path) -> tuple[Sound, ...]:

@@ -152,7 +152,7 @@ def _write(
             plan = plan.with_quantiser(mean_quantiser(quantisers))
             notes = (*notes, strength_note(plan.identity.crf))
         adaptation = NOTHING
-        if isinstance(plan, EncodePlan) and shots:
+        if isinstance(plan, EncodePlan) and (shots or (plan.keyframes and adapts(plan))):
             adaptation = adapt_upscaler(plan, encoded, shots, progress)
             plan = adaptation.signed(plan)
         progress.start("writing", None)

@@ -16,10 +16,11 @@ from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source
+from vidscale.per_title.adapted import adapted_requests, unadapted_note
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
 from vidscale.per_title.evidence import Evidence, Goal, Movie
 from vidscale.per_title.parts import sampling_of
-from vidscale.per_title.probes import Prober, prober
+from vidscale.per_title.probes import Prober, Request, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
 from vidscale.per_title.ways import settings_for, ways_of
@@ -94,6 +95,10 @@ def decide(
     with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
         search = Search(ways, goal, exhaustive=exhaustive, with_curves=with_curves)
         evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
+        if adapted := adapted_requests(settings, evidence):
+            progress.start("adapting the probes", None)
+            ways = sorted([*ways, *(way for way, _ in adapted)], key=lambda way: (not way.is_full, way.scale))
+            evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics, search.also(adapted))
         estimates = _estimates(ways, evidence, search, meter.judge)
         chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
         if last := search.polished(chosen.way, evidence):
@@ -117,7 +122,7 @@ def decide(
         probes=sum(map(len, evidence.probes.values())),
         probed_frames=probing.frames,
         seconds=time.perf_counter() - started,
-        notes=(*meter.notes, *probing.notes),
+        notes=(*meter.notes, *probing.notes, *unadapted_note(settings, estimates, chosen)),
     )
 
 
@@ -132,10 +137,16 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
 
 
 def run_search(
-    search: Search, probing: Prober, anchor: Candidate, goal: Goal, movie: Movie, metrics: Sequence[Metric]
+    search: Search,
+    probing: Prober,
+    anchor: Candidate,
+    goal: Goal,
+    movie: Movie,
+    metrics: Sequence[Metric],
+    requests: Sequence[Request] = (),
 ) -> Evidence:
-    """Probes until the search has ended; returns what was found."""
-    requests = search.first()
+    """Probes until the search has ended, from these requests on or from the first; returns what was found."""
+    requests = requests or search.first()
     while True:
         probing.run(requests)
         evidence = Evidence(anchor, goal, movie, metrics, probing.probes())
@@ -184,6 +195,7 @@ def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -
     checked = {
         "scale": Fraction(1),
         "pair": "lanczos",
+        "tune": None,
         "overwrite": settings.overwrite or not named,
         "report": settings.report and (named or settings.report_dir is not None),
     }

@@ -93,7 +93,7 @@ def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = F
     start = Fraction(0) if time_range is None else time_range.start
     spacing = length / frames
     every = _every(body * count * pixels)
-    part_s = (lead + body + tail) * spacing
+    part_s = (lead + body + tail - Fraction(1, 2)) * spacing  # timestamps are rounded: one frame more would be in it
     segments = [TimeRange(start=begin, end=begin + part_s) for begin in _starts(source, start, length, count, part_s)]
     window = Window(lead - every, body + every, every)
     return Sampling(

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from vidscale.compare.points import Candidate
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
-from vidscale.compare.trials.budget import parallel_jobs
+from vidscale.compare.trials.budget import free_memory, parallel_jobs
+from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.compare.trials.keys import content_digest
 from vidscale.compare.trials.movies import Movie
 from vidscale.compare.trials.runner import Trial, TrialRunner
@@ -30,6 +31,7 @@ from vidscale.system.workspace import cache_folder
 from vidscale.triton_kernels.polyphase import implementation
 
 _MOST_KEPT = 4000  # results in the cache, a few kB each
+_KEPT_SHARE = 0.25  # of the free memory, for decoded parts
 
 Request = tuple[Candidate, float]
 """A way and the crf to probe it at."""
@@ -197,7 +199,8 @@ def prober(
     frames = _Frames(progress)
     with TemporaryDirectory(prefix="vidscale-") as folder:
         store = _store(Path(folder))
-        runner = TrialRunner(compared, ffmpeg, store, versions(ffmpeg), frames, WarmUp(settings.device))
+        decoded = DecodedSegments(free_memory() * _KEPT_SHARE, settings.interlaced, settings.alpha)
+        runner = TrialRunner(compared, ffmpeg, store, versions(ffmpeg), frames, WarmUp(settings.device), decoded)
         yield Prober(sampling, source.video.format.bit_depth, runner, movie, frames)
 
 

@@ -8,6 +8,7 @@ from vidscale.config import EncodeSettings
 from vidscale.jobs.command_line import other_options, scale_word
 from vidscale.per_title.decision import Decision, WayEstimate, goal_text, sentence
 from vidscale.per_title.evidence import Difference
+from vidscale.per_title.ways import settings_for
 
 
 def decision_record(decision: Decision) -> dict[str, Any]:
@@ -41,7 +42,8 @@ def decision_record(decision: Decision) -> dict[str, Any]:
 def _way(decision: Decision, one: WayEstimate) -> dict[str, Any]:
     return {
         "way": one.way.scaling,
-        "pair": "lanczos" if one.way.is_full else one.way.down,
+        "pair": "lanczos" if one.way.is_full else one.way.pair,
+        "adapt": one.way.adapt,
         "scale": str(one.way.scale),
         "crf": one.crf,
         "video_bytes": round(one.video_bytes),
@@ -76,8 +78,9 @@ def encode_command(decision: Decision, one: WayEstimate, source: str) -> str:
     """The command that encodes a movie one way."""
     words = ["vidscale", "encode", source, "--scale", scale_word(one.way.scale), "--crf", f"{one.crf:g}"]
     if one.way.is_full or one.way.down:
-        words += ["--pair", "lanczos" if one.way.is_full else one.way.down]
-    return shlex.join([*words, *_encoder_options(decision.settings), *other_options(decision.settings)])
+        words += ["--pair", "lanczos" if one.way.is_full else one.way.pair]
+    settings = settings_for(one.way, decision.settings, one.crf)
+    return shlex.join([*words, *_encoder_options(settings), *other_options(settings)])
 
 
 def _encoder_options(settings: EncodeSettings) -> list[str]:

@@ -65,6 +65,14 @@ class Search:
         self._asked = set(self._started)
         return [(anchor, crf), *((way, self._guess(way, crf)) for way in first)]
 
+    def also(self, requests: Sequence[Request]) -> list[Request]:
+        """Considers further ways, from these probes on."""
+        added = [(way, self._rounded(crf)) for way, crf in requests]
+        self._ways += [way for way, _ in added]
+        self._started += [way for way, _ in added]
+        self._asked.update(way for way, _ in added)
+        return added
+
     def next(self, evidence: Evidence) -> list[Request]:
         """The next probes; none when the search has ended.
 
@@ -117,6 +125,8 @@ class Search:
         """Probes on both sides of the goal, where there are none yet."""
         requests = []
         for way in self._started if self._with_curves else []:
+            if way.is_adapted:  # each probe trains
+                continue
             curve, crf = evidence.curve(way), evidence.crf(way)
             for side in (-_AROUND, _AROUND):
                 beside = self._rounded(crf + side * self._unit)
@@ -144,7 +154,9 @@ class Search:
         left = [way for way in self._ways if way not in self._asked]
         if self._exhaustive:
             return left
-        ratio = {float(way.scale): evidence.log_ratio(way) for way in self._started if not way.is_full}
+        ratio = {
+            float(way.scale): evidence.log_ratio(way) for way in self._started if not (way.is_full or way.is_adapted)
+        }
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:

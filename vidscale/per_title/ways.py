@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from vidscale.compare.points import Candidate
+from vidscale.compare.points import ADAPTED, LIGHTLY, Candidate
 from vidscale.config import AUTO, EncodeSettings
 from vidscale.errors import ConfigError, ModelError, UsageError
 from vidscale.jobs.measured_encode import PLAYERS_FILTER
@@ -12,7 +12,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import VideoInfo
 from vidscale.models.pair import Tune
 from vidscale.models.pair_name import PairName
-from vidscale.models.pairs import choose_pair, find_pair, scale_named
+from vidscale.models.pairs import choose_pair, find_pair, is_adaptable, scale_named
 from vidscale.quality import VMAF_METRICS, Metric
 
 SCALES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
@@ -46,20 +46,35 @@ def ways_of(settings: EncodeSettings, video: VideoInfo, judge: Metric) -> list[C
     return [full_size(settings), *scaled]
 
 
+def adapted_way(settings: EncodeSettings, scale: Fraction) -> Candidate | None:
+    """The way at a scale whose upscaler ``adapt`` trains; None if the pairs that are considered have none."""
+    if settings.adapt == "off" or settings.client == "any" or settings.tune == "vmaf":
+        return None
+    try:
+        name = choose_pair(_wanted(settings, scale), scale, "psnr")
+        pair = find_pair(name, scale, settings.device)
+    except (ModelError, UsageError):
+        return None
+    suffix = ADAPTED if settings.adapt == "full" else LIGHTLY
+    return _way(settings, f"{_family(name)}{suffix}", scale) if is_adaptable(pair) else None
+
+
 def named_way(settings: EncodeSettings) -> Candidate:
     """The way that explicit settings name, as `plan_encode` resolves it."""
     scale = Fraction(settings.scale or scale_named(settings.pair) or 2)
     family = choose_pair(settings.pair, scale, settings.tune or "psnr")
     if scale == 1 and not find_pair(family, scale, settings.device).sha256:
         return full_size(settings)
-    return _way(settings, str(family if family.folder else PairName(family.family)), scale)
+    return _way(settings, _family(family), scale)
 
 
 def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> EncodeSettings:
-    """The settings that encode one way."""
-    goals = dict.fromkeys(("target", "target_percentile", "max_size", "max_bitrate"))
-    chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.down, "crf": crf}
-    return settings.model_copy(update=chosen | goals | {"best_effort": False, "verify": None})
+    """The settings that encode one way; where the scale was chosen, the upscaler is adapted if the way says so."""
+    left_out = dict.fromkeys(("tune", "target", "target_percentile", "max_size", "max_bitrate"))
+    chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.pair, "crf": crf}
+    if settings.chooses_scale:
+        chosen["adapt"] = way.adapt
+    return settings.model_copy(update=chosen | left_out | {"best_effort": False, "verify": None})
 
 
 def _way(settings: EncodeSettings, family: str, scale: Fraction) -> Candidate:
@@ -71,7 +86,7 @@ def _families(settings: EncodeSettings, scale: Fraction, tune: Tune, video: Vide
     """The family of the pair at a scale; none if there is none, or the picture gets too small."""
     if not _fits(settings, scale, video) or (scale == 1 and settings.client == "any"):
         return
-    wanted = _AT_FULL_SIZE if scale == 1 and settings.pair == AUTO else PairName.of(settings.pair)
+    wanted = _wanted(settings, scale)
     for variant in dict.fromkeys((tune, "psnr")):  # not every pair has a variant for VMAF
         try:
             name = choose_pair(wanted, scale, variant)
@@ -79,8 +94,16 @@ def _families(settings: EncodeSettings, scale: Fraction, tune: Tune, video: Vide
         except (ModelError, UsageError):
             continue
         if scale > 1 or pair.sha256:
-            yield str(name if name.folder else PairName(name.family))
+            yield _family(name)
         return
+
+
+def _wanted(settings: EncodeSettings, scale: Fraction) -> PairName:
+    return _AT_FULL_SIZE if scale == 1 and settings.pair == AUTO else PairName.of(settings.pair)
+
+
+def _family(name: PairName) -> str:
+    return str(name if name.folder else PairName(name.family))
 
 
 def _fits(settings: EncodeSettings, scale: Fraction, video: VideoInfo) -> bool:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-from vidscale.compare.points import ADAPTED, Candidate
+from vidscale.compare.points import Candidate, unadapted
 from vidscale.compare.settings import CompareSettings
 from vidscale.errors import ModelError, UsageError
 from vidscale.media.encoders import CodecName
@@ -76,11 +76,12 @@ def pair_of(family: str, scale: Fraction, device: Device) -> Pair | None:
     """
     if family in FFMPEG_FLAGS:
         return None
-    return find_pair(family.removesuffix(ADAPTED) or "lanczos", scale, device)
+    return find_pair(unadapted(family) or "lanczos", scale, device)
 
 
 def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
-    names = text.removesuffix(ADAPTED).split(":")
+    adapted = text[len(unadapted(text)) :]
+    names = unadapted(text).split(":")
     if len(names) > 2 or not all(names):
         raise UsageError(f"pair {text!r} is neither FAMILY nor DOWN:UP")
     named = {own for name in names if (own := _own_scale(name, device)) is not None}
@@ -91,11 +92,11 @@ def _scalers(text: str, scale: Fraction, device: Device) -> Scalers:
     pairs = [pair_of(family, wanted, device) for family in families]
     if wanted == 1 and not any(pair and pair.sha256 for pair in pairs):
         raise ModelError(f"{':'.join(dict.fromkeys(families))} at scale 1 is the full size")
-    if not text.endswith(ADAPTED):
+    if not adapted:
         return Scalers(families[0], families[-1], wanted)
     if pairs[0] is None or len(names) > 1 or not is_adaptable(pairs[0]):
         raise UsageError(f"pair {text!r}: only luma networks that are not tuned for VMAF adapt")
-    return Scalers(f"{families[0]}{ADAPTED}", f"{families[0]}{ADAPTED}", wanted)
+    return Scalers(f"{families[0]}{adapted}", f"{families[0]}{adapted}", wanted)
 
 
 def _family(name: str) -> PairName:

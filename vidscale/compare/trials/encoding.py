@@ -11,9 +11,10 @@ import ffmpeg as ffmpeg_python
 from vidscale.compare.points import Candidate
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.trials.candidates import FFMPEG_FLAGS, pair_of
+from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.command_line import other_options, scale_word
-from vidscale.jobs.pipeline import counted, encode
+from vidscale.jobs.pipeline import counted, encode, encode_from
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
@@ -51,6 +52,7 @@ def encode_segment(
     settings: CompareSettings,
     ffmpeg: Ffmpeg,
     progress: Progress,
+    decoded: DecodedSegments | None = None,
 ) -> EncodeRecord:
     """Writes ``target``, an MP4 file with the encoded video alone.
 
@@ -61,6 +63,7 @@ def encode_segment(
         settings: of the comparison.
         ffmpeg: the binary that encodes.
         progress: told about every frame.
+        decoded: frames that other trials share; None decodes the segment.
 
     Raises:
         VidscaleError: it cannot be encoded; ``target`` is not left behind.
@@ -77,9 +80,14 @@ def encode_segment(
         pair = pair_of(candidate.down, candidate.scale, settings.device)
         plan = plan_encode(source.path, target, encode_settings, pair=pair)
         video_only = replace(plan.output, kept=(plan.source.stream,), lost=())
+        plan = replace(plan, output=video_only)
+        kept = None if decoded is None or candidate.is_adapted else decoded.of(plan.source, segment)
         started = time.perf_counter()
-        encode(replace(plan, output=video_only), progress)
-        seconds = time.perf_counter() - started
+        if kept is None:
+            encode(plan, progress)
+        else:
+            encode_from(iter(kept.frames), plan, kept.log, kept.clock, progress)
+        seconds = time.perf_counter() - started + (kept.clock.busy_s if kept else 0.0)
         command = _vidscale_command(source, target, encode_settings, candidate.scale)
     return EncodeRecord(seconds, command)
 
@@ -101,7 +109,7 @@ def _encode_settings(
             "preset": candidate.preset,
             "encoder_params": settings.encoder_params,
             "pair": "lanczos" if candidate.is_full or candidate.down in FFMPEG_FLAGS else candidate.pair,
-            "adapt": "full" if candidate.is_adapted else "off",
+            "adapt": candidate.adapt,
             "effort": settings.effort,
             "device": settings.device,
             "range": segment,

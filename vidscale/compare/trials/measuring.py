@@ -1,18 +1,20 @@
 """Measures the encoded file of a trial against its source: luma, at the source's size, one decode of each file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 
 from vidscale.compare.metrics import Metric
+from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.compare.trials.restoring import CodedTrial, ffmpeg_seconds, restored
 from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import Interlaced, MeasureSettings, TimeRange
 from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.restore import part_of
+from vidscale.media.frames import Frame
 from vidscale.media.probe import open_container
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import decode_frames
@@ -80,6 +82,7 @@ def measure_trial(
     interlaced: Interlaced,
     progress: Progress,
     window: Window = WHOLE,
+    decoded: DecodedSegments | None = None,
 ) -> TrialMeasurement:
     """Restores the encoded file of a trial and measures it.
 
@@ -90,6 +93,7 @@ def measure_trial(
         interlaced: how the source is read.
         progress: told about every frame.
         window: the frames of the segment that are measured.
+        decoded: frames of the source that other trials share; None decodes the segment.
 
     Raises:
         VidscaleError: a file cannot be read, or frames are missing.
@@ -98,14 +102,8 @@ def measure_trial(
     decoding, upscaling = Clock("decode"), Clock("upscale")
     measured = Measurement(every=window.every, luma_only=True)
     wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
-    source = decode_frames(
-        trial.source,
-        log=ReadLog(),
-        clock=Clock("source"),
-        time_range=segment,
-        interlaced=interlaced,
-        alpha="drop",  # checked when the movie was opened
-    )
+    kept = None if decoded is None else decoded.of(trial.source, segment)
+    source = iter(kept.frames) if kept else _source_frames(trial, segment, interlaced)
     with restored(trial, decoding, upscaling, window) as frames:
         measured.run(part_of(source, window.part), frames, video, wanted, trial.ffmpeg, progress)
     if unpaired := measured.unpaired.count:
@@ -113,6 +111,17 @@ def measure_trial(
     seconds = ffmpeg_seconds(trial) if trial.upscaled_by_ffmpeg else decoding.busy_s + upscaling.busy_s
     duration = measured.duration_s(video) or _UNKNOWN_FRAME_S
     return TrialMeasurement(_scores(measured.rows, metrics), len(measured.rows), duration, seconds)
+
+
+def _source_frames(trial: CodedTrial, segment: TimeRange | None, interlaced: Interlaced) -> Iterator[Frame]:
+    return decode_frames(
+        trial.source,
+        log=ReadLog(),
+        clock=Clock("source"),
+        time_range=segment,
+        interlaced=interlaced,
+        alpha="drop",  # checked when the movie was opened
+    )
 
 
 def coded_frames(path: Path) -> CodedFrames:

@@ -7,6 +7,7 @@ from pathlib import Path
 from vidscale.compare.points import Candidate
 from vidscale.compare.progress import ComparisonProgress
 from vidscale.compare.settings import CompareSettings
+from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.compare.trials.encoding import EncodeRecord, encode_segment
 from vidscale.compare.trials.keys import TrialKey, trial_key
 from vidscale.compare.trials.measuring import coded_frames, measure_trial, stored_name
@@ -65,6 +66,7 @@ class TrialRunner:
         versions: versions of programs and libraries, as `vidscale.media.versions.versions` returns them.
         progress: told about every job.
         warm_up: keeps one-time costs, such as compilation, out of the measured times.
+        decoded: frames of the source that trials share; None if each decodes its own.
     """
 
     settings: CompareSettings
@@ -73,6 +75,7 @@ class TrialRunner:
     versions: Mapping[str, str]
     progress: ComparisonProgress
     warm_up: WarmUp
+    decoded: DecodedSegments | None = None
 
     def run(self, trial: Trial) -> TrialResult:
         """The result of a trial, from the store where possible; only missing metrics are measured.
@@ -99,6 +102,7 @@ class TrialRunner:
                 interlaced=self.settings.interlaced,
                 progress=frames,
                 window=trial.window,
+                decoded=self.decoded,
             )
             packets = coded_frames(coded.path)
             result = TrialResult(
@@ -133,6 +137,7 @@ class TrialRunner:
             settings=self.settings,
             ffmpeg=self.ffmpeg,
             progress=frames,
+            decoded=self.decoded,
         )
 
     def _key(self, trial: Trial) -> TrialKey:
