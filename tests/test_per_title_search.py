@@ -1,7 +1,7 @@
 """`vidscale.per_title.search` on stored measurements: the points of real clips, as if they were probed again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
@@ -150,3 +150,17 @@ def test_choice_for_a_target_by_vmaf_is_the_exhaustive_one() -> None:
     assert fmean(losses) <= 0.3
     assert max(losses) <= 2
     assert fmean(probes) <= 7
+
+
+def test_adapted_way_is_taken_where_it_is_as_good_as_another() -> None:
+    clip = next(clip for clip in stored() if clip.name.startswith("kitesurf") and clip.name.endswith("x265"))
+    full = next(iter(clip.curves))
+    plain = next(way for way in clip.curves if way.scaling == "adaptive-vmaf-x2")
+    adapted = replace(plain, down="adaptive+adapt", up="adaptive+adapt")
+    probes = {way: [clip.probe(way, crf) for crf in (22.0, 26.0, 30.0, 32.0)] for way in (full, plain)}
+    equal = [Probe(adapted, probe.crf, probe.parts) for probe in probes[plain]]
+    evidence = Evidence(full, Goal("vmaf_neg", crf=30.0), MOVIE, METRICS, {**probes, adapted: equal})
+    found = [estimate(way, evidence, "vmaf_neg", is_known=True) for way in (full, plain, adapted)]
+    assert found[1].bits.high < 0
+    chosen = choose(found, evidence)
+    assert chosen is found[2]

@@ -152,7 +152,8 @@ def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | Non
     """The way with the fewest bits, where that is certain; None if none meets the goal.
 
     A way is only taken in place of the anchor if the whole interval of its estimate is below it, by the judge as well.
-    Of those that are closer to each other than the estimate is sure, the one that restores fastest is taken.
+    Of those that are closer to each other than the estimate is sure, an adapted one is taken (there are such only if
+    the user asked for them), else the one that restores fastest.
 
     Args:
         ways: the anchor first.
@@ -167,6 +168,8 @@ def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | Non
         return anchor
     best = min(better, key=lambda one: one.bits.bits)
     equal = [one for one in better if evidence.difference(one.way, best.way).low <= 0]
+    if adapted := [one for one in equal if one.way.is_adapted]:
+        return min(adapted, key=lambda one: one.bits.bits)
     faster = min(equal, key=lambda one: one.restore_s)
     return faster if faster.restore_s * _FASTER < best.restore_s else best
 
