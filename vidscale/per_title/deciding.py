@@ -75,13 +75,9 @@ def decide(
     """
     started = time.perf_counter()
     progress = progress or Progress()
-    if rate := ENCODERS[settings.codec].rate_params(settings.encoder_params):
-        told = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
-        raise UsageError(f"{told}, but the scale is chosen by varying crf: name a --scale")
     plan = _full_size_plan(path, output, settings)
     source, frames_of = plan.source, sampling_of(plan.source, settings.range, quick=quick)
-    frames = frames_of.frames
-    seconds = frames_of.length_s
+    frames, seconds = frames_of.frames, frames_of.length_s
     meter = meter_for(source, settings)
     goal = _goal(plan, settings, meter.judge, frames, seconds)
     movie = Movie(
@@ -99,13 +95,11 @@ def decide(
             progress.start("adapting the probes", None)
             ways = sorted([*ways, *(way for way, _ in adapted)], key=lambda way: (not way.is_full, way.scale))
             evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics, search.also(adapted))
-        estimates = _estimates(ways, evidence, search, meter.judge)
-        chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
+        estimates, chosen = _choice(ways, evidence, search, meter.judge, settings)
         if last := search.polished(chosen.way, evidence):
             probing.run(last)
             evidence = Evidence(ways[0], goal, movie, meter.metrics, probing.probes())
-            estimates = _estimates(ways, evidence, search, meter.judge)
-            chosen = choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
+            estimates, chosen = _choice(ways, evidence, search, meter.judge, settings)
     return Decision(
         name=path.name,
         width=source.video.width,
@@ -191,6 +185,9 @@ def _target_metric(settings: EncodeSettings) -> Metric | None:
 
 def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
     """The plan of an encode at full size, for its checks: they must fail now, not after minutes of probing."""
+    if rate := ENCODERS[settings.codec].rate_params(settings.encoder_params):
+        told = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
+        raise UsageError(f"{told}, but the scale is chosen by varying crf: name a --scale")
     named = output is not None
     checked = {
         "scale": Fraction(1),
@@ -211,12 +208,16 @@ def _goal(plan: EncodePlan, settings: EncodeSettings, judge: Metric, frames: int
     return Goal(judge, crf=settings.crf)
 
 
-def _estimates(ways: Sequence[Candidate], evidence: Evidence, search: Search, judge: Metric) -> list[WayEstimate]:
-    return [
+def _choice(
+    ways: Sequence[Candidate], evidence: Evidence, search: Search, judge: Metric, settings: EncodeSettings
+) -> tuple[list[WayEstimate], WayEstimate]:
+    """Estimates of all ways that were probed, and the one to take."""
+    estimates = [
         estimate(way, evidence, judge, is_known=search.is_known(way, evidence))
         for way in ways
         if way in evidence.probes
     ]
+    return estimates, choose(estimates, evidence) or _best_effort(estimates, evidence, settings)
 
 
 def _best_effort(ways: Sequence[WayEstimate], evidence: Evidence, settings: EncodeSettings) -> WayEstimate:
