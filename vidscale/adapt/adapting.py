@@ -12,7 +12,7 @@ import torch
 from vidscale.adapt.choice import Score, carried_bytes, chosen, distortion_per_bit
 from vidscale.adapt.samples import Luma, Sample, sampled
 from vidscale.adapt.segments import Segment
-from vidscale.adapt.training import Steps, Target, refined_updates, trained_updates
+from vidscale.adapt.training import Steps, Target, refined_update, trained_updates
 from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
 from vidscale.models.plane_pair import PlanePair
@@ -147,7 +147,7 @@ class Adapter:
             updates = trained_updates(chain, material.samples, target, self.steps, self.device)
         else:
             update = self.pair.update_of(known, self.strength)
-            updates = refined_updates(chain, update, material.samples, target, self.steps, self.device)
+            updates = [refined_update(chain, update, material.samples, target, self.steps, self.device)]
         return updates, time.perf_counter() - started
 
     def _per_bit(self, bit_depth: int) -> float:
