@@ -362,7 +362,7 @@ def test_adapted_movie_is_restored_better_from_the_same_bits(codec, tmp_path):
 @pytest.mark.parametrize("kept", ["first", "second"])
 def test_movie_is_encoded_again_for_its_updates(kept, tmp_path, monkeypatch):
     """Of both encodes, the one that costs less is kept; gains are over the pair's own network in the first."""
-    costs = iter([1, 2] if kept == "first" else [2, 1])
+    costs = iter([1, 2, 2, 1] if kept == "first" else [1, 2, 1, 2])  # of the second and the first, for two worths
     monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
     source = photographs(tmp_path)
     full, best = (adapted(source, tmp_path / f"{way}.mp4", "x265", way, effort="normal") for way in ("full", "best"))
@@ -385,6 +385,7 @@ def test_cost_is_distortion_and_bits():
     per_bit = distortion_per_bit(27, Fraction(2), 8)
     bits = 8 * (7000 + 2 * (100 + choice._FRAMING))
     assert adapter.cost(some, 7000, 8) == pytest.approx(8 * 16 * (10 * 4 + 5 * 3) + per_bit * bits)
+    assert adapter.cost(some, 7000, 8, 0.5) == pytest.approx(8 * 16 * (10 * 4 + 5 * 3) + per_bit * bits / 2)
 
 
 @pytest.mark.slow

@@ -117,18 +117,19 @@ class Adapter:
         """Without the padding."""
         return small.planes[0][: self.geometry.small_height, : self.geometry.small_width]
 
-    def cost(self, adapted: Sequence[Adapted], video_bytes: int, bit_depth: int) -> float:
+    def cost(self, adapted: Sequence[Adapted], video_bytes: int, bit_depth: int, worth: float = 1) -> float:
         """Squared error of the movie's luma, in codes, plus what its bits are worth: less is better.
 
         Args:
             adapted: what each segment got.
             video_bytes: of the movie without the updates.
             bit_depth: of the codes.
+            worth: of a bit, as a part of `distortion_per_bit`.
         """
         samples = self.geometry.height * self.geometry.width
         errors = sum(one.mse * samples * (one.segment.end - one.segment.start) for one in adapted)
         updates = sum(carried_bytes(len(one.update)) * one.segment.keyframes for one in adapted)
-        return errors + self._per_bit(bit_depth) * 8 * (video_bytes + updates)
+        return errors + worth * self._per_bit(bit_depth) * 8 * (video_bytes + updates)
 
     def _trained(self, material: "_Material", known: bytes | None) -> tuple[list[Update], float]:
         started = time.perf_counter()

@@ -29,6 +29,8 @@ from vidscale.system.threads import Clock
 if TYPE_CHECKING:
     from vidscale.adapt.adapting import Adapted, Adapter
 
+_WORTHS = (0.5, 1.0)  # what a bit is worth differs by so much from movie to movie
+
 Updates = tuple[tuple[int, bytes], ...]
 """Updates of a movie, each with the timestamp that it holds from, in the source's time base, in order; b"" for none."""
 
@@ -152,7 +154,7 @@ def adapt_upscaler(
     """Trains updates for the segments of an encoded movie, and keeps those that pay.
 
     With ``adapt = "best"`` the movie is encoded a second time, downscaled for the adapted upscaler, which is trained
-    further. The better of both is kept.
+    further. The second file is kept if it costs less, also if a bit is worth half as much.
 
     Args:
         plan: of the encode; its identity has the strength.
@@ -174,11 +176,11 @@ def adapt_upscaler(
     if plan.settings.adapt == "best" and follows_updates(plan.pair) and any(one.update for one in found):
         again = encode_again(_updates(encoded, found))
         better = _adapted(adapter, plan, again, shots, progress, known=found)
-        depth = plan.small.format.bit_depth
-        costs = [
-            adapter.cost(some, movie.path.stat().st_size, depth) for movie, some in ((encoded, found), (again, better))
-        ]
-        if costs[1] < costs[0]:
+        sizes, depth = [one.path.stat().st_size for one in (encoded, again)], plan.small.format.bit_depth
+        if all(
+            adapter.cost(better, sizes[1], depth, worth) < adapter.cost(found, sizes[0], depth, worth)
+            for worth in _WORTHS
+        ):
             encoded, found = again, better
     return encoded, _adaptation(plan, encoded, found)
 
