@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vidscale.models.gpu.networks import GpuNetworks
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
+_GUIDES_KEPT = 2  # the frames in flight are of one segment or two, and each runner keeps memory for some pictures
 _TRIAL_SIDE, _TRIAL_STRENGTH = 384, 28.0  # HR luma samples: a multiple of all scales' numerators; crf
 _SIDES_OF_TRIAL = 4  # on each axis, to compare devices: about the samples of 1080p
 _LARGE = 2000  # multiplications per HR sample; below this the time is negligible
@@ -143,7 +144,8 @@ class PlanePair:
                 return planes
         luma, *chroma = filters.downscale(image)
         if crf is not None:
-            luma = self._luma_correction(crf, depth, update)(image.planes[0], luma)
+            correct = self._guided(crf, depth, update) if update else self._luma_correction(crf, depth)
+            luma = correct(image.planes[0], luma)
         return [luma, *chroma]
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:
@@ -203,8 +205,13 @@ class PlanePair:
         return _shapes(self._projection(_TRIAL_STRENGTH).guide) == _shapes(self.chain(_TRIAL_STRENGTH))
 
     @cached_property
-    def _luma_correction(self) -> Callable[[float, int, bytes], BackProjectionRunner]:
-        return lru_cache(_STRENGTHS_KEPT)(
+    def _luma_correction(self) -> Callable[[float, int], BackProjectionRunner]:
+        return lru_cache(_STRENGTHS_KEPT)(lambda strength, bit_depth: _runner(self._projection(strength), bit_depth))
+
+    @cached_property
+    def _guided(self) -> Callable[[float, int, bytes], BackProjectionRunner]:
+        """`_luma_correction` for an update of the upscaler."""
+        return lru_cache(_GUIDES_KEPT)(
             lambda strength, bit_depth, update: _runner(self._projection(strength, update), bit_depth)
         )
 
