@@ -16,7 +16,7 @@ from marked_page import rewrite
 
 from vidscale.compare.analysis.bd_rate import NoFigure, bd_rate
 from vidscale.compare.metrics import Metric
-from vidscale.compare.points import ADAPTED, Candidate, Curve, Point
+from vidscale.compare.points import Candidate, Curve, Point
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "adapt.jsonl"
@@ -26,7 +26,6 @@ Row = dict[str, Any]
 
 _METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg")
 _HEAD = "| pair, encoder | clip | PSNR-Y | SSIM-Y | VMAF | VMAF NEG |\n| --- | --- | ---: | ---: | ---: | ---: |"
-_TIMES = "| clip | encoder, crf | decoding, off | full |"
 
 
 def main() -> None:
@@ -39,33 +38,49 @@ def main() -> None:
 def blocks() -> dict[str, str]:
     """The tables by their names in the page."""
     rows = [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()]
-    gains = [row for row in rows if row["benchmark"] == "adapt"]
+    gains = merged([row for row in rows if row["benchmark"] == "adapt"])
+    times = [row for row in rows if row["benchmark"] == "adapt times"]
     return {
-        "gain": gain_table(gains),
+        "gain": gain_table(gains, "off", "full"),
+        "best": gain_table(gains, "off", "best"),
+        "light": gain_table(gains, "off", "light"),
+        "whole": gain_table(gains, "plain", "full"),
         "segments": segment_table(gains),
-        "times": times_table([row for row in rows if row["benchmark"] == "adapt times"]),
+        "cost": cost_table(times),
+        "times": times_table(times),
     }
 
 
-def gain_table(rows: Sequence[Row]) -> str:
-    """BD-rate of `full` against the same pair unadapted: a line for each clip, and their mean."""
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """One row for each movie, way and crf, with what several runs measured; of the same, what the last one did."""
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = (row["movie"], *_way(row), str(row["crf"]))
+        found[key] = found.get(key, {}) | row
+    return list(found.values())
+
+
+def gain_table(rows: Sequence[Row], own: str, kind: str) -> str:
+    """BD-rate of one way against another: a line for each clip, and their mean."""
     lines = [_HEAD]
-    for (pair, codec), some in groupby(sorted(rows, key=_way), key=_way):
+    both = [row for row in rows if own in row and kind in row]
+    for (pair, codec), some in groupby(sorted(both, key=_way), key=_way):
         figures = []
         for movie, points in groupby(sorted(some, key=_movie), key=_movie):
-            figures.append(savings(list(points)))
+            figures.append(savings(list(points), own, kind))
             shown = " | ".join("–" if figure is None else f"{figure:+.1f} %" for figure in figures[-1])
             lines.append(f"| {pair}, {codec} | {name_of(movie)} | {shown} |")
+        if len(figures) == 1:
+            continue
         columns = [[figure for figure in column if figure is not None] for column in zip(*figures, strict=True)]
         means = " | ".join(f"**{fmean(column):+.1f} %**" if column else "–" for column in columns)
         lines.append(f"| **{pair}, {codec}** | **mean of {len(figures)}** | {means} |")
     return "\n".join(lines)
 
 
-def savings(rows: Sequence[Row]) -> list[float | None]:
+def savings(rows: Sequence[Row], own: str, kind: str) -> list[float | None]:
     """BD-rates by metric, %; None where the curves do not overlap."""
-    own, adapted = (_curve(rows, kind) for kind in ("off", "full"))
-    found = [bd_rate(own, adapted, metric) for metric in _METRICS]
+    found = [bd_rate(_curve(rows, own), _curve(rows, kind), metric) for metric in _METRICS]
     return [None if isinstance(one, NoFigure) else one.value for one in found]
 
 
@@ -82,8 +97,7 @@ def _curve(rows: Sequence[Row], kind: str) -> Curve:
         )
         for row in rows
     ]
-    family = rows[0]["pair"] + (ADAPTED if kind == "full" else "")
-    candidate = Candidate(family, family, Fraction(2), rows[0]["codec"], "medium")
+    candidate = Candidate(kind, kind, Fraction(2), rows[0]["codec"], "medium")
     return Curve(rows[0]["movie"], candidate, sorted(points, key=lambda point: point.video_bytes))
 
 
@@ -94,7 +108,8 @@ def segment_table(rows: Sequence[Row]) -> str:
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     key = lambda row: (*_way(row), row["crf"])  # noqa: E731
-    for (pair, codec, crf), some in groupby(sorted(rows, key=key), key=key):
+    adapted = [row for row in rows if {"off", "full"} <= row.keys()]
+    for (pair, codec, crf), some in groupby(sorted(adapted, key=key), key=key):
         found = list(some)
         segments = [segment for row in found for segment in row["full"]["segments"]]
         kinds = [segment["kind"] for segment in segments]
@@ -112,14 +127,32 @@ def _bytes(row: Row) -> int:
     return sum(segment["bytes"] for segment in row["full"]["segments"])
 
 
-def times_table(rows: Sequence[Row]) -> str:
-    """Wall seconds of decoding without and with updates: the least and the median of all rounds."""
-    lines = [_TIMES, "| --- | --- | ---: | ---: |"]
+def cost_table(rows: Sequence[Row]) -> str:
+    """Processor seconds of the encodes, and what adaptation adds, as a part of a plain encode at full size."""
+    kinds = ("light", "full", "best")
+    lines = [
+        "| movie | full size | off | " + " | ".join(kinds) + " |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for row in rows:
-        cells = [
-            f"{min(seen):.2f} s, {median(seen):.2f} s" for seen in (row["decode_s"]["off"], row["decode_s"]["full"])
+        found = row["encode_cpu_s"]
+        added = [
+            f"+{found[kind] - found['off']:.0f} s ({(found[kind] - found['off']) / found['plain']:.0%})"
+            for kind in kinds
         ]
-        lines.append(f"| {name_of(row['movie'])} | {row['codec']}, {row['crf']:g} | {' | '.join(cells)} |")
+        cells = [f"{found['plain']:.0f} s", f"{found['off']:.0f} s", *added]
+        lines.append(f"| {name_of(row['movie'])}, {row['codec']}, crf {row['crf']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def times_table(rows: Sequence[Row]) -> str:
+    """Processor seconds of decoding without and with updates: medians, and the median of the rounds' ratios."""
+    lines = ["| movie | off | full | ratio |", "| --- | ---: | ---: | ---: |"]
+    for row in rows:
+        off, full = (row["decode_cpu_s"][kind] for kind in ("off", "full"))
+        ratio = median(after / before for before, after in zip(off, full, strict=True))
+        name = f"{name_of(row['movie'])}, {row['codec']}, crf {row['crf']:g}"
+        lines.append(f"| {name} | {median(off):.2f} s | {median(full):.2f} s | {ratio:.3f} |")
     return "\n".join(lines)
 
 

@@ -1,14 +1,14 @@
 """What `encode --adapt` gains and costs, and what other entropy coders would make of its updates.
 
     python benchmarks/bench_adapt.py MOVIE... [--codec x265] [--crf 20,25,30,35] [--pair adaptive-x2]
-        [--adapt full,light] [--times | --coders] [-o benchmarks/results/adapt.jsonl]
+        [--adapt off,light,full,best,plain] [--times | --coders] [-o benchmarks/results/adapt.jsonl]
 
-A row for each movie and crf: bytes and quality with `off` and each value of ``--adapt``, what `encode` says of each
-segment, and seconds of `encode --no-report` and of measuring. `adapt_tables.py` writes the tables of docs/adapt.md from
-these rows.
+A row for each movie and crf: bytes and quality with each value of ``--adapt`` ("plain" is a plain encode at
+full size), what `encode` says of each segment, and seconds of `encode --no-report` and of measuring. `adapt_tables.py`
+writes the tables of docs/adapt.md from these rows.
 
-With ``--times``, wall seconds of `encode --no-report` with `off`, `light`, `full` and at full size, and, in turns, of
-decoding with and without the updates.
+With ``--times``, processor seconds of `encode --no-report` with each value of ``--adapt`` and at full size; then
+processor and wall seconds of decoding with and without the updates of `full`, in turns.
 
 With ``--coders``, the bytes of a movie's updates without their headers, by the range coder as stored, LZMA with order-0
 literals, a range coder with a distribution fitted to each group (where the package `constriction` is installed), and
@@ -19,6 +19,7 @@ import argparse
 import itertools
 import json
 import lzma
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,9 @@ from vidscale.report.totals import totals
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 
-_ROUNDS = 9  # of decoding
+_PLAIN: dict[str, Any] = {"pair": "lanczos", "scale": 1}  # at full size, nothing restored
+_ROUNDS = 12  # of decoding
+_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _LZMA = [{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 4096}]
 _WIDTHS = np.exp(np.linspace(-1.5, 5, 60))  # of the fitted distributions
 _SHAPES = (1.0, 1.5, 2.0)
@@ -55,7 +58,7 @@ def main() -> None:
     parser.add_argument("--codec", default="x265")
     parser.add_argument("--crf", type=lambda text: [float(crf) for crf in text.split(",")], default=[28.0])
     parser.add_argument("--pair", default="adaptive-x2")
-    parser.add_argument("--adapt", type=lambda text: text.split(","), default=["full"])
+    parser.add_argument("--adapt", type=lambda text: text.split(","), default=["off", "full"])
     parser.add_argument("--coders", action="store_true")
     parser.add_argument("--times", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
@@ -80,36 +83,45 @@ def main() -> None:
 
 def _gain(movie: Path, folder: Path, settings: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"benchmark": "adapt"}
-    for adapt in ("off", *kinds):
-        small, started = folder / f"{adapt}.mp4", time.perf_counter()
+    for kind in kinds:
+        small, started = folder / f"{kind}.mp4", time.perf_counter()
         processor = time.process_time()
-        encoded = api.encode(movie, small, adapt=adapt, report=False, verdict=False, **settings)
-        row[adapt] = {
+        way = settings | (_PLAIN if kind == "plain" else {"adapt": kind})
+        encoded = api.encode(movie, small, report=False, verdict=False, **way)
+        row[kind] = {
             **_quality(api.measure(movie, small, vmaf=True)),
             "encode_s": round(time.perf_counter() - started, 2),
             "own_cpu_s": round(time.process_time() - processor, 2),  # without ffmpeg
         }
-        if adapt != "off":
-            row[adapt]["segments"] = [asdict(one) for one in encoded.adapted]
+        if encoded.adapted:
+            row[kind]["segments"] = [asdict(one) for one in encoded.adapted]
     return row
 
 
 def _times(movie: Path, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Wall seconds of the encode, also at full size, and of decoding, in turns."""
-    row: dict[str, Any] = {"benchmark": "adapt times", "encode_s": {}}
-    ways = {adapt: settings | {"adapt": adapt} for adapt in ("off", "light", "full")}
-    for name, way in (ways | {"whole": settings | {"pair": "lanczos", "scale": 1}}).items():
-        started = time.perf_counter()
+    """Processor seconds of each encode, also at full size; those and wall seconds of decoding, in turns."""
+    row: dict[str, Any] = {"benchmark": "adapt times", "encode_cpu_s": {}}
+    ways = {adapt: settings | {"adapt": adapt} for adapt in ("off", "light", "full", "best")}
+    for name, way in {"warm-up": ways["off"], **ways, "plain": settings | _PLAIN}.items():
+        started = _processor_s()
         api.encode(movie, folder / f"{name}.mp4", report=False, verdict=False, **way)
-        row["encode_s"][name] = round(time.perf_counter() - started, 2)
-    times: dict[str, list[float]] = {"off": [], "full": []}
-    for _ in range(_ROUNDS):
-        for adapt, seen in times.items():
-            started = time.perf_counter()
-            for _ in _restored(folder / f"{adapt}.mp4"):
+        row["encode_cpu_s"][name] = round(_processor_s() - started, 2)
+    del row["encode_cpu_s"]["warm-up"]
+    for names in itertools.islice(itertools.cycle((("off", "full"), ("full", "off"))), _ROUNDS + 1):
+        for name in names:
+            wall_s, processor_s = time.perf_counter(), time.process_time()
+            for _ in _restored(folder / f"{name}.mp4"):
                 pass
-            seen.append(round(time.perf_counter() - started, 3))
-    return row | {"decode_s": times}
+            row.setdefault("decode_cpu_s", {}).setdefault(name, []).append(round(time.process_time() - processor_s, 3))
+            row.setdefault("decode_s", {}).setdefault(name, []).append(round(time.perf_counter() - wall_s, 3))
+    for kind in ("decode_cpu_s", "decode_s"):  # the first round warms up
+        row[kind] = {name: seen[1:] for name, seen in row[kind].items()}
+    return row
+
+
+def _processor_s() -> float:
+    """Of this process and of all that it waited for."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _PROCESSES))
 
 
 def _quality(report: Report) -> dict[str, Any]:

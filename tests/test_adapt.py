@@ -19,13 +19,14 @@ from skimage import data
 
 from vidscale import api
 from vidscale.adapt import choice, training
+from vidscale.adapt.adapting import Adapted, Adapter
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit
 from vidscale.adapt.loss import Loss, ssim
 from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
 from vidscale.adapt.soap import Soap
-from vidscale.adapt.training import Steps
+from vidscale.adapt.training import Steps, Target, trained_updates
 from vidscale.batch.chunk_encode import run_chunk
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.tasks import ChunkResult, ChunkTask
@@ -34,9 +35,11 @@ from vidscale.errors import UnusableIdentityError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
+from vidscale.media.frames import PixelFormat, YuvImage
+from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, extract, extract_update, probe_identity
 from vidscale.models.networks.folded import FoldedNetwork
-from vidscale.models.pairs import find_pair
+from vidscale.models.pairs import find_pair, follows_updates, with_effort
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.record import encode_command
 from vidscale.report.rows import Shot
@@ -260,6 +263,7 @@ def quickly(monkeypatch):
     monkeypatch.setattr(choice, "_AT_CRF_12", 0.1)
     monkeypatch.setitem(training.STEPS, "full", Steps(light=12, full=30))
     monkeypatch.setitem(training.STEPS, "light", Steps(light=12, full=0))
+    monkeypatch.setitem(training.STEPS, "best", Steps(light=12, full=30, refined=20))
 
 
 def photographs(folder, *, frames=30, fmt="yuv420p", size=(128, 96), shots=2):
@@ -354,6 +358,60 @@ def test_adapted_movie_is_restored_better_from_the_same_bits(codec, tmp_path):
         for path in (outcome.path, tmp_path / "generic.mp4")
     ]
     assert psnr_y(source, restoring[0]) > psnr_y(source, restoring[1]) + 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("kept", ["first", "second"])
+def test_movie_is_encoded_again_for_its_updates(kept, tmp_path, monkeypatch):
+    """Of both encodes, the one that costs less is kept; gains are over the pair's own network in the first."""
+    costs = iter([1, 2, 2, 1] if kept == "first" else [1, 2, 1, 2])  # of the second and the first, for two worths
+    monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
+    source = photographs(tmp_path)
+    full, best = (adapted(source, tmp_path / f"{way}.mp4", "x265", way, effort="normal") for way in ("full", "best"))
+    assert any(segment.kind != "none" for segment in best.adapted)
+    generic = without_updates(full.path, tmp_path / "generic.mp4")
+    log = ReadLog()
+    check_gains(best, lumas(generic), lumas(best.path, log), np.stack(list(pictures_of(source))))
+    assert log.lost_updates == 0
+    sizes = [[len(data) for data in packet_data(outcome.path, 0)] for outcome in (full, best)]
+    assert (sizes[0] == sizes[1]) == (kept == "first")
+
+
+def test_cost_is_distortion_and_bits():
+    pair = find_pair(PAIR, None, "cpu")
+    adapter = Adapter(pair, Geometry(8, 16, Fraction(2), 4, 8), 27, Steps())
+    some = [
+        Adapted(Segment(0, 10, 2), "full", bytes(100), 5.0, 4.0, 0),
+        Adapted(Segment(10, 15, 1), None, b"", 3, 3, 0),
+    ]
+    per_bit = distortion_per_bit(27, Fraction(2), 8)
+    bits = 8 * (7000 + 2 * (100 + choice._FRAMING))
+    assert adapter.cost(some, 7000, 8) == pytest.approx(8 * 16 * (10 * 4 + 5 * 3) + per_bit * bits)
+    assert adapter.cost(some, 7000, 8, 0.5) == pytest.approx(8 * 16 * (10 * 4 + 5 * 3) + per_bit * bits / 2)
+
+
+@pytest.mark.slow
+def test_downscaler_corrects_what_the_adapted_upscaler_gets_wrong(one_thread):
+    pair = find_pair(PAIR, None, "cpu")
+    source = np.ascontiguousarray(data.camera()[100:292, 60:252])
+    image, chain = YuvImage((source,), PixelFormat("gray", 8)), pair.chain(28)
+    small = pair.downscale(image, 28)[0]
+    target = Target(8, chain.precisions[-1], pair.sha256, 1e-9)
+    update = trained_updates(chain, [Sample(small, source)], target, Steps(light=0, full=60))[0].to_bytes()
+    restore = pair.luma_upscaler(28, 8, update)
+
+    def error(luma):
+        return np.square(restore(luma, *source.shape).astype(float) - source).mean()
+
+    assert error(pair.downscale(image, 28, update)[0]) < 0.98 * error(small)
+
+
+def test_downscalers_that_follow_updates():
+    assert follows_updates(find_pair(PAIR, None, "cpu"))
+    assert not follows_updates(with_effort(find_pair(PAIR, None, "cpu"), "fast"))
+    for name in ("adaptive-quality-x2", "adaptive-x3", "restore-x1", "espcn-x2"):  # another guide, or none
+        assert not follows_updates(find_pair(name, None, "cpu"))
 
 
 def check_gains(outcome, generic, better, wanted):

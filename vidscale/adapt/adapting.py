@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import log10
 
 import torch
 
-from vidscale.adapt.choice import Score, chosen, distortion_per_bit
+from vidscale.adapt.choice import Score, carried_bytes, chosen, distortion_per_bit
 from vidscale.adapt.samples import Luma, Sample, sampled
 from vidscale.adapt.segments import Segment
-from vidscale.adapt.training import Steps, Target, trained_updates
+from vidscale.adapt.training import Steps, Target, refined_update, trained_updates
 from vidscale.media.frames import Frame
 from vidscale.media.geometry import Geometry
 from vidscale.models.plane_pair import PlanePair
@@ -32,7 +32,8 @@ class Adapted:
         segment: the segment.
         kind: of its update, None for none.
         update: as it stands in the stream, b"" for none.
-        mse_before, mse: mean squared error of its luma without and with the update, in codes.
+        mse_before, mse: mean squared error of its luma without and with the update, in codes; without it as the movie
+            was encoded first.
         seconds: of training.
     """
 
@@ -72,6 +73,7 @@ class Adapter:
         segments: Sequence[Segment],
         frames: Callable[[], FramePairs],
         advanced: Callable[[], None] = lambda: None,
+        known: Sequence[Adapted] = (),
     ) -> list[Adapted]:
         """What each segment gets.
 
@@ -79,15 +81,24 @@ class Adapter:
             segments: of the movie, in order; together they are all of it.
             frames: begins to read the movie's frames; called twice.
             advanced: called for every frame, twice in all.
+            known: what segments got when the movie was encoded before: their updates are trained further, and those
+                that had none get none.
         """
+        before = {(one.segment.start, one.segment.end): one for one in known}
+
+        def train(material: _Material) -> tuple[list[Update], float]:
+            found = before.get((material.segment.start, material.segment.end))
+            return self._trained(material, None if found is None else found.update)
+
         threads = min(core_count(), len(segments))
         with _one_thread_each():
-            trained = list(in_order(self._trained, self._sampled(segments, frames(), advanced), threads))
+            trained = list(in_order(train, self._sampled(segments, frames(), advanced), threads))
         updates = [updates for updates, _ in trained]
         scores = self._tried(segments, updates, frames(), advanced)
-        return [
+        adapted = [
             self._kept(segment, *found, score) for segment, found, score in zip(segments, trained, scores, strict=True)
         ]
+        return [_since(before.get((one.segment.start, one.segment.end)), one) for one in adapted]
 
     def _sampled(
         self, segments: Sequence[Segment], frames: FramePairs, advanced: Callable[[], None]
@@ -106,8 +117,24 @@ class Adapter:
         """Without the padding."""
         return small.planes[0][: self.geometry.small_height, : self.geometry.small_width]
 
-    def _trained(self, material: "_Material") -> tuple[list[Update], float]:
+    def cost(self, adapted: Sequence[Adapted], video_bytes: int, bit_depth: int, worth: float = 1) -> float:
+        """Squared error of the movie's luma, in codes, plus what its bits are worth: less is better.
+
+        Args:
+            adapted: what each segment got.
+            video_bytes: of the movie without the updates.
+            bit_depth: of the codes.
+            worth: of a bit, as a part of `distortion_per_bit`.
+        """
+        samples = self.geometry.height * self.geometry.width
+        errors = sum(one.mse * samples * (one.segment.end - one.segment.start) for one in adapted)
+        updates = sum(carried_bytes(len(one.update)) * one.segment.keyframes for one in adapted)
+        return errors + worth * self._per_bit(bit_depth) * 8 * (video_bytes + updates)
+
+    def _trained(self, material: "_Material", known: bytes | None) -> tuple[list[Update], float]:
         started = time.perf_counter()
+        if known == b"":
+            return [], 0.0
         chain = self.pair.chain(self.strength)
         segment, depth = material.segment, material.bit_depth
         samples = self.geometry.height * self.geometry.width * (segment.end - segment.start)
@@ -117,7 +144,11 @@ class Adapter:
             sha256=self.pair.sha256,
             per_bit=self._per_bit(depth) * segment.keyframes / samples,
         )
-        updates = trained_updates(chain, material.samples, target, self.steps, self.device)
+        if known is None:
+            updates = trained_updates(chain, material.samples, target, self.steps, self.device)
+        else:
+            update = self.pair.update_of(known, self.strength)
+            updates = [refined_update(chain, update, material.samples, target, self.steps, self.device)]
         return updates, time.perf_counter() - started
 
     def _per_bit(self, bit_depth: int) -> float:
@@ -184,6 +215,13 @@ class _Trial:
 
     scores: list[Score]
     bit_depth: int
+
+
+def _since(first: Adapted | None, then: Adapted) -> Adapted:
+    """With the error and the training of the first encode, if there was one."""
+    if first is None:
+        return then
+    return replace(then, mse_before=first.mse_before, seconds=first.seconds + then.seconds)
 
 
 def _by_segment(

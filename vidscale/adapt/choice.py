@@ -36,6 +36,11 @@ def distortion_per_bit(strength: float, scale: Fraction, bit_depth: int) -> floa
     return _AT_CRF_12 * 2 ** ((strength - 12) / 3) * float(scale**2) * 4.0 ** (bit_depth - 8)
 
 
+def carried_bytes(size: int) -> int:
+    """Bytes that an update of so many adds to a keyframe; 0 for none."""
+    return size + _FRAMING if size else 0
+
+
 def chosen(
     scores: Sequence[Score], sizes: Sequence[int], keyframes: int, per_bit: float, samples: int, bit_depth: int
 ) -> int:
@@ -51,8 +56,7 @@ def chosen(
     """
     unseen = _UNSEEN * 4.0 ** (bit_depth - 8) * samples
     costs = [
-        score.total + per_bit * 8 * keyframes * (size + _FRAMING if size else 0)
-        for score, size in zip(scores, sizes, strict=True)
+        score.total + per_bit * 8 * keyframes * carried_bytes(size) for score, size in zip(scores, sizes, strict=True)
     ]
     own = scores[0].errors
     allowed = [

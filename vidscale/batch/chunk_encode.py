@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -26,7 +26,7 @@ from vidscale.batch.tasks import (
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
 from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_adapt
-from vidscale.jobs.pipeline import encode_video, small_frames
+from vidscale.jobs.pipeline import encode_again, encode_video, small_frames
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.probe import Source
@@ -80,6 +80,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     plan = _planned(task, source)
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
+    again = part.with_name(f"{part.stem}.again{part.suffix}")
     quantisers = part.with_suffix(".log")
     depth = queue_depth(plan.small.format.frame_bytes(plan.small.height, plan.small.width))
 
@@ -94,18 +95,21 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     try:
         with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
             encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
-        delay = _verified(part, encoded.pts, plan.small.time_base)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
-        adaptation = adapt_upscaler(plan, encoded, shots, progress) if shots else NOTHING
+        adaptation = NOTHING
+        if shots:
+            once_more = partial(encode_again, plan, again, starts, progress)
+            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, once_more)
+        delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
             check_unchanged(task.source, task.state)
-        size, digest = part.stat().st_size, sha256_of(part)
-        part.replace(file)
+        size, digest = encoded.path.stat().st_size, sha256_of(encoded.path)
+        encoded.path.replace(file)
     except OSError as error:
         raise EncodeError(f"cannot write {file}: {reason_of(error)}") from error
     finally:
-        part.unlink(missing_ok=True)
-        quantisers.unlink(missing_ok=True)
+        for rest in (part, again, quantisers, again.with_suffix(".log")):
+            rest.unlink(missing_ok=True)
     remember(plan.pair)
     captions = tuple(encoded.captions.items())
     return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest, adaptation)

@@ -40,7 +40,7 @@ Adapt = Annotated[
     typer.Option(
         "--adapt",
         help="Train the upscaler on each shot; the file carries the difference.",
-        metavar="off|light|full",
+        metavar="off|light|full|best",
         show_default="off",
     ),
 ]

@@ -56,7 +56,7 @@ def _as_chunks(value: object) -> object:
     return int(text)
 
 
-Adapt = Literal["off", "light", "full"]
+Adapt = Literal["off", "light", "full", "best"]
 
 
 class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
@@ -114,8 +114,8 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     )
     adapt: Adapt = Field(
         default="off",
-        description="trains the upscaler on each shot; the file carries the difference: full is all weights, light a "
-        "gain and a bias for each channel, off none",
+        description="trains the upscaler on each shot; the file carries the difference: light is a gain and a bias for "
+        "each channel, full all weights, best also encodes again with a downscaler that knows them, off none",
     )
     chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_as_chunks)] = Field(
         default=None, description="parts that workers encode side by side; auto suits length and processors"

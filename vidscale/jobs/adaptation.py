@@ -1,10 +1,10 @@
 """Adapts the upscaler to a movie that was just encoded: shots become segments, and some of them get an update."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 
@@ -16,7 +16,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame
 from vidscale.media.probe import probe
 from vidscale.models.pair import Pair
-from vidscale.models.pairs import is_adaptable
+from vidscale.models.pairs import follows_updates, is_adaptable
 from vidscale.report.rows import Shot
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import Encoded
@@ -25,6 +25,14 @@ from vidscale.stages.shots import ShotFinder
 from vidscale.system.devices import resolve
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
+
+if TYPE_CHECKING:
+    from vidscale.adapt.adapting import Adapted, Adapter
+
+_WORTHS = (0.5, 1.0)  # what a bit is worth differs by so much from movie to movie
+
+Updates = tuple[tuple[int, bytes], ...]
+"""Updates of a movie, each with the timestamp that it holds from, in the source's time base, in order; b"" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,12 @@ class Adaptation:
     """The updates of a movie.
 
     Attributes:
-        updates: each with the timestamp that it holds from, in the source's time base, in order; b"" for none.
+        updates: of its segments; empty if none has one.
         segments: what they gained.
         notes: messages for the user, one line each.
     """
 
-    updates: tuple[tuple[int, bytes], ...] = ()
+    updates: Updates = ()
     segments: tuple[SegmentFacts, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -117,6 +125,13 @@ def why_not_adapted(settings: EncodeSettings, pair: Pair) -> str:
     return ""
 
 
+def why_not_encoded_again(settings: EncodeSettings, pair: Pair) -> str:
+    """Why `--adapt best` does no more than `full` with a pair; "" if it does."""
+    if settings.adapt != "best" or follows_updates(pair):
+        return ""
+    return f"--adapt best is as full with {pair.name}: its downscaler does not depend on its upscaler"
+
+
 def shots_to_adapt(plan: EncodePlan, progress: Progress) -> list[Shot]:
     """The shots that a segment may begin with; reads the whole source."""
     from vidscale.adapt.segments import long_shots
@@ -129,36 +144,81 @@ def shots_to_adapt(plan: EncodePlan, progress: Progress) -> list[Shot]:
     return long_shots(finder.shots())
 
 
-def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], progress: Progress) -> Adaptation:
+def adapt_upscaler(
+    plan: EncodePlan,
+    encoded: Encoded,
+    shots: Sequence[Shot],
+    progress: Progress,
+    encode_again: Callable[[Updates], Encoded],
+) -> tuple[Encoded, Adaptation]:
     """Trains updates for the segments of an encoded movie, and keeps those that pay.
+
+    With ``adapt = "best"`` the movie is encoded a second time, downscaled for the adapted upscaler, which is trained
+    further. The second file is kept if it costs less, also if a bit is worth half as much.
 
     Args:
         plan: of the encode; its identity has the strength.
         encoded: the encoder's file, before it is signed.
         shots: that segments may begin with; where the plan says where keyframes are, each begins a segment.
         progress: advances twice for every frame.
+        encode_again: encodes the movie into another file, downscaled for an upscaler with these updates.
+
+    Returns:
+        The movie to keep, and its adaptation.
 
     Raises:
         EncodeError: the encoded movie cannot be read again.
     """
     if plan.identity.crf is None:
-        return Adaptation(notes=("not adapted: how strongly the encoder coded is not known",))
+        return encoded, Adaptation(notes=("not adapted: how strongly the encoder coded is not known",))
+    adapter = _adapter(plan, float(plan.identity.crf))
+    found = _adapted(adapter, plan, encoded, shots, progress)
+    if plan.settings.adapt == "best" and follows_updates(plan.pair) and any(one.update for one in found):
+        again = encode_again(_updates(encoded, found))
+        better = _adapted(adapter, plan, again, shots, progress, known=found)
+        sizes, depth = [one.path.stat().st_size for one in (encoded, again)], plan.small.format.bit_depth
+        if all(
+            adapter.cost(better, sizes[1], depth, worth) < adapter.cost(found, sizes[0], depth, worth)
+            for worth in _WORTHS
+        ):
+            encoded, found = again, better
+    return encoded, _adaptation(plan, encoded, found)
+
+
+def _adapter(plan: EncodePlan, crf: float) -> "Adapter":
     from vidscale.adapt.adapting import Adapter
-    from vidscale.adapt.segments import segments_of
     from vidscale.adapt.training import STEPS
     from vidscale.models.plane_pair import PlanePair
 
-    strength = ENCODERS[plan.settings.codec].strength(float(plan.identity.crf))
+    strength = ENCODERS[plan.settings.codec].strength(crf)
+    assert isinstance(plan.pair, PlanePair)  # see `adapts`
+    device = resolve(plan.settings.device, auto="cuda")
+    return Adapter(plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt], device)
+
+
+def _adapted(
+    adapter: "Adapter",
+    plan: EncodePlan,
+    encoded: Encoded,
+    shots: Sequence[Shot],
+    progress: Progress,
+    known: Sequence["Adapted"] = (),
+) -> list["Adapted"]:
+    from vidscale.adapt.segments import segments_of
+
     keyframes = _keyframes(encoded.path)
     starts = sorted(keyframes) if plan.keyframes else [shot.start_index for shot in shots]
     segments = segments_of(starts, keyframes, len(encoded.pts))
-    assert isinstance(plan.pair, PlanePair)  # see `adapts`
-    adapter = Adapter(
-        plan.pair, plan.geometry, strength, STEPS[plan.settings.adapt], resolve(plan.settings.device, auto="cuda")
-    )
     progress.start("adapting", 2 * len(encoded.pts))
-    found = adapter.adapt(segments, lambda: _pairs(plan, encoded), progress.advance)
-    begins = [encoded.pts[segment.start] for segment in segments]
+    return adapter.adapt(segments, lambda: _pairs(plan, encoded), progress.advance, known)
+
+
+def _updates(encoded: Encoded, found: Sequence["Adapted"]) -> Updates:
+    return tuple((encoded.pts[one.segment.start], one.update) for one in found)
+
+
+def _adaptation(plan: EncodePlan, encoded: Encoded, found: Sequence["Adapted"]) -> Adaptation:
+    updates = _updates(encoded, found)
     facts = tuple(
         SegmentFacts(
             float(begin * plan.written.time_base),
@@ -168,9 +228,8 @@ def adapt_upscaler(plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], pr
             len(one.update) * one.segment.keyframes,
             one.seconds,
         )
-        for begin, one in zip(begins, found, strict=True)
+        for (begin, _), one in zip(updates, found, strict=True)
     )
-    updates = tuple((begin, one.update) for begin, one in zip(begins, found, strict=True))
     summary = _summary(facts, "segment" if plan.keyframes else "shot")
     return Adaptation(updates if any(update for _, update in updates) else (), facts, (summary,))
 

@@ -4,15 +4,17 @@ source ─ decode ─ downscale ─ encode ─ (adapt) ─ sign ─ mux ─ chec
 small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ restored file
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
 from vidscale.errors import EncodeError
-from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapt_upscaler, adapts, shots_to_adapt
+from vidscale.jobs.adaptation import NOTHING, SegmentFacts, Updates, adapt_upscaler, adapts, shots_to_adapt
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
@@ -71,16 +73,25 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
 
 
 @contextmanager
-def small_frames(plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock]) -> Iterator[Iterator[Frame]]:
+def small_frames(
+    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = ()
+) -> Iterator[Iterator[Frame]]:
     """The small frames of a plan's range, from stages that run in threads of their own.
 
     Args:
         plan: its settings say what is read.
         log: filled in while decoding.
         clocks: of decoding and downscaling.
+        updates: of the upscaler that will restore them.
     """
     with Prefetch(source_frames(plan, log, clocks[0]), frames_depth(plan.source.video)) as frames:
-        yield _downscaled(frames, plan, clocks[1])
+        yield _downscaled(_with_updates(frames, updates) if updates else frames, plan, clocks[1])
+
+
+def _with_updates(frames: Iterable[Frame], updates: Updates) -> Iterator[Frame]:
+    begins = [begin for begin, _ in updates]
+    for frame in frames:
+        yield replace(frame, update=updates[max(bisect_right(begins, frame.pts) - 1, 0)][1])
 
 
 def encode_from(
@@ -108,7 +119,7 @@ def encode_from(
     return outcome
 
 
-def _downscaled(frames: Iterator[Frame], plan: EncodePlan, clock: Clock) -> Iterator[Frame]:
+def _downscaled(frames: Iterable[Frame], plan: EncodePlan, clock: Clock) -> Iterator[Frame]:
     settings = plan.settings
     crf = settings.crf if settings.coded_crf is None else settings.coded_crf
     strength = ENCODERS[settings.codec].strength(crf)
@@ -153,13 +164,34 @@ def _write(
             notes = (*notes, strength_note(plan.identity.crf))
         adaptation = NOTHING
         if isinstance(plan, EncodePlan) and (shots or (plan.keyframes and adapts(plan))):
-            adaptation = adapt_upscaler(plan, encoded, shots, progress)
+            again = partial(encode_again, plan, workspace.file(f"again{plan.coded_suffix}"), starts, progress)
+            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, again)
             plan = adaptation.signed(plan)
         progress.start("writing", None)
         timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
-        finish(plan, [Piece(file)], timing, encoded.captions, log, workspace, updates=adaptation.updates)
+        finish(plan, [Piece(encoded.path)], timing, encoded.captions, log, workspace, updates=adaptation.updates)
     notes = (*notes, *adaptation.notes)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes, adaptation.segments)
+
+
+def encode_again(
+    plan: EncodePlan, file: Path, starts: Sequence[Fraction], progress: Progress, updates: Updates
+) -> Encoded:
+    """Encodes a plan's range once more, downscaled for an upscaler with updates.
+
+    Args:
+        plan, file, starts: as for `encode_video`.
+        progress: advances for every frame.
+        updates: of the upscaler.
+    """
+    progress.start("encoding again", expected_frames(plan.source, plan.settings.range))
+    clocks = (Clock("decode"), Clock("downscale"), Clock("encode"))
+    quantisers = file.with_suffix(".log")
+    with (
+        small_frames(plan, ReadLog(), clocks, updates) as small,
+        Prefetch(small, frames_depth(plan.written)) as frames,
+    ):
+        return encode_video(plan, counted(frames, progress), file, clocks[-1], quantisers=quantisers, starts=starts)
 
 
 def encode_video(

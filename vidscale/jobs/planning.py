@@ -7,7 +7,7 @@ from typing import cast
 
 from vidscale.config import AUTO, CodecSettings, DecodeSettings, EncodeSettings, SourceSettings
 from vidscale.errors import ConfigError, DecodeError, UsageError
-from vidscale.jobs.adaptation import why_not_adapted
+from vidscale.jobs.adaptation import why_not_adapted, why_not_encoded_again
 from vidscale.jobs.conversion import alpha_notes, check_alpha, conversion_notes, fitted
 from vidscale.jobs.estimates import encoding_notes, restoring_notes
 from vidscale.jobs.losses import loss_notes
@@ -158,8 +158,8 @@ def _notes(source: Source, target: OutputPlan, settings: EncodeSettings, pair: P
     notes = list(loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
     video = source.video
     notes += [*conversion_notes(source, ENCODERS[settings.codec]), *alpha_notes(source, settings.alpha)]
-    if settings.adapt != "off" and (reason := why_not_adapted(settings, pair)):
-        notes.append(reason)
+    if settings.adapt != "off":
+        notes += filter(None, [why_not_adapted(settings, pair) or why_not_encoded_again(settings, pair)])
     if target.time_unit and video.time_base < target.time_unit:
         notes.append("Matroska stores timestamps in ms, coarser than the source: they are rounded to the nearest ms")
     return tuple(notes)

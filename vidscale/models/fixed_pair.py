@@ -80,7 +80,7 @@ class FixedPair:
     def parallel_downscales(self) -> int:
         return 1 if self.device == "cpu" else IN_FLIGHT  # faster than any decoder
 
-    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+    def downscale(self, image: YuvImage, strength: float | None = None, update: bytes = b"") -> list[Plane]:
         return self._scaled(image, self.downscaling(image))
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:

@@ -109,7 +109,7 @@ class NetworkPair:
     def parallel_downscales(self) -> int:
         return 1
 
-    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+    def downscale(self, image: YuvImage, strength: float | None = None, update: bytes = b"") -> list[Plane]:
         if isinstance(self.downscaler, FixedPair):
             return self.downscaler.downscale(image)
         rgb = yuv_to_rgb(image, matrix_height=image.height, device=self.device)

@@ -58,12 +58,13 @@ class Pair(Protocol):
     @property
     def parallel_downscales(self) -> int: ...
 
-    def downscale(self, image: YuvImage, strength: float | None = None) -> list[Plane]:
+    def downscale(self, image: YuvImage, strength: float | None = None, update: bytes = b"") -> list[Plane]:
         """Planes of the small picture, without padding.
 
         Args:
             image: source picture.
             strength: coding strength (crf) at which the small picture will be encoded; None if no video codec follows.
+            update: of the upscaler that will restore it, see `vidscale.models.updates`; b"" for the pair's own.
         """
 
     def upscale(self, image: YuvImage, geometry: Geometry, strength: float, update: bytes = b"") -> list[Plane]:

@@ -80,6 +80,13 @@ def is_adaptable(pair: Pair) -> bool:
     return isinstance(pair, PlanePair) and tuned_for(pair.name) == "psnr"
 
 
+def follows_updates(pair: Pair) -> bool:
+    """Whether the downscaler of a pair can be told of an update of the upscaler, see `PlanePair.follows_updates`."""
+    from vidscale.models.plane_pair import PlanePair
+
+    return isinstance(pair, PlanePair) and pair.follows_updates
+
+
 def takes_update(pair: Pair, update: bytes, strength: float) -> bool:
     """Whether an update of the upscaler, as it stands in a stream, is one of this pair."""
     from vidscale.models.plane_pair import PlanePair

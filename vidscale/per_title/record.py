@@ -43,7 +43,7 @@ def _way(decision: Decision, one: WayEstimate) -> dict[str, Any]:
     return {
         "way": one.way.scaling,
         "pair": "lanczos" if one.way.is_full else one.way.pair,
-        "adapt": one.way.adapt,
+        "adapt": settings_for(one.way, decision.settings, one.crf).adapt,
         "scale": str(one.way.scale),
         "crf": one.crf,
         "video_bytes": round(one.video_bytes),

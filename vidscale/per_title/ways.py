@@ -55,7 +55,7 @@ def adapted_way(settings: EncodeSettings, scale: Fraction) -> Candidate | None:
         pair = find_pair(name, scale, settings.device)
     except (ModelError, UsageError):
         return None
-    suffix = ADAPTED if settings.adapt == "full" else LIGHTLY
+    suffix = LIGHTLY if settings.adapt == "light" else ADAPTED  # "best" begins as "full"
     return _way(settings, f"{_family(name)}{suffix}", scale) if is_adaptable(pair) else None
 
 
@@ -73,7 +73,7 @@ def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> Encode
     left_out = dict.fromkeys(("tune", "target", "target_percentile", "max_size", "max_bitrate"))
     chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.pair, "crf": crf}
     if settings.chooses_scale:
-        chosen["adapt"] = way.adapt
+        chosen["adapt"] = settings.adapt if way.is_adapted else "off"
     return settings.model_copy(update=chosen | left_out | {"best_effort": False, "verify": None})
 
 

@@ -17,7 +17,7 @@ def downscale(
     """Small frames, one per source frame, with its timestamp; padded to the coded size by edge replication.
 
     Args:
-        frames: source frames.
+        frames: source frames; each says which update of the upscaler will restore it.
         pair: the pair that downscales.
         geometry: of the source and the small picture.
         strength: coding strength (crf) at which the small frames will be encoded.
@@ -26,10 +26,10 @@ def downscale(
 
     def downscaled(frame: Frame) -> Frame:
         with clock.measure():
-            planes = pair.downscale(frame, strength)
+            planes = pair.downscale(frame, strength, frame.update)
             coded = frame.format.plane_shapes(geometry.coded_height, geometry.coded_width)
             small = tuple(_padded(plane, size) for plane, size in zip(planes, coded, strict=True))
-        return replace(frame, planes=small, coded_bytes=None)
+        return replace(frame, planes=small, coded_bytes=None, update=b"")
 
     if pair.parallel_downscales == 1:  # no thread of its own
         yield from map(downscaled, frames)

@@ -26,11 +26,11 @@ class GpuNetworks:
     Args:
         folder: of the pair's weights.
         chain: the upscaler for a strength and an update of it.
-        projection: the correction of the downscaler for a strength.
+        projection: the correction of the downscaler for a strength and an update of the upscaler.
     """
 
     def __init__(
-        self, folder: Path, chain: Callable[[float, bytes], Chain], projection: Callable[[float], Projection]
+        self, folder: Path, chain: Callable[[float, bytes], Chain], projection: Callable[[float, bytes], Projection]
     ) -> None:
         self._folder, self._chain, self._projection = folder, chain, projection
         self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
@@ -49,11 +49,11 @@ class GpuNetworks:
         assert isinstance(network, LumaUpscaler)
         return TorchLumaUpscaler(network, strength, bit_depth, str(devices.gpu()), torch.float16).run
 
-    def _correction(self, strength: float, bit_depth: int) -> LumaStep:
+    def _correction(self, strength: float, bit_depth: int, update: bytes = b"") -> LumaStep:
         if TRITON_AVAILABLE:
             from vidscale.triton_kernels.back_projection_triton import BackProjectionTriton
 
-            correct = BackProjectionTriton(self._projection(strength), bit_depth, devices.gpu())
+            correct = BackProjectionTriton(self._projection(strength, update), bit_depth, devices.gpu())
             return lambda hr, lr: correct(hr, lr.clone(), lr)
         network = self._pair.downscaler
         assert isinstance(network, BackProjection)
