@@ -468,6 +468,25 @@ def test_chunks_have_updates_of_their_own(tmp_path):
     check_gains(outcome, generic, lumas(outcome.path), np.stack(list(pictures_of(source))))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_chunks_are_encoded_again(tmp_path, monkeypatch):
+    costs = itertools.cycle([1, 2])  # the second is kept
+    monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
+    source, files = photographs(tmp_path, frames=90), {}
+    given = {"pair": PAIR, "scale": "2", "codec": "x265", "crf": 26, "preset": "ultrafast", "effort": "normal"}
+    for adapt in ("full", "best"):
+        settings = EncodeSettings.resolve(given | {"adapt": adapt, "report": False})
+        planned = plan_chunked(source, tmp_path / f"{adapt}.mp4", settings)
+        with ChunkedEncoder(Here(), 2) as encoder:
+            files[adapt] = encoder(planned.plan).path
+            encoder.discard()
+    log = ReadLog()
+    assert len(lumas(files["best"], log)) == 180
+    assert log.lost_updates == 0
+    assert packet_data(files["best"], 0) != packet_data(files["full"], 0)
+
+
 def test_updates_of_parts_are_joined():
     """A part without an update ends that of the part before; times count from the movie's start."""
     segment = SegmentFacts(1.0, 25, "full", 0.2, 900, 3.0)
