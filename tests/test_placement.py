@@ -35,11 +35,11 @@ def test_auto_is_the_faster_device_tried_once(tried, monkeypatch):
     monkeypatch.setitem(SECONDS, "cuda", 9.0)
     pair = find_pair("adaptive-x2", None)
     assert (pair.upscale_backend.device, len(tried)) == ("cuda", 2)
-    other = find_pair("adaptive-x3", None)
+    other = find_pair("restore-x1", None)
     assert other.downscale_backend.device == "cpu"  # a filter is faster than any decoder
     assert other.upscale_backend.device == "cpu"
     assert sorted(json.loads((cache_folder() / "devices.json").read_text()).values()) == ["cpu", "cuda"]
-    assert find_pair("adaptive-x3", None, "cuda").upscale_backend.device == "cuda"
+    assert find_pair("restore-x1", None, "cuda").upscale_backend.device == "cuda"
     assert len(tried) == 4
     assert pair.downscale_backend.device == "cpu"  # a network of its own, tried on its own
     assert len(tried) == 6

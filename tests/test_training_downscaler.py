@@ -142,7 +142,9 @@ def test_other_upscalers_cannot_guide(pair, tmp_path):
 
 def test_recipes_in_the_repository_are_valid():
     recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("downscaler_*.toml"))
-    assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == ["adaptive-x1.5", "adaptive-x2"]
+    assert [read_recipe(DownscalerRecipe, path).pair for path in recipes] == [
+        f"adaptive-x{scale}" for scale in ("1.5", "2", "3", "4")
+    ]
 
 
 def test_odd_settings_are_refused(tmp_path):
