@@ -147,6 +147,19 @@ def test_updates_are_used_as_on_the_cpu(triton_there, monkeypatch):
     assert_close(on_gpu.upscale(image, geometry, 25, update), wanted)
 
 
+@pytest.mark.slow
+def test_downscaler_follows_updates_as_on_the_cpu():
+    on_gpu, on_cpu = (find_pair("adaptive-x2", None, device) for device in ("cuda", "cpu"))
+    assert on_gpu.follows_updates
+    chain = on_cpu.chain(25)
+    louder = [Convolution(weight * 1.04, bias + 0.005) for weight, bias in chain.convolutions]
+    update = update_of(chain, replace(chain, convolutions=louder), "full", "float32", on_cpu.sha256).to_bytes()
+    image = picture(48, 64, PixelFormat("420", 8))
+    wanted = on_cpu.downscale(image, 25, update)
+    assert np.mean(wanted[0] != on_cpu.downscale(image, 25)[0]) > 0.3
+    assert_close(on_gpu.downscale(image, 25, update), wanted)
+
+
 def planes_of(path, pix_fmt="yuv420p", size=(48, 64)):
     """[frames, samples]: all planes of all frames of a file."""
     codes = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", pix_fmt, "-"), np.uint8)
