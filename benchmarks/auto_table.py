@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from bench_auto import encoder
 from marked_page import rewrite
 
 ROOT = Path(__file__).parent.parent
@@ -38,19 +39,19 @@ def read_rows() -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> Iterator[str]:
-    """A row for each encoder and target, and for each encoder."""
+    """A row for each encoder, effort and target, and for each encoder and effort."""
     yield (
         "| encoder | VMAF | clips | bits: mean, worst | best way taken | loss: mean, worst | VMAF missed by, first "
         "file | VMAF missed by: mean, worst | within 1 |"
     )
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for codec in sorted({row["codec"] for row in rows}):
+    for codec in sorted(set(map(encoder, rows))):
         targets = sorted({row["target"] for row in rows})
         for target in (*targets, None):
             some = [
                 row
                 for row in rows
-                if row["codec"] == codec and target in (None, row["target"]) and "error_text" not in row
+                if encoder(row) == codec and target in (None, row["target"]) and "error_text" not in row
             ]
             bits, losses = [row["bits"] for row in some], [row["loss"] for row in some]
             first, errors = ([abs(row[name]) for row in some] for name in ("first_error", "error"))
@@ -69,8 +70,8 @@ def choices(rows: Sequence[Row]) -> Iterator[str]:
     targets = sorted({row["target"] for row in rows})
     yield f"| clip | encoder | {' | '.join(f'VMAF {target:g}' for target in targets)} | decided in |"
     yield f"| --- | --- | {' | '.join('---' for _ in targets)} | ---: |"
-    for clip, codec in dict.fromkeys((row["clip"], row["codec"]) for row in rows):
-        own = {row["target"]: row for row in rows if (row["clip"], row["codec"]) == (clip, codec)}
+    for clip, codec in dict.fromkeys((row["clip"], encoder(row)) for row in rows):
+        own = {row["target"]: row for row in rows if (row["clip"], encoder(row)) == (clip, codec)}
         cells = [_choice(own.get(target)) for target in targets]
         seconds = [row["decide_s"] for row in own.values() if "decide_s" in row]
         yield f"| {clip} | {codec} | {' | '.join(cells)} | {mean(seconds):.0f} s |"

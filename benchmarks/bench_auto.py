@@ -1,6 +1,7 @@
 """How well `vidscale encode` decides: against an exhaustive search, against the full size, and against its targets.
 
-    python benchmarks/bench_auto.py CLIP_OR_FOLDER... [--codec x264,x265] [--target 70,80,90,94] [-o FILE.jsonl]
+    python benchmarks/bench_auto.py CLIP_OR_FOLDER... [--codec x264,x265] [--target 70,80,90,94] [--effort normal]
+        [-o FILE.jsonl]
 
 For each clip, codec and target VMAF it encodes with ``--target vmaf=N`` and an empty cache, as a user would, and then
 probes every way (``plan --exhaustive``). A row has:
@@ -44,18 +45,21 @@ def main() -> None:
     parser.add_argument("--codec", default="x264,x265")
     parser.add_argument("--target", default="70,80,90,94", help="values of VMAF (default: %(default)s)")
     parser.add_argument("--preset", default="medium")
+    parser.add_argument("--effort", help="of the downscaler (default: that of the encoder and its preset)")
     parser.add_argument("-o", "--output", type=Path, help="JSON lines, appended to")
     options = parser.parse_args()
     clips = sorted(clip for path in options.paths for clip in _clips(path))
     if not clips:
         sys.exit("no video files there")
     rows = _read(options.output)
-    known = {(row["clip"], row["codec"], row["target"]) for row in rows}
+    known = {(row["clip"], row["codec"], row["target"], row.get("effort")) for row in rows}
     common = origin(find_ffmpeg())
     for clip, codec, target in product(clips, options.codec.split(","), map(float, options.target.split(","))):
-        if (clip.stem, codec, target) in known:
+        if (clip.stem, codec, target, options.effort) in known:
             continue
-        row = {"clip": clip.stem, "codec": codec, "target": target, **_measured(clip, codec, target, options.preset)}
+        given = {"effort": options.effort} if options.effort else {}
+        settings = {"codec": codec, "target": f"vmaf={target:g}", "preset": options.preset, **given}
+        row = {"clip": clip.stem, "codec": codec, "target": target, **given, **_measured(clip, target, settings)}
         rows.append(row)
         print(_line(row), flush=True)
         if options.output:
@@ -75,8 +79,7 @@ def _read(path: Path | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _measured(clip: Path, codec: str, target: float, preset: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {"codec": codec, "target": f"vmaf={target:g}", "preset": preset}
+def _measured(clip: Path, target: float, settings: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="vidscale-auto-") as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # an empty cache: the cost of deciding is that of a new movie
         started = time.perf_counter()
@@ -113,7 +116,7 @@ def _estimate_of(decision: Decision, one: WayEstimate) -> WayEstimate:
 
 
 def _line(row: dict[str, Any]) -> str:
-    head = f"{row['clip']} {row['codec']} vmaf={row['target']:g}:"
+    head = f"{row['clip']} {encoder(row)} vmaf={row['target']:g}:"
     if "error_text" in row:
         return f"{head} {row['error_text']}"
     return (
@@ -123,10 +126,15 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
+def encoder(row: dict[str, Any]) -> str:
+    """The encoder of a row, and the effort of the downscaler if it is not the default."""
+    return f"{row['codec']}, --effort {row['effort']}" if "effort" in row else row["codec"]
+
+
 def summary_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """What the rows say together, a line for each encoder."""
-    for codec in dict.fromkeys(row["codec"] for row in rows):
-        some = [row for row in rows if row["codec"] == codec and "error_text" not in row]
+    """What the rows say together, a line for each encoder and effort."""
+    for name in dict.fromkeys(map(encoder, rows)):
+        some = [row for row in rows if encoder(row) == name and "error_text" not in row]
         if not some:
             continue
         bits = [row["bits"] for row in some]
@@ -134,7 +142,7 @@ def summary_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         losses = [row["loss"] for row in some]
         same = sum(row["chosen"] == row["best"] for row in some)
         yield (
-            f"{codec}: {len(some)} encodes, {statistics.mean(bits):+.1f} % bits (worst {max(bits):+.1f} %); the best "
+            f"{name}: {len(some)} encodes, {statistics.mean(bits):+.1f} % bits (worst {max(bits):+.1f} %); the best "
             f"way in {same}, mean loss {statistics.mean(losses):.2f} % (worst {max(losses):.2f} %); target missed by "
             f"{statistics.mean(errors):.2f} (worst {max(errors):.2f})"
         )
