@@ -104,8 +104,9 @@ def test_training_starts_from_a_downscaler_of_another_guide(photos, tmp_path):
     lanczos = FixedPair("lanczos", Fraction(2))
     write_pair_dir(tmp_path / "guide", "guide-x2", lanczos, guide, licence="none", data="none", training="none")
     loop = LoopSettings(steps=1, batch=1, learning_rate=1e-9, warmup_steps=0)
+    triples = replace(SMALL, shots=1)
     recipe = DownscalerRecipe(
-        start="adaptive-x2", guide=str(tmp_path / "guide"), held_out_shots=1, triples=SMALL, loop=loop
+        start="adaptive-x2", guide=str(tmp_path / "guide"), held_out_shots=1, triples=triples, loop=loop
     )
     material = Material(photos=photos, validation=photos, clips=None, sets=tmp_path / "material")
     train_downscaler(recipe, material, tmp_path / "run")
