@@ -85,7 +85,7 @@ def stored() -> Iterator[Stored]:
 def decided(clip: Stored, goal: Goal, *, exhaustive: bool = False) -> tuple[Candidate, int]:
     """The chosen way, and the number of probes."""
     ways = [way for way in clip.curves if way.scaling != LEFT_OUT]
-    search = Search(ways, goal, exhaustive=exhaustive)
+    search = Search(ways, goal, judge="vmaf_neg", exhaustive=exhaustive)
     probes: dict[Candidate, list[Probe]] = {}
     requests = search.first()
     while requests:

@@ -89,7 +89,7 @@ def decide(
     ways = ways_of(settings, source.video, meter.judge)
     progress.start("choosing the scale" if settings.chooses_scale else "choosing the crf", None)
     with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
-        search = Search(ways, goal, exhaustive=exhaustive, with_curves=with_curves)
+        search = Search(ways, goal, judge=meter.judge, exhaustive=exhaustive, with_curves=with_curves)
         evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
         if adapted := adapted_requests(settings, evidence):
             progress.start("adapting the probes", None)

@@ -24,7 +24,7 @@ _MARGIN = 0.02  # of the rate: a way that seems worse by more than this is not p
 # rules below are of 8 clips with x264 and x265 medium at VMAF and VMAF NEG 60 to 94 (benchmarks/results/compare*).
 _LOWER, _SCALE_POWER = 7.4, 1.15
 _HIGH_QUALITY, _HIGH_CRF = 85.0, 28.5  # above this quality, below this crf, less than halving is tried first
-_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(1.02), log(0.80), log(0.75), log(0.86)
+_HALVE_BELOW, _LESS_ABOVE, _MORE_BELOW, _FILTER_ABOVE = log(1.02), log(0.72), log(0.75), log(0.86)
 _GUESS = 28.0  # crf of the full size, where nothing is known
 _USUAL: dict[Metric, tuple[float, float]] = {  # quality at a crf
     "vmaf": (87.0, 28.0),
@@ -43,14 +43,22 @@ class Search:
     Args:
         ways: to consider; the first is the anchor.
         goal: where they are compared.
+        judge: metric by which a way must save bits as well, or it is not taken; None is that of the goal.
         exhaustive: probe every way, and each until it is known.
         with_curves: at the end probe each known way on both sides of the goal as well, to draw its curve.
     """
 
     def __init__(
-        self, ways: Sequence[Candidate], goal: Goal, *, exhaustive: bool = False, with_curves: bool = False
+        self,
+        ways: Sequence[Candidate],
+        goal: Goal,
+        *,
+        judge: Metric | None = None,
+        exhaustive: bool = False,
+        with_curves: bool = False,
     ) -> None:
-        self._ways, self._goal, self._exhaustive, self._with_curves = list(ways), goal, exhaustive, with_curves
+        self._ways, self._goal, self._judge = list(ways), goal, judge
+        self._exhaustive, self._with_curves = exhaustive, with_curves
         self._encoder = ENCODERS[ways[0].codec]
         self._unit = self._encoder.crf_max / STRONGEST  # crf of the encoder for one of x264 and x265
         self._started: list[Candidate] = []
@@ -154,9 +162,9 @@ class Search:
         left = [way for way in self._ways if way not in self._asked]
         if self._exhaustive:
             return left
-        ratio = {
-            float(way.scale): evidence.log_ratio(way) for way in self._started if not (way.is_full or way.is_adapted)
-        }
+        started = [way for way in self._started if not (way.is_full or way.is_adapted)]
+        ratio = {float(way.scale): evidence.log_ratio(way) for way in started}
+        judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in started]
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:
@@ -165,7 +173,7 @@ class Search:
             wanted += [1.5] if half > _LESS_ABOVE else []
             wanted += [3.0] if half < _MORE_BELOW and half <= (less or 0.0) else []
             wanted += [4.0] if third is not None and third < half else []
-        if min(ratio.values(), default=0.0) > _FILTER_ABOVE:
+        if min(judged, default=0.0) > _FILTER_ABOVE:
             wanted.append(1.0)
         return [way for way in left if float(way.scale) in wanted]
 
