@@ -1,12 +1,14 @@
 """Chunks against one piece and Ray against local workers: time, what joints cost in bits, and each serial step.
 
     python benchmarks/bench_batch.py [--rounds 2] [-o benchmarks/results/batch.jsonl]
+    python benchmarks/bench_batch.py --ray [--rounds 3] [-o benchmarks/results/batch.jsonl]
     python benchmarks/bench_batch.py [MOVIE] --bits|--steps [-o benchmarks/results/batch.jsonl]
     python benchmarks/bench_batch.py --table [-o docs/scale.md]
 
 The first makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``), repeats it, and times `vidscale encode
 --no-report` in one piece and in 4 chunks by two workers, in turns, process start-up included; then `vidscale batch`
 with 8 chunks by local workers and by Ray, where that is installed. It takes about 10 minutes on two idle cores.
+``--ray`` times the last alone.
 ``--table`` prints the rows as docs/scale.md has them, ``--table -o docs/scale.md`` writes them there. ``--bits``
 compares sizes for chunks of 10, 30 and 60 s (a movie of two minutes or more). ``--steps`` times what one program does
 for all workers: finding cuts, the journal, joining, measuring; `scale_model.py` predicts from them what many do.
@@ -90,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bits", action="store_true")
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--ray", action="store_true")
     parser.add_argument("--table", action="store_true", help="the stored rows as docs/scale.md has them")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -108,6 +111,8 @@ def main() -> None:
             rows = _bits(options.movie or clip(folder, options.frames), folder)
         elif options.steps:
             rows = _steps(options.movie or clip(folder, options.frames), folder)
+        elif options.ray:
+            rows = _ray(_movies(folder)[_RAY.source, _RAY.seconds], folder, options.rounds)
         else:
             rows = _speed(folder, options.rounds)
         for row in rows:
@@ -137,18 +142,21 @@ def _speed(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
             **wall_times(runs),
         }
     if find_spec("ray") is not None:
-        words = ["batch", str(movies[_RAY.source, _RAY.seconds]), *_options(_RAY), "--jobs", str(_WORKERS)]
-        words += ["--chunks", str(_RAY_CHUNKS), "-o"]
-        ways = {engine: [*words, str(folder / engine), "--engine", engine] for engine in ("local", "ray")}
-        runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, 1)
-        yield {
-            "benchmark": "ray against local",
-            **_facts(_RAY),
-            "workers": _WORKERS,
-            "chunks": _RAY_CHUNKS,
-            **_ratio(runs, "local", "ray"),
-            **wall_times(runs),
-        }
+        yield from _ray(movies[_RAY.source, _RAY.seconds], folder, 1)
+
+
+def _ray(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    words = ["batch", str(movie), *_options(_RAY), "--jobs", str(_WORKERS), "--chunks", str(_RAY_CHUNKS), "-o"]
+    ways = {engine: [*words, str(folder / engine), "--engine", engine] for engine in ("local", "ray")}
+    runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, rounds)
+    yield {
+        "benchmark": "ray against local",
+        **_facts(_RAY),
+        "workers": _WORKERS,
+        "chunks": _RAY_CHUNKS,
+        **_ratio(runs, "local", "ray"),
+        **wall_times(runs),
+    }
 
 
 def _options(case: _Case) -> list[str]:
