@@ -158,8 +158,9 @@ class RayEngine:
         """Leaves Ray; one that was started here ends with its workers."""
         self._closed.set()
         self._senders.shutdown(cancel_futures=True)
-        self._starter.shutdown(cancel_futures=True)
+        self._starter.submit(lambda: None).result()  # it has ended what it was given
         self._ray.shutdown()
+        self._starter.shutdown()  # not before: Ray's processes end with the thread that has started them
 
     def __enter__(self) -> "RayEngine":
         return self
