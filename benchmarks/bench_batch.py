@@ -1,7 +1,7 @@
 """Chunks against one piece and Ray against local workers: time, what joints cost in bits, and each serial step.
 
     python benchmarks/bench_batch.py [--rounds 2] [-o benchmarks/results/batch.jsonl]
-    python benchmarks/bench_batch.py --ray [--rounds 3] [-o benchmarks/results/batch.jsonl]
+    python benchmarks/bench_batch.py --ray [-o benchmarks/results/batch.jsonl]
     python benchmarks/bench_batch.py [MOVIE] --bits|--steps [-o benchmarks/results/batch.jsonl]
     python benchmarks/bench_batch.py --table [-o docs/scale.md]
 
@@ -112,7 +112,7 @@ def main() -> None:
         elif options.steps:
             rows = _steps(options.movie or clip(folder, options.frames), folder)
         elif options.ray:
-            rows = _ray(_movies(folder)[_RAY.source, _RAY.seconds], folder, options.rounds)
+            rows = _ray(_movies(folder)[_RAY.source, _RAY.seconds], folder)
         else:
             rows = _speed(folder, options.rounds)
         for row in rows:
@@ -142,13 +142,13 @@ def _speed(folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
             **wall_times(runs),
         }
     if find_spec("ray") is not None:
-        yield from _ray(movies[_RAY.source, _RAY.seconds], folder, 1)
+        yield from _ray(movies[_RAY.source, _RAY.seconds], folder)
 
 
-def _ray(movie: Path, folder: Path, rounds: int) -> Iterator[dict[str, Any]]:
+def _ray(movie: Path, folder: Path) -> Iterator[dict[str, Any]]:
     words = ["batch", str(movie), *_options(_RAY), "--jobs", str(_WORKERS), "--chunks", str(_RAY_CHUNKS), "-o"]
     ways = {engine: [*words, str(folder / engine), "--engine", engine] for engine in ("local", "ray")}
-    runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, rounds)
+    runs = in_turns({way: [*_PROGRAM, *words] for way, words in ways.items()}, 1)  # a second time would find all done
     yield {
         "benchmark": "ray against local",
         **_facts(_RAY),

@@ -37,8 +37,7 @@ class RayEngine:
 
     Args:
         workers: chunks at the same time; None suits the processors.
-        address: of a running Ray, "auto" or HOST:PORT; None starts one on this machine and ends it at the end. That
-            takes seconds, most of them waiting, so that the caller goes on meanwhile.
+        address: of a running Ray, "auto" or HOST:PORT; None starts one on this machine and ends it at the end.
 
     Raises:
         ConfigError: Ray is not installed or cannot be reached.
@@ -47,17 +46,13 @@ class RayEngine:
     def __init__(self, workers: int | None, address: str | None) -> None:
         self._ray = _imported()
         self.threads = _CLUSTER_THREADS
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="ray")
-        self._started: Future[None] = Future()
         if address is None:
             self.workers = workers or default_workers()
             self.threads = max(1, -(-core_count() // self.workers))
-            options = {"num_cpus": self.workers * self.threads, "include_dashboard": False}
-            self._started = self._starter.submit(self._start, options)
+            self._start({"num_cpus": self.workers * self.threads, "include_dashboard": False})
         else:
             _check_reachable(address)
             self._start({"address": address})
-            self._started.set_result(None)
             _check_version(self._ray)
             processors = int(self._ray.cluster_resources().get("CPU", 1))
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
@@ -84,12 +79,8 @@ class RayEngine:
         return self
 
     def prepare(self, task: ChunkTask, count: int) -> None:
-        def begin() -> None:
-            self._started.result()
-            for _ in range(count):
-                self._prepare.options(name=task.name, num_cpus=task.threads).remote(task.to_json())
-
-        self._starter.submit(begin)
+        for _ in range(count):
+            self._prepare.options(name=task.name, num_cpus=task.threads).remote(task.to_json())
 
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
         def send(future: "Future[ChunkResult]") -> None:
@@ -102,7 +93,6 @@ class RayEngine:
         def refuse(future: "Future[Measurement]") -> None:
             future.set_exception(NotFoundError(f"a worker does not find {task.source} or {task.output}"))
 
-        self._started.result()
         reference = self._measure.options(**_options(task)).remote(task)
         return self._watched(reference, lambda ended: _measured(ended, advance), refuse)
 
@@ -130,8 +120,7 @@ class RayEngine:
         return future
 
     def _begun(self, task: ChunkTask, sent: Sent | None = None) -> Any:
-        """A task in Ray's queue. Raises ConfigError where Ray did not start."""
-        self._started.result()
+        """A task in Ray's queue."""
         return self._run.options(**_options(task)).remote(task.to_json(), sent)
 
     def _send(self, task: ChunkTask, future: "Future[ChunkResult]", advance: Callable[[int], None]) -> None:
@@ -158,9 +147,7 @@ class RayEngine:
         """Leaves Ray; one that was started here ends with its workers."""
         self._closed.set()
         self._senders.shutdown(cancel_futures=True)
-        self._starter.submit(lambda: None).result()  # it has ended what it was given
         self._ray.shutdown()
-        self._starter.shutdown()  # not before: Ray's processes end with the thread that has started them
 
     def __enter__(self) -> "RayEngine":
         return self
