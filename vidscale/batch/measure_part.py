@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from vidscale.batch.chunk_encode import movie_plan
-from vidscale.batch.tasks import CODING, READING, SourceState, answered, check_unchanged, check_version
+from vidscale.batch.tasks import (
+    CODING,
+    READING,
+    SourceState,
+    answered,
+    check_unchanged,
+    check_version,
+    gpu_share,
+)
 from vidscale.jobs.measured_encode import EncodePart, measure_encode, open_encode
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.plans import EncodePlan
@@ -70,7 +78,7 @@ def measure_task(plan: EncodePlan, part: EncodePart, *, name: str, state: Source
         part=part,
         pair=(plan.pair.name, plan.pair.sha256),
         threads=threads,
-        gpus=0.25 if device == "cuda" else 0.0,
+        gpus=gpu_share(device),
         version=versions()["vidscale"],
     )
 

@@ -227,9 +227,14 @@ def task_of(
         pair=(plan.pair.name, plan.pair.sha256),
         threads=threads,
         jumps=jumps,
-        gpus=0.25 if device == "cuda" else 0.0,
+        gpus=gpu_share(device),
         version=versions()["vidscale"],
     )
+
+
+def gpu_share(device: str) -> float:
+    """Share of a GPU that a task needs whose pair runs on a device."""
+    return 0.25 if device == "cuda" else 0.0
 
 
 def check_version(version: str, *, at: str = "this worker", found: str | None = None) -> None:
