@@ -266,7 +266,7 @@ def test_key_depends_on_everything_that_decides_the_result(
         digest(segment=TimeRange(start=Fraction(1), end=Fraction(2))),
         digest(versions=versions | {"x264": "165"}),
         digest(interlaced="bwdif"),
-        digest(effort="normal"),
+        digest(effort="fast"),
         digest(other_upscaler := Candidate("lanczos", "area", Fraction(2), "x264", "medium")),
         digest(Candidate("lanczos", "lanczos", Fraction(3), "x264", "medium")),
         digest(Candidate("lanczos", "lanczos", Fraction(2), "x264", "slow")),

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 from skimage import data
 
+from vidscale.compare.points import Candidate
 from vidscale.config import EncodeSettings
 from vidscale.errors import UsageError
 from vidscale.jobs.planning import plan_encode
+from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.models.fixed_pair import FixedPair
-from vidscale.models.pairs import find_pair, with_effort
+from vidscale.models.pairs import default_effort, find_pair, with_effort
+from vidscale.per_title.ways import settings_for
+from vidscale.system import devices
 
 
 def test_fast_is_the_filter_alone():
@@ -37,16 +41,41 @@ def test_filter_alone_has_the_sharpness_of_its_pair():
 
 
 @pytest.mark.parametrize(
-    ("codec", "preset", "effort"),
-    [("x264", None, "fast"), ("x264", "veryslow", "normal"), ("x265", None, "normal"), ("x265", "ultrafast", "fast")],
+    ("codec", "preset", "scale", "effort"),
+    [
+        ("x264", None, "2", "normal"),
+        ("x264", None, "1.5", "fast"),
+        ("x264", "slow", "1.5", "normal"),
+        ("x264", "fast", "2", "fast"),
+        ("x265", None, "1.5", "normal"),
+        ("x265", "ultrafast", "2", "fast"),
+    ],
 )
-def test_default_depends_on_the_encoder(codec, preset, effort, make_clip):
+def test_default_depends_on_encoder_and_scale(codec, preset, scale, effort, make_clip):
     movie = make_clip("film.mp4", size="128x96", frames=2)
-    settings = EncodeSettings.resolve({"codec": codec, "preset": preset, "scale": "2", "report": False})
+    settings = EncodeSettings.resolve({"codec": codec, "preset": preset, "scale": scale, "report": False})
     backend = plan_encode(movie, None, settings).pair.downscale_backend
-    assert backend == with_effort(find_pair("adaptive-x2", None), effort).downscale_backend
+    assert backend == with_effort(find_pair(f"adaptive-x{scale}", None), effort).downscale_backend
     told = settings.model_copy(update={"effort": "fast"})
     assert plan_encode(movie, None, told).pair.downscale_backend.implementation == "numba"
+
+
+def test_chosen_scale_uses_the_network_at_every_scale():
+    """Its aim is the fewest bits: x264 medium by 1.5 too. The command that encodes the way says so."""
+    settings = EncodeSettings.resolve({"codec": "x264", "scale": "auto"})
+    assert settings.shared_effort == "normal"
+    by = {scale: Candidate("a", "a", Fraction(scale), "x264", "medium") for scale in ("1.5", "2")}
+    small, half = (settings_for(by[scale], settings, 24.0) for scale in ("1.5", "2"))
+    assert (small.effort, half.effort) == ("normal", None)
+    quick = EncodeSettings.resolve({"codec": "x264", "preset": "veryfast", "scale": "auto"})
+    assert quick.shared_effort == "fast"
+
+
+@pytest.mark.parametrize(("device", "effort"), [("cuda", "normal"), ("cpu", "fast")])
+def test_network_is_always_used_on_a_gpu(device, effort, monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    pair = find_pair("adaptive-x2", None, device)
+    assert default_effort(pair, ENCODERS["x264"], "ultrafast") == effort
 
 
 def test_effort_errors():

@@ -128,8 +128,11 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first suitable one")
 
     @property
-    def resolved_effort(self) -> Effort:
-        return self.effort or ENCODERS[self.codec].effort(self.resolved_preset)
+    def shared_effort(self) -> Effort | None:
+        """The effort at every scale where vidscale chooses the scale, else the one that was asked for, if any."""
+        if self.effort is None and self.chooses_scale:
+            return ENCODERS[self.codec].effort(self.resolved_preset)
+        return self.effort
 
     @model_validator(mode="after")
     def _one_goal(self) -> "EncodeSettings":

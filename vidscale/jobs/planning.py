@@ -21,7 +21,7 @@ from vidscale.media.identity import Identity
 from vidscale.media.probe import Source, probe
 from vidscale.media.versions import versions
 from vidscale.models.pair import Pair
-from vidscale.models.pairs import choose_pair, find_pair, scale_named, with_effort
+from vidscale.models.pairs import choose_pair, default_effort, find_pair, scale_named, with_effort
 from vidscale.report.files import RECORD
 from vidscale.system.devices import resolve
 from vidscale.system.workspace import check_folder, check_target
@@ -59,7 +59,7 @@ def plan_encode(
     _check_interlaced(source, settings)
     check_alpha(source, settings.alpha, settings.range)
     found = pair or find_pair(choose_pair(settings.pair, scale, settings.tune or "psnr"), scale, settings.device)
-    found = with_effort(found, settings.resolved_effort)
+    found = with_effort(found, settings.effort or default_effort(found, encoder, settings.resolved_preset))
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)

@@ -1,6 +1,7 @@
 """The encoders: their ffmpeg names, ranges and limits."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -25,6 +26,8 @@ _ALIASES: dict[str, CodecName] = {
     "av1": "svtav1",
 }
 
+_LEAST, _TWO = Fraction(1), Fraction(2)  # scales
+
 STRONGEST = 51.0  # highest crf of x264 and x265
 _NEVER = "1000000"  # frames from keyframe to keyframe at least: x264 knows "infinite" only as the most
 _OF_FFMPEG = frozenset({"vgamut", "vlog"})  # not in H.273
@@ -47,8 +50,8 @@ class Encoder:
         min_height, min_width, max_side: limits of the picture size, luma samples.
         max_height: limit of the picture height, luma samples.
         unwritable: colour names that it cannot signal in the stream.
-        slow_presets: those beside which a downscaler may take its time: encoding a small picture with a network in
-            front is still clearly faster than encoding the whole (``benchmarks/bench_effort.py``).
+        network_from: for each preset, the smallest scale from which downscaling with a network and encoding together
+            take at most 0.8 of the time of the full size (``benchmarks/bench_effort.py``); none for fast presets.
         crf_digits: decimal places of crf that ffmpeg passes on, or that make a difference.
     """
 
@@ -68,11 +71,18 @@ class Encoder:
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
     crf_digits: int = 2
-    slow_presets: tuple[str, ...] = ()
+    network_from: Mapping[str, Fraction] = field(default_factory=dict)
 
-    def effort(self, preset: str) -> Effort:
-        """The default effort of the downscaler at a preset."""
-        return "normal" if preset in self.slow_presets else "fast"
+    def effort(self, preset: str, scale: Fraction | None = None) -> Effort:
+        """The default effort of the downscaler.
+
+        Args:
+            preset: of the encoder.
+            scale: HR over LR; None where vidscale chooses it for the fewest bits: then the network is used at every
+                scale if it is at some.
+        """
+        least = self.network_from.get(preset)
+        return "fast" if least is None or (scale is not None and scale < least) else "normal"
 
     @property
     def no_own_keyframes(self) -> dict[str, str]:
@@ -176,7 +186,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=2,
         min_width=2,
         unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # silently dropped
-        slow_presets=("slower", "veryslow", "placebo"),
+        network_from={"medium": _TWO} | dict.fromkeys(("slow", "slower", "veryslow", "placebo"), _LEAST),
     ),
     "x265": Encoder(
         name="x265",
@@ -191,7 +201,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=16,
         min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
         unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
-        slow_presets=("fast", "medium", "slow", "slower", "veryslow", "placebo"),
+        network_from=dict.fromkeys(("fast", "medium", "slow", "slower", "veryslow", "placebo"), _LEAST),
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -206,7 +216,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=4,
         min_width=4,
         max_height=8704,
-        slow_presets=("0", "1", "2"),
+        network_from=dict.fromkeys(("0", "1", "2"), _LEAST),
         crf_digits=0,
     ),
 }

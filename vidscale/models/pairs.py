@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from vidscale.errors import ConfigError, ModelError, UsageError
-from vidscale.media.encoders import Effort
+from vidscale.media.encoders import Effort, Encoder
 from vidscale.media.geometry import scale_text
 from vidscale.models.cards import installed, read_card, with_hash
 from vidscale.models.chains import CHAINS
@@ -71,6 +71,13 @@ def with_effort(pair: Pair, effort: Effort) -> Pair:
     from vidscale.models.plane_pair import PlanePair
 
     return replace(pair, effort=effort) if isinstance(pair, PlanePair) and pair.effort != effort else pair
+
+
+def default_effort(pair: Pair, encoder: Encoder, preset: str) -> Effort:
+    """How hard the downscaler of a pair works unless told otherwise; on a GPU the network costs next to nothing."""
+    if with_effort(pair, "normal").downscale_backend.device == "cuda":
+        return "normal"
+    return encoder.effort(preset, pair.scale)
 
 
 def is_adaptable(pair: Pair) -> bool:

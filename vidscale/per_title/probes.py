@@ -190,7 +190,7 @@ def prober(
         interlaced=settings.interlaced,
         alpha=settings.alpha,
         stream=settings.stream,
-        effort=settings.effort,
+        effort=settings.shared_effort,
         device=settings.device,
         ffmpeg=settings.ffmpeg,
     )

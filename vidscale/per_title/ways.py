@@ -74,6 +74,8 @@ def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> Encode
     chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.pair, "crf": crf}
     if settings.chooses_scale:
         chosen["adapt"] = settings.adapt if way.is_adapted else "off"
+        if way.scale > 1 and settings.shared_effort != ENCODERS[way.codec].effort(way.preset, way.scale):
+            chosen["effort"] = settings.shared_effort
     return settings.model_copy(update=chosen | left_out | {"best_effort": False, "verify": None})
 
 

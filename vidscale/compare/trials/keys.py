@@ -20,6 +20,7 @@ from vidscale.config import TimeRange
 from vidscale.media.encoders import ENCODERS, Effort
 from vidscale.media.packets import video_packets
 from vidscale.media.probe import Source
+from vidscale.models.pairs import default_effort
 from vidscale.system.devices import Device
 
 _COMMON = ("triton_kernels/_dispatch.py", "triton_kernels/_numba.py")  # which version runs, how numba compiles it
@@ -85,13 +86,12 @@ def trial_key(
         device, interlaced, effort, encoder_params: see `CompareSettings`.
         window: the frames of the segment that are measured.
     """
-    working = effort or ENCODERS[candidate.codec].effort(candidate.preset)
     coding = {
         "content": content,
         "video": repr(source.video),
         "range": None if segment is None else [str(segment.start), str(segment.end)],
         "interlaced": interlaced,
-        "down": (*_scaler(candidate.down, candidate.scale, device, "downscale"), working),
+        "down": (*_scaler(candidate.down, candidate.scale, device, "downscale"), effort or _default(candidate, device)),
         **({"adapting": operations_digest(_ADAPTING)} if candidate.is_adapted else {}),
         "encoder": [candidate.codec, candidate.preset, f"{crf:g}", encoder_params],
         "programs": {name: versions[name] for name in _PROGRAMS if name in versions},
@@ -117,6 +117,11 @@ def _scaler(
         backend = pair.downscale_backend if direction == "downscale" else pair.upscale_backend
         weights, place = pair.sha256, backend.device
     return family, str(scale), weights, place, operations_digest(_SCALING + (_WEIGHTED if weights else ()))
+
+
+def _default(candidate: Candidate, device: Device) -> Effort:
+    pair, encoder = pair_of(candidate.down, candidate.scale, device), ENCODERS[candidate.codec]
+    return default_effort(pair, encoder, candidate.preset) if pair else "fast"
 
 
 def content_digest(source: Source, segment: TimeRange | None) -> str:
