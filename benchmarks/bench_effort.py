@@ -3,9 +3,9 @@
     python benchmarks/bench_effort.py [MOVIE] [--scale 2] [--frames 200] [--rounds 3] [-o FILE]
 
 Without MOVIE it makes a 1080p clip with synthetic motion (``benchmarks/synthetic.py``). For each encoder and preset
-the programs alternate: ``full`` is ffmpeg alone; ``fast`` and ``normal`` are `vidscale encode` with the pair `adaptive`
-of the scale and that effort; ``AVX2 normal`` has the code for processors with AVX2 and without AVX-512 or VNNI. Times
-include process start-up.
+the programs alternate: ``full`` is ffmpeg alone; ``fast``, ``normal`` and ``patient`` are `vidscale encode` with the
+pair `adaptive` of the scale and that effort; ``AVX2 normal`` and ``AVX2 patient`` have the code for processors with
+AVX2 and without AVX-512 or VNNI. Times include process start-up.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from vidscale.media.probe import probe
 
 _CRF = {"x264": "28", "x265": "28", "svtav1": "35"}
 _CASES: dict[CodecName, tuple[str, ...]] = {
-    "x264": ("medium", "slower"),
-    "x265": ("fast", "medium"),
+    "x264": ("fast", "medium", "slow", "slower"),
+    "x265": ("veryfast", "fast", "medium"),
     "svtav1": ("8", "4"),
 }
 
@@ -70,9 +70,11 @@ def _row(
         "full": [*full, *rate, "-an", str(folder / "full.mp4")],
         "fast": [*small, "fast"],
         "normal": [*small, "normal"],
-        "AVX2 normal": ["env", *(f"{name}={value}" for name, value in AVX2_ONLY.items()), *small, "normal"],
+        "patient": [*small, "patient"],
     }
-    in_turns({"AVX2 normal": ways["AVX2 normal"]}, 1)  # compiles
+    older = ["env", *(f"{name}={value}" for name, value in AVX2_ONLY.items())]
+    ways |= {f"AVX2 {effort}": [*older, *ways[effort]] for effort in ("normal", "patient")}
+    in_turns({way: command for way, command in ways.items() if way.startswith("AVX2")}, 1)  # compiles
     runs = in_turns(ways, rounds)
     medians = {way: statistics.median(found.wall_s) for way, found in runs.items()}
     return {

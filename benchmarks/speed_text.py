@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ from vidscale.media.encoders import ENCODERS
 
 _LONG, _SHORT = 1500, 300  # frames: with a small and with a large share of start-up time
 _PAIR = "adaptive-x2"
+_EFFORTS = {
+    "fast": "fast",
+    "normal": "normal",
+    "AVX2 normal": "normal, AVX2 only",
+    "patient": "patient",
+    "AVX2 patient": "patient, AVX2 only",
+}
 
 Row = Mapping[str, Any]
 
@@ -58,12 +66,12 @@ def decode_table(rows: Sequence[Row]) -> str:
 
 def effort_table(rows: Sequence[Row]) -> str:
     """What each effort of the downscaler costs by 2, by encoder and preset; the newest row of each."""
-    rows = [one for one in rows if one.get("scale", "2") == "2"]  # older rows do not tell it
+    rows = [one for one in rows if one.get("scale") == "2" and "patient" in one["seconds"]]  # others are older
     newest = {(one["codec"], one["preset"]): one for one in rows}
-    lines = [*head("Encoding 1080p, relative to full size", ["fast", "normal", "normal, AVX2 only", "default"])]
+    lines = [*head("Encoding 1080p, relative to full size", [*_EFFORTS.values(), "default"])]
     for (codec, preset), one in newest.items():
-        ratios = [f"{one['to_full'][way]:.2f}" for way in ("fast", "normal", "AVX2 normal")]
-        lines.append(row([f"{codec} {preset}", *ratios, ENCODERS[codec].effort(preset)]))
+        ratios = [f"{one['to_full'][way]:.2f}" for way in _EFFORTS]
+        lines.append(row([f"{codec} {preset}", *ratios, ENCODERS[codec].effort(preset, Fraction(2))]))
     last = rows[-1]
     where = (
         f"`python benchmarks/bench_effort.py`: median of {last['rounds']} runs of {last['frames']} frames, start-up "

@@ -11,12 +11,14 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from vidscale.errors import ModelError
+from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.models.back_projection import back_projection_of
 from vidscale.models.cards import find_pair_dir
 from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.networks.luma import Cell
-from vidscale.models.pair_files import load_pair_dir
+from vidscale.models.pair_files import load_pair_dir, write_pair_dir
+from vidscale.models.pairs import find_pair, with_effort
 from vidscale.triton_kernels._lanes import PAIRS
 from vidscale.triton_kernels.back_projection import BackProjectionRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
@@ -264,6 +266,19 @@ def test_other_processors_make_the_same_picture(processor, features, precisions,
         assert lanes == "8"
         got, want = np.array(numbers, float), in_numbers(pair, precision)
         assert np.array_equal(got, np.array(want, float)) if precision == "int16" else np.allclose(got, want, atol=0.5)
+
+
+def test_normal_and_patient_are_two_networks(tmp_path):
+    networks = {"normal": observed(corrector(Cell(2, 4), seed=1)), "patient": observed(corrector(Cell(1, 2), seed=2))}
+    both = {"downscaler": networks["patient"], "quick_downscaler": networks["normal"]}
+    write_pair_dir(tmp_path / "two", "two-x2", upscaler=guide_of(Cell(1, 2)), **both)
+    pair = find_pair(str(tmp_path / "two"), Fraction(2), "cpu")
+    hr, lr = material(2)
+    wanted = {effort: reference(network, hr, lr)[0] for effort, network in networks.items()}
+    assert np.abs(wanted["normal"] - wanted["patient"]).mean() > 2
+    for effort, codes in wanted.items():
+        found = with_effort(pair, effort).downscale(YuvImage((hr,), PixelFormat("gray", 8)), STRENGTH)[0]
+        assert np.abs(found - codes).mean() < 0.5
 
 
 def test_strength_changes_the_correction():

@@ -30,9 +30,9 @@ Effort = Annotated[
     str | None,
     typer.Option(
         "--effort",
-        help="Downscaler: its filter alone, or also the network that corrects for the upscaler's errors.",
-        metavar="fast|normal",
-        show_default="normal with slow encoders and presets",
+        help="Downscaler: a filter, or also a network, small or large, that corrects for the upscaler's errors.",
+        metavar="fast|normal|patient",
+        show_default="by encoder, preset and scale",
     ),
 ]
 Adapt = Annotated[

@@ -109,8 +109,8 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
     )
     effort: Effort | None = Field(
         default=None,
-        description="of the downscaler: fast is its filter alone, normal also corrects what the upscaler gets wrong, "
-        "where the pair has a network for it; None depends on the encoder and its preset",
+        description="of the downscaler: fast is its filter alone, normal and patient also correct what the upscaler "
+        "gets wrong, by a small or a large network if the pair has them; None depends on encoder, preset and scale",
     )
     adapt: Adapt = Field(
         default="off",

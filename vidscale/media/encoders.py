@@ -10,8 +10,8 @@ from vidscale.media.frames import Chroma, Color, ContentLight, MasteringDisplay,
 
 CodecName = Literal["x264", "x265", "svtav1"]
 
-Effort = Literal["fast", "normal"]
-"""How much work downscaling is: a filter alone, or also the network that corrects its pictures for the upscaler."""
+Effort = Literal["fast", "normal", "patient"]
+"""How much work downscaling is: a filter, or also a small or a large network that corrects it for the upscaler."""
 
 # Other names for the encoders: the libraries as ffmpeg calls them, and the formats.
 _ALIASES: dict[str, CodecName] = {
@@ -26,7 +26,8 @@ _ALIASES: dict[str, CodecName] = {
     "av1": "svtav1",
 }
 
-_LEAST, _TWO = Fraction(1), Fraction(2)  # scales
+_NORMAL: Effort = "normal"
+_PATIENT: Effort = "patient"
 
 STRONGEST = 51.0  # highest crf of x264 and x265
 _NEVER = "1000000"  # frames from keyframe to keyframe at least: x264 knows "infinite" only as the most
@@ -50,8 +51,8 @@ class Encoder:
         min_height, min_width, max_side: limits of the picture size, luma samples.
         max_height: limit of the picture height, luma samples.
         unwritable: colour names that it cannot signal in the stream.
-        network_from: for each preset, the smallest scale from which downscaling with a network and encoding together
-            take at most 0.8 of the time of the full size (``benchmarks/bench_effort.py``); none for fast presets.
+        efforts: default effort of a downscaler by 2 for each preset, the highest that keeps downscaling and encoding
+            within 0.8 of the time of the full size (``benchmarks/bench_effort.py``); the others have "fast".
         crf_digits: decimal places of crf that ffmpeg passes on, or that make a difference.
     """
 
@@ -71,18 +72,18 @@ class Encoder:
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
     crf_digits: int = 2
-    network_from: Mapping[str, Fraction] = field(default_factory=dict)
+    efforts: Mapping[str, Effort] = field(default_factory=dict)
 
     def effort(self, preset: str, scale: Fraction | None = None) -> Effort:
         """The default effort of the downscaler.
 
         Args:
             preset: of the encoder.
-            scale: HR over LR; None where vidscale chooses it for the fewest bits: then the network is used at every
-                scale if it is at some.
+            scale: HR over LR. Below 2 the small picture is larger, and "normal" too slow where it is the highest by 2.
+                None where vidscale chooses the scale for the fewest bits: then it is used anyway.
         """
-        least = self.network_from.get(preset)
-        return "fast" if least is None or (scale is not None and scale < least) else "normal"
+        effort = self.efforts.get(preset, "fast")
+        return "fast" if effort == "normal" and scale is not None and scale < 2 else effort
 
     @property
     def no_own_keyframes(self) -> dict[str, str]:
@@ -186,7 +187,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=2,
         min_width=2,
         unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # silently dropped
-        network_from={"medium": _TWO} | dict.fromkeys(("slow", "slower", "veryslow", "placebo"), _LEAST),
+        efforts=dict.fromkeys(("medium", "slow"), _NORMAL) | dict.fromkeys(("slower", "veryslow", "placebo"), _PATIENT),
     ),
     "x265": Encoder(
         name="x265",
@@ -201,7 +202,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=16,
         min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
         unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
-        network_from=dict.fromkeys(("fast", "medium", "slow", "slower", "veryslow", "placebo"), _LEAST),
+        efforts=dict.fromkeys(("fast", "medium", "slow", "slower", "veryslow", "placebo"), _PATIENT),
     ),
     "svtav1": Encoder(
         name="svtav1",
@@ -216,7 +217,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=4,
         min_width=4,
         max_height=8704,
-        network_from=dict.fromkeys(("0", "1", "2"), _LEAST),
+        efforts=dict.fromkeys(("0", "1", "2"), _PATIENT),
         crf_digits=0,
     ),
 }

@@ -20,7 +20,12 @@ ERROR_FED = "error-fed"  # the same for pictures in RGB
 Sizes = dict[str, str | int | float]
 
 _NAME, _HASH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"), re.compile(r"[0-9a-f]{64}")  # same as in identities
-_JSON_TYPES = {"downscaler": dict, "upscaler": dict, "parameters": int}  # other fields are strings
+_JSON_TYPES = {
+    "downscaler": dict,
+    "upscaler": dict,
+    "quick_downscaler": dict,
+    "parameters": int,
+}  # other fields are strings
 _SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -39,6 +44,7 @@ class PairCard:
         scale: source samples per small sample, 1 to 8.
         sha256: content hash of the weights, lower-case hex.
         downscaler, upscaler: ``network``, the kind of network, and its sizes.
+        quick_downscaler: of a second, smaller downscaler, for the effort "normal"; None if there is only one.
         parameters: number of parameters, including frozen ones.
         licence: licence of the weights, as given by their provider.
         data: training data.
@@ -59,6 +65,7 @@ class PairCard:
     data: str = UNKNOWN
     training: str = UNKNOWN
     source: str = UNKNOWN
+    quick_downscaler: Sizes | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -67,7 +74,8 @@ class PairCard:
 
     def to_json(self) -> str:
         """Content of ``card.json``."""
-        record = {"vidscale_pair": FORMAT} | asdict(self) | {"scale": str(self.scale)}
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        record = {"vidscale_pair": FORMAT} | known | {"scale": str(self.scale)}
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -21,6 +21,8 @@ from vidscale.models.networks.espcn import ESPCN
 from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
 
+_QUICK = "quick_downscaler"
+
 Downscaler = ResamplerNet | ErrorFedDownscaler | BackProjection | FixedPair
 Upscaler = EDSR | CompactUpscaler | ESPCN | ProgressiveUpscaler
 
@@ -39,6 +41,7 @@ class LoadedPair:
     card: PairCard
     downscaler: Downscaler
     upscaler: Upscaler
+    quick_downscaler: BackProjection | None = None
 
 
 def write_pair_dir(
@@ -47,6 +50,7 @@ def write_pair_dir(
     downscaler: Downscaler,
     upscaler: Upscaler,
     *,
+    quick_downscaler: BackProjection | None = None,
     licence: str = UNKNOWN,
     data: str = UNKNOWN,
     training: str = UNKNOWN,
@@ -59,6 +63,7 @@ def write_pair_dir(
         folder: output folder; created if missing.
         name: family and scale, such as "car-x2".
         downscaler, upscaler: networks of the same scale.
+        quick_downscaler: for the effort "normal", beside a larger one.
         licence, data, training, source: for the card.
         overwrite: replace an existing pair.
 
@@ -71,8 +76,8 @@ def write_pair_dir(
     """
     if downscaler.scale != upscaler.scale:
         raise ModelError(f"scales differ: {downscaler.scale} for the downscaler, {upscaler.scale} for the upscaler")
-    halves = {"downscaler": downscaler, "upscaler": upscaler}
-    networks = {half: network for half, network in halves.items() if isinstance(network, nn.Module)}
+    parts = {"downscaler": downscaler, "upscaler": upscaler, _QUICK: quick_downscaler}
+    networks = {half: network for half, network in parts.items() if isinstance(network, nn.Module)}
     tensors = {
         f"{half}.{key}": value for half, network in networks.items() for key, value in network.state_dict().items()
     }
@@ -83,6 +88,7 @@ def write_pair_dir(
         sha256=content_hash(arrays),
         downscaler=downscaler.sizes,
         upscaler=upscaler.sizes,
+        quick_downscaler=quick_downscaler.sizes if quick_downscaler else None,
         parameters=sum(weights.numel() for network in networks.values() for weights in network.parameters()),
         licence=licence,
         data=data,
@@ -154,7 +160,8 @@ def _loaded(folder: Path, card: PairCard, arrays: Arrays) -> LoadedPair:
         raise ModelError(
             f"{folder}: the networks have scales {downscaler.scale} and {upscaler.scale}, the card {card.scale}"
         )
-    return LoadedPair(card, downscaler, upscaler)
+    quick = None if card.quick_downscaler is None else _back_projection(card, _tensors(arrays, f"{_QUICK}."))
+    return LoadedPair(card, downscaler, upscaler, quick)
 
 
 def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | None:
@@ -163,12 +170,16 @@ def _downscaler(card: PairCard, tensors: Mapping[str, Tensor]) -> Downscaler | N
     if kind == "filter":
         return filter_of(card)
     if kind == BACK_PROJECTION:
-        corrector = BackProjection.from_state_dict(tensors).eval()
-        corrector.sharpness = filter_of(card).sharpness
-        return corrector
+        return _back_projection(card, tensors)
     if kind == ERROR_FED:
         return ErrorFedDownscaler.from_state_dict(tensors).eval()
     return ResamplerNet.from_state_dict(tensors).eval() if kind == "resampler" else None
+
+
+def _back_projection(card: PairCard, tensors: Mapping[str, Tensor]) -> BackProjection:
+    corrector = BackProjection.from_state_dict(tensors).eval()
+    corrector.sharpness = filter_of(card).sharpness
+    return corrector
 
 
 def _tensors(arrays: Arrays, prefix: str) -> dict[str, Tensor]:

@@ -75,8 +75,8 @@ def with_effort(pair: Pair, effort: Effort) -> Pair:
 
 def default_effort(pair: Pair, encoder: Encoder, preset: str) -> Effort:
     """How hard the downscaler of a pair works unless told otherwise; on a GPU the network costs next to nothing."""
-    if with_effort(pair, "normal").downscale_backend.device == "cuda":
-        return "normal"
+    if with_effort(pair, "patient").downscale_backend.device == "cuda":
+        return "patient"
     return encoder.effort(preset, pair.scale)
 
 

@@ -50,13 +50,13 @@ class PlanePair:
         folder: folder of its weights.
         wanted: "auto" is a GPU for what a network does, if there is one and it is faster. A filter alone then runs on
             the CPU, where it is faster than any decoder.
-        effort: "fast" leaves out the downscaler's network.
+        effort: "fast" leaves out the downscaler's network; "normal" takes the smaller of two, if there are two.
     """
 
     card: PairCard
     folder: Path
     wanted: Device
-    effort: Effort = "normal"
+    effort: Effort = "patient"
 
     @property
     def name(self) -> str:
@@ -106,7 +106,8 @@ class PlanePair:
             pair = halves[where]
             return pair.parallel_downscales if direction == "downscale" else pair.parallel_frames
 
-        return faster_device(f"{direction} {self.scale} {self.card.downscaler} {self.card.upscaler}", scale, parallel)
+        network = f"{self._part} {self.card.downscaler}" if direction == "downscale" else str(self.card.upscaler)
+        return faster_device(f"{direction} {self.scale} {network}", scale, parallel)
 
     @property
     def parallel_frames(self) -> int:
@@ -120,7 +121,12 @@ class PlanePair:
 
     @property
     def _corrects(self) -> bool:
-        return self.effort == "normal" and self.card.downscaler.get("network") == BACK_PROJECTION
+        return self.effort != "fast" and self.card.downscaler.get("network") == BACK_PROJECTION
+
+    @property
+    def _part(self) -> str:
+        """Which of the weights are the downscaler's."""
+        return "quick_downscaler" if self.effort == "normal" and self.card.quick_downscaler else "downscaler"
 
     @cached_property
     def _filters(self) -> FixedPair:
@@ -220,7 +226,7 @@ class PlanePair:
 
         It keeps its own ranges: those of an update were observed on decoded pictures, and cost 1.6 % of the bits here.
         """
-        projection = back_projection_of(part(self._all_weights, "downscaler."), strength)
+        projection = back_projection_of(part(self._all_weights, f"{self._part}."), strength)
         if not update:
             return projection
         guide = updated(projection.guide, self.update_of(update, strength))
@@ -230,7 +236,7 @@ class PlanePair:
     def _gpu(self) -> "GpuNetworks":
         from vidscale.models.gpu.networks import GpuNetworks
 
-        return GpuNetworks(self.folder, self.chain, self._projection)
+        return GpuNetworks(self.folder, self.chain, self._projection, is_quick=self._part != "downscaler")
 
     @cached_property
     def _precision(self) -> Precision:

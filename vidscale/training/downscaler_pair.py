@@ -49,6 +49,8 @@ class DownscalerRecipe:
         guide: name or folder of the pair whose upscaler's error is projected back; "" for the same. A smaller one is
             faster.
         start: folder of a pair whose downscaler the training starts from, with any guide; "" starts from the filter.
+        beside: name or folder of a pair with a larger downscaler, which the new pair has too, for the effort "patient";
+            the trained one is for "normal". "" for none.
         held_out_shots: triples in the validation set.
         triples: the training set, which includes the filter.
         network: sizes of the downscaler.
@@ -64,6 +66,7 @@ class DownscalerRecipe:
     pair: str = "adaptive-x2"
     guide: str = ""
     start: str = ""
+    beside: str = ""
     held_out_shots: int = 48
     triples: TripleSettings = field(default_factory=TripleSettings)
     network: BackProjectionSizes = field(default_factory=BackProjectionSizes)
@@ -107,11 +110,13 @@ def train_downscaler(
     triples, held_out = map(Triples, complete_sets(sets, material, _maker, progress))
     task = DownscalerTask(network, upscaler, recipe.loop, triples, held_out, recipe.weights)
     trained = train(task, recipe.loop, folder, progress)
+    trained_one, larger = network.cpu().eval(), _downscaler_of(recipe.beside) if recipe.beside else None
     write_pair_dir(
         folder / "pair",
         recipe.name,
-        network.cpu().eval(),
+        larger or trained_one,
         upscaler.cpu(),
+        quick_downscaler=trained_one if larger else None,
         licence=recipe.licence,
         data=recipe.data,
         training=_summary(recipe, trained),
@@ -141,12 +146,19 @@ def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection
     except ValueError as error:
         raise TrainingError(str(error)) from error
     if recipe.start:
-        first = load_pair_dir(find_pair_dir(recipe.start)).downscaler
-        if not isinstance(first, BackProjection) or first.sizes | {"sharpness": 0.0} != network.sizes:
+        first = _downscaler_of(recipe.start)
+        if first.sizes | {"sharpness": 0.0} != network.sizes:
             raise TrainingError(f"{recipe.start}: its downscaler is not the one that the recipe describes")
         own = {name: value for name, value in first.state_dict().items() if not name.startswith("guide.")}
         network.load_state_dict(own | {f"guide.{name}": value for name, value in guide.state_dict().items()})
     return network
+
+
+def _downscaler_of(name: str) -> BackProjection:
+    downscaler = load_pair_dir(find_pair_dir(name)).downscaler
+    if not isinstance(downscaler, BackProjection):
+        raise TrainingError(f"{name}: its downscaler has no network")
+    return downscaler
 
 
 def _maker(settings: TripleSettings, photos: Path, folder: Path, clips: Path | None) -> Maker:

@@ -27,12 +27,18 @@ class GpuNetworks:
         folder: of the pair's weights.
         chain: the upscaler for a strength and an update of it.
         projection: the correction of the downscaler for a strength and an update of the upscaler.
+        is_quick: whether that is the smaller of the pair's two downscalers.
     """
 
     def __init__(
-        self, folder: Path, chain: Callable[[float, bytes], Chain], projection: Callable[[float, bytes], Projection]
+        self,
+        folder: Path,
+        chain: Callable[[float, bytes], Chain],
+        projection: Callable[[float, bytes], Projection],
+        *,
+        is_quick: bool = False,
     ) -> None:
-        self._folder, self._chain, self._projection = folder, chain, projection
+        self._folder, self._chain, self._projection, self._is_quick = folder, chain, projection, is_quick
         self.upscaler = lru_cache(_STRENGTHS_KEPT)(self._upscaler)
         self.correction = lru_cache(_STRENGTHS_KEPT)(self._correction)
 
@@ -55,6 +61,6 @@ class GpuNetworks:
 
             correct = BackProjectionTriton(self._projection(strength, update), bit_depth, devices.gpu())
             return lambda hr, lr: correct(hr, lr.clone(), lr)
-        network = self._pair.downscaler
+        network = self._pair.quick_downscaler if self._is_quick else self._pair.downscaler
         assert isinstance(network, BackProjection)
         return TorchLumaCorrection(network, strength, bit_depth, str(devices.gpu())).run
