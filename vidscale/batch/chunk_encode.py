@@ -2,10 +2,10 @@
 
 import contextlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -25,10 +25,11 @@ from vidscale.batch.tasks import (
 )
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
-from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_adapt
-from vidscale.jobs.pipeline import encode_again, encode_video, small_frames
+from vidscale.jobs.adaptation import adapts, shots_to_adapt
+from vidscale.jobs.encoding import adapt_encoded, encode_video, small_frames
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
+from vidscale.media.frames import Frame
 from vidscale.media.probe import Source
 from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
@@ -82,24 +83,14 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
     again = part.with_name(f"{part.stem}.again{part.suffix}")
     quantisers = part.with_suffix(".log")
-    depth = queue_depth(plan.small.format.frame_bytes(plan.small.height, plan.small.width))
-
-    def advancing(frames: Prefetch[Any]) -> Any:
-        for frame in frames:
-            yield frame
-            advance()
-
     progress = Progress()
     shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
-    starts = [shot.start_s for shot in shots[1:]]
     try:
-        with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
-            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
+        with small_frames(plan, log, clocks) as small, Prefetch(small, queue_depth(plan.small.frame_bytes)) as frames:
+            counted = _counted(frames, advance)
+            encoded = encode_video(plan, counted, part, clocks[-1], quantisers=quantisers, shots=shots)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
-        adaptation = NOTHING
-        if shots:
-            once_more = partial(encode_again, plan, again, starts, progress)
-            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, once_more)
+        encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again)
         delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
             check_unchanged(task.source, task.state)
@@ -108,11 +99,17 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     except OSError as error:
         raise EncodeError(f"cannot write {file}: {reason_of(error)}") from error
     finally:
-        for rest in (part, again, quantisers, again.with_suffix(".log")):
+        for rest in (part, again, quantisers):
             rest.unlink(missing_ok=True)
     remember(plan.pair)
     captions = tuple(encoded.captions.items())
     return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest, adaptation)
+
+
+def _counted(frames: Iterable[Frame], advance: Callable[[], None]) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        advance()
 
 
 def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:

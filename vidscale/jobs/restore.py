@@ -207,7 +207,7 @@ def restored_frames(
         yield from part_of(_in_unit(chain.from_iterable(frames_of), small.source.video.time_base), part)
         return
     video = small.source.video
-    depth = queue_depth(video.format.frame_bytes(video.height, video.width))
+    depth = queue_depth(video.frame_bytes)
     decoded = decode_frames(
         small.source,
         log=log,

@@ -119,7 +119,7 @@ class Prober:
         wanted = [request for request in dict.fromkeys(requests) if request not in self._results]
         video = self._movie.source.video
         implementation("cpu")  # imports numba, which fails where two threads begin with it at once
-        with worker_pool(parallel_jobs(video.format.frame_bytes(video.height, video.width))) as pool:
+        with worker_pool(parallel_jobs(video.frame_bytes)) as pool:
             futures = {
                 (request, index): pool.submit(self._runner.run, self._trial(request, index))
                 for request in wanted

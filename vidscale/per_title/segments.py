@@ -9,7 +9,7 @@ from pathlib import Path
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.pipeline import counted
+from vidscale.jobs.reading import counted
 from vidscale.media.packets import length_s
 from vidscale.media.probe import Source, probe
 from vidscale.per_title.decision import Decision

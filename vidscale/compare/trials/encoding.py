@@ -14,8 +14,9 @@ from vidscale.compare.trials.candidates import FFMPEG_FLAGS, pair_of
 from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.command_line import other_options, scale_word
-from vidscale.jobs.pipeline import counted, encode, encode_from
+from vidscale.jobs.pipeline import encode, encode_from
 from vidscale.jobs.planning import plan_encode
+from vidscale.jobs.reading import counted
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
 from vidscale.media.geometry import Geometry
