@@ -279,6 +279,9 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     wait_for(lambda: not processes_naming(tmp_path))
     left = hidden(tmp_path)
     assert any(name.endswith(".video.mp4") for name in left)
+    stem = next(name.removesuffix(".video.mp4") for name in left if name.endswith(".video.mp4"))
+    for other in ("again.mp4", "joined.mkv", "cover3.jpg"):  # of runs that come so far
+        (tmp_path / f"{stem}.{other}").touch()
     strangers = {".small.mp4.swp", ".small.mp4.0123456789ab.part.mp4", left[0].replace("small.mp4", "other.mp4")}
     strangers.add(re.sub(r"[0-9a-f]{6}-", "000000-", left[0]))  # of another machine, which may be at work
     for name in strangers:
