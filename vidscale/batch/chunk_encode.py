@@ -5,7 +5,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,20 +13,12 @@ import av
 
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.batch.sending import Sent, as_file, read_range
-from vidscale.batch.tasks import (
-    ChunkResult,
-    ChunkTask,
-    SourceState,
-    answered,
-    check_unchanged,
-    check_version,
-    sha256_of,
-)
-from vidscale.config import EncodeSettings, TimeRange
-from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
+from vidscale.batch.task_movie import check_version, movie_plan
+from vidscale.batch.tasks import ChunkResult, ChunkTask, answered, sha256_of
+from vidscale.config import TimeRange
+from vidscale.errors import EncodeError, VidscaleError, reason_of
 from vidscale.jobs.adaptation import adapts, shots_to_adapt
 from vidscale.jobs.encoding import adapt_encoded, encode_video, small_frames
-from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.frames import Frame
 from vidscale.media.probe import Source
@@ -45,10 +36,10 @@ def send(task: ChunkTask) -> Sent:
     Raises:
         VidscaleError: they cannot be read.
     """
-    check_unchanged(task.source, task.state)
+    task.movie.check_unchanged()
     plan = _planned(task)
     sent = read_range(plan.source, plan.settings.range or TimeRange())
-    check_unchanged(task.source, task.state)
+    task.movie.check_unchanged()
     return sent
 
 
@@ -74,10 +65,10 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     Raises:
         VidscaleError: it failed.
     """
-    check_version(task.version)
+    check_version(task.movie.version)
     file = Path(task.file)
     if source is None:
-        check_unchanged(task.source, task.state)
+        task.movie.check_unchanged()
     plan = _planned(task, source)
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
@@ -93,7 +84,7 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
         encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again)
         delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
-            check_unchanged(task.source, task.state)
+            task.movie.check_unchanged()
         size, digest = encoded.path.stat().st_size, sha256_of(encoded.path)
         encoded.path.replace(file)
     except OSError as error:
@@ -113,45 +104,12 @@ def _counted(frames: Iterable[Frame], advance: Callable[[], None]) -> Iterator[F
 
 
 def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:
-    """The plan of the chunk: that of the movie, which is kept for the next chunk, with another range."""
-    if source is None:
-        plan = movie_plan(task.source, task.state, task.output, task.settings, task.pair)
-    else:
-        plan = plan_encode(source.path, Path(task.output), _resolved(task.settings), source=source)
-        _check_pair(plan, task.pair)
+    """The plan of the chunk: that of the movie with another range."""
+    plan = movie_plan(task.movie, source)
     end = None if task.end_s is None else Fraction(task.end_s)
     part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
     params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
-    settings = plan.settings.model_copy(update={"range": part, "encoder_params": params})
-    read = replace(plan.source, may_jump=plan.source.may_jump and task.jumps)
-    return replace(plan, source=read, settings=settings)
-
-
-def movie_plan(
-    source: str, state: SourceState, output: str, settings: dict[str, Any], pair: tuple[str, str]
-) -> EncodePlan:
-    """The plan of a movie, which is kept for its next task.
-
-    Raises:
-        ConfigError: this worker's pair of that name is another one.
-    """
-    plan = _movie_plan(source, state, output, tuple(sorted(settings.items())))
-    _check_pair(plan, pair)
-    return plan
-
-
-def _check_pair(plan: EncodePlan, pair: tuple[str, str]) -> None:
-    if (plan.pair.name, plan.pair.sha256) != pair:
-        raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
-
-
-@lru_cache(maxsize=4)
-def _movie_plan(source: str, state: SourceState, output: str, settings: tuple[tuple[str, Any], ...]) -> EncodePlan:
-    return plan_encode(Path(source), Path(output), _resolved(dict(settings)))
-
-
-def _resolved(settings: dict[str, Any]) -> EncodeSettings:
-    return EncodeSettings.resolve(settings, {"report": False, "overwrite": True})
+    return replace(plan, settings=plan.settings.model_copy(update={"range": part, "encoder_params": params}))
 
 
 def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:

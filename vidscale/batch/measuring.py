@@ -8,7 +8,8 @@ from itertools import pairwise
 from vidscale.batch.chunks import USUAL_S
 from vidscale.batch.local import Engine
 from vidscale.batch.measure_part import MeasureTask, measure_task
-from vidscale.batch.tasks import NotFoundError, SourceState
+from vidscale.batch.source_state import SourceState
+from vidscale.batch.tasks import NotFoundError
 from vidscale.batch.work import Work
 from vidscale.jobs.evaluation import Measure
 from vidscale.jobs.measured_encode import (

@@ -18,7 +18,8 @@ from vidscale.batch.chunk_encode import answer, prepare, send
 from vidscale.batch.local import default_workers
 from vidscale.batch.measure_part import MeasureTask, measured_part
 from vidscale.batch.sending import Sent
-from vidscale.batch.tasks import ChunkResult, ChunkTask, NotFoundError, Task, check_version, result_of
+from vidscale.batch.task_movie import check_version
+from vidscale.batch.tasks import ChunkResult, ChunkTask, NotFoundError, Task, result_of
 from vidscale.errors import ConfigError, EncodeError, VidscaleError
 from vidscale.jobs.measurement import Measurement
 from vidscale.media.versions import versions
@@ -91,7 +92,7 @@ class RayEngine:
 
     def measure(self, task: MeasureTask, advance: Callable[[int], None]) -> "Future[Measurement]":
         def refuse(future: "Future[Measurement]") -> None:
-            future.set_exception(NotFoundError(f"a worker does not find {task.source} or {task.output}"))
+            future.set_exception(NotFoundError(f"a worker does not find {task.movie.source} or {task.movie.output}"))
 
         reference = self._measure.options(**_options(task)).remote(task)
         return self._watched(reference, lambda ended: _measured(ended, advance), refuse)
@@ -158,7 +159,8 @@ class RayEngine:
 
 def _work(record: dict[str, Any], sent: Sent | None) -> dict[str, Any]:
     """What a Ray worker does; ``{"missing": True}`` if it does not find the movie."""
-    if sent is None and record["state"]["size"] is not None and not Path(record["source"]).exists():
+    movie = record["movie"]
+    if sent is None and movie["state"]["size"] is not None and not Path(movie["source"]).exists():
         return {"missing": True}
     return answer(record, lambda: None, sent)
 

@@ -17,7 +17,7 @@ from vidscale.batch.lock import Claim
 from vidscale.batch.measuring import measurer
 from vidscale.batch.movie import encoder_of
 from vidscale.batch.results import MovieResult, Results
-from vidscale.batch.tasks import SourceState
+from vidscale.batch.source_state import SourceState
 from vidscale.batch.watching import MovieProgress, Watch
 from vidscale.config import AUTO, BatchSettings, EncodeSettings
 from vidscale.errors import ConfigError, UsageError, VidscaleError, reason_of
