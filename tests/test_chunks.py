@@ -271,8 +271,8 @@ def test_command_in_chunks(tmp_path: Path, movie: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--chunks", "0"], "--chunks 0: not a number from 1 on, nor auto"),
-        (["--chunks", "many"], "--chunks many: not a number from 1 on, nor auto"),
+        (["--chunks", "0"], "--chunks 0 is neither auto nor a number of 1 or more"),
+        (["--chunks", "many"], "--chunks many is neither auto nor a number of 1 or more"),
         (["--chunks", "2", "--jobs", "0"], "jobs = 0: below 1"),
         (["--jobs", "2"], "--jobs 2 is for --chunks, which is not given"),
     ],
@@ -294,7 +294,7 @@ def test_chunk_that_always_fails_is_named(tmp_path: Path, movie: Path, chunked: 
 def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
     action = "echo 'av_interleaved_write_frame(): No space left on device' >&2; exit 1"
     binary = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*chunks/00001*", action)
-    with pytest.raises(EncodeError, match="the disk is full; make room and run the same command again"):
+    with pytest.raises(EncodeError, match="the disk is full; free some space and run the same command again"):
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
     fake_ffmpeg(binary, "never", "exit 1")
     assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))

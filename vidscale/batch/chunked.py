@@ -1,8 +1,7 @@
 """A movie encoded in chunks by several workers; resumes after a kill at any moment.
 
-Beside the output stands a folder, ``OUTPUT.chunks``, with the finished chunks and their journal, until the file and its
-report are complete. What is finished is known by its bytes: each chunk in the journal is compared with its file before
-it counts.
+A folder beside the output, ``OUTPUT.chunks``, holds the finished chunks and their journal until the file and its report
+are complete. A chunk in the journal counts only if its file still has the same bytes.
 """
 
 import contextlib
@@ -269,7 +268,7 @@ def _check_room(folder: Path, needed: float) -> None:
     if free < needed + _SPARE:
         raise DiskFullError(
             f"the disk has room for {free:,} bytes, and the rest needs about {round(needed) + _SPARE:,}; "
-            "make room and run the same command again"
+            "free some space and run the same command again"
         )
 
 

@@ -174,7 +174,7 @@ class LocalEngine:
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._closed:
-                raise EncodeError("the workers have been ended")
+                raise EncodeError("the workers were stopped")
             process = processes.start(
                 [sys.executable, "-m", "vidscale.batch.worker"],
                 stdin=subprocess.PIPE,

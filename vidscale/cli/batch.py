@@ -104,7 +104,7 @@ def batch(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Encode many videos; a failure does not stop the others, and the same command goes on after an interruption."""
+    """Encode many videos. A failure does not stop the others; after an interruption the same command resumes."""
 
     def job(console: Console) -> bool:
         asked = _asked(inputs or [], output, context, recipe)
@@ -192,7 +192,7 @@ def _run(asked: _Asked, status: Path | None, console: Console, *, watch: bool, j
     page = [] if status is None else [StatusPage(status, output.resolve().name)]
     results: dict[str, MovieResult] = {}
     with LocalEngine(batch.jobs) if batch.engine == "local" else RayEngine(batch.jobs, batch.ray_address) as engine:
-        console.finished = "finished movies and chunks are kept, the same command goes on"
+        console.finished = "finished movies and chunks are kept; rerun the same command to resume"
         while True:
             console.check()
             if folders:

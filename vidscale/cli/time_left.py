@@ -1,4 +1,4 @@
-"""How long a job will still take: told only when it can be known."""
+"""How long a job will still take, once that can be estimated."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a page knows of a movie: sizes, colours, its networks, and for which part of the movie each of them is."""
+"""The description of a movie for its page: sizes, colours, networks, and for which part of the movie each of them is."""
 
 import base64
 import json
