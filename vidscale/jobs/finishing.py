@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
 from vidscale.media.captions import Captions
@@ -10,9 +10,10 @@ from vidscale.media.containers import OutputPlan
 from vidscale.media.timing import Timing
 from vidscale.stages.check import check_output
 from vidscale.stages.joined import copy_joined
-from vidscale.stages.mux import STREAMED, mux, reproducible, save_covers, sign
+from vidscale.stages.mux import STREAMED, mux, reproducible, save_covers
 from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
+from vidscale.stages.sign import Muxer, sign
 from vidscale.system.workspace import Workspace
 
 
@@ -69,7 +70,7 @@ def finish(
     check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
 
 
-def _signed_muxer(output: OutputPlan, codec: str) -> Literal["mp4", "matroska"]:
+def _signed_muxer(output: OutputPlan, codec: str) -> Muxer:
     """Format of the intermediate video between the encoder's and the output.
 
     Matroska stores the duration of each picture. MP4 does so only when pictures are stored in display order, as in AV1,

@@ -1,4 +1,4 @@
-"""The description of a movie for its page: sizes, colours, networks, and for which part of the movie each of them is."""
+"""The description of a movie for its page: sizes, colours, networks, and the part of the movie that each is for."""
 
 import base64
 import json
