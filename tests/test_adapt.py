@@ -35,9 +35,10 @@ from vidscale.errors import UnusableIdentityError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
+from vidscale.media.file_identity import probe_identity
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
-from vidscale.media.identity import Identity, extract, extract_update, probe_identity
+from vidscale.media.identity import Identity, extract, extract_update
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.pairs import find_pair, follows_updates, with_effort
 from vidscale.per_title.deciding import chosen_settings, decide

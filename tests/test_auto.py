@@ -31,7 +31,8 @@ from vidscale.per_title.parts import LEAD, Part, Sampling, sampling_of
 from vidscale.per_title.probes import PartProbe, Probe, _part_probe
 from vidscale.per_title.ways import ways_of
 from vidscale.quality import parse_amount, parse_target
-from vidscale.report.rows import Report, Verdict
+from vidscale.report.rows import Report
+from vidscale.report.verdict import Verdict
 
 Clip = Callable[..., Path]
 # Not ultrafast: x264 then codes a frame with one whole quantiser, and quality changes in steps.

@@ -7,7 +7,7 @@ from material import FFMPEG, coded, make, picture
 
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.jobs.restore import open_small
-from vidscale.media.identity import probe_identity
+from vidscale.media.file_identity import probe_identity
 
 pytestmark = pytest.mark.slow  # most cases encode and decode a file
 

@@ -29,7 +29,8 @@ from vidscale.per_title.checking import measured_quality
 from vidscale.per_title.encoding import Finished, run_title
 from vidscale.quality import METRICS, VMAF_METRICS, Metric
 from vidscale.report.files import write_report
-from vidscale.report.rows import Report, Verdict
+from vidscale.report.rows import Report
+from vidscale.report.verdict import Verdict
 from vidscale.system.names import numbered
 
 RESULTS, LOCK = ".vidscale-batch.db", ".vidscale-batch.lock"

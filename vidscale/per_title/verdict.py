@@ -15,7 +15,7 @@ from vidscale.per_title.probes import prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes
 from vidscale.per_title.ways import full_size, named_way
-from vidscale.report.rows import Verdict
+from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
 
 _SLOW_S = 2.0  # per restored frame

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.report.rows import MetricTotals, PsnrTotals, Report, ShotTotals, Totals
+from vidscale.report.rows import Report
+from vidscale.report.summary import MetricTotals, PsnrTotals, ShotTotals, Totals
 from vidscale.web.page import timecode
 
 SLIDING_WINDOW_S = 1.0
