@@ -31,7 +31,7 @@ from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
 
 
 def send(task: ChunkTask) -> Sent:
-    """The packets that a worker needs which cannot open the movie.
+    """The packets of a chunk, for a worker that cannot open the movie.
 
     Raises:
         VidscaleError: they cannot be read.
@@ -113,7 +113,7 @@ def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:
 
 
 def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
-    """Checks that a file has exactly these pictures, beginning with a keyframe; returns the delay of their order."""
+    """Checks that a file has exactly these pictures, beginning with a keyframe; returns the reordering delay."""
     try:
         with av.open(str(file)) as container:
             stream = container.streams.video[0]
@@ -133,7 +133,7 @@ def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
 
 def prepare(record: dict[str, Any]) -> None:
     """Loads what tasks like this one need: plans the movie and scales its first picture."""
-    with contextlib.suppress(VidscaleError, OSError):  # the tasks themselves will tell
+    with contextlib.suppress(VidscaleError, OSError):  # the tasks themselves report it
         task = ChunkTask.from_json(record)
         limit_cores(task.threads)
         plan = _planned(task)

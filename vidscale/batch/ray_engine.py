@@ -27,7 +27,7 @@ from vidscale.system.threads import core_count
 
 R = TypeVar("R")
 
-_STORE_BYTES = 80_000_000  # about Ray's least: only paths and numbers are stored
+_STORE_BYTES = 80_000_000  # about the least that Ray accepts: only paths and numbers are stored
 _CLUSTER_THREADS = 2
 _CONNECT_S = 5.0
 _POLL_S = 0.2
@@ -59,7 +59,7 @@ class RayEngine:
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
             self.workers = workers or max(1, processors // self.threads)
         self._closed = threading.Event()
-        self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # so many ranges at a time
+        self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # ranges that are read at a time
         functions = _work, prepare, measured_part
         self._run, self._prepare, self._measure = (self._ray.remote(max_retries=0)(each) for each in functions)
 
@@ -207,8 +207,7 @@ def _imported() -> Any:
 
 
 def _check_version(ray: Any) -> None:
-    """Raises ConfigError when the cluster's workers have another vidscale; they are asked, since installing is not
-    Ray's business here."""
+    """Raises ConfigError when the cluster's workers have another vidscale, which Ray does not install."""
     own = versions()["vidscale"]
     try:
         theirs = ray.get(ray.remote(max_retries=0)(_version).options(name="version").remote())

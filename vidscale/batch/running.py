@@ -164,7 +164,7 @@ def _run_movie(
                 encoder.forget(movie.target)
             return kept
         return _encoded(movie, batch, engine, watch, results, spread, started)
-    except Exception as error:  # whatever it is, the other movies go on
+    except Exception as error:  # of any kind: the other movies continue
         watch.check()  # an interrupted movie has not failed
         logger.debug("%s failed", movie.source, exc_info=True)
         reason = _reason(error)

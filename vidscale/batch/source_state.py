@@ -7,7 +7,7 @@ from vidscale.errors import ConfigError
 
 
 class SourceChangedError(ConfigError):
-    """The source is not the file any more that the job began with."""
+    """The source has changed since the job began."""
 
 
 @dataclass(frozen=True, slots=True)

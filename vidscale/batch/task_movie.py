@@ -60,7 +60,7 @@ class TaskMovie:
         return cls(**record | {"state": SourceState(**record["state"]), "pair": pair})
 
     def check_unchanged(self) -> None:
-        """Raises SourceChangedError if the movie is not the file any more that the job began with."""
+        """Raises SourceChangedError if the movie has changed since the job began."""
         if SourceState.of(Path(self.source)) != self.state:
             raise source_changed(self.source)
 

@@ -17,7 +17,7 @@ from vidscale.report.summary import MetricTotals, PsnrTotals, ShotTotals, Totals
 from vidscale.web.page import timecode
 
 SLIDING_WINDOW_S = 1.0
-MANY_UNPAIRED = 0.1  # of the frames of a video: what is measured may no longer speak for the whole
+MANY_UNPAIRED = 0.1  # of the frames of a video: with more, the measured ones may not represent the whole
 PLANE_NAMES = ("y", "u", "v")
 
 Column = npt.NDArray[Any]

@@ -11,13 +11,13 @@ class Progress:
         """Starts a part of the job; ``total`` is its number of units, None when unknown."""
 
     def expect(self, task: str, total: int | None) -> None:
-        """This part, of so many frames, will be started later; it counts in the time left."""
+        """A part that starts later, with that many frames; it counts in the time left."""
 
     def advance(self) -> None:
         """One more unit is done."""
 
     def part(self, done: int, total: int) -> None:
-        """So many of the parts that the job was divided into are done."""
+        """``done`` of the ``total`` parts that the job was divided into are done."""
 
     def check(self) -> None:
         """Raises if the job must end; for steps that do not advance."""
