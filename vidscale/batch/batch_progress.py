@@ -43,8 +43,8 @@ class _Step:
 class BatchProgress:
     """Counts frames. Called under the lock of whoever shows it.
 
-    A frame takes longer in one step than in the other, and several movies are in progress at a time: the rest is estimated
-    from the time of a frame in each step, as it was for the movies so far, and from how many movies were in progress.
+    A frame takes longer in one step than in the other, and several movies are in progress at a time: the rest is
+    estimated from the time of a frame in each step so far, and from how many movies were in progress.
 
     Args:
         clock: seconds that never go back.

@@ -69,7 +69,7 @@ def _results(
 
 
 def _parts(plan: EncodePlan, small: SmallFile, outcome: Outcome, workers: int) -> list[EncodePart]:
-    """Parts of similar length that begin at keyframes of the output; none where its packets do not match its frames one to one."""
+    """Parts of similar length that begin at keyframes of the output; none if its packets are not one per frame."""
     times, keys = list[Fraction](), set[Fraction]()
     with video_packets(small.source) as packets:
         for packet in packets:
