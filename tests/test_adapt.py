@@ -118,15 +118,6 @@ def test_loss_is_one_at_first_and_falls_with_both_errors():
     assert float(loss(source, source)) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.fixture
-def one_thread():
-    """Of torch: more cost a lot where matrices are small and other programs use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_soap_solves_what_adam_does_not():
     """Least squares whose directions differ a thousandfold in curvature, and are not along the axes."""

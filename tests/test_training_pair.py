@@ -62,15 +62,6 @@ def others(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def one_thread():
-    """Networks this small train fastest on one thread, whatever else runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def made(settings, photos, folder, clips=None):
     Maker(settings, photos, folder, clips).make(Progress(), jobs=2)
     return CodedCrops(folder)

@@ -1,9 +1,11 @@
 """From the encoded video to the output file: sign, mux with the source's other streams, check."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
+from vidscale.errors import EncodeError
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
 from vidscale.media.captions import Captions
 from vidscale.media.containers import OutputPlan
@@ -15,6 +17,8 @@ from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.sign import Muxer, sign
 from vidscale.system.workspace import Workspace
+
+T = TypeVar("T")
 
 
 def finish(
@@ -68,6 +72,29 @@ def finish(
         write=write if is_joined else None,
     )
     check_output(workspace.result, stream_index=plan.output.position(plan.source.stream_index), timing=timing)
+
+
+def distinct(items: Iterable[T], time_of: Callable[[T], Fraction], output: OutputPlan) -> Iterator[T]:
+    """The items; checks that their times are distinct in the output's time unit.
+
+    Args:
+        items: in order of their times.
+        time_of: the time of an item, seconds.
+        output: where they will be stored.
+
+    Raises:
+        EncodeError: two items would get the same timestamp.
+    """
+    last = None
+    for item in items:
+        time = time_of(item)
+        stamp = output.time_unit and round(time / output.time_unit)
+        if last is not None and stamp == last:
+            raise EncodeError(
+                f"two frames at {float(time):.4f} s would get the same timestamp in {output.path.suffix}; write .mp4"
+            )
+        last = stamp
+        yield item
 
 
 def _signed_muxer(output: OutputPlan, codec: str) -> Muxer:

@@ -8,15 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidscale.errors import EncodeError
 from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapts, shots_to_adapt
 from vidscale.jobs.encoding import adapt_encoded, downscaled, encode_video, strength_note
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.finishing import finish
+from vidscale.jobs.finishing import distinct, finish
 from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.reading import counted, found_notes, source_frames
 from vidscale.jobs.restore import restored_frames
-from vidscale.media.containers import OutputPlan
 from vidscale.media.frames import Frame
 from vidscale.media.timing import Timing
 from vidscale.models.pair_cache import remember
@@ -116,7 +114,7 @@ def _write(
         file = workspace.file(f"video{plan.coded_suffix}")
         quantisers = workspace.file("video.log")
         with Prefetch(frames, queue_depth(plan.written.frame_bytes)) as scaled:
-            shown = _distinct(counted(scaled, progress), plan.output)
+            shown = distinct(counted(scaled, progress), lambda frame: frame.time, plan.output)
             encoded = encode_video(plan, shown, file, clocks[-1], quantisers=quantisers, shots=shots)
         notes, adaptation = found_notes(plan, log), NOTHING
         if isinstance(plan, EncodePlan):
@@ -131,21 +129,3 @@ def _write(
         finish(plan, [Piece(encoded.path)], timing, encoded.captions, log, workspace, updates=adaptation.updates)
     notes = (*notes, *adaptation.notes)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes, adaptation.segments)
-
-
-def _distinct(frames: Iterator[Frame], output: OutputPlan) -> Iterator[Frame]:
-    """The frames; checks that their timestamps are distinct in the output's time unit.
-
-    Raises:
-        EncodeError: two frames would get the same timestamp.
-    """
-    last = None
-    for frame in frames:
-        stamp = output.time_unit and round(frame.time / output.time_unit)
-        if last is not None and stamp == last:
-            raise EncodeError(
-                f"two frames at {float(frame.time):.4f} s would get the same timestamp in {output.path.suffix}; "
-                "write .mp4"
-            )
-        last = stamp
-        yield frame
