@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vidscale.batch.inputs import Entry
     from vidscale.batch.results import MovieResult
-    from vidscale.batch.running import Planned
+    from vidscale.batch.running import BatchMovie
     from vidscale.config import BatchSettings, EncodeSettings
     from vidscale.quality import Target
 
@@ -126,7 +126,7 @@ class _Asked:
     batch: "BatchSettings"
     then: tuple[tuple[str, ...], ...]
 
-    def planned(self, entries: "Sequence[Entry]") -> "list[Planned]":
+    def planned(self, entries: "Sequence[Entry]") -> "list[BatchMovie]":
         from vidscale.batch.running import plan_batch
 
         return plan_batch(entries, self.output, self.settings, self.batch, self.then)
