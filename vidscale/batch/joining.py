@@ -11,9 +11,9 @@ from vidscale.errors import EncodeError
 from vidscale.jobs.adaptation import adapts, joined
 from vidscale.jobs.encoding import strength_note
 from vidscale.jobs.finishing import distinct, finish
+from vidscale.jobs.losses import found_notes
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan
-from vidscale.jobs.reading import found_notes
 from vidscale.media.captions import Captions
 from vidscale.media.timing import Timing
 from vidscale.stages.pieces import Piece

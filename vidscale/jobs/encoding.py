@@ -9,14 +9,14 @@ from pathlib import Path
 from vidscale.jobs.adaptation import NOTHING, Adaptation, Updates, adapt_upscaler, adapts
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.plans import DecodePlan, EncodePlan
-from vidscale.jobs.reading import counted, source_frames
+from vidscale.jobs.reading import source_frames
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame
 from vidscale.report.rows import Shot
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers
 from vidscale.stages.read_log import ReadLog
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 
 

@@ -12,7 +12,7 @@ from vidscale.config import TimeRange
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.pipeline import Outcome, encode_from
 from vidscale.jobs.plans import EncodePlan
-from vidscale.jobs.reading import counted, source_frames
+from vidscale.jobs.reading import source_frames
 from vidscale.media.containers import OutputPlan
 from vidscale.media.dash import MANIFEST, manifest_text
 from vidscale.media.frames import Frame
@@ -22,7 +22,7 @@ from vidscale.stages.joined import copy_joined
 from vidscale.stages.package import package_audio, package_video
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.folders import partial_folder
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Shared, queue_depth, worker_pool
 
 _EARLY_S = 0.0005  # timestamps may be rounded to ms

@@ -1,6 +1,9 @@
-"""Losses from source to output, one line each; an error with ``--strict``."""
+"""Losses from source to output, damage of the source included, one line each; an error with ``--strict``."""
+
+from pathlib import Path
 
 from vidscale.errors import ConfigError
+from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.restore import SmallFile
 from vidscale.media.containers import OutputPlan
 from vidscale.media.orientation import lost_turn
@@ -32,6 +35,23 @@ def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> t
     """
     late = [words for words in lost(log.side_data, codec) if words not in source.side_data]
     return _note([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
+
+
+def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
+    """Messages for the user about the reading of a source.
+
+    Raises:
+        DecodeError: it is damaged, and ``strict`` is set.
+    """
+    if strict:
+        log.check_strict(path)
+    return log.notes(path)
+
+
+def found_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
+    """Messages for the user about what reading the source has found; errors with ``--strict``."""
+    strict = plan.settings.strict
+    return read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
 
 
 def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:

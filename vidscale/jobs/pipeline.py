@@ -12,8 +12,9 @@ from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapts, shots_to_ada
 from vidscale.jobs.encoding import adapt_encoded, downscaled, encode_video, strength_note
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.finishing import distinct, finish
+from vidscale.jobs.losses import found_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan
-from vidscale.jobs.reading import counted, found_notes, source_frames
+from vidscale.jobs.reading import source_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.frames import Frame
 from vidscale.media.timing import Timing
@@ -22,7 +23,7 @@ from vidscale.report.rows import Shot
 from vidscale.stages.encode import mean_quantiser
 from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files
 

@@ -1,5 +1,10 @@
 """Progress reporting of a running job. The command line draws it; by default it is discarded."""
 
+from collections.abc import Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class Progress:
     """Receives the progress of a job; every method may be called from a worker thread.
@@ -24,3 +29,10 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A one-line message for the user."""
+
+
+def counted(items: Iterator[T], progress: Progress) -> Iterator[T]:
+    """The items; ``progress`` advances as each is consumed."""
+    for item in items:
+        yield item
+        progress.advance()

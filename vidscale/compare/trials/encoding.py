@@ -16,7 +16,6 @@ from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.command_line import other_options, scale_word
 from vidscale.jobs.pipeline import encode, encode_from
 from vidscale.jobs.planning import plan_encode
-from vidscale.jobs.reading import counted
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
 from vidscale.media.geometry import Geometry
@@ -25,7 +24,7 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.names import readable
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files
 
