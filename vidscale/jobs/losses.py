@@ -37,6 +37,16 @@ def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> t
     return _note([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
 
 
+def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
+    """Losses of restoring to raw video, which cannot store the rotation.
+
+    Raises:
+        ConfigError: something is lost, and ``strict`` is set.
+    """
+    turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
+    return _note([turn] if turn else [], strict)
+
+
 def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
     """Messages for the user about the reading of a source.
 
@@ -52,16 +62,6 @@ def found_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
     """Messages for the user about what reading the source has found; errors with ``--strict``."""
     strict = plan.settings.strict
     return read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
-
-
-def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
-    """Losses of restoring to raw video, which cannot store the rotation.
-
-    Raises:
-        ConfigError: something is lost, and ``strict`` is set.
-    """
-    turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
-    return _note([turn] if turn else [], strict)
 
 
 def _note(words: list[str], strict: bool) -> tuple[str, ...]:
