@@ -155,8 +155,8 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
 
 
 def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
-    """The notes on the source, which all renditions share and the last part has read to its end; then those of one
-    rendition, on its adaptation."""
+    """What all renditions tell of reading the source, which the last part saw to its end; then what one tells, of its
+    adaptation."""
     notes = {number: parts[-1].outcome.notes for number, parts in coded.items()}
     shared = [note for note in notes[0] if all(note in others for others in notes.values())]
     own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
