@@ -57,33 +57,33 @@ def sign(
         BrokenPipeError: the program that read the pipe has ended.
     """
     opened = str(signed) if isinstance(signed, Path) else _Writer(signed)
+    is_pipe = not isinstance(signed, Path)
     try:
-        with av.open(str(pieces[0].path)) as source:
+        with (
+            av.open(str(pieces[0].path)) as source,
+            av.open(opened, "w", format=muxer, options=_options(source, muxer, is_pipe=is_pipe)) as target,
+        ):
             stream = source.streams.video[0]
-            options = _options(stream, muxer, is_pipe=not isinstance(signed, Path))
-            with av.open(opened, "w", format=muxer, options=options) as target:
-                copy = _add_stream(target, stream, info, muxer)
-                inserted = _inserter(stream, identity, info.time_base, captions, updates)
-                for packet in source.demux(stream) if len(pieces) == 1 else joined_packets(pieces, stream, timing):
-                    if not packet.size:
-                        continue
-                    packet = inserted(packet)
-                    if packet.pts is not None:
-                        duration_s = timing.duration_s(packet.pts * packet.time_base)
-                        if duration_s is not None:
-                            packet.duration = round(duration_s / packet.time_base)
-                    packet.stream = copy
-                    target.mux(packet)
+            copy = _add_stream(target, stream, info, muxer)
+            packets = source.demux(stream) if len(pieces) == 1 else joined_packets(pieces, stream, timing)
+            inserted = _inserter(stream, identity, info.time_base, captions, updates)
+            for packet in map(inserted, (packet for packet in packets if packet.size)):
+                if packet.pts is not None:
+                    duration_s = timing.duration_s(packet.pts * packet.time_base)
+                    if duration_s is not None:
+                        packet.duration = round(duration_s / packet.time_base)
+                packet.stream = copy
+                target.mux(packet)
     except BrokenPipeError:
         raise
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"copying the encoded video failed: {reason_of(error)}") from error
 
 
-def _options(stream: "av.VideoStream", muxer: Muxer, *, is_pipe: bool) -> dict[str, str]:
-    options = {}
-    if muxer == "mp4" and stream.time_base:  # or a late start is rounded to ms
-        options["movie_timescale"] = str(stream.time_base.denominator)
+def _options(source: Any, muxer: Muxer, *, is_pipe: bool) -> dict[str, str]:
+    options, time_base = {}, source.streams.video[0].time_base
+    if muxer == "mp4" and time_base:  # or a late start is rounded to ms
+        options["movie_timescale"] = str(time_base.denominator)
     if muxer == "mp4" and is_pipe:
         options["movflags"] = "frag_keyframe+delay_moov+default_base_moof"  # delayed, it has edit lists
     return options
