@@ -1,4 +1,4 @@
-"""Measuring a part of an output: what a worker is told, and what it does. Rows of numbers travel, never pictures."""
+"""Measuring a part of an output by a worker: the task and its execution. Rows of numbers travel, never pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path

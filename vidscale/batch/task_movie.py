@@ -1,4 +1,4 @@
-"""The movie of a task: what a worker is told about it, and the plan that the worker makes from that."""
+"""The movie of a task, as it is sent to a worker, and the plan that the worker makes from it."""
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -20,7 +20,7 @@ READING = ("stream", "interlaced", "alpha", "strict")
 
 @dataclass(frozen=True, slots=True)
 class TaskMovie:
-    """What a worker is told about a movie. Only paths and numbers.
+    """A movie as it is sent to a worker: paths and numbers only.
 
     Attributes:
         source: path of the movie.

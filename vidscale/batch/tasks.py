@@ -1,4 +1,4 @@
-"""The work of one chunk: what a worker is told, and what it answers. Only paths and numbers travel."""
+"""The task of encoding a chunk, and its result. Only paths and numbers travel."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ class NotFoundError(FinalError):
 
 
 class Task(Protocol):
-    """What a worker is told.
+    """A task for a worker.
 
     Attributes:
         name: for people.

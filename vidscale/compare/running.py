@@ -40,7 +40,7 @@ def run_comparison(
         movies: the movies.
         folder: for encoded segments, their results and stills.
         settings: of the comparison.
-        progress: told about every job.
+        progress: receives every job.
 
     Returns:
         Everything that was measured; movies that failed are named in ``failures``.

@@ -112,6 +112,6 @@ def adapt_encoded(
 
 
 def strength_note(crf: float | None) -> str:
-    """What the user is told where ``--encoder-params`` decide how strongly the encoder codes."""
-    told = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
-    return f"coded by --encoder-params, not by --crf: {told}, and the file tells its upscaler so"
+    """The note for encodes whose strength is set by ``--encoder-params``."""
+    strength = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
+    return f"coded by --encoder-params, not by --crf: {strength}, and the file tells its upscaler so"

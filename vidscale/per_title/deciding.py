@@ -196,8 +196,8 @@ def _target_metric(settings: EncodeSettings) -> Metric | None:
 def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
     """The plan of an encode at full size, for its checks: they must fail now, not after minutes of probing."""
     if rate := ENCODERS[settings.codec].rate_params(settings.encoder_params):
-        told = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
-        raise UsageError(f"{told}, but the scale is chosen by varying crf: name a --scale")
+        conflict = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
+        raise UsageError(f"{conflict}, but the scale is chosen by varying crf: name a --scale")
     named = output is not None
     checked = {
         "scale": Fraction(1),

@@ -94,7 +94,7 @@ class _Writing:
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def parts(self, parts: Sequence[SmallFile]) -> list[dict[str, Any]]:
-        """What the page is told of a rendition: the network of each part and, of several, first and last picture."""
+        """A rendition for the page: the network of each part and, of several, first and last picture."""
         found = []
         for small in parts:
             seen: Sequence[Span] = spans(small, ReadLog()) if small.is_adapted or len(parts) > 1 else ()

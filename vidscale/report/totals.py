@@ -167,7 +167,7 @@ def remarks(report: Report, sums: Totals) -> list[str]:
 
 def unpaired_warning(report: Report) -> str:
     """What to say when many frames of a video have no partner; "" when few."""
-    told = [
+    counts = [
         f"{count:,} of {count + report.pairs:,} frames of {name} ({100 * share:.1f} %)"
         for name, count, share in zip(
             (report.source.name, report.distorted.name),
@@ -177,7 +177,7 @@ def unpaired_warning(report: Report) -> str:
         )
         if share > MANY_UNPAIRED
     ]
-    return f"Unpaired: {' and '.join(told)}; the figures are of the other frames only." if told else ""
+    return f"Unpaired: {' and '.join(counts)}; the figures are of the other frames only." if counts else ""
 
 
 def _pairing_remarks(report: Report) -> list[str]:

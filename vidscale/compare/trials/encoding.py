@@ -62,7 +62,7 @@ def encode_segment(
         target: file to write.
         settings: of the comparison.
         ffmpeg: the binary that encodes.
-        progress: told about every frame.
+        progress: receives every frame.
         decoded: frames that other trials share; None decodes the segment.
 
     Raises:
