@@ -80,7 +80,11 @@ def _train(name: str, seed: int, options: argparse.Namespace) -> None:
         device=device,
         bfloat16=device == "cuda" and recipe.kind != "espcn",
     )
-    result = train_for(task, settings, folder, f"{name}-{seed}")
+
+    def logged(row: dict[str, float]) -> None:
+        print(f"{name}-{seed}: " + ", ".join(f"{key} {value:.6g}" for key, value in row.items()), flush=True)
+
+    result = train_for(task, settings, folder, logged)
     record = {"name": name, "seed": seed, "recipe": asdict(recipe)} | result
     (folder / "result.json").write_text(json.dumps(record, indent=2) + "\n")
 

@@ -1,8 +1,8 @@
 """Shared by all tests: the device for kernels, the number of threads, media made by ffmpeg at run time, a summary at
 the end.
 
-Fixtures: `make_clip`, `browse`, `shared_data`, `home`, `with_numba` and `poisoned_empty`. Functions to make and read
-media are in `material`.
+Fixtures: `make_clip`, `browse`, `shared_data`, `home`, `with_numba`, `one_thread` and `poisoned_empty`. Functions to
+make and read media are in `material`.
 """
 
 import os
@@ -181,6 +181,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("vidscale.models.cards._SHIPPED", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread for torch: with small networks, more cost a lot where other programs use the cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(name="poisoned_empty")

@@ -35,9 +35,10 @@ from vidscale.errors import UnusableIdentityError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
+from vidscale.media.file_identity import probe_identity
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
-from vidscale.media.identity import Identity, extract, extract_update, probe_identity
+from vidscale.media.identity import Identity, extract, extract_update
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.pairs import find_pair, follows_updates, with_effort
 from vidscale.per_title.deciding import chosen_settings, decide
@@ -115,15 +116,6 @@ def test_loss_is_one_at_first_and_falls_with_both_errors():
     assert float(loss(noisy, source)) == pytest.approx(1)
     assert float(loss((noisy + source) / 2, source)) < 0.75
     assert float(loss(source, source)) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.fixture
-def one_thread():
-    """Of torch: more cost a lot where matrices are small and other programs use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -68,7 +68,7 @@ def test_operations_load_only_numpy(operation: str) -> None:
 
 
 @pytest.mark.slow
-def test_program_hides_from_numba_what_it_does_not_need_and_from_nobody_else() -> None:
+def test_program_hides_from_numba_alone_what_it_does_not_need() -> None:
     code = """
 sys.argv = ["vidscale", "--version"]
 from vidscale.cli import main

@@ -11,7 +11,8 @@ from robustness import frame_count, message, refused, run_here
 
 from vidscale.errors import DamagedIdentityError
 from vidscale.media import bitstream
-from vidscale.media.identity import TAG, Identity, probe_identity
+from vidscale.media.file_identity import probe_identity
+from vidscale.media.identity import TAG, Identity
 
 Clip = Callable[..., Path]
 

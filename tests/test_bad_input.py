@@ -107,7 +107,7 @@ def test_source_with_cover_art_alone_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "measure"])
-def test_codec_that_nobody_knows_is_refused(tmp_path: Path, clip: Path, command: str) -> None:
+def test_unknown_codec_is_refused(tmp_path: Path, clip: Path, command: str) -> None:
     source = tmp_path / "strange.mp4"
     source.write_bytes(clip.read_bytes().replace(b"avc1", b"zz99"))
     said = refused(tmp_path, command, source, *([clip] if command == "measure" else []))
@@ -213,7 +213,7 @@ def test_truncated_source_codes_what_is_there(tmp_path: Path, clip: Path, suffix
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
-def test_end_that_a_long_film_lacks_is_told(tmp_path: Path, suffix: str) -> None:
+def test_missing_end_of_a_long_film_is_reported(tmp_path: Path, suffix: str) -> None:
     """1.5 of 100 seconds: Matroska has no frame count, but its segment has a size."""
     codec = ["-c:v", "libx264"] if suffix == ".mkv" else ["-c:v", "libvpx"]
     whole = tmp_path / f"whole{suffix}"
@@ -246,7 +246,7 @@ def test_truncated_small_file_restores_what_is_there(tmp_path: Path, clip: Path)
     assert f"{50 - restored} frames of cut.mp4 were unreadable" in run.stderr
 
 
-def test_measure_tells_of_a_truncated_video(tmp_path: Path, clip: Path) -> None:
+def test_measure_reports_a_truncated_video(tmp_path: Path, clip: Path) -> None:
     run = run_here("measure", clip, cut(clip, 0.6))
     assert run.code == 0, run.stderr
     assert "frames of cut.mp4 were unreadable" in run.stderr

@@ -204,14 +204,14 @@ needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /
 
 @needs_dev_full
 @pytest.mark.parametrize("case", ["*pipe:0*video.mp4*", "*signed.mp4*part*"])
-def test_full_disk_is_told(tmp_path: Path, clip: Path, case: str) -> None:
+def test_full_disk_is_reported(tmp_path: Path, clip: Path, case: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", case, 'ln -s /dev/full "$out"')
     said = refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
     assert "No space left on device" in said
 
 
 @needs_dev_full
-def test_full_disk_is_told_while_signing(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_while_signing(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def file(self: Workspace, suffix: str) -> Path:
         path = make(self, suffix)
         if suffix.startswith("signed"):
@@ -224,7 +224,7 @@ def test_full_disk_is_told_while_signing(tmp_path: Path, clip: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["small.mp4", "small.mov"])
-def test_full_disk_is_told_while_tags_are_written(
+def test_full_disk_is_reported_while_tags_are_written(
     tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -236,7 +236,7 @@ def test_full_disk_is_told_while_tags_are_written(
 
 
 @needs_dev_full
-def test_full_disk_is_told_by_decode_to_y4m(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_by_decode_to_y4m(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def file(self: Workspace, suffix: str) -> Path:
         path = make(self, suffix)
@@ -251,7 +251,7 @@ def test_full_disk_is_told_by_decode_to_y4m(tmp_path: Path, small: Path, monkeyp
 @pytest.mark.slow
 @needs_dev_full
 @pytest.mark.parametrize("name", ["report.json", "frames.csv", "index.html"])
-def test_full_disk_is_told_while_the_report_is_written(
+def test_full_disk_is_reported_while_the_report_is_written(
     tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vidscale.system.workspace.secrets.token_hex", lambda count: 2 * count * "0")
@@ -268,13 +268,13 @@ def test_full_disk_is_told_while_the_report_is_written(
 
 
 @needs_dev_full
-def test_full_disk_is_told_of_results(clip: Path) -> None:
+def test_full_disk_is_reported_for_results(clip: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         run = run_apart("encode", clip, "--scale", "2", "--dry-run", stdout=full)
     assert message(run) == "No space left on device"
 
 
-def test_small_disk_is_told(tmp_path: Path, make_clip: Clip) -> None:
+def test_small_disk_is_reported(tmp_path: Path, make_clip: Clip) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False)
@@ -349,7 +349,7 @@ def test_old_ffmpeg_is_refused(tmp_path: Path, clip: Path) -> None:
         ("sleep 1000 & head -c 5000 >/dev/null; kill -9 $$", "ffmpeg was killed by SIGKILL"),
     ],
 )
-def test_encoder_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words: str) -> None:
+def test_encoder_that_dies_is_reported(tmp_path: Path, clip: Path, action: str, words: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*video.mp4*", action)
     assert words in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
 
@@ -363,7 +363,7 @@ def test_encoder_that_dies_is_told(tmp_path: Path, clip: Path, action: str, word
         ('"$ffmpeg" "$@"; truncate -s 20000 "$out"', "output"),
     ],
 )
-def test_muxer_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words: str) -> None:
+def test_muxer_that_dies_is_reported(tmp_path: Path, clip: Path, action: str, words: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*signed.mp4*part*", f"{action}; exit 0")
     assert words in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
 
@@ -377,12 +377,12 @@ def test_muxer_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words:
         ("cat >/dev/null; exit 0", "measuring failed: ffmpeg did not write a score"),
     ],
 )
-def test_meter_that_dies_is_told(tmp_path: Path, clip: Path, action: str, words: str) -> None:
+def test_meter_that_dies_is_reported(tmp_path: Path, clip: Path, action: str, words: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*libvmaf*", action)
     assert words in refused(tmp_path, "measure", clip, clip, "--vmaf", "--ffmpeg", fake)
 
 
-def test_encoder_that_drops_frames_is_told(tmp_path: Path, clip: Path) -> None:
+def test_encoder_that_drops_frames_is_reported(tmp_path: Path, clip: Path) -> None:
     action = 'exec "$ffmpeg" -f nut -i pipe:0 -frames:v 14 -c:v libx264 -copyts -y "$out"'
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*video.mp4*", action)
     said = refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)

@@ -136,7 +136,7 @@ def test_interrupted_batch_says_how_it_goes_on(tmp_path: Path) -> None:
     run = finish(process)
     assert run.code == 130, run.stderr
     last = run.stderr.splitlines()[-1]
-    assert last == "interrupted: finished movies and chunks are kept, the same command goes on"
+    assert last == "interrupted: finished movies and chunks are kept; rerun the same command to resume"
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_side_data_that_begins_late_is_named(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.mp4", "small.mp4"]
 
 
-def test_command_line_tells_what_begins_late(folder: Path, plain_hevc: Path, tmp_path: Path) -> None:
+def test_command_line_reports_what_begins_late(folder: Path, plain_hevc: Path, tmp_path: Path) -> None:
     source = with_sei(tmp_path / "late.mp4", plain_hevc, 4, lambda number: HDR10_PLUS, header=b"\x4e\x01")
     run = run_here("encode", source, "-o", tmp_path / "small.mp4", *FAST)
     assert run.code == 0

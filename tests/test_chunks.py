@@ -230,7 +230,7 @@ def test_quality_at_the_joints_is_that_of_one_run(tmp_path: Path, chunked: Chunk
 
 
 @pytest.mark.slow
-def test_qp_in_chunks_is_told_to_the_upscaler(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
+def test_qp_in_chunks_reaches_the_upscaler(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
     words = {"encoder_params": "qp=30"}
     notes = chunked(movie, tmp_path / "chunked.mp4", 2, **words).notes
     assert any("about as strongly as with crf" in note for note in notes)
@@ -271,8 +271,8 @@ def test_command_in_chunks(tmp_path: Path, movie: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--chunks", "0"], "--chunks 0: not a number from 1 on, nor auto"),
-        (["--chunks", "many"], "--chunks many: not a number from 1 on, nor auto"),
+        (["--chunks", "0"], "--chunks 0 is neither auto nor a number of 1 or more"),
+        (["--chunks", "many"], "--chunks many is neither auto nor a number of 1 or more"),
         (["--chunks", "2", "--jobs", "0"], "jobs = 0: below 1"),
         (["--jobs", "2"], "--jobs 2 is for --chunks, which is not given"),
     ],
@@ -291,17 +291,17 @@ def test_chunk_that_always_fails_is_named(tmp_path: Path, movie: Path, chunked: 
 
 
 @pytest.mark.slow
-def test_full_disk_ends_the_job_and_is_told(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
+def test_full_disk_ends_the_job_and_is_reported(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
     action = "echo 'av_interleaved_write_frame(): No space left on device' >&2; exit 1"
     binary = fake_ffmpeg(tmp_path / "ffmpeg", "*pipe:0*chunks/00001*", action)
-    with pytest.raises(EncodeError, match="the disk is full; make room and run the same command again"):
+    with pytest.raises(EncodeError, match="the disk is full; free some space and run the same command again"):
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)
     fake_ffmpeg(binary, "never", "exit 1")
     assert_as_one_run(chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary).path, coded(movie, tmp_path / "whole.mp4"))
 
 
 @pytest.mark.slow
-def test_disk_that_will_be_full_is_told_before_the_start(
+def test_disk_that_will_be_full_is_reported_before_the_start(
     tmp_path: Path, movie: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_chunked(movie, tmp_path / "out.mp4", EncodeSettings.resolve({"scale": 1, "report": False})).plan
@@ -329,7 +329,7 @@ def test_one_chunk_needs_no_worker(tmp_path: Path, movie: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_muxer_that_fails_is_told_and_chunks_are_kept(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
+def test_muxer_that_fails_is_reported_and_chunks_are_kept(tmp_path: Path, movie: Path, chunked: Chunked) -> None:
     binary = fake_ffmpeg(tmp_path / "ffmpeg", "*-c?copy*", "head -c 999 >/dev/null; echo 'no more' >&2; exit 1")
     with pytest.raises(EncodeError, match="writing the output failed: ffmpeg no more"):
         chunked(movie, tmp_path / "out.mp4", 3, ffmpeg=binary)

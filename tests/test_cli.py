@@ -223,7 +223,7 @@ def test_quiet_is_silent(tmp_path: Path, make_clip: Clip, report: list[str]) -> 
     assert run_here("measure", clip, tmp_path / "clip.restored.mkv", "-q") == Run(0, "", "")
 
 
-def test_quiet_still_tells_errors(tmp_path: Path) -> None:
+def test_quiet_still_prints_errors(tmp_path: Path) -> None:
     assert "does not exist" in message(run_here("encode", tmp_path / "none.mp4", "--quiet"))
 
 

@@ -202,7 +202,7 @@ np.save(sys.argv[2], pair.luma_upscaler(28, 8, b"")(np.load(sys.argv[1]), 200, 3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"])
-def test_code_for_any_processor_is_made_when_numba_is_told_to(tmp_path, variable, with_numba):
+def test_code_for_any_processor_is_made_when_numba_is_set_to(tmp_path, variable, with_numba):
     """For machines that share a cache; LLVM would abort at an instruction that it must not use."""
     plane = np.ascontiguousarray(data.camera()[100:200, 200:350])
     np.save(tmp_path / "plane.npy", plane)

@@ -321,7 +321,7 @@ SLOW = ["--preset", "slower", "--metrics", "psnr_y", "--rates", "20,28,36", "--p
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
-def test_killed_run_goes_on_where_it_was(tmp_path: Path, film: Path) -> None:
+def test_killed_run_resumes_where_it_was(tmp_path: Path, film: Path) -> None:
     folder = tmp_path / "out"
     process = start("compare", film, "-o", folder, *SLOW)
     wait_for(lambda: len(made(folder)) >= 2)

@@ -264,7 +264,7 @@ def test_page_of_empty_cases(case):
 
 
 @pytest.mark.slow
-def test_page_tells_what_is_missing():
+def test_page_names_what_is_missing():
     text = {case: visible(render_page(comparison)) for case, comparison in EMPTY.items()}
     assert "No movie has a curve." in text["nothing"]
     assert "film.mp4: it cannot be read" in text["failures alone"]

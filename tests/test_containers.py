@@ -101,7 +101,7 @@ def test_what_is_kept_is_what_ffmpeg_copies(container: str, many: Path, tmp_path
     assert truth
 
 
-def test_ffmpeg_that_does_not_get_as_far_is_told(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ffmpeg_that_does_not_get_far_is_reported(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow network drive is no reason to drop a stream."""
     text = f'#!/bin/sh\ncase "$*" in *map*) sleep 60;; *) exec "{FFMPEG}" "$@";; esac\n'
     monkeypatch.setattr(containers, "_OPEN_TIMEOUT_S", 0.3)

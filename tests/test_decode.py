@@ -33,7 +33,7 @@ from vidscale.cli import app
 from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, IdentityError, UsageError
 from vidscale.jobs.restore import open_small, restored_frames
-from vidscale.media.identity import probe_identity
+from vidscale.media.file_identity import probe_identity
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
 

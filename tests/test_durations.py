@@ -157,7 +157,7 @@ def test_matroska_says_of_every_picture_how_long_it_stands(codec: str, folder: P
         ("0.5:", 3.7 - 0.02, Fraction(1, 25)),
     ],
 )
-def test_part_ends_where_it_is_told_to(
+def test_part_ends_where_asked(
     part: str, length: float, last: Fraction, container: str, folder: Path, tmp_path: Path
 ) -> None:
     small = coded(uneven(folder, 7), tmp_path / f"small.{container}", scale="2", range=part)

@@ -36,8 +36,9 @@ from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.losses import raw_video_notes
 from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.restore import open_small, restored_frames
+from vidscale.media.file_identity import probe_identity
 from vidscale.media.frames import YuvImage
-from vidscale.media.identity import Identity, probe_identity
+from vidscale.media.identity import Identity
 from vidscale.media.pictures import Picture, to_frames
 from vidscale.media.pixel_formats import reading_of
 from vidscale.stages.decode import decode_frames

@@ -38,7 +38,8 @@ from vidscale.cli import app
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.restore import find_identity
-from vidscale.media.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.media.file_identity import probe_identity
+from vidscale.media.identity import Identity, extract, tag_from_metadata
 from vidscale.media.timing import Timing
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.report.files import read_json, write_report

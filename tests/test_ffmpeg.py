@@ -107,7 +107,7 @@ def test_no_ffmpeg_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("*-version*", "echo avconv version 12; exit 0", "is not ffmpeg"),
     ],
 )
-def test_what_an_ffmpeg_lacks_is_told(tmp_path: Path, case: str, action: str, words: str) -> None:
+def test_what_an_ffmpeg_lacks_is_reported(tmp_path: Path, case: str, action: str, words: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", case, action)
     with pytest.raises(ConfigError) as error:
         find_ffmpeg(fake, encoders=["libx264", "libx265"], filters=["setparams", "setsar"])
@@ -218,7 +218,7 @@ def test_process_that_fails_says_why(tmp_path: Path, text: str, words: str, code
     assert error.value.cmd == [f"{tmp_path}/ffmpeg", "a b"]
 
 
-def test_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+def test_program_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EncodeError, match=r"cannot start .*none: No such file or directory"):
         FfmpegProcess([str(tmp_path / "none")])
 
@@ -238,7 +238,7 @@ def test_process_does_not_outlive_the_with_block(tmp_path: Path) -> None:
     wait_for(lambda: not processes_naming(tmp_path))
 
 
-def test_script_that_dies_takes_what_it_started_with_it(tmp_path: Path) -> None:
+def test_children_of_a_script_end_with_it(tmp_path: Path) -> None:
     dying = script(tmp_path / "ffmpeg", f"tail -f {tmp_path}/* & kill -9 $$")
     start = time.monotonic()
     with pytest.raises(EncodeError, match="SIGKILL"):

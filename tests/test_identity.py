@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from vidscale.errors import DecodeError, IdentityError
 from vidscale.media import bitstream
-from vidscale.media.identity import Identity, extract, insert, probe_identity, tag_from_metadata
+from vidscale.media.file_identity import probe_identity
+from vidscale.media.identity import Identity, extract, insert, tag_from_metadata
 
 CODECS = ["h264", "hevc", "av1"]
 ENCODER = {

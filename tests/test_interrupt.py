@@ -236,7 +236,7 @@ def test_killed_program_leaves_nothing_at_the_final_name(tmp_path: Path, film: P
     assert all(name.startswith(".small.mkv.") for name in left)
 
 
-def test_encoder_that_is_killed_is_told(tmp_path: Path, film: Path) -> None:
+def test_encoder_that_is_killed_is_reported(tmp_path: Path, film: Path) -> None:
     process = start("encode", film, *SLOW)
     os.kill(encoder_at_work(tmp_path), signal.SIGKILL)
     run = finish(process)
@@ -279,6 +279,9 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     wait_for(lambda: not processes_naming(tmp_path))
     left = hidden(tmp_path)
     assert any(name.endswith(".video.mp4") for name in left)
+    stem = next(name.removesuffix(".video.mp4") for name in left if name.endswith(".video.mp4"))
+    for other in ("again.mp4", "joined.mkv", "cover3.jpg"):  # of runs that come so far
+        (tmp_path / f"{stem}.{other}").touch()
     strangers = {".small.mp4.swp", ".small.mp4.0123456789ab.part.mp4", left[0].replace("small.mp4", "other.mp4")}
     strangers.add(re.sub(r"[0-9a-f]{6}-", "000000-", left[0]))  # of another machine, which may be at work
     for name in strangers:
@@ -288,7 +291,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert set(hidden(tmp_path)) == strangers
 
 
-def test_what_a_living_run_needs_is_left_alone(tmp_path: Path, film: Path) -> None:
+def test_files_of_a_running_program_are_kept(tmp_path: Path, film: Path) -> None:
     process = start("encode", film, "-o", tmp_path / "small.mp4", *SLOW)
     encoder_at_work(tmp_path)
     before = hidden(tmp_path)

@@ -361,7 +361,7 @@ def test_joiner_gives_a_wild_timestamp_the_one_that_is_due(wild: float, index: i
     assert times[0] == pytest.approx([1000 + 0.04 * n for n in range(500)], abs=1e-4)
 
 
-def test_joiner_sees_a_jump_of_one_programme_among_others() -> None:
+def test_joiner_finds_a_jump_of_one_programme_among_others() -> None:
     """The streams of other programmes in the file go on."""
     joints, times = joined(
         stream(0, 0, 10, at=0, clock=500),
@@ -389,7 +389,7 @@ def test_joiner_takes_subtitles_along() -> None:
     assert times[9] == pytest.approx([300 + 0.5 * n for n in range(40)], abs=0.03)
 
 
-def test_joiner_goes_on_where_sound_had_ended_early() -> None:
+def test_joiner_continues_where_sound_had_ended_early() -> None:
     joints, times = joined(
         stream(0, 0, 10, at=0), stream(1, 0, 3, at=0), stream(0, 0, 10, at=10), stream(1, 3.02, 6, at=13.02)
     )
@@ -397,7 +397,7 @@ def test_joiner_goes_on_where_sound_had_ended_early() -> None:
     assert times[1][125] == pytest.approx(13.02, abs=0.03)
 
 
-def test_joiner_tells_of_an_error_behind_what_was_read_before() -> None:
+def test_joiner_reports_an_error_after_what_was_read_before() -> None:
     packets = [packet for _, packet in [*stream(0, 0, 1, at=0), *stream(0, 0, 1, at=1)]]
 
     def breaking() -> Iterator[Packet]:

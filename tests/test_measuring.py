@@ -15,7 +15,8 @@ from vidscale.batch import measuring
 from vidscale.batch.local import LocalEngine
 from vidscale.batch.measure_part import MeasureTask, measure_task, measured_part
 from vidscale.batch.measuring import measurer
-from vidscale.batch.tasks import FinalError, NotFoundError, SourceState, result_of
+from vidscale.batch.source_state import SourceState
+from vidscale.batch.tasks import FinalError, NotFoundError, result_of
 from vidscale.config import EncodeSettings
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.measured_encode import open_encode
@@ -118,9 +119,9 @@ def test_program_measures_what_workers_do_not_find(tmp_path: Path, monkeypatch: 
     assert same(found, evaluate_encode(plan, outcome))
     part = measuring._parts(plan, open_encode(plan, outcome.path)[1], outcome, 1)[0]
     task = measure_task(plan, part, name="a", state=SourceState.of(plan.source.path), threads=1)
-    assert measured_part(replace(task, output="none.mp4")) == {"missing": True}
+    assert measured_part(replace(task, movie=replace(task.movie, output="none.mp4"))) == {"missing": True}
     with pytest.raises(FinalError, match="has changed"):
-        result_of(measured_part(replace(task, state=SourceState(1, 1))))
+        result_of(measured_part(replace(task, movie=replace(task.movie, state=SourceState(1, 1)))))
 
 
 def test_engine_of_this_machine_leaves_measuring_to_the_program() -> None:

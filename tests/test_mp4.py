@@ -24,7 +24,8 @@ from material import (
 
 from vidscale.errors import EncodeError
 from vidscale.media import mp4
-from vidscale.media.identity import probe_identity, tag_from_metadata
+from vidscale.media.file_identity import probe_identity
+from vidscale.media.identity import tag_from_metadata
 from vidscale.media.mp4 import write_keys
 
 pytestmark = pytest.mark.slow  # most cases encode and decode a file

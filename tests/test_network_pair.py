@@ -144,7 +144,7 @@ def test_damaged_weights_are_one_line(pairs, tmp_path, make_clip):
 
 
 @pytest.mark.slow
-def test_estimate_is_told_before_the_work(pairs, tmp_path, make_clip):
+def test_estimate_is_reported_before_the_work(pairs, tmp_path, make_clip):
     command = [sys.executable, "-m", "vidscale", "encode", str(make_clip(frames=2, size="64x48")), "--pair", "car-x2"]
     done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
     assert "per frame to downscale" in done.stderr

@@ -85,9 +85,7 @@ def test_it_is_named_when_restored_too(codec: str, lossless: bool, folder: Path,
     ],
 )
 @pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
-def test_codes_that_nobody_knows_are_named(
-    what: str, name: str, code: int, codec: str, folder: Path, tmp_path: Path
-) -> None:
+def test_unknown_codes_are_named(what: str, name: str, code: int, codec: str, folder: Path, tmp_path: Path) -> None:
     words = ["-c:v", "libsvtav1", "-preset", "10", "-bsf:v", f"av1_metadata={name}={code}"]
     source = make(folder / f"{what}-{code}.mp4", *picture(f"{W}x{H}", duration=0.2, then="format=yuv420p"), *words)
     assert colours(source)[what] == code

@@ -40,7 +40,7 @@ def test_content_hash_is_of_names_dtypes_shapes_and_bytes() -> None:
     assert content_hash({"a": arrays["a"], "b": np.float32([[1], [2]]).T}) == content_hash(arrays)
 
 
-def test_content_hash_tells_everything_apart() -> None:
+def test_content_hash_distinguishes_everything() -> None:
     zeros = np.zeros((2, 3), np.float32)
     variants = [
         {"a": zeros},

@@ -105,7 +105,7 @@ def test_parts_that_cannot_be_told_have_no_size(text: str, tmp_path: Path) -> No
     assert media_bytes(path, "mpegts") == len(text)
 
 
-def test_what_is_told_of_a_source_without_a_size(tmp_path: Path) -> None:
+def test_notes_on_a_source_without_a_size(tmp_path: Path) -> None:
     source = playlist(tmp_path)
     run = run_here("encode", source, "-o", tmp_path / "small.mkv", *FAST, "--json")
     assert json.loads(run.stdout)["source_bytes"] == size(tmp_path, "*.ts")

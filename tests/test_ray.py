@@ -15,7 +15,8 @@ from robustness import frame_count, message, run_apart, run_here
 
 from vidscale.batch.chunk_encode import answer
 from vidscale.batch.chunks import Chunk
-from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceState, task_of
+from vidscale.batch.source_state import SourceState
+from vidscale.batch.tasks import ChunkResult, ChunkTask, task_of
 from vidscale.config import EncodeSettings, FilesSettings
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.jobs.planning import plan_encode
@@ -151,15 +152,16 @@ def task(tmp_path: Path, make_clip: Callable[..., Path]) -> ChunkTask:
 
 
 def test_worker_of_another_version_is_refused(task: ChunkTask) -> None:
-    got = answer(replace(task, version="9.9").to_json(), lambda: None)
+    got = answer(replace(task, movie=replace(task.movie, version="9.9")).to_json(), lambda: None)
     assert got["final"]
     assert got["error"].startswith("this worker runs vidscale 0.")
     assert got["error"].endswith(", the job vidscale 9.9: install the same on both")
 
 
 def test_worker_with_another_pair_is_refused(task: ChunkTask) -> None:
-    got = answer(replace(task, pair=(task.pair[0], "0" * 64)).to_json(), lambda: None)
-    assert got == {"error": f"this worker has another {task.pair[0]} than the one the job began with", "final": True}
+    name = task.movie.pair[0]
+    got = answer(replace(task, movie=replace(task.movie, pair=(name, "0" * 64))).to_json(), lambda: None)
+    assert got == {"error": f"this worker has another {name} than the one the job began with", "final": True}
 
 
 def test_what_travels_is_small(task: ChunkTask) -> None:

@@ -232,7 +232,7 @@ def test_run_without_a_source_is_refused(tmp_path: Path) -> None:
         ('command = "pipe"', "a pipe needs stages, each a list of words"),
     ],
 )
-def test_what_is_wrong_is_told_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+def test_what_is_wrong_is_described_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:

@@ -12,7 +12,8 @@ from material import make, picture, sound
 from vidscale.batch.chunk_encode import run_chunk, run_sent, send
 from vidscale.batch.chunks import divide
 from vidscale.batch.sending import read_range
-from vidscale.batch.tasks import ChunkResult, ChunkTask, SourceChangedError, SourceState, task_of
+from vidscale.batch.source_state import SourceChangedError, SourceState
+from vidscale.batch.tasks import ChunkResult, ChunkTask, task_of
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.packets import video_packets
@@ -104,7 +105,7 @@ def test_worker_seeks_in_a_transport_stream(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("vidscale.media.packets._keyframe_position", refuse)
     tasks = tasks_of(source, tmp_path)
-    assert [task.jumps for task in tasks] == [False] * 3
+    assert [task.movie.jumps for task in tasks] == [False] * 3
     assert [run_chunk(task, lambda: None).sha256 for task in tasks] == wanted
     begin = Fraction(tasks[2].start_s or 0) + probe(source).start_s
     with video_packets(replace(probe(source), may_jump=False), begin) as packets:
@@ -129,4 +130,4 @@ def test_packets_of_a_range(tmp_path: Path, make_clip: Callable[..., Path]) -> N
 def test_movie_that_has_changed_is_not_sent(tmp_path: Path, make_clip: Callable[..., Path]) -> None:
     task = tasks_of(make_clip(), tmp_path)[0]
     with pytest.raises(SourceChangedError):
-        send(replace(task, state=SourceState(1, 1)))
+        send(replace(task, movie=replace(task.movie, state=SourceState(1, 1))))

@@ -7,7 +7,7 @@ from material import FFMPEG, coded, make, picture
 
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.jobs.restore import open_small
-from vidscale.media.identity import probe_identity
+from vidscale.media.file_identity import probe_identity
 
 pytestmark = pytest.mark.slow  # most cases encode and decode a file
 
@@ -39,7 +39,7 @@ def kbps(path: Path) -> float:
     ],
 )
 @pytest.mark.parametrize("crf", [24, 36])
-def test_bitrate_is_told_as_the_crf_that_gives_it(
+def test_bitrate_is_stored_as_the_crf_that_gives_it(
     source: Path, tmp_path: Path, codec: str, params: str, crf: int
 ) -> None:
     settings = {"codec": codec, "preset": "6" if codec == "svtav1" else "medium"}
@@ -103,7 +103,7 @@ def test_ten_bits_are_on_the_same_scale(source: Path, tmp_path: Path) -> None:
         ("svtav1", "crf=50", 50.0),
     ],
 )
-def test_plain_crf_is_told_as_it_is(source: Path, tmp_path: Path, codec: str, params: str, crf: float) -> None:
+def test_plain_crf_is_stored_as_it_is(source: Path, tmp_path: Path, codec: str, params: str, crf: float) -> None:
     small = coded(source, tmp_path / "small.mp4", codec=codec, encoder_params=params)
     assert told(small) == crf
     strength = open_small(small, ffmpeg=FFMPEG, settings=DecodeSettings()).strength

@@ -122,7 +122,7 @@ def nothing(folder):
     return Material(photos=None, validation=None, clips=None, sets=folder)
 
 
-def test_what_is_missing_is_told_before_anything_is_made(photos, tmp_path):
+def test_what_is_missing_is_reported_before_anything_is_made(photos, tmp_path):
     with pytest.raises(TrainingError, match="--validation"):
         train_downscaler(DownscalerRecipe(triples=SMALL), replace(nothing(tmp_path), photos=photos), tmp_path)
     assert not list(tmp_path.rglob("*.npy"))

@@ -113,7 +113,7 @@ def test_psnr_of_a_frame():
     assert frame_psnr(Luma(codes + 4, 10), Luma(codes, 10)) == pytest.approx(20 * np.log10(1023 / 4))
 
 
-def test_section_tells_every_score():
+def test_section_shows_every_score():
     scores = [FilmScore("a.mkv", True, 3, 30, 31.5, 32.25), FilmScore("", False, 9, 30, 31, 30.5)]
     assert section(scores).table.rows == (
         ("a.mkv", "3", "30.00", "31.50", "32.25", "+0.75"),
@@ -136,7 +136,7 @@ def test_recipe_errors(settings, message):
         read_recipe(EspcnRecipe, None, settings)
 
 
-def test_footage_that_is_too_small_is_told_before_training(footage, unfamiliar, tmp_path):
+def test_footage_that_is_too_small_is_reported_before_training(footage, unfamiliar, tmp_path):
     with pytest.raises(TrainingError, match=r"film.mkv has a side of 96, training needs 212 or more"):
         train_espcn(replace(TINY, crop=192), footage, unfamiliar, tmp_path / "run")
 

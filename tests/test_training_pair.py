@@ -62,15 +62,6 @@ def others(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def one_thread():
-    """Networks this small train fastest on one thread, whatever else runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def made(settings, photos, folder, clips=None):
     Maker(settings, photos, folder, clips).make(Progress(), jobs=2)
     return CodedCrops(folder)
@@ -118,7 +109,7 @@ def test_pieces_lie_on_each_other(photos, tmp_path, scale):
     assert set(strength.tolist()) == {20.0}
 
 
-def test_set_goes_on_where_it_stopped(photos, tmp_path):
+def test_set_resumes_where_it_stopped(photos, tmp_path):
     made(TINY, photos, tmp_path / "whole")
     made(TINY, photos, tmp_path / "stopped")
     (tmp_path / "stopped" / "chunk-0001.npy").unlink()
@@ -307,7 +298,7 @@ def test_train_pair_command(photos, others, tmp_path):
     assert load_pair_dir(tmp_path / "run" / "pair").card.name == "yours-x2"
 
 
-def test_what_is_missing_is_told_before_anything_is_coded(photos, others, tmp_path):
+def test_what_is_missing_is_reported_before_anything_is_coded(photos, others, tmp_path):
     recipe = PairRecipe(coded=TINY, network=CompactSizes(width=4, depth=2, reach=3), loop=LoopSettings(steps=1))
     folder = tmp_path / "run"
     for wrong, words in (

@@ -108,7 +108,7 @@ def test_training_ends_in_time_and_keeps_weights(kind, tmp_path):
     held_out = [torch.rand(3, 36, 36)]
     recipe = StillRecipe(kind=kind, scale=2, blocks=1, width=4, batch=2, crop=24)
     task = StillTask(recipe, pictures, held_out, "cpu")
-    result = train_for(task, TimedSettings(seconds=1, log_every=0.5, validate_every=0.5), tmp_path / "out", "small")
+    result = train_for(task, TimedSettings(seconds=1, log_every=0.5, validate_every=0.5), tmp_path / "out")
     assert result["steps"] >= 1
     assert result["seconds"] < 20
     from safetensors.torch import load_file

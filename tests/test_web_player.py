@@ -328,4 +328,4 @@ def test_site_errors_and_notes(tmp_path: Path, make_clip: Callable[..., Path]) -
     run = run_here("web", small, "-o", tmp_path / "site")
     assert run.code == 0
     assert "HEVC plays only in browsers that have a decoder for it" in run.stderr
-    assert "browsers play MP4, hardly .mkv" in run.stderr
+    assert "few browsers play .mkv: encode to .mp4" in run.stderr

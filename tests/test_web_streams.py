@@ -303,7 +303,7 @@ def test_each_part_has_its_own_network(tmp_path: Path, browse: "Pages") -> None:
 
 
 def part_strength(playlist: Path) -> float:
-    from vidscale.media.identity import probe_identity
+    from vidscale.media.file_identity import probe_identity
 
     identity = probe_identity(playlist)
     assert identity is not None

@@ -91,9 +91,9 @@ def _filtered(plane: Any) -> Any:
 
 def _check(sr: Any, hr: Any, shave: int) -> None:
     if sr.ndim != 3 or sr.shape[0] != 3 or tuple(sr.shape) != tuple(hr.shape):
-        raise ValueError(f"no two pictures [3, H, W]: {sr.shape = }, {hr.shape = }")
+        raise ValueError(f"not two pictures [3, H, W]: {sr.shape = }, {hr.shape = }")
     for image in (sr, hr):
         if "float" not in str(image.dtype):
-            raise ValueError(f"no RGB floats in [0, 1]: {image.dtype = }")
+            raise ValueError(f"not RGB floats in [0, 1]: {image.dtype = }")
     if shave < 0 or min(sr.shape[1:]) <= 2 * shave:
-        raise ValueError(f"nothing is left of a picture: {sr.shape = }, {shave = }")
+        raise ValueError(f"the margin to shave leaves no samples: {sr.shape = }, {shave = }")

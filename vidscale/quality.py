@@ -71,5 +71,5 @@ def parse_amount(text: str, name: str) -> int:
     number, prefix, binary, _ = match.groups()
     amount = int(float(number) * (1024 if binary else 1000) ** _FACTOR[prefix.lower()])
     if amount < 1:
-        raise ValueError(f"{name} {text} is nothing")
+        raise ValueError(f"{name} {text} is below 1")
     return amount

@@ -43,8 +43,8 @@ class _Step:
 class BatchProgress:
     """Counts frames. Called under the lock of whoever shows it.
 
-    A frame takes longer in one step than in the other, and several movies are at work at a time: the rest is estimated
-    from the time of a frame in each step, as it was for the movies so far, and from how many movies were at work.
+    A frame takes longer in one step than in the other, and several movies are in progress at a time: the rest is
+    estimated from the time of a frame in each step so far, and from how many movies were in progress.
 
     Args:
         clock: seconds that never go back.
@@ -52,7 +52,7 @@ class BatchProgress:
 
     clock: Callable[[], float] = time.monotonic
     _movies: dict[str, dict[str, _Step]] = field(default_factory=dict)
-    _steps: dict[str, _Step] = field(default_factory=dict)  # at work, by movie
+    _steps: dict[str, _Step] = field(default_factory=dict)  # in progress, by movie
     _began: float | None = None
 
     def planned(self, movies: Sequence[Expected]) -> None:
@@ -81,7 +81,7 @@ class BatchProgress:
         return True
 
     def finished(self, movie: str) -> None:
-        """A movie is done, or has failed: what was not needed is not left."""
+        """A movie is done, or has failed: frames that it did not need no longer count as left."""
         self._steps.pop(movie, None)
         for step in self._movies[movie].values():
             step.total = step.done
@@ -100,7 +100,7 @@ class BatchProgress:
         return [step for steps in self._movies.values() for step in steps.values()]
 
     def seconds_left(self) -> float | None:
-        """Seconds until all movies are done; None as long as that cannot be told."""
+        """Seconds until all movies are done; None while that cannot be estimated."""
         busy = sum(step.busy_s for step in self._all())
         done, total = self.done, self.total
         if self._began is None or not busy or not total:

@@ -2,10 +2,9 @@
 
 import contextlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache, partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,21 +13,14 @@ import av
 
 from vidscale.batch.encoder_threads import with_threads
 from vidscale.batch.sending import Sent, as_file, read_range
-from vidscale.batch.tasks import (
-    ChunkResult,
-    ChunkTask,
-    SourceState,
-    answered,
-    check_unchanged,
-    check_version,
-    sha256_of,
-)
-from vidscale.config import EncodeSettings, TimeRange
-from vidscale.errors import ConfigError, EncodeError, VidscaleError, reason_of
-from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_adapt
-from vidscale.jobs.pipeline import encode_again, encode_video, small_frames
-from vidscale.jobs.planning import plan_encode
+from vidscale.batch.task_movie import check_version, movie_plan
+from vidscale.batch.tasks import ChunkResult, ChunkTask, answered, sha256_of
+from vidscale.config import TimeRange
+from vidscale.errors import EncodeError, VidscaleError, reason_of
+from vidscale.jobs.adaptation import adapts, shots_to_adapt
+from vidscale.jobs.encoding import adapt_encoded, encode_video, small_frames
 from vidscale.jobs.plans import EncodePlan
+from vidscale.media.frames import Frame
 from vidscale.media.probe import Source
 from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
@@ -39,15 +31,15 @@ from vidscale.system.threads import Clock, Prefetch, limit_cores, queue_depth
 
 
 def send(task: ChunkTask) -> Sent:
-    """The packets that a worker needs which cannot open the movie.
+    """The packets of a chunk, for a worker that cannot open the movie.
 
     Raises:
         VidscaleError: they cannot be read.
     """
-    check_unchanged(task.source, task.state)
+    task.movie.check_unchanged()
     plan = _planned(task)
     sent = read_range(plan.source, plan.settings.range or TimeRange())
-    check_unchanged(task.source, task.state)
+    task.movie.check_unchanged()
     return sent
 
 
@@ -73,92 +65,55 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     Raises:
         VidscaleError: it failed.
     """
-    check_version(task.version)
+    check_version(task.movie.version)
     file = Path(task.file)
     if source is None:
-        check_unchanged(task.source, task.state)
+        task.movie.check_unchanged()
     plan = _planned(task, source)
     log, clocks = ReadLog(), (Clock("decode"), Clock("downscale"), Clock("encode"))
     part = file.with_name(f"{file.stem}.{token_hex(4)}.part{file.suffix}")
     again = part.with_name(f"{part.stem}.again{part.suffix}")
     quantisers = part.with_suffix(".log")
-    depth = queue_depth(plan.small.format.frame_bytes(plan.small.height, plan.small.width))
-
-    def advancing(frames: Prefetch[Any]) -> Any:
-        for frame in frames:
-            yield frame
-            advance()
-
     progress = Progress()
     shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
-    starts = [shot.start_s for shot in shots[1:]]
     try:
-        with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
-            encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
+        with small_frames(plan, log, clocks) as small, Prefetch(small, queue_depth(plan.small.frame_bytes)) as frames:
+            counted = _counted(frames, advance)
+            encoded = encode_video(plan, counted, part, clocks[-1], quantisers=quantisers, shots=shots)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
-        adaptation = NOTHING
-        if shots:
-            once_more = partial(encode_again, plan, again, starts, progress)
-            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, once_more)
+        encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again)
         delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
-            check_unchanged(task.source, task.state)
+            task.movie.check_unchanged()
         size, digest = encoded.path.stat().st_size, sha256_of(encoded.path)
         encoded.path.replace(file)
     except OSError as error:
         raise EncodeError(f"cannot write {file}: {reason_of(error)}") from error
     finally:
-        for rest in (part, again, quantisers, again.with_suffix(".log")):
+        for rest in (part, again, quantisers):
             rest.unlink(missing_ok=True)
     remember(plan.pair)
     captions = tuple(encoded.captions.items())
     return ChunkResult(encoded.pts, encoded.until, delay, captions, quantiser, log, clocks, size, digest, adaptation)
 
 
+def _counted(frames: Iterable[Frame], advance: Callable[[], None]) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        advance()
+
+
 def _planned(task: ChunkTask, source: Source | None = None) -> EncodePlan:
-    """The plan of the chunk: that of the movie, which is kept for the next chunk, with another range."""
-    if source is None:
-        plan = movie_plan(task.source, task.state, task.output, task.settings, task.pair)
-    else:
-        plan = plan_encode(source.path, Path(task.output), _resolved(task.settings), source=source)
-        _check_pair(plan, task.pair)
+    """The plan of the chunk: that of the movie with another range."""
+    plan = movie_plan(task.movie, source)
     end = None if task.end_s is None else Fraction(task.end_s)
     part = None if task.start_s is None else TimeRange(start=Fraction(task.start_s), end=end)
     params = with_threads(plan.settings.codec, plan.settings.encoder_params, task.threads)
-    settings = plan.settings.model_copy(update={"range": part, "encoder_params": params})
-    read = replace(plan.source, may_jump=plan.source.may_jump and task.jumps)
-    return replace(plan, source=read, settings=settings)
-
-
-def movie_plan(
-    source: str, state: SourceState, output: str, settings: dict[str, Any], pair: tuple[str, str]
-) -> EncodePlan:
-    """The plan of a movie, which is kept for its next task.
-
-    Raises:
-        ConfigError: this worker's pair of that name is another one.
-    """
-    plan = _movie_plan(source, state, output, tuple(sorted(settings.items())))
-    _check_pair(plan, pair)
-    return plan
-
-
-def _check_pair(plan: EncodePlan, pair: tuple[str, str]) -> None:
-    if (plan.pair.name, plan.pair.sha256) != pair:
-        raise ConfigError(f"this worker has another {plan.pair.name} than the one the job began with")
-
-
-@lru_cache(maxsize=4)
-def _movie_plan(source: str, state: SourceState, output: str, settings: tuple[tuple[str, Any], ...]) -> EncodePlan:
-    return plan_encode(Path(source), Path(output), _resolved(dict(settings)))
-
-
-def _resolved(settings: dict[str, Any]) -> EncodeSettings:
-    return EncodeSettings.resolve(settings, {"report": False, "overwrite": True})
+    return replace(plan, settings=plan.settings.model_copy(update={"range": part, "encoder_params": params}))
 
 
 def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
-    """Checks that a file has exactly these pictures, beginning with a keyframe; returns the delay of their order."""
+    """Checks that a file has exactly these pictures, beginning with a keyframe; returns the reordering delay."""
     try:
         with av.open(str(file)) as container:
             stream = container.streams.video[0]
@@ -178,7 +133,7 @@ def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
 
 def prepare(record: dict[str, Any]) -> None:
     """Loads what tasks like this one need: plans the movie and scales its first picture."""
-    with contextlib.suppress(VidscaleError, OSError):  # the tasks themselves will tell
+    with contextlib.suppress(VidscaleError, OSError):  # the tasks themselves report it
         task = ChunkTask.from_json(record)
         limit_cores(task.threads)
         plan = _planned(task)

@@ -1,8 +1,7 @@
 """A movie encoded in chunks by several workers; resumes after a kill at any moment.
 
-Beside the output stands a folder, ``OUTPUT.chunks``, with the finished chunks and their journal, until the file and its
-report are complete. What is finished is known by its bytes: each chunk in the journal is compared with its file before
-it counts.
+A folder beside the output, ``OUTPUT.chunks``, holds the finished chunks and their journal until the file and its report
+are complete. A chunk in the journal counts only if its file still has the same bytes.
 """
 
 import contextlib
@@ -104,7 +103,7 @@ class ChunkedEncoder:
             self._folder.rmdir()
 
     def forget(self, output: Path) -> None:
-        """Removes what a run has left that was killed when its movie and report were complete."""
+        """Removes the leftovers of a run that was killed when its movie and report were complete."""
         remove_abandoned(output)
         if folder_of(output).exists():
             self._opened(output)
@@ -187,7 +186,7 @@ class ChunkedEncoder:
         return job, list(division.chunks)
 
     def _is_alone(self, chunks: int) -> bool:
-        """Whether nothing runs beside the movie's chunks, and it has only one."""
+        """Whether the movie has a single chunk, and there is no other movie."""
         return chunks == 1 and self._spread == self._engine.workers
 
     def _prepare(self, plan: EncodePlan, job: Job) -> None:
@@ -203,7 +202,7 @@ class ChunkedEncoder:
     def _finished(
         self, journal: Journal, job: Job, chunks: Sequence[Chunk], files: Sequence[Path]
     ) -> dict[int, ChunkResult]:
-        """The chunks that are finished, by their bytes."""
+        """The finished chunks whose files still have the same bytes."""
         found = {
             number: journal.finished(number, job.depends(chunk), file)
             for number, (chunk, file) in enumerate(zip(chunks, files, strict=True))
@@ -211,7 +210,7 @@ class ChunkedEncoder:
         return {number: result for number, result in found.items() if result is not None}
 
     def _remove_others(self, files: Sequence[Path]) -> None:
-        """Removes what killed workers have left."""
+        """Removes the leftovers of killed workers."""
         for path in self._folder.iterdir():
             if path not in files and not path.name.startswith((_JOURNAL, _LOCK)):
                 path.unlink(missing_ok=True)
@@ -264,12 +263,12 @@ def _left_bytes(chunks: Sequence[Chunk], results: dict[int, ChunkResult]) -> flo
 
 
 def _check_room(folder: Path, needed: float) -> None:
-    """Raises DiskFullError when the disk will not hold so many more bytes."""
+    """Raises DiskFullError when the disk does not have room for that many more bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed + _SPARE:
         raise DiskFullError(
             f"the disk has room for {free:,} bytes, and the rest needs about {round(needed) + _SPARE:,}; "
-            "make room and run the same command again"
+            "free some space and run the same command again"
         )
 
 

@@ -29,7 +29,7 @@ _SHORTEST_AUTO_S = 10  # of automatic chunks that only keep more workers busy
 _LEAST_PIXELS = 2 * 10**9  # of these: 20 s of a processor at x264's superfast, where another worker takes 1 s to start
 _NEAR = Fraction(1, 4)  # of a chunk's length: how far a cut may be from an even division
 _DUE = Fraction(19, 20)  # of the longest distance of keyframes: closer ones are early
-_SEARCHED_S = 1  # on either side, where no keyframe tells of a cut
+_SEARCHED_S = 1  # on either side, where no keyframe marks a cut
 _PROBED = 12  # frames
 _HIDING = frozenset({"vp8"})  # codecs with packets that are not shown
 
@@ -142,7 +142,7 @@ def _count(length_s: Fraction, pixels: int, workers: int) -> int:
 
 
 def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:
-    """Reads all packets, without decoding; None where they do not tell the pictures one by one."""
+    """Reads all packets, without decoding; None where they do not match the pictures one to one."""
     if source.codec in _HIDING or source.container == "avi":
         return None
     begin = source.start_s + (time_range.start if time_range else 0)
@@ -164,7 +164,7 @@ def _indexed(source: Source, time_range: TimeRange | None) -> _Index | None:
                 break
     pts.sort()
     index = _Index(pts, sorted(keys), packets.joints > 0)
-    if not pts or len(set(pts)) < len(pts) or not _is_told(_read(source, index), pts):
+    if not pts or len(set(pts)) < len(pts) or not _matches_pictures(_read(source, index), pts):
         return None
     return index
 
@@ -174,7 +174,7 @@ def _read(source: Source, index: _Index) -> Source:
     return replace(source, may_jump=source.may_jump and index.jumps)
 
 
-def _is_told(source: Source, pts: Sequence[int]) -> bool:
+def _matches_pictures(source: Source, pts: Sequence[int]) -> bool:
     """Whether the first pictures are those of the packets: a packet may hold one field, or none that is shown."""
     some = pts[: _PROBED + 1]
     if len(some) < 2:
@@ -187,7 +187,7 @@ def _decoded(source: Source, start: int, end: int, finder: ShotFinder | None = N
     """Decodes the pictures with start <= pts < end."""
     log = ReadLog()
     part = Chunk(start, end, None).time_range(source, None)
-    with contextlib.suppress(DecodeError):  # the encode will tell
+    with contextlib.suppress(DecodeError):  # the encode reports it
         for frame in decode_frames(source, log=log, clock=Clock("cuts"), time_range=part, alpha="drop"):
             if finder is not None:
                 finder.offer(frame, None)

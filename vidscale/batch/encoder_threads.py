@@ -11,8 +11,8 @@ _X265_FRAMES = ((16, 5), (8, 3), (4, 2))  # processors and x265's default frame 
 def with_threads(codec: CodecName, params: str, processors: int) -> str:
     """Encoder parameters that make an encoder use its share of the machine; the user's own win.
 
-    What x264 and x265 write depends on their number of threads, so that it is told, never found out. With two threads
-    what x264 writes also depends on how fast pictures arrive (core 165, 2 to 5 of 10 runs differed), unless its
+    What x264 and x265 write depends on their number of threads, so that it is set explicitly, never detected. With two
+    threads what x264 writes also depends on how fast pictures arrive (core 165, 2 to 5 of 10 runs differed), unless its
     lookahead has no thread of its own: the same chunk must become the same bytes.
 
     Args:

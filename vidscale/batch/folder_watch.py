@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vidscale.batch.inputs import Entry, files_of
-from vidscale.batch.tasks import SourceState
+from vidscale.batch.source_state import SourceState
 from vidscale.errors import ConfigError
 
 SETTLED_S = 5.0

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidscale.batch.chunks import Chunk
-from vidscale.batch.tasks import CODING, READING, SourceChangedError, SourceState
+from vidscale.batch.source_state import SourceState, source_changed
+from vidscale.batch.task_movie import CODING, READING
 from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError, VidscaleError
 from vidscale.jobs.plans import EncodePlan
@@ -94,7 +95,7 @@ def other_job(folder: str, found: Job, wanted: Job) -> VidscaleError:
     known = {name: value for name, value in wanted.facts.items() if name != _ASKED}
     differing = [name for name, value in known.items() if found.facts.get(name) != value]
     if "state" in differing and "source" not in differing:
-        return SourceChangedError(f"{wanted.facts['source']} has changed since the job began: -y starts again")
+        return source_changed(wanted.facts["source"])
     if "settings" in differing:
         differing.remove("settings")
         then, now = found.facts["settings"], wanted.facts["settings"]

@@ -9,7 +9,10 @@ from vidscale.batch.chunks import Chunk
 from vidscale.batch.tasks import ChunkResult
 from vidscale.errors import EncodeError
 from vidscale.jobs.adaptation import adapts, joined
-from vidscale.jobs.pipeline import Outcome, finish, found_notes, strength_note
+from vidscale.jobs.encoding import strength_note
+from vidscale.jobs.finishing import distinct, finish
+from vidscale.jobs.losses import found_notes
+from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.captions import Captions
 from vidscale.media.timing import Timing
@@ -45,26 +48,25 @@ def join(
     origins = [int(result.log.origin_s / unit) for result in results]
     first = origins[0] + results[0].pts[0]
     zero = first if plan.settings.range is not None or first < 0 else 0
-    timing = _timing(plan, results, [origin - zero for origin in origins])
+    shifts = [origin - zero for origin in origins]
+    timing = _timing(plan, results, shifts)
     log = replace(merged([result.log for result in results]), origin_s=zero * unit)
     if log.truncated_at_s is not None and plan.settings.range is None:
         log.unreadable = max(log.unreadable, (plan.source.video.frame_count or 0) - log.frames)
     _check(plan, chunks, results, origins)
-    _check_distinct(plan, timing)
+    for _ in distinct(timing.pts, lambda pts: pts * unit, plan.output):
+        pass
     notes = found_notes(plan, log)
     if plan.measures_strength:
         plan = plan.with_quantiser(_mean_quantiser(results))
         notes = (*notes, strength_note(plan.identity.crf))
-    captions = Captions()
-    for result, origin in zip(results, origins, strict=True):
-        for pts, data in result.captions:
-            captions.add(pts + origin - zero, data)
+    captions = _captions(results, shifts)
     pieces = [
-        Piece(file, (origin - zero) * unit, result.delay, is_kept=True)
-        for file, origin, result in zip(files, origins, results, strict=True)
+        Piece(file, shift * unit, result.delay, is_kept=True)
+        for file, shift, result in zip(files, shifts, results, strict=True)
     ]
     adaptation = joined(
-        [(result.adaptation, origin - zero, result.pts[0]) for result, origin in zip(results, origins, strict=True)],
+        [(result.adaptation, shift, result.pts[0]) for result, shift in zip(results, shifts, strict=True)],
         unit,
     )
     if adapts(plan) and not adaptation.segments:
@@ -97,6 +99,14 @@ def _timing(plan: EncodePlan, results: Sequence[ChunkResult], shifts: Sequence[i
     return Timing(pts, None if last is None else last + shifts[-1], plan.source.video.time_base)
 
 
+def _captions(results: Sequence[ChunkResult], shifts: Sequence[int]) -> Captions:
+    captions = Captions()
+    for result, shift in zip(results, shifts, strict=True):
+        for pts, data in result.captions:
+            captions.add(pts + shift, data)
+    return captions
+
+
 def _check(plan: EncodePlan, chunks: Sequence[Chunk], results: Sequence[ChunkResult], origins: Sequence[int]) -> None:
     """Every chunk begins where it was to begin, and has the pictures that the source has there."""
     for number, (chunk, result, origin) in enumerate(zip(chunks, results, origins, strict=True), start=1):
@@ -113,19 +123,6 @@ def _check(plan: EncodePlan, chunks: Sequence[Chunk], results: Sequence[ChunkRes
         if chunk.frames is not None and len(result.pts) != chunk.frames:
             counts = f"{len(result.pts)} pictures instead of {chunk.frames}"
             raise EncodeError(f"{where} has {counts}: encode it without --chunks")
-
-
-def _check_distinct(plan: EncodePlan, timing: Timing) -> None:
-    if (unit := plan.output.time_unit) is None:
-        return
-    last = None
-    for pts in timing.pts:
-        stamp = round(pts * timing.time_base / unit)
-        if stamp == last:
-            at = f"{float(pts * timing.time_base):.4f} s"
-            suffix = plan.output.path.suffix
-            raise EncodeError(f"two frames at {at} would get the same timestamp in {suffix}; write .mp4")
-        last = stamp
 
 
 def _mean_quantiser(results: Sequence[ChunkResult]) -> float | None:

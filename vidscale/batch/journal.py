@@ -1,7 +1,7 @@
-"""The journal of an unfinished movie: which chunks are done, known by the bytes of their files.
+"""The journal of an unfinished movie: the finished chunks, with the hashes of their files.
 
-It is a SQLite database in write-ahead mode beside the chunks, opened by one program at a time (`vidscale.batch.lock`
-sees to it), so that it needs no shared memory and may lie on a network drive.
+It is a SQLite database in write-ahead mode beside the chunks. `vidscale.batch.lock` ensures that one program at a time
+has it open, so that it needs no shared memory and may be on a network drive.
 """
 
 import json
@@ -69,7 +69,7 @@ class Journal:
         return None if row is None else Job(row[0], json.loads(row[1]))
 
     def begin(self, job: Job, chunks: Sequence[Chunk]) -> None:
-        """Begins a job; forgets the chunks of another one, but not which files are ours."""
+        """Begins a job: removes the chunks of any other one, but not the record of our own files."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             for table in ("job", "chunks"):

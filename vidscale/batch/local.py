@@ -22,7 +22,7 @@ _Advance = Callable[[int], None]
 
 
 class Engine(Protocol):
-    """Runs chunks somewhere.
+    """Where chunks run.
 
     Attributes:
         workers: chunks that it runs at the same time.
@@ -38,7 +38,7 @@ class Engine(Protocol):
     def threads(self) -> int: ...
 
     def prepare(self, task: ChunkTask, count: int) -> None:
-        """Has so many workers load what tasks like this one need, before there are any."""
+        """Makes ``count`` workers load what tasks like this one need, before one is submitted."""
 
     def submit(self, task: ChunkTask, advance: _Advance) -> "Future[ChunkResult]":
         """Queues a task; ``advance`` is called with numbers of frames, from another thread."""
@@ -48,11 +48,11 @@ class Engine(Protocol):
         """Queues the measuring of a part of an output, as `submit`; None where this program is to measure."""
 
     def close(self) -> None:
-        """Ends all workers, also those at work."""
+        """Ends all workers, also busy ones."""
 
 
 def default_workers() -> int:
-    """Number of workers for this machine: one for each processor up to three, above one for every two."""
+    """Number of workers for this machine: one per processor up to three, one for every two on larger machines."""
     cores = core_count()
     return cores if cores <= 3 else cores // 2
 
@@ -98,7 +98,7 @@ class LocalEngine:
         workers: number of processes; None for `default_workers`.
     """
 
-    measure = None  # which uses all processors of this machine as well as they can
+    measure = None  # this program uses all processors as well as workers would
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or default_workers()
@@ -127,8 +127,8 @@ class LocalEngine:
         return future
 
     def _add_worker(self, first: ChunkTask | None) -> None:
-        """Another thread with a worker, if there may be one; it starts the worker at once if it is told a task like
-        the first."""
+        """Starts another thread with a worker, unless there are enough. With ``first``, a task to prepare for, the
+        worker process starts at once."""
         with self._lock:
             if len(self._threads) < self.workers:
                 self._threads.append(threading.Thread(target=self._serve, args=(first,), name="worker", daemon=True))
@@ -154,7 +154,7 @@ class LocalEngine:
         """Hands tasks to one worker process."""
         process: subprocess.Popen[bytes] | None = None
         if first is not None:
-            with contextlib.suppress(EncodeError, OSError):  # the tasks themselves will tell
+            with contextlib.suppress(EncodeError, OSError):  # the tasks themselves report it
                 process = self._start()
                 _tell(process, {"prepare": first.to_json()})
         while (item := self._queue.get()) is not None:
@@ -174,7 +174,7 @@ class LocalEngine:
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._lock:
             if self._closed:
-                raise EncodeError("the workers have been ended")
+                raise EncodeError("the workers were stopped")
             process = processes.start(
                 [sys.executable, "-m", "vidscale.batch.worker"],
                 stdin=subprocess.PIPE,
@@ -196,7 +196,7 @@ class LocalEngine:
 
 
 def _ask(process: "subprocess.Popen[bytes]", task: ChunkTask, advance: _Advance) -> ChunkResult:
-    """Has a worker run a task.
+    """Runs a task in a worker process.
 
     Raises:
         FinalError: it failed, and would fail again.

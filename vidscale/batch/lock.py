@@ -59,7 +59,7 @@ class Claim:
         self._thread.start()
 
     def release(self) -> None:
-        """Lets others have it. May be called twice."""
+        """Releases the lock. May be called twice."""
         if self._ended.is_set():
             return
         self._ended.set()

@@ -8,7 +8,8 @@ from itertools import pairwise
 from vidscale.batch.chunks import USUAL_S
 from vidscale.batch.local import Engine
 from vidscale.batch.measure_part import MeasureTask, measure_task
-from vidscale.batch.tasks import NotFoundError, SourceState
+from vidscale.batch.source_state import SourceState
+from vidscale.batch.tasks import NotFoundError
 from vidscale.batch.work import Work
 from vidscale.jobs.evaluation import Measure
 from vidscale.jobs.measured_encode import (
@@ -68,7 +69,7 @@ def _results(
 
 
 def _parts(plan: EncodePlan, small: SmallFile, outcome: Outcome, workers: int) -> list[EncodePart]:
-    """Parts of similar length that begin at keyframes of the output; none where its packets do not tell its frames."""
+    """Parts of similar length that begin at keyframes of the output; none if its packets are not one per frame."""
     times, keys = list[Fraction](), set[Fraction]()
     with video_packets(small.source) as packets:
         for packet in packets:

@@ -111,9 +111,14 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
 
 def _tiles(results: Sequence[MovieResult], least: Target | None) -> list[Tile]:
     failed = sum(each.state == "failed" for each in results)
-    told = f", {failed} failed" if failed else ""
+    detail = f"of {len(results)}" + (f", {failed} failed" if failed else "")
     tiles = [
-        Tile("Movies", str(len(results) - failed), detail=f"of {len(results)}{told}", tone="warning" if failed else ""),
+        Tile(
+            "Movies",
+            str(len(results) - failed),
+            detail=detail,
+            tone="warning" if failed else "",
+        ),
     ]
     sizes = [(each.bytes, each.source_bytes) for each in results if each.bytes and each.source_bytes]
     if sizes:

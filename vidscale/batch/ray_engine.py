@@ -18,7 +18,8 @@ from vidscale.batch.chunk_encode import answer, prepare, send
 from vidscale.batch.local import default_workers
 from vidscale.batch.measure_part import MeasureTask, measured_part
 from vidscale.batch.sending import Sent
-from vidscale.batch.tasks import ChunkResult, ChunkTask, NotFoundError, Task, check_version, result_of
+from vidscale.batch.task_movie import check_version
+from vidscale.batch.tasks import ChunkResult, ChunkTask, NotFoundError, Task, result_of
 from vidscale.errors import ConfigError, EncodeError, VidscaleError
 from vidscale.jobs.measurement import Measurement
 from vidscale.media.versions import versions
@@ -26,7 +27,7 @@ from vidscale.system.threads import core_count
 
 R = TypeVar("R")
 
-_STORE_BYTES = 80_000_000  # about Ray's least: only paths and numbers are stored
+_STORE_BYTES = 80_000_000  # about the least that Ray accepts: only paths and numbers are stored
 _CLUSTER_THREADS = 2
 _CONNECT_S = 5.0
 _POLL_S = 0.2
@@ -58,7 +59,7 @@ class RayEngine:
             self.threads = max(1, processors // workers if workers else min(_CLUSTER_THREADS, processors))
             self.workers = workers or max(1, processors // self.threads)
         self._closed = threading.Event()
-        self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # so many ranges at a time
+        self._senders = ThreadPoolExecutor(self.workers, thread_name_prefix="send")  # ranges that are read at a time
         functions = _work, prepare, measured_part
         self._run, self._prepare, self._measure = (self._ray.remote(max_retries=0)(each) for each in functions)
 
@@ -91,7 +92,7 @@ class RayEngine:
 
     def measure(self, task: MeasureTask, advance: Callable[[int], None]) -> "Future[Measurement]":
         def refuse(future: "Future[Measurement]") -> None:
-            future.set_exception(NotFoundError(f"a worker does not find {task.source} or {task.output}"))
+            future.set_exception(NotFoundError(f"a worker does not find {task.movie.source} or {task.movie.output}"))
 
         reference = self._measure.options(**_options(task)).remote(task)
         return self._watched(reference, lambda ended: _measured(ended, advance), refuse)
@@ -158,7 +159,8 @@ class RayEngine:
 
 def _work(record: dict[str, Any], sent: Sent | None) -> dict[str, Any]:
     """What a Ray worker does; ``{"missing": True}`` if it does not find the movie."""
-    if sent is None and record["state"]["size"] is not None and not Path(record["source"]).exists():
+    movie = record["movie"]
+    if sent is None and movie["state"]["size"] is not None and not Path(movie["source"]).exists():
         return {"missing": True}
     return answer(record, lambda: None, sent)
 
@@ -205,8 +207,7 @@ def _imported() -> Any:
 
 
 def _check_version(ray: Any) -> None:
-    """Raises ConfigError when the cluster's workers have another vidscale; they are asked, since installing is not
-    Ray's business here."""
+    """Raises ConfigError when the cluster's workers have another vidscale, which Ray does not install."""
     own = versions()["vidscale"]
     try:
         theirs = ray.get(ray.remote(max_retries=0)(_version).options(name="version").remote())

@@ -1,4 +1,4 @@
-"""What became of each movie of a batch; kept in a database beside the outputs, so that a second run knows it."""
+"""The results of the movies of a batch, in a database beside the outputs, from which the next run resumes."""
 
 import json
 import sqlite3

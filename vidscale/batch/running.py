@@ -17,7 +17,7 @@ from vidscale.batch.lock import Claim
 from vidscale.batch.measuring import measurer
 from vidscale.batch.movie import encoder_of
 from vidscale.batch.results import MovieResult, Results
-from vidscale.batch.tasks import SourceState
+from vidscale.batch.source_state import SourceState
 from vidscale.batch.watching import MovieProgress, Watch
 from vidscale.config import AUTO, BatchSettings, EncodeSettings
 from vidscale.errors import ConfigError, UsageError, VidscaleError, reason_of
@@ -29,7 +29,7 @@ from vidscale.per_title.checking import measured_quality
 from vidscale.per_title.encoding import Finished, run_title
 from vidscale.quality import METRICS, VMAF_METRICS, Metric
 from vidscale.report.files import write_report
-from vidscale.report.rows import Report, Verdict
+from vidscale.report.rows import Report
 from vidscale.system.names import numbered
 
 RESULTS, LOCK = ".vidscale-batch.db", ".vidscale-batch.lock"
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class BatchMovie:
     """A movie of a batch: its name for people, source, output, settings, and what to run after it."""
 
     name: str
@@ -64,7 +64,7 @@ def plan_batch(
     settings: EncodeSettings,
     batch: BatchSettings,
     then: tuple[tuple[str, ...], ...] = (),
-) -> list[Planned]:
+) -> list[BatchMovie]:
     """The movies with their outputs and settings.
 
     Args:
@@ -87,7 +87,7 @@ def plan_batch(
     check_targets(targets)
     names = numbered([str(entry.name) for entry in entries])
     return [
-        Planned(name, entry.source, target, each, then)
+        BatchMovie(name, entry.source, target, each, then)
         for name, (entry, target), each in zip(names, targets, resolved, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def _measuring(metric: Metric, settings: EncodeSettings) -> dict[str, bool]:
 
 
 def run_batch(
-    movies: Sequence[Planned], output: Path, batch: BatchSettings, engine: Engine, watch: Watch
+    movies: Sequence[BatchMovie], output: Path, batch: BatchSettings, engine: Engine, watch: Watch
 ) -> list[MovieResult]:
     """Encodes all movies; those that an earlier run has finished are kept.
 
@@ -110,7 +110,7 @@ def run_batch(
         output: the output folder.
         batch: settings.
         engine: runs the chunks.
-        watch: is told what happens.
+        watch: receives what happens.
 
     Returns:
         A result for each movie, in order.
@@ -126,49 +126,80 @@ def run_batch(
         results = Results(output / RESULTS)
         try:
             watch.planned([_expected(movie) for movie in movies])
-            return _run(movies, batch, engine, watch, results)
+            spread = engine.workers if len(movies) < engine.workers else 1
+            return _Run(batch, engine, watch, results, spread).all(movies)
         finally:
             results.close()
 
 
-def _run(
-    movies: Sequence[Planned], batch: BatchSettings, engine: Engine, watch: Watch, results: Results
-) -> list[MovieResult]:
-    spread = engine.workers if len(movies) < engine.workers else 1  # workers that one movie is to keep busy
-    ended: dict[int, MovieResult] = {}
-    with ThreadPoolExecutor(engine.workers, thread_name_prefix="movie") as pool:
-        futures = {
-            pool.submit(_run_movie, movie, batch, engine, watch, results, spread): number
-            for number, movie in enumerate(movies)
-        }
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A batch that runs.
+
+    Attributes:
+        batch: settings.
+        engine: runs the chunks.
+        watch: receives what happens.
+        results: of this run and earlier ones.
+        spread: number of workers that one movie is to keep busy.
+    """
+
+    batch: BatchSettings
+    engine: Engine
+    watch: Watch
+    results: Results
+    spread: int
+
+    def all(self, movies: Sequence[BatchMovie]) -> list[MovieResult]:
+        """Encodes as many movies at a time as there are workers; returns their results in order."""
+        ended: dict[int, MovieResult] = {}
+        with ThreadPoolExecutor(self.engine.workers, thread_name_prefix="movie") as pool:
+            futures = {pool.submit(self._one, movie): number for number, movie in enumerate(movies)}
+            try:
+                for future in as_completed(futures):
+                    result = future.result()
+                    ended[futures[future]] = result
+                    self.watch.finished(movies[futures[future]].name, result)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [ended[number] for number in range(len(movies))]
+
+    def _one(self, movie: BatchMovie) -> MovieResult:
+        self.watch.check()
+        started = time.perf_counter()
         try:
-            for future in as_completed(futures):
-                result = future.result()
-                ended[futures[future]] = result
-                watch.finished(movies[futures[future]].name, result)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [ended[number] for number in range(len(movies))]
+            if (kept := self.results.kept(movie.key, movie.target)) is not None:
+                with ChunkedEncoder(self.engine, None) as encoder:
+                    encoder.forget(movie.target)
+                return kept
+            return self._encoded(movie, started)
+        except Exception as error:  # of any kind: the other movies continue
+            self.watch.check()  # an interrupted movie has not failed
+            logger.debug("%s failed", movie.source, exc_info=True)
+            reason = _reason(error)
+        seconds = time.perf_counter() - started
+        return MovieResult(str(movie.source), str(movie.target), "failed", " ".join(reason.split()), seconds=seconds)
 
-
-def _run_movie(
-    movie: Planned, batch: BatchSettings, engine: Engine, watch: Watch, results: Results, spread: int
-) -> MovieResult:
-    watch.check()
-    started = time.perf_counter()
-    try:
-        if (kept := results.kept(movie.key, movie.target)) is not None:
-            with ChunkedEncoder(engine, None) as encoder:
-                encoder.forget(movie.target)
-            return kept
-        return _encoded(movie, batch, engine, watch, results, spread, started)
-    except Exception as error:  # whatever it is, the other movies go on
-        watch.check()  # an interrupted movie has not failed
-        logger.debug("%s failed", movie.source, exc_info=True)
-        reason = _reason(error)
-    seconds = time.perf_counter() - started
-    return MovieResult(str(movie.source), str(movie.target), "failed", " ".join(reason.split()), seconds=seconds)
+    def _encoded(self, movie: BatchMovie, started: float) -> MovieResult:
+        progress = MovieProgress(self.watch, movie.name)
+        progress.start("planning", None)
+        movie.target.parent.mkdir(parents=True, exist_ok=True)
+        planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
+        count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)
+        with encoder_of(planned, self.engine, count, spread=self.spread) as encoder:
+            finished = run_title(planned, progress, started=started, encoder=encoder, measure=measurer(self.engine))
+            if finished.report is not None and finished.plan.settings.report:
+                write_report(finished.report, finished.plan.report_dir)
+            if movie.then:
+                progress.start("running commands", None)
+                run_after(
+                    filled_commands(movie.then, movie.source, movie.target.absolute(), ffmpeg=finished.plan.ffmpeg.path)
+                )
+            result = _result(movie, finished, self.batch, time.perf_counter() - started)
+            self.results.add(movie.key, result)
+            encoder.discard()
+        return result
 
 
 def _reason(error: Exception) -> str:
@@ -179,36 +210,7 @@ def _reason(error: Exception) -> str:
     return "out of memory" if isinstance(error, MemoryError) else f"internal error, {type(error).__name__}: {error}"
 
 
-def _encoded(
-    movie: Planned,
-    batch: BatchSettings,
-    engine: Engine,
-    watch: Watch,
-    results: Results,
-    spread: int,
-    started: float,
-) -> MovieResult:
-    progress = MovieProgress(watch, movie.name)
-    progress.start("planning", None)
-    movie.target.parent.mkdir(parents=True, exist_ok=True)
-    planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
-    count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)
-    with encoder_of(planned, engine, count, spread=spread) as encoder:
-        finished = run_title(planned, progress, started=started, encoder=encoder, measure=measurer(engine))
-        if finished.report is not None and finished.plan.settings.report:
-            write_report(finished.report, finished.plan.report_dir)
-        if movie.then:
-            progress.start("running commands", None)
-            run_after(
-                filled_commands(movie.then, movie.source, movie.target.absolute(), ffmpeg=finished.plan.ffmpeg.path)
-            )
-        result = _result(movie, finished, batch, time.perf_counter() - started)
-        results.add(movie.key, result)
-        encoder.discard()
-    return result
-
-
-def _result(movie: Planned, finished: Finished, batch: BatchSettings, seconds: float) -> MovieResult:
+def _result(movie: BatchMovie, finished: Finished, batch: BatchSettings, seconds: float) -> MovieResult:
     plan, report = finished.plan, finished.report if finished.plan.settings.report else None
     quality = {} if report is None else _quality(report)
     least = batch.least
@@ -224,7 +226,7 @@ def _result(movie: Planned, finished: Finished, batch: BatchSettings, seconds: f
         source_bytes=None if plan.settings.range else plan.source.size_bytes,
         quality=quality,
         scaling=plan.pair.name if plan.pair.scale > 1 else "full size",
-        bits=verdict.bits if isinstance(verdict, Verdict) else None,
+        bits=verdict.bits if verdict else None,
         is_low=least is not None and quality.get(least.metric, 0.0) < least.value,
         seconds=seconds,
         notes=(*plan.notes, *finished.outcome.notes),
@@ -241,7 +243,7 @@ def _quality(report: Report) -> dict[Metric, float]:
     return found
 
 
-def _expected(movie: Planned) -> Expected:
+def _expected(movie: BatchMovie) -> Expected:
     """The frames that a movie takes; an estimate."""
     try:
         source = probe(movie.source, stream=movie.settings.stream)

@@ -1,4 +1,4 @@
-"""The work of one chunk: what a worker is told, and what it answers. Only paths and numbers travel."""
+"""The task of encoding a chunk, and its result. Only paths and numbers travel."""
 
 import base64
 import hashlib
@@ -11,42 +11,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vidscale.batch.chunks import Chunk
+from vidscale.batch.source_state import SourceState
+from vidscale.batch.task_movie import CODING, READING, TaskMovie
 from vidscale.errors import ConfigError, EncodeError, VidscaleError
 from vidscale.jobs.adaptation import NOTHING, Adaptation, adapts
 from vidscale.jobs.plans import EncodePlan
-from vidscale.media.versions import versions
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
-
-# The settings that decide what is coded; the others are about reports, goals and files.
-CODING = ("scale", "pair", "tune", "effort", "crf", "codec", "preset", "encoder_params", "device", "ffmpeg", "adapt")
-READING = ("stream", "interlaced", "alpha", "strict")
 
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """A source file at some time: its size in bytes and its time of modification, ns; both None for a pattern."""
-
-    size: int | None
-    mtime_ns: int | None
-
-    @classmethod
-    def of(cls, path: Path) -> "SourceState":
-        try:
-            status = path.stat()
-        except FileNotFoundError:  # a pattern of numbered pictures
-            return cls(None, None)
-        return cls(status.st_size, status.st_mtime_ns)
-
-
 class FinalError(ConfigError):
     """A chunk failed, and would fail again."""
-
-
-class SourceChangedError(ConfigError):
-    """The source is not the file any more that the job began with."""
 
 
 class NotFoundError(FinalError):
@@ -54,7 +31,7 @@ class NotFoundError(FinalError):
 
 
 class Task(Protocol):
-    """What a worker is told.
+    """A task for a worker.
 
     Attributes:
         name: for people.
@@ -81,40 +58,27 @@ class ChunkTask:
 
     Attributes:
         name: for people: movie and number of the chunk.
-        source: path of the movie.
-        state: of the movie when the job began.
-        output: path of the small file that the chunk becomes part of.
-        settings: `CODING` and `READING` settings as JSON values.
+        movie: that the chunk is a part of.
         start_s, end_s: the part to read; both None for the whole movie.
         file: path to write.
-        pair: full name and hash of the pair.
         threads: processors that the worker may use.
-        jumps: timestamps may jump in the movie: a range is then found by reading all packets before it.
         gpus: share of a GPU that the chunk needs.
-        version: of vidscale.
     """
 
     name: str
-    source: str
-    state: SourceState
-    output: str
-    settings: dict[str, Any]
+    movie: TaskMovie
     start_s: str | None
     end_s: str | None
     file: str
-    pair: tuple[str, str]
     threads: int
-    jumps: bool
     gpus: float
-    version: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "ChunkTask":
-        pair = (record["pair"][0], record["pair"][1])
-        return cls(**record | {"state": SourceState(**record["state"]), "pair": pair})
+        return cls(**record | {"movie": TaskMovie.from_json(record["movie"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,43 +181,18 @@ def task_of(
     part = chunk.time_range(plan.source, plan.settings.range)
     return ChunkTask(
         name=name,
-        source=str(plan.source.path),
-        state=state,
-        output=str(plan.output.path),
-        settings=dumped,
+        movie=TaskMovie.of(plan, dumped, state, jumps=jumps),
         start_s=None if part is None else str(part.start),
         end_s=None if part is None or part.end is None else str(part.end),
         file=str(file),
-        pair=(plan.pair.name, plan.pair.sha256),
         threads=threads,
-        jumps=jumps,
         gpus=gpu_share(device),
-        version=versions()["vidscale"],
     )
 
 
 def gpu_share(device: str) -> float:
     """Share of a GPU that a task needs whose pair runs on a device."""
     return 0.25 if device == "cuda" else 0.0
-
-
-def check_version(version: str, *, at: str = "this worker", found: str | None = None) -> None:
-    """Raises ConfigError if a job and a worker have different versions of vidscale.
-
-    Args:
-        version: of the job.
-        at: the worker, for the message.
-        found: its version; None for the version of this program.
-    """
-    own = found or versions()["vidscale"]
-    if version != own:
-        raise ConfigError(f"{at} runs vidscale {own}, the job vidscale {version}: install the same on both")
-
-
-def check_unchanged(source: str, state: SourceState) -> None:
-    """Raises SourceChangedError if a movie is not the file any more that the job began with."""
-    if SourceState.of(Path(source)) != state:
-        raise SourceChangedError(f"{source} has changed since the job began: -y starts again")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What can be watched while a batch runs."""
+"""Progress of a batch: what happens to its movies."""
 
 from vidscale.batch.batch_progress import Expected
 from vidscale.batch.results import MovieResult
@@ -18,13 +18,13 @@ class Watch:
         """The batch begins."""
 
     def started(self, movie: str, task: str, total: int | None) -> None:
-        """A movie begins a step, of so many frames."""
+        """A movie begins a step of ``total`` frames; None when unknown."""
 
     def advanced(self, movie: str) -> None:
         """One more frame of a movie is done."""
 
     def divided(self, movie: str, done: int, total: int) -> None:
-        """So many of a movie's chunks are encoded."""
+        """``done`` of ``total`` chunks of a movie are encoded."""
 
     def noted(self, movie: str, text: str) -> None:
         """A one-line message about a movie."""

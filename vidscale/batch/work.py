@@ -123,7 +123,7 @@ class Work(Generic[T, R]):
         if isinstance(error, FinalError):
             return error
         if _FULL in str(error):
-            return DiskFullError("the disk is full; make room and run the same command again")
+            return DiskFullError("the disk is full; free some space and run the same command again")
         task = self._tasks[part.number]
         return EncodeError(f"{task.name}{_range_text(task)} failed {part.tries} times: {error}")
 

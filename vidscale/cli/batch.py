@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vidscale.batch.inputs import Entry
     from vidscale.batch.results import MovieResult
-    from vidscale.batch.running import Planned
+    from vidscale.batch.running import BatchMovie
     from vidscale.config import BatchSettings, EncodeSettings
     from vidscale.quality import Target
 
@@ -104,7 +104,7 @@ def batch(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Encode many videos; a failure does not stop the others, and the same command goes on after an interruption."""
+    """Encode many videos. A failure does not stop the others; after an interruption the same command resumes."""
 
     def job(console: Console) -> bool:
         asked = _asked(inputs or [], output, context, recipe)
@@ -126,7 +126,7 @@ class _Asked:
     batch: "BatchSettings"
     then: tuple[tuple[str, ...], ...]
 
-    def planned(self, entries: "Sequence[Entry]") -> "list[Planned]":
+    def planned(self, entries: "Sequence[Entry]") -> "list[BatchMovie]":
         from vidscale.batch.running import plan_batch
 
         return plan_batch(entries, self.output, self.settings, self.batch, self.then)
@@ -192,7 +192,7 @@ def _run(asked: _Asked, status: Path | None, console: Console, *, watch: bool, j
     page = [] if status is None else [StatusPage(status, output.resolve().name)]
     results: dict[str, MovieResult] = {}
     with LocalEngine(batch.jobs) if batch.engine == "local" else RayEngine(batch.jobs, batch.ray_address) as engine:
-        console.finished = "finished movies and chunks are kept, the same command goes on"
+        console.finished = "finished movies and chunks are kept; rerun the same command to resume"
         while True:
             console.check()
             if folders:

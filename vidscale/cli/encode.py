@@ -171,47 +171,50 @@ def _print_result(
     *,
     json_output: bool,
 ) -> None:
+    if json_output:
+        emit(_record(finished, decision, time.perf_counter() - started))
+    elif not console.quiet:
+        for line in _lines(finished):
+            typer.echo(line)
+
+
+def _record(finished: "Finished", decision: "Decision | None", seconds: float) -> dict[str, Any]:
+    plan, outcome = finished.plan, finished.outcome
+    report = finished.report if plan.settings.report else None
+    return {
+        "event": "encoded",
+        "output": str(outcome.path),
+        "report": str(plan.report_dir) if report else None,
+        "frames": outcome.frames,
+        "bytes": outcome.path.stat().st_size,
+        "source_bytes": plan.source.size_bytes,
+        "seconds": round(seconds, 3),
+        "unreadable_frames": outcome.log.unreadable,
+        "totals": _totals(report) if report else None,
+        "verdict": _verdict(report),
+        "decision": _decision(decision),
+        "checks": [asdict(check) for check in finished.checks],
+        "adapted": [asdict(segment) for segment in outcome.adapted],
+    }
+
+
+def _lines(finished: "Finished") -> list[str]:
     from vidscale.report.totals import summary_lines
 
     plan, outcome = finished.plan, finished.outcome
-    report = finished.report if plan.settings.report else None
-
+    video, geometry = plan.source.video, plan.geometry
     size, source_size = outcome.path.stat().st_size, plan.source.size_bytes
-    if json_output:
-        emit(
-            {
-                "event": "encoded",
-                "output": str(outcome.path),
-                "report": str(plan.report_dir) if report else None,
-                "frames": outcome.frames,
-                "bytes": size,
-                "source_bytes": source_size,
-                "seconds": round(time.perf_counter() - started, 3),
-                "unreadable_frames": outcome.log.unreadable,
-                "totals": _totals(report) if report else None,
-                "verdict": _verdict(report),
-                "decision": _decision(decision),
-                "checks": [asdict(check) for check in finished.checks],
-                "adapted": [asdict(segment) for segment in outcome.adapted],
-            }
-        )
-        return
-    if console.quiet:
-        return
-    video = plan.source.video
-    geometry = plan.geometry
     share = f", {size / source_size:.1%} of the source" if source_size and not plan.settings.range else ""
-    typer.echo(
+    lines = [
         f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
-    )
+    ]
     for number, check in enumerate(finished.checks, start=1):
         end = ", encoded again" if number < len(finished.checks) else "" if check.is_met else ", missed"
-        typer.echo(f"{check.text}{end}")
-    if report is not None:
-        for line in summary_lines(report):
-            typer.echo(line)
-        typer.echo(f"report: {show_path(plan.report_dir / 'index.html')}")
+        lines.append(f"{check.text}{end}")
+    if finished.report is not None and plan.settings.report:
+        lines += [*summary_lines(finished.report), f"report: {show_path(plan.report_dir / 'index.html')}"]
+    return lines
 
 
 def _totals(report: "Report") -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _pipe(player: str, small: "SmallFile", console: Console) -> None:
 
 @contextlib.contextmanager
 def _player(player: str, small: "SmallFile") -> Iterator[IO[bytes]]:
-    """A player that shows the y4m which is written to it."""
+    """A player that reads y4m from its stdin."""
     movie = str(small.source.path.absolute())
     has_sound = any(stream.kind == "audio" for stream in small.source.streams)
     if player == "mpv":

@@ -1,4 +1,4 @@
-"""How long a job will still take: told only when it can be known."""
+"""How long a job will still take, once that can be estimated."""
 
 import time
 
@@ -25,7 +25,7 @@ class TimeLeft:
         self._done += 1
 
     def text(self, left: int) -> str:
-        """Such as ``40 s left`` or ``12 min left``, for ``left`` more units; "" when it cannot be told yet."""
+        """Such as ``40 s left`` or ``12 min left``, for ``left`` more units; "" when it cannot be estimated yet."""
         counted = self._done - 1
         passed = time.monotonic() - self._first
         if left < 0 or counted < 1 or passed < _SOON_S:

@@ -40,7 +40,7 @@ def run_comparison(
         movies: the movies.
         folder: for encoded segments, their results and stills.
         settings: of the comparison.
-        progress: told about every job.
+        progress: receives every job.
 
     Returns:
         Everything that was measured; movies that failed are named in ``failures``.
@@ -129,7 +129,7 @@ class _Run:
     def measure(self, curve_sets: Sequence[CurveSet]) -> list[CurveSet]:
         """Runs all trials; returns the curve sets of which no trial failed, in order."""
         video = [curve_set.movie.source.video for curve_set in curve_sets]
-        largest = max((v.format.frame_bytes(v.height, v.width) for v in video), default=0)
+        largest = max((v.frame_bytes for v in video), default=0)
         failed: set[int] = set()
         done = total = 0
         with worker_pool(self._runner.settings.jobs or parallel_jobs(largest)) as pool:

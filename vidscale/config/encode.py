@@ -52,7 +52,7 @@ def _as_chunks(value: object) -> object:
         return value
     text = str(value)
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"--chunks {value}: not a number from 1 on, nor auto")
+        raise ValueError(f"--chunks {value} is neither auto nor a number of 1 or more")
     return int(text)
 
 

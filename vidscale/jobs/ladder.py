@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidscale.config import TimeRange
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.pipeline import Outcome, counted, encode_from, frames_depth
+from vidscale.jobs.pipeline import Outcome, encode_from
 from vidscale.jobs.plans import EncodePlan
 from vidscale.jobs.reading import source_frames
 from vidscale.media.containers import OutputPlan
@@ -22,8 +22,8 @@ from vidscale.stages.joined import copy_joined
 from vidscale.stages.package import package_audio, package_video
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.folders import partial_folder
-from vidscale.system.progress import Progress
-from vidscale.system.threads import Clock, Shared, worker_pool
+from vidscale.system.progress import Progress, counted
+from vidscale.system.threads import Clock, Shared, queue_depth, worker_pool
 
 _EARLY_S = 0.0005  # timestamps may be rounded to ms
 
@@ -185,7 +185,7 @@ def _encode(
     text = f"encoding {count} rendition{'s' * (count > 1)}{again}"
     progress.start(text, expected_frames(plan.source, first.settings.range))
     frames = counted(source_frames(first, log, clock), progress)
-    with worker_pool(count) as pool, Shared(frames, count, frames_depth(plan.source.video)) as shared:
+    with worker_pool(count) as pool, Shared(frames, count, queue_depth(plan.source.video.frame_bytes)) as shared:
         jobs = {
             number: pool.submit(
                 _encode_parts,

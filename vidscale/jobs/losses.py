@@ -1,6 +1,9 @@
-"""Losses from source to output, one line each; an error with ``--strict``."""
+"""Losses from source to output, damage of the source included, one line each; an error with ``--strict``."""
+
+from pathlib import Path
 
 from vidscale.errors import ConfigError
+from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.restore import SmallFile
 from vidscale.media.containers import OutputPlan
 from vidscale.media.orientation import lost_turn
@@ -42,6 +45,23 @@ def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
     """
     turn = lost_turn(small.restored.display_matrix, "yuv4mpegpipe")
     return _note([turn] if turn else [], strict)
+
+
+def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
+    """Messages for the user about the reading of a source.
+
+    Raises:
+        DecodeError: it is damaged, and ``strict`` is set.
+    """
+    if strict:
+        log.check_strict(path)
+    return log.notes(path)
+
+
+def found_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
+    """Messages for the user about what reading the source has found; errors with ``--strict``."""
+    strict = plan.settings.strict
+    return read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
 
 
 def _note(words: list[str], strict: bool) -> tuple[str, ...]:

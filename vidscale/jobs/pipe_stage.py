@@ -56,7 +56,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
     pair = find_pair(settings.pair, settings.scale or scale_named(settings.pair) or _SCALE, settings.device)
     written = settings.format or incoming
     _warn_about_variable_rate(info, incoming, written)
-    with Prefetch(frames, queue_depth(info.format.frame_bytes(info.height, info.width))) as read:
+    with Prefetch(frames, queue_depth(info.frame_bytes)) as read:
         result, scaled = _scaled(direction, read, info, pair, settings)
         count = 0
         with Y4mWriter(sink, result) if written == "y4m" else NutWriter(sink, result) as writer:

@@ -7,14 +7,13 @@ from typing import IO
 from vidscale.config import DecodeSettings
 from vidscale.errors import UsageError
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.losses import raw_video_notes
-from vidscale.jobs.pipeline import counted, read_notes
+from vidscale.jobs.losses import raw_video_notes, read_notes
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.containers import CONTAINERS
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.y4m import Y4mWriter
 from vidscale.stages.read_log import ReadLog
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import check_target, partial_files
 
@@ -55,7 +54,7 @@ def write_y4m(
     log, info = ReadLog(), small.restored
     progress.start("restoring", expected_frames(small.source, None))
     frames = restored_frames(small, log=log, decoding=Clock("decode"), upscaling=Clock("upscale"))
-    depth = queue_depth(info.format.frame_bytes(info.height, info.width))
+    depth = queue_depth(info.frame_bytes)
     with Prefetch(frames, depth) as restored, Y4mWriter(sink, info) as writer:
         for frame in counted(restored, progress):
             writer.write(frame)

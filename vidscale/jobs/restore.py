@@ -13,9 +13,10 @@ from vidscale.config import DecodeSettings, TimeRange
 from vidscale.errors import DamagedIdentityError, IdentityError, UnusableIdentityError
 from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.encoders import ENCODERS
+from vidscale.media.file_identity import carries_identity, probe_identity
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
-from vidscale.media.identity import Identity, carries_identity, extract, extract_update, probe_identity
+from vidscale.media.identity import Identity, extract, extract_update
 from vidscale.media.playlists import part_playlists
 from vidscale.media.probe import Source, open_container, probe
 from vidscale.media.units import Codec
@@ -207,7 +208,7 @@ def restored_frames(
         yield from part_of(_in_unit(chain.from_iterable(frames_of), small.source.video.time_base), part)
         return
     video = small.source.video
-    depth = queue_depth(video.format.frame_bytes(video.height, video.width))
+    depth = queue_depth(video.frame_bytes)
     decoded = decode_frames(
         small.source,
         log=log,

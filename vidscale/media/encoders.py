@@ -107,7 +107,7 @@ class Encoder:
         }
 
     def crf_of_quantiser(self, mean: float, preset: str, bit_depth: int) -> float:
-        """The crf that codes with a mean quantiser, in steps of 0.1: what an upscaler is to be told of qp and bitrates.
+        """The crf that codes with a mean quantiser, in steps of 0.1: the strength of an encode by qp or bitrate.
 
         Args:
             mean: of all frames, on the encoder's scale, as ffmpeg's ``-vstats_file`` has it.

@@ -173,6 +173,11 @@ class VideoInfo:
     frame_count: int | None = None
     duration_s: Fraction | None = None
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one picture without padding."""
+        return self.format.frame_bytes(self.height, self.width)
+
 
 @dataclass(frozen=True, slots=True)
 class YuvImage:

@@ -58,7 +58,7 @@ class NutWriter:
         if info.format not in _FORMATS.values():
             raise ConfigError(f"NUT cannot hold {info.format.name}: convert to 8, 10, 12 or 16 bits")
         self._info = info
-        self._size = info.format.frame_bytes(info.height, info.width)
+        self._size = info.frame_bytes
         self._last_pts = -1
         self._open = True
         self._owned = isinstance(target, str | int)
@@ -204,7 +204,7 @@ def _described(container: "av.container.InputContainer") -> str:
 def _frames(container: "av.container.InputContainer", source: _Source, info: VideoInfo) -> Iterator[Frame]:
     import av
 
-    size = info.format.frame_bytes(info.height, info.width)
+    size = info.frame_bytes
     index = 0
     with container:
         try:

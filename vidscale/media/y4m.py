@@ -126,7 +126,7 @@ def _ratio(fields: dict[str, str], letter: str) -> Fraction | None:
 
 
 def _frames(stream: IO[bytes], info: VideoInfo) -> Iterator[Frame]:
-    size = info.format.frame_bytes(info.height, info.width)
+    size = info.frame_bytes
     index = 0
     while line := stream.readline(_LINE_MAX):
         _check_frame_line(line, index)

@@ -1,7 +1,7 @@
 """Decides how a movie is encoded: probes its parts until the way with the fewest bits is known."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from vidscale.media.probe import Source
 from vidscale.per_title.adapted import adapted_requests, unadapted_note
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
 from vidscale.per_title.evidence import Evidence, Goal, Movie
-from vidscale.per_title.parts import sampling_of
+from vidscale.per_title.parts import Sampling, sampling_of
 from vidscale.per_title.probes import Prober, Request, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
@@ -80,25 +80,20 @@ def decide(
     frames, seconds = frames_of.frames, frames_of.length_s
     meter = meter_for(source, settings)
     goal = _goal(plan, settings, meter.judge, frames, seconds)
-    movie = Movie(
-        frames,
-        expected_keyframes(source, settings, frames),
-        is_whole=frames_of.is_whole,
-        bit_depth=source.video.format.bit_depth,
-    )
+    movie = sampled_movie(source, settings, frames_of)
     ways = ways_of(settings, source.video, meter.judge)
     progress.start("choosing the scale" if settings.chooses_scale else "choosing the crf", None)
     with prober(source, settings, frames_of, meter.metrics, meter.ffmpeg, progress) as probing:
         search = Search(ways, goal, judge=meter.judge, exhaustive=exhaustive, with_curves=with_curves)
-        evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics)
+        probe = probing_by(probing, ways[0], goal, movie, meter.metrics)
+        evidence = run_search(search, probe)
         if adapted := adapted_requests(settings, evidence):
             progress.start("adapting the probes", None)
             ways = sorted([*ways, *(way for way, _ in adapted)], key=lambda way: (not way.is_full, way.scale))
-            evidence = run_search(search, probing, ways[0], goal, movie, meter.metrics, search.also(adapted))
+            evidence = run_search(search, probe, search.also(adapted))
         estimates, chosen = _choice(ways, evidence, search, meter.judge, settings)
         if last := search.polished(chosen.way, evidence):
-            probing.run(last)
-            evidence = Evidence(ways[0], goal, movie, meter.metrics, probing.probes())
+            evidence = probe(last)
             estimates, chosen = _choice(ways, evidence, search, meter.judge, settings)
     return Decision(
         name=path.name,
@@ -130,20 +125,35 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
     return settings.model_copy(update=wanted)
 
 
-def run_search(
-    search: Search,
-    probing: Prober,
-    anchor: Candidate,
-    goal: Goal,
-    movie: Movie,
-    metrics: Sequence[Metric],
-    requests: Sequence[Request] = (),
-) -> Evidence:
+def sampled_movie(source: Source, settings: EncodeSettings, sampling: Sampling) -> Movie:
+    """What is known of a movie from its container, for evidence from its parts."""
+    return Movie(
+        sampling.frames,
+        expected_keyframes(source, settings, sampling.frames),
+        is_whole=sampling.is_whole,
+        bit_depth=source.video.format.bit_depth,
+    )
+
+
+Probing = Callable[[Sequence[Request]], Evidence]
+"""Runs probes; returns what all probes so far have found."""
+
+
+def probing_by(runner: Prober, anchor: Candidate, goal: Goal, movie: Movie, metrics: Sequence[Metric]) -> Probing:
+    """The probes of a movie as evidence; arguments as of `Evidence`."""
+
+    def run(requests: Sequence[Request]) -> Evidence:
+        runner.run(requests)
+        return Evidence(anchor, goal, movie, metrics, runner.probes())
+
+    return run
+
+
+def run_search(search: Search, probe: Probing, requests: Sequence[Request] = ()) -> Evidence:
     """Probes until the search has ended, from these requests on or from the first; returns what was found."""
     requests = requests or search.first()
     while True:
-        probing.run(requests)
-        evidence = Evidence(anchor, goal, movie, metrics, probing.probes())
+        evidence = probe(requests)
         requests = search.next(evidence)
         if not requests:
             return evidence
@@ -186,8 +196,8 @@ def _target_metric(settings: EncodeSettings) -> Metric | None:
 def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
     """The plan of an encode at full size, for its checks: they must fail now, not after minutes of probing."""
     if rate := ENCODERS[settings.codec].rate_params(settings.encoder_params):
-        told = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
-        raise UsageError(f"{told}, but the scale is chosen by varying crf: name a --scale")
+        conflict = f"--encoder-params {settings.encoder_params} sets {next(iter(rate))}"
+        raise UsageError(f"{conflict}, but the scale is chosen by varying crf: name a --scale")
     named = output is not None
     checked = {
         "scale": Fraction(1),

@@ -17,7 +17,8 @@ from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.record import decision_record
 from vidscale.per_title.verdict import verdict_of_decision, verdict_of_encode
-from vidscale.report.rows import Report, Verdict
+from vidscale.report.rows import Report
+from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
 
 Encoder = Callable[[EncodePlan, Progress | None], Outcome]

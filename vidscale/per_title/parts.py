@@ -66,13 +66,6 @@ class Sampling:
     length_s: Fraction
     is_whole: bool
 
-    @property
-    def measured_frames(self) -> int:
-        """Frames that are measured, an estimate."""
-        if self.is_whole:
-            return -(-self.frames // self.parts[0].window.every)
-        return sum(-(-(part.body.stop - part.body.start) // part.window.every) for part in self.parts)
-
 
 def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = False) -> Sampling:
     """Chooses the parts.

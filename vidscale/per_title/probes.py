@@ -119,7 +119,7 @@ class Prober:
         wanted = [request for request in dict.fromkeys(requests) if request not in self._results]
         video = self._movie.source.video
         implementation("cpu")  # imports numba, which fails where two threads begin with it at once
-        with worker_pool(parallel_jobs(video.format.frame_bytes(video.height, video.width))) as pool:
+        with worker_pool(parallel_jobs(video.frame_bytes)) as pool:
             futures = {
                 (request, index): pool.submit(self._runner.run, self._trial(request, index))
                 for request in wanted
@@ -139,7 +139,7 @@ class Prober:
         """All probes so far, by way, in the order of the first request."""
         found: dict[Candidate, list[Probe]] = {}
         for (way, crf), results in self._results.items():
-            parts = tuple(_part_probe(results[i], self.sampling, self.sampling.parts[i]) for i in self._indices())
+            parts = tuple(_part_probe(results[i], self.sampling.parts[i]) for i in self._indices())
             found.setdefault(way, []).append(Probe(way, crf, parts))
         return found
 
@@ -225,7 +225,7 @@ def _prune(folder: Path) -> None:
             path.unlink()
 
 
-def _part_probe(result: TrialResult, sampling: Sampling, part: Part) -> PartProbe:
+def _part_probe(result: TrialResult, part: Part) -> PartProbe:
     body = range(len(result.sizes))[part.body]
     inter = [result.sizes[index] for index in body if index not in result.keys]
     early = 0 if part.window.skip == 0 else 1  # measured before the part, see `Part`

@@ -9,7 +9,6 @@ from pathlib import Path
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.errors import ConfigError
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.pipeline import counted
 from vidscale.media.packets import length_s
 from vidscale.media.probe import Source, probe
 from vidscale.per_title.decision import Decision
@@ -17,7 +16,7 @@ from vidscale.per_title.parts import sampling_of
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock
 
 _SHORTEST_S = 2  # of a part made of shots: each costs a keyframe

@@ -7,15 +7,14 @@ from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.errors import VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.deciding import meter_for, run_search
+from vidscale.per_title.deciding import meter_for, probing_by, run_search, sampled_movie
 from vidscale.per_title.decision import Decision
-from vidscale.per_title.evidence import Difference, Goal, Movie
+from vidscale.per_title.evidence import Difference, Goal
 from vidscale.per_title.parts import sampling_of
 from vidscale.per_title.probes import prober
 from vidscale.per_title.search import Search
-from vidscale.per_title.sizes import expected_keyframes
 from vidscale.per_title.ways import full_size, named_way
-from vidscale.report.rows import Verdict
+from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
 
 _SLOW_S = 2.0  # per restored frame
@@ -50,17 +49,11 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
     try:
         meter = meter_for(source, settings)
         sampling = sampling_of(source, settings.range, quick=True)
-        frames = sampling.frames
-        movie = Movie(
-            frames,
-            expected_keyframes(source, settings, frames),
-            is_whole=sampling.is_whole,
-            bit_depth=source.video.format.bit_depth,
-        )
+        movie = sampled_movie(source, settings, sampling)
         goal = Goal(meter.judge, crf=settings.crf)
         with prober(source, settings, sampling, meter.metrics, meter.ffmpeg, progress) as probing:
             search = Search([way, full], goal, exhaustive=True)
-            evidence = run_search(search, probing, way, goal, movie, meter.metrics)
+            evidence = run_search(search, probing_by(probing, way, goal, movie, meter.metrics))
         if full not in evidence.probes:
             return "no verdict against the full size: it cannot be encoded"
         bits = _inverse(evidence.difference(full))

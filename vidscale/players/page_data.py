@@ -1,4 +1,4 @@
-"""What a page knows of a movie: sizes, colours, its networks, and for which part of the movie each of them is."""
+"""The description of a movie for its page: sizes, colours, networks, and the part of the movie that each is for."""
 
 import base64
 import json
@@ -94,7 +94,7 @@ class _Writing:
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def parts(self, parts: Sequence[SmallFile]) -> list[dict[str, Any]]:
-        """What the page is told of a rendition: the network of each part and, of several, first and last picture."""
+        """A rendition for the page: the network of each part and, of several, first and last picture."""
         found = []
         for small in parts:
             seen: Sequence[Span] = spans(small, ReadLog()) if small.is_adapted or len(parts) > 1 else ()

@@ -122,7 +122,7 @@ def _notes(small: SmallFile) -> tuple[str, ...]:
         notes.append("HEVC plays only in browsers that have a decoder for it; H.264 plays in all")
     is_known = "mp4" in small.source.container or small.source.container == "hls"
     if not is_known and small.source.path.suffix.lower() != ".webm":
-        notes.append(f"browsers play MP4, hardly {small.source.path.suffix}: encode to .mp4")
+        notes.append(f"few browsers play {small.source.path.suffix}: encode to .mp4")
     if small.source.video.format.bit_depth > 8:
         notes.append("browsers give a page 8 bits per channel; the file has more")
     return tuple(notes)

@@ -16,19 +16,10 @@ import numpy as np
 
 from vidscale.errors import VidscaleError, reason_of
 from vidscale.media.frames import Color, PixelFormat
-from vidscale.report.rows import (
-    DistortedFacts,
-    FrameScore,
-    Pairing,
-    Report,
-    Shot,
-    ShotTotals,
-    SourceFacts,
-    StageTiming,
-    Unpaired,
-    Verdict,
-)
+from vidscale.report.rows import DistortedFacts, FrameScore, Pairing, Report, Shot, SourceFacts, StageTiming, Unpaired
+from vidscale.report.summary import ShotTotals
 from vidscale.report.totals import PLANE_NAMES, Column, columns, remarks, shot_totals, totals
+from vidscale.report.verdict import Verdict
 from vidscale.system.workspace import replacing
 
 SCHEMA_VERSION = 1

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidscale.report.plots import BINS, MAX_POINTS, figure
-from vidscale.report.rows import MetricTotals, PsnrTotals, Report, Totals, Verdict, WorstFrame
+from vidscale.report.rows import Report, WorstFrame
+from vidscale.report.summary import MetricTotals, PsnrTotals, Totals
 from vidscale.report.totals import (
     Column,
     columns,
@@ -23,6 +24,7 @@ from vidscale.report.totals import (
     totals,
     unpaired_warning,
 )
+from vidscale.report.verdict import Verdict
 from vidscale.report.worst_frames import AMPLIFICATION, HEAT, color_notes, pictures
 from vidscale.web.page import Table, Tile, render_template, shown, timecode
 

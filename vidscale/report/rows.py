@@ -1,7 +1,7 @@
-"""Data of a report: how a restored video compares with its source, per frame and in total.
+"""Data of a report: how a restored video compares with its source.
 
-`totals` computes the totals, `files` writes and reads reports, `page` renders the page, and `worst_frames` keeps the
-pictures of the worst frames.
+`totals` computes the figures in `summary`, `files` writes and reads reports, `page` renders the page, and
+`worst_frames` keeps the pictures of the worst frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.media.frames import Color, PixelFormat, Plane
+from vidscale.report.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,55 +195,6 @@ class WorstFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the coded video needs against the full size, with the same encoder at equal quality.
-
-    Attributes:
-        metric: by which the quality is equal, as text: "VMAF NEG".
-        bits: share of the full size's bits: -0.2 is a fifth less.
-        low, high: 90 % interval.
-        parts: number of parts of the movie that were probed; 0 for all of it.
-        seconds: wall time that the estimate took.
-        is_full: the video is the full size.
-        is_rough: the full size was not probed near that quality.
-    """
-
-    metric: str
-    bits: float
-    low: float
-    high: float
-    parts: int
-    seconds: float
-    is_full: bool = False
-    is_rough: bool = False
-
-    @property
-    def basis(self) -> str:
-        """What the estimate is from, as text: "3 parts"."""
-        if not self.parts:
-            return "the whole movie"
-        return f"{self.parts} part{'s' * (self.parts > 1)}"
-
-    @property
-    def interval(self) -> str:
-        """The interval, as text: "-27 to -19 %"."""
-        return f"{100 * self.low:+.0f} to {100 * self.high:+.0f} %"
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in one sentence."""
-        if self.is_full:
-            return f"full size: no other way surely needs fewer bits at equal {self.metric}"
-        percent = f"{100 * abs(self.bits):.0f} %"
-        based = f"at equal {self.metric} ({'roughly ' * self.is_rough}estimated from {self.basis}: {self.interval})"
-        if percent == "0 %":
-            return f"as many bits as full size {based}"
-        if self.bits < 0:
-            return f"{percent} fewer bits than full size {based}"
-        return f"costs {percent} more bits than full size {based}: --scale auto finds a way that does not"
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """A complete report.
 
@@ -292,96 +244,6 @@ class Report:
         alone = len(self.unpaired.ref_only), len(self.unpaired.dist_only)
         ref, dist = (count / max(1, count + self.pairs) for count in alone)
         return ref, dist
-
-
-@dataclass(frozen=True, slots=True)
-class ShotTotals:
-    """Totals of one shot.
-
-    Attributes:
-        shot: the shot.
-        psnr_y: PSNR of the mean squared error of its measured frames, dB, may be inf; nan if none was measured.
-        ssim_y: mean; nan if there is none.
-        bitrate_kbps: of the coded video packets, 1000 bit/s; nan when unknown.
-        worst_index: index of the pair with the largest luma error; None if none was measured or all are perfect.
-        worst_psnr_y: its PSNR, dB; nan if there is none.
-    """
-
-    shot: Shot
-    psnr_y: float
-    ssim_y: float
-    bitrate_kbps: float
-    worst_index: int | None
-    worst_psnr_y: float
-
-
-@dataclass(frozen=True, slots=True)
-class MetricTotals:
-    """Totals of one metric. Percentiles are nearest-rank.
-
-    Attributes:
-        mean: over the frames with a value; inf if any value is.
-        minimum, p1, p5: lowest value, 1st and 5th percentile.
-        missing_frames: number of frames without a value, excluded from the other totals.
-    """
-
-    mean: float
-    minimum: float
-    p1: float
-    p5: float
-    missing_frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class PsnrTotals:
-    """PSNR totals, dB. The mean of the frames' PSNR differs from the PSNR of the mean MSE.
-
-    Attributes:
-        mean_of_frames: mean of the frames' PSNR; inf if any frame is perfect.
-        mean_of_frames_finite: the same without perfect frames; inf if all are perfect.
-        of_mean_mse: PSNR of the mean squared error over all frames, as if they were a single picture.
-        minimum, p1, p5: lowest value, 1st and 5th percentile (nearest rank).
-        perfect_frames: number of frames without error, whose PSNR is inf.
-    """
-
-    mean_of_frames: float
-    mean_of_frames_finite: float
-    of_mean_mse: float
-    minimum: float
-    p1: float
-    p5: float
-    perfect_frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Totals of a report.
-
-    Attributes:
-        frames: number of compared frames.
-        psnr_y, psnr_u, psnr_v, psnr_yuv: None for planes that do not exist. `psnr_yuv` is the "average" of ffmpeg's
-            psnr filter: the squared errors of all samples of all planes pooled.
-        ssim_y, ssim_u, ssim_v: window as in `Report.ssim_window`; None for planes that do not exist.
-        vmaf, vmaf_neg, xpsnr_y: None when not measured.
-        bitrate_kbps: of the coded video packets, 1000 bit/s; None when unknown.
-        bpp: bits of the coded video packets per source pixel; None when unknown.
-        size_ratio: size of the coded file over size of the source file; None when unknown.
-    """
-
-    frames: int
-    psnr_y: PsnrTotals
-    psnr_u: PsnrTotals | None
-    psnr_v: PsnrTotals | None
-    psnr_yuv: PsnrTotals | None
-    ssim_y: MetricTotals
-    ssim_u: MetricTotals | None
-    ssim_v: MetricTotals | None
-    vmaf: MetricTotals | None
-    vmaf_neg: MetricTotals | None
-    xpsnr_y: MetricTotals | None
-    bitrate_kbps: float | None
-    bpp: float | None
-    size_ratio: float | None
 
 
 def _bitrate_kbps(video_bytes: int | None, duration_s: Fraction | None) -> float | None:

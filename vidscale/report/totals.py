@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.report.rows import MetricTotals, PsnrTotals, Report, ShotTotals, Totals
+from vidscale.report.rows import Report
+from vidscale.report.summary import MetricTotals, PsnrTotals, ShotTotals, Totals
 from vidscale.web.page import timecode
 
 SLIDING_WINDOW_S = 1.0
-MANY_UNPAIRED = 0.1  # of the frames of a video: what is measured may no longer speak for the whole
+MANY_UNPAIRED = 0.1  # of the frames of a video: with more, the measured ones may not represent the whole
 PLANE_NAMES = ("y", "u", "v")
 
 Column = npt.NDArray[Any]
@@ -166,7 +167,7 @@ def remarks(report: Report, sums: Totals) -> list[str]:
 
 def unpaired_warning(report: Report) -> str:
     """What to say when many frames of a video have no partner; "" when few."""
-    told = [
+    counts = [
         f"{count:,} of {count + report.pairs:,} frames of {name} ({100 * share:.1f} %)"
         for name, count, share in zip(
             (report.source.name, report.distorted.name),
@@ -176,7 +177,7 @@ def unpaired_warning(report: Report) -> str:
         )
         if share > MANY_UNPAIRED
     ]
-    return f"Unpaired: {' and '.join(told)}; the figures are of the other frames only." if told else ""
+    return f"Unpaired: {' and '.join(counts)}; the figures are of the other frames only." if counts else ""
 
 
 def _pairing_remarks(report: Report) -> list[str]:

@@ -1,140 +1,30 @@
 """The muxing stage: combines the encoded video with all other streams of the source."""
 
-import contextlib
 import re
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Literal, cast, get_args
+from typing import IO, Any
 
 import av
 import ffmpeg as ffmpeg_python
 
 from vidscale.config import TimeRange
 from vidscale.errors import EncodeError, reason_of
-from vidscale.media import h273
-from vidscale.media.captions import Captions
-from vidscale.media.captions import insert as insert_captions
 from vidscale.media.containers import STALE_TAGS, OutputPlan
 from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
-from vidscale.media.frames import VideoInfo
-from vidscale.media.identity import TAG, Identity, insert
+from vidscale.media.identity import TAG, Identity
 from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container
-from vidscale.media.rawpipe import write_all
 from vidscale.media.timing import Timing
-from vidscale.media.units import Codec
 from vidscale.stages.check import unreadable
-from vidscale.stages.pieces import Piece, joined_packets
 from vidscale.system.workspace import Workspace
 
 STREAMED = Path("pipe:0")
 """The video of a `mux_command` that is not a file."""
 
 _MUXING_FAILED = "writing the output failed"
-_COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
-
-
-def sign(
-    pieces: Sequence[Piece],
-    signed: Path | IO[bytes],
-    identity: Identity | None,
-    info: VideoInfo,
-    timing: Timing,
-    captions: Captions,
-    updates: Sequence[tuple[int, bytes]] = (),
-    *,
-    muxer: Literal["mp4", "matroska"],
-) -> None:
-    """Copies encoded video and adds what encoders and ffmpeg do not write: the identity in front of
-    every keyframe, closed captions in front of their pictures, the display matrix, the aspect ratio, which AV1 cannot
-    store, the range, which FFV1 cannot store, and the duration of every picture, as far as MP4 can represent it.
-
-    Args:
-        pieces: the encoder's files, in order, each with one video stream; several are joined.
-        signed: the copy: a file, or a pipe to the program that reads it.
-        identity: None for none.
-        info: the video.
-        timing: of its pictures.
-        captions: by timestamp in units of ``info.time_base``; FFV1 cannot store them.
-        updates: of the upscaler, each with the timestamp that it holds from, in the same unit, in order.
-        muxer: format of the copy.
-
-    Raises:
-        EncodeError: it failed.
-        BrokenPipeError: nobody reads the pipe.
-    """
-    starts = [pts for pts, _ in updates]
-    to_file = isinstance(signed, Path)
-    try:
-        with av.open(str(pieces[0].path)) as source, contextlib.ExitStack() as stack:
-            stream = source.streams.video[0]
-            options = {}
-            if muxer == "mp4" and stream.time_base:  # or a late start is rounded to ms
-                options["movie_timescale"] = str(stream.time_base.denominator)
-            if muxer == "mp4" and not to_file:
-                options["movflags"] = "frag_keyframe+delay_moov+default_base_moof"  # delayed, it has edit lists
-            opened = str(signed) if isinstance(signed, Path) else _Writer(signed)
-            target = stack.enter_context(av.open(opened, "w", format=muxer, options=options))
-            copy = target.add_stream_from_template(stream, opaque=True)
-            if muxer == "mp4":  # not copied from the template: H.265 would become hev1
-                copy.codec_context.codec_tag = stream.codec_context.codec_tag
-            copy.codec_context.sample_aspect_ratio = info.sar
-            copy.codec_context.color_range = _COLOR_RANGE[info.color.color_range]
-            if muxer == "matroska" and info.frame_rate:  # MP4 readers compute it from the timestamps
-                copy.codec_context.framerate = info.frame_rate
-            if info.display_matrix is not None:
-                copy.set_display_matrix(info.display_matrix)
-            extradata = stream.codec_context.extradata
-            codec = cast("Codec", stream.codec_context.codec.canonical_name)
-            for packet in source.demux(stream) if len(pieces) == 1 else joined_packets(pieces, stream, timing):
-                if not packet.size:
-                    continue
-                if codec in get_args(Codec) and (cc_data := captions.at(_pts(packet, info.time_base))):
-                    data = insert_captions(memoryview(packet), codec=codec, extradata=extradata, cc_data=cc_data)
-                    packet = _with_data(packet, data)
-                if identity is not None and packet.is_keyframe:
-                    at = bisect_right(starts, _pts(packet, info.time_base)) if starts else 0
-                    update = updates[at - 1][1] if at else b""
-                    data = insert(
-                        memoryview(packet), codec=codec, extradata=extradata, identity=identity, update=update
-                    )
-                    packet = _with_data(packet, data)
-                if packet.pts is not None:
-                    duration_s = timing.duration_s(packet.pts * packet.time_base)
-                    if duration_s is not None:
-                        packet.duration = round(duration_s / packet.time_base)
-                packet.stream = copy
-                target.mux(packet)
-    except BrokenPipeError:
-        raise
-    except (av.FFmpegError, OSError) as error:
-        raise EncodeError(f"copying the encoded video failed: {reason_of(error)}") from error
-
-
-class _Writer:
-    """A pipe as PyAV takes one that cannot seek: with nothing but this method."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
-
-    def write(self, data: bytes) -> int:
-        write_all(self._pipe, memoryview(data))
-        return len(data)
-
-
-def _pts(packet: Any, time_base: Fraction) -> int:
-    return round(Fraction(packet.pts * packet.time_base) / time_base)
-
-
-def _with_data(packet: Any, data: bytes) -> Any:
-    copy = av.Packet(data)
-    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
-    copy.time_base = packet.time_base
-    copy.is_keyframe = packet.is_keyframe
-    return copy
 
 
 def mux_command(
@@ -168,23 +58,8 @@ def mux_command(
         origin_s: time in the source that becomes 0.
         display_aspect: display aspect ratio, when neither the encoded stream nor its file can store it.
     """
-    before = {"itsoffset": f"{float(-origin_s):.6f}"} if origin_s else {}
-    if time_range is not None:
-        before["ss"] = f"{float(time_range.start):.6f}"
-    original = str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
-    coded, rest = ffmpeg_python.input(file_word(video)), ffmpeg_python.input(file_word(original), **before)
-    uncut = rest if time_range is None else ffmpeg_python.input(file_word(original))  # cover art precedes most ranges
     mapped = [stream for stream in plan.kept if stream.index not in covers]
-    inputs = [
-        coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
-        for s in mapped
-    ]
-    if joined is not None:
-        others = ffmpeg_python.input(str(joined))
-        places = [at for at, s in enumerate(mapped) if s.index != source.stream_index and not s.is_cover]
-        for number, at in enumerate(places):
-            inputs[at] = others[str(number)]
-    inputs.append(rest["v:9999?"])  # matches nothing: makes the source an input even when only its tags are copied
+    inputs = _inputs(source, mapped, video, joined, time_range, origin_s)
     options = {"c": "copy", "f": plan.muxer, **_muxer_options(plan)}
     if time_range is not None and time_range.end is not None:
         options["t"] = f"{float(source.start_s + time_range.end - origin_s):.6f}"
@@ -194,6 +69,7 @@ def mux_command(
     # The rest depends on the order of ffmpeg-python's inputs, or repeats an option, which ffmpeg-python cannot.
     files = [at + 1 for at, word in enumerate(command) if word == "-i"]
     cut = time_range is not None
+    original = _original(source)
     origin = next(i for i, at in enumerate(files) if command[at] == original and (command[at - 3] == "-ss") == cut)
     tags = _tag_options(source, plan, identity, mapped, covers, origin=origin)
     position = [stream.index for stream in mapped].index(source.stream_index)
@@ -205,6 +81,38 @@ def mux_command(
         tags += ["-copypriorss", "0"]
     place = len(command) - 1 - command[::-1].index(str(path))
     return [*command[:place], *tags, *command[place:]]
+
+
+def _inputs(
+    source: Source,
+    mapped: list[StreamInfo],
+    video: Path,
+    joined: Path | None,
+    time_range: TimeRange | None,
+    origin_s: Fraction,
+) -> list[Any]:
+    """The streams to mux, as ffmpeg-python's; arguments as of `mux_command`."""
+    before = {"itsoffset": f"{float(-origin_s):.6f}"} if origin_s else {}
+    if time_range is not None:
+        before["ss"] = f"{float(time_range.start):.6f}"
+    original = _original(source)
+    coded, rest = ffmpeg_python.input(file_word(video)), ffmpeg_python.input(file_word(original), **before)
+    uncut = rest if time_range is None else ffmpeg_python.input(file_word(original))  # cover art precedes most ranges
+    inputs = [
+        coded["v:0"] if s.index == source.stream_index else (uncut if s.is_cover else rest)[str(s.index)]
+        for s in mapped
+    ]
+    if joined is not None:
+        others = ffmpeg_python.input(str(joined))
+        places = [at for at, s in enumerate(mapped) if s.index != source.stream_index and not s.is_cover]
+        for number, at in enumerate(places):
+            inputs[at] = others[str(number)]
+    inputs.append(rest["v:9999?"])  # matches nothing: makes the source an input even when only its tags are copied
+    return inputs
+
+
+def _original(source: Source) -> str:
+    return str(source.path.absolute())  # or ffmpeg takes "a:b.mp4" for a protocol
 
 
 def reproducible(command: list[str], path: Path) -> list[str]:

@@ -27,7 +27,7 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 
-_TEMPORARY = re.compile(r"([0-9a-f]{8})\.(lock|part|video|signed|cover\d+)(\.\w+)?")  # after `_head`
+_TEMPORARY = re.compile(r"([0-9a-f]{8})\.\w+(\.\w+)?")  # after `_head`
 
 _open: set["Workspace"] = set()
 _open_lock = threading.Lock()

@@ -79,7 +79,7 @@ class CodedSettings(ChunkedSet):
     Attributes:
         family: fixed filter that downscales, or a pair by name or folder.
         also: second downscaler, for half of the shots; "" for none.
-    sharpness: sharpness of the small luma.
+        sharpness: of the small luma.
         scale: source size over small size.
         height, width: size of the shots, multiples of `grid`, at least `least`.
         frames: frames per shot.

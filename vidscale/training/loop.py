@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vidscale.errors import TrainingError
 from vidscale.system.progress import Progress
+from vidscale.training.averaged import averaged
 from vidscale.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from vidscale.training.log import LogRow, TrainingLog
 from vidscale.training.recipes import STRICT
@@ -246,9 +247,5 @@ def _validated(task: Task, average: nn.Module | None) -> float:
     network.eval()
     if average is None:
         return task.validate()
-    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(average.state_dict())
-    try:
+    with averaged(network, average):
         return task.validate()
-    finally:
-        network.load_state_dict(own)

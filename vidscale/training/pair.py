@@ -29,7 +29,7 @@ class PairRecipe:
         name: of the pair: family and scale.
         licence, data: for the card.
         start: name or folder of a pair whose upscaler the training starts from; "" for Lanczos interpolation.
-    held_out_chunks: chunks in the validation set.
+        held_out_chunks: chunks in the validation set.
         coded: the set of coded crops, which includes the downscaler.
         network: sizes of the upscaler.
         loop: settings of the training loop.

@@ -3,8 +3,8 @@
 import copy
 import json
 import math
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from vidscale.errors import TrainingError
+from vidscale.training.averaged import averaged
 from vidscale.training.files import replacing
 
 WEIGHTS = "weights.safetensors"
 LOG = "log.jsonl"
+
+Row = dict[str, float]
 
 _EMA = 0.999
 _MAX_GRADIENT_NORM = 1.0
@@ -63,14 +66,16 @@ class TimedTask(Protocol):
         """Scores on held-out pictures by name; ``psnr_y`` in dB decides which weights are kept."""
 
 
-def train_for(task: TimedTask, settings: TimedSettings, folder: Path, name: str) -> dict[str, float]:
+def train_for(
+    task: TimedTask, settings: TimedSettings, folder: Path, logged: Callable[[Row], None] = lambda row: None
+) -> Row:
     """Trains until the time is over, and keeps the average of the weights that validated best.
 
     Args:
         task: network and data.
         settings: settings.
         folder: for ``weights.safetensors`` (of the best validation so far) and ``log.jsonl``.
-        name: for the lines printed.
+        logged: called with each row of the log.
 
     Returns:
         the best validation's scores, and ``step``, ``seconds``, ``steps``.
@@ -79,37 +84,13 @@ def train_for(task: TimedTask, settings: TimedSettings, folder: Path, name: str)
         TrainingError: the loss is not finite, or a file cannot be written.
     """
     started = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
     network = task.network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99), fused=settings.device == "cuda")
     average = copy.deepcopy(network)
-    best, step, spent, loss = {"psnr_y": -math.inf}, 0, 0.0, torch.zeros(())
-    logged = validated = last_validation = 0.0
-
-    def say(row: dict[str, float]) -> None:
-        row = {"step": step, "seconds": round(spent, 1)} | row
-        with (folder / LOG).open("a") as log:
-            log.write(json.dumps(row) + "\n")
-        sys.stdout.write(f"{name}: " + ", ".join(f"{key} {value:.6g}" for key, value in row.items()) + "\n")
-        sys.stdout.flush()
-
-    def validate() -> float:
-        nonlocal best
-        begun = time.perf_counter()
-        own = network.state_dict()
-        own = {key: value.clone() for key, value in own.items()}
-        network.load_state_dict(average.state_dict())
-        network.eval()
-        scores = task.validate()
-        if scores["psnr_y"] > best["psnr_y"]:
-            best = scores | {"step": step}
-            save_weights(folder / WEIGHTS, network)
-        network.load_state_dict(own)
-        took = time.perf_counter() - begun
-        say(scores | {"validation_seconds": round(took, 1)})
-        return took
-
-    while (spent := time.perf_counter() - started) < settings.seconds - 1.5 * last_validation or step == 0:
+    log = _Log(folder, logged)
+    step, spent, best = 0, 0.0, {"psnr_y": -math.inf}
+    logged_at = validated_at = validation_s = 0.0
+    while (spent := time.perf_counter() - started) < settings.seconds - 1.5 * validation_s or step == 0:
         done = spent / settings.seconds
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(done, settings.warmup, step)
@@ -123,17 +104,46 @@ def train_for(task: TimedTask, settings: TimedSettings, folder: Path, name: str)
         _follow(average, network, step)
         step += 1
         if step % _WAIT_EVERY == 0 and not math.isfinite(value := float(loss.detach())):
-            raise TrainingError(f"{name}: the loss is {value} at step {step}: try a lower learning rate")
-        if spent - logged >= settings.log_every:
-            logged = spent
-            say({"loss": float(loss.detach()), "rate": optimizer.param_groups[0]["lr"]})
-        if spent - validated >= settings.validate_every:
-            validated, last_validation = spent, validate()
+            raise TrainingError(f"the loss is {value} at step {step}: try a lower learning rate")
+        if spent - logged_at >= settings.log_every:
+            logged_at = spent
+            log.add(step, spent, {"loss": float(loss.detach()), "rate": optimizer.param_groups[0]["lr"]})
+        if spent - validated_at >= settings.validate_every:
+            validated_at = spent
+            best, validation_s = _validated(task, average, best, step, spent, log)
     spent = time.perf_counter() - started
-    validate()
+    best, _ = _validated(task, average, best, step, spent, log)
     result = best | {"seconds": round(time.perf_counter() - started, 1), "steps": step}
-    say({f"best_{key}": value for key, value in result.items()})
+    log.add(step, spent, {f"best_{key}": value for key, value in result.items()})
     return result
+
+
+class _Log:
+    def __init__(self, folder: Path, logged: Callable[[Row], None]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._logged = folder, logged
+
+    def add(self, step: int, seconds: float, row: Row) -> None:
+        row = {"step": step, "seconds": round(seconds, 1)} | row
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._logged(row)
+
+
+def _validated(
+    task: TimedTask, average: nn.Module, best: Row, step: int, seconds: float, log: _Log
+) -> tuple[Row, float]:
+    """Validates the averaged weights; returns the best scores so far, and how many seconds that took."""
+    begun = time.perf_counter()
+    task.network.eval()
+    with averaged(task.network, average):
+        scores = task.validate()
+    if scores["psnr_y"] > best["psnr_y"]:
+        best = scores | {"step": step}
+        save_weights(log.folder / WEIGHTS, average)
+    took = time.perf_counter() - begun
+    log.add(step, seconds, scores | {"validation_seconds": round(took, 1)})
+    return best, took
 
 
 def save_weights(path: Path, network: nn.Module) -> None:

@@ -52,7 +52,7 @@ class DecodedSegments:
         with self._locks[segment]:
             if segment not in self._kept:
                 video, count = source.video, expected_frames(source, segment)
-                size = (count or 0) * video.format.frame_bytes(video.height, video.width)
+                size = (count or 0) * video.frame_bytes
                 if not 0 < size <= self.left_bytes:
                     return None
                 log, clock = ReadLog(), Clock("decode")

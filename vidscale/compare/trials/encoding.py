@@ -14,7 +14,7 @@ from vidscale.compare.trials.candidates import FFMPEG_FLAGS, pair_of
 from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.jobs.command_line import other_options, scale_word
-from vidscale.jobs.pipeline import counted, encode, encode_from
+from vidscale.jobs.pipeline import encode, encode_from
 from vidscale.jobs.planning import plan_encode
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
@@ -24,7 +24,7 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.names import readable
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 from vidscale.system.workspace import partial_files
 
@@ -62,7 +62,7 @@ def encode_segment(
         target: file to write.
         settings: of the comparison.
         ffmpeg: the binary that encodes.
-        progress: told about every frame.
+        progress: receives every frame.
         decoded: frames that other trials share; None decodes the segment.
 
     Raises:

@@ -91,7 +91,7 @@ def measure_trial(
         segment: the time range of the source that it holds; None for all of it.
         metrics: which to measure.
         interlaced: how the source is read.
-        progress: told about every frame.
+        progress: receives every frame.
         window: the frames of the segment that are measured.
         decoded: frames of the source that other trials share; None decodes the segment.
 

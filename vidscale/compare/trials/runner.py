@@ -64,7 +64,7 @@ class TrialRunner:
         ffmpeg: the binary that encodes and measures.
         store: where results and encoded files are kept.
         versions: versions of programs and libraries, as `vidscale.media.versions.versions` returns them.
-        progress: told about every job.
+        progress: receives every job.
         warm_up: keeps one-time costs, such as compilation, out of the measured times.
         decoded: frames of the source that trials share; None if each decodes its own.
     """
