@@ -14,7 +14,7 @@ as a guide, with random weights in ``correct``, which costs the same.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,7 @@ import torch
 from machine import origin
 from skimage import data
 
+from vidscale.media.encoders import Effort
 from vidscale.models.back_projection import back_projection_of
 from vidscale.models.cards import find_pair_dir
 from vidscale.models.networks.back_projection import BackProjection
@@ -48,21 +49,26 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     for name in options.guide:
-        projection = _projection(name)
-        for precision in projection.precisions:
-            line = json.dumps(_row(name, projection, precision, options.rounds) | origin())
+        for effort, precision, projection in _cases(name):
+            row = _row(name, projection, precision, options.rounds) | {"effort": effort}
+            line = json.dumps(row | origin())
             print(line, flush=True)
             if options.output:
                 with options.output.open("a") as file:
                     file.write(line + "\n")
 
 
-def _projection(name: str) -> back_projection.BackProjection:
-    """The downscaler of a pair, or one for its upscaler."""
+def _cases(name: str) -> Iterator[tuple[Effort, back_projection.Precision, back_projection.BackProjection]]:
+    """The downscalers of a pair, or one for its upscaler, in each precision."""
     pair = load_pair_dir(find_pair_dir(name))
     network = pair.downscaler if isinstance(pair.downscaler, BackProjection) else _guided_by(name, pair.upscaler)
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    return back_projection_of(weights, _STRENGTH)
+    networks: dict[Effort, BackProjection] = {"patient": network}
+    if pair.quick_downscaler:
+        networks["normal"] = pair.quick_downscaler
+    for effort, network in networks.items():
+        projection = back_projection_of({key: value.numpy() for key, value in network.state_dict().items()}, _STRENGTH)
+        for precision in projection.precisions:
+            yield effort, precision, projection
 
 
 def _guided_by(name: str, guide: torch.nn.Module) -> BackProjection:
