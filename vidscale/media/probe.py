@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 import av
 from av.container import Flags
+from av.format import Flags as FormatFlags
 
 from vidscale.errors import DecodeError, reason_of
 from vidscale.media import h273
@@ -25,6 +26,7 @@ from vidscale.system.processes import captured
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
+_NO_TIMESTAMPS = cast("int", FormatFlags.no_timestamps.value)
 _UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
 
@@ -136,6 +138,11 @@ def open_container(path: Path) -> av.container.InputContainer:
     # Unlike ffmpeg, PyAV sets genpts, which makes up missing presentation times; for AVI they would be wrong.
     container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
     return container
+
+
+def is_raw(container: av.container.InputContainer) -> bool:
+    """Whether the format has no timestamps."""
+    return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
 def _start_s(container: av.container.InputContainer) -> Fraction:
@@ -265,7 +272,7 @@ def _video_info(
 ) -> VideoInfo:
     frame, context = frames[0], stream.codec_context
     side_data = lasting(frame)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    rate = _frame_rate(container, stream)
     time_base = stream.time_base or frame.time_base
     if not time_base:
         raise DecodeError("the video stream has no time base")
@@ -278,7 +285,7 @@ def _video_info(
         format=reading_of(frame.format.name).format,
         color=_color(frame, context, location),
         time_base=_fine_enough(Fraction(time_base), rate),
-        frame_rate=Fraction(rate) if rate else None,
+        frame_rate=rate,
         sar=Fraction(stream.sample_aspect_ratio or 1),
         display_matrix=side_data.display_matrix,
         mastering_display=side_data.mastering_display,
@@ -286,6 +293,13 @@ def _video_info(
         frame_count=stream.frames or None,
         duration_s=duration,
     )
+
+
+def _frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Mean frame rate. That of a raw stream is in the stream itself: its demuxer states 25 for every file."""
+    mean, coded = stream.average_rate, stream.guessed_rate
+    rate = (coded or mean if is_raw(container) else mean or coded) or stream.base_rate
+    return Fraction(rate) if rate else None
 
 
 def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
