@@ -44,7 +44,8 @@ _HELD_FLAGS = {
 
 # Tags that describe the source's own file or its coded video, and would be wrong in the output.
 STALE_TAGS = re.compile(
-    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
+    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*"
+    r"|alpha_mode)(-.*)?$"
 )
 _MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
 
