@@ -19,6 +19,7 @@ from vidscale.media.alpha import BlockAlpha
 from vidscale.media.container_crop import Window, container_crop, window_of
 from vidscale.media.frames import Color, Siting, VideoInfo
 from vidscale.media.jumps import may_jump
+from vidscale.media.mp4 import lacks_index
 from vidscale.media.parts import media_bytes
 from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
 from vidscale.media.side_data import carried, lasting
@@ -26,6 +27,8 @@ from vidscale.system.processes import captured
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
+_STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_NO_INDEX = "its index (moov) is missing; the file is cut off, or still being written"
 _NO_TIMESTAMPS = cast("int", FormatFlags.no_timestamps.value)
 _UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
@@ -120,6 +123,11 @@ class Source:
 def open_container(path: Path) -> av.container.InputContainer:
     """Opens a media file; DecodeError in one line when that fails."""
     try:
+        if str(path) in _STANDARD_INPUT and (path.exists() or str(path) == "-"):
+            raise DecodeError(
+                f"{path}: a video is read more than once, so it cannot come from standard input; name a file, or use "
+                "vidscale stage in a pipe"
+            )
         if path.is_dir():
             raise DecodeError(f"{path} is a directory")
         if path.exists() and not path.is_file():
@@ -134,7 +142,8 @@ def open_container(path: Path) -> av.container.InputContainer:
     except av.error.EOFError:
         raise DecodeError(f"{path} ends within its header") from None
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(f"{path} cannot be opened as a video: {reason_of(error)}") from error
+        reason = _NO_INDEX if lacks_index(path) else reason_of(error)
+        raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
     # Unlike ffmpeg, PyAV sets genpts, which makes up missing presentation times; for AVI they would be wrong.
     container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
     return container
