@@ -22,6 +22,9 @@ def loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> 
         ConfigError: something is lost, and ``strict`` is set.
     """
     notes = [target.reason] if target.reason else []
+    if source.alternatives:
+        size = f"{source.decoded_size[0]}x{source.decoded_size[1]}"
+        notes.append(f"{source.path.name} offers several variants: the one of {size} is read, the others are left out")
     side_data = [words for words in lost(source.side_data, codec) if not _is_tagged(words, source, target)]
     return (*notes, *_note([*target.lost, *side_data], strict))
 

@@ -82,6 +82,7 @@ class Source:
         alpha: the format of the alpha, such as "bgra"; None without alpha, or with a palette.
         is_transparent: one of the first pictures is not opaque.
         window: the container's crop window in the decoded pictures; None when uncropped.
+        alternatives: indices of the streams that an HLS playlist offers in place of the chosen one and its audio.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class Source:
     alpha: str | None = None
     is_transparent: bool = False
     window: Window | None = None
+    alternatives: tuple[int, ...] = ()
 
     @property
     def is_rgb(self) -> bool:
@@ -215,6 +217,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             alpha="alpha_mode 1" if block_alpha is not None else _alpha(frames[0].format.name),
             is_transparent=not all(_is_opaque(frame, block_alpha) for frame in frames),
             window=window,
+            alternatives=_alternatives(container, description, index),
         )
 
 
@@ -368,6 +371,17 @@ def _chroma_location(description: str, index: int) -> Siting | None:
         return None
     words = {word.strip() for word in match["words"].split(",")}
     return next((location for location in get_args(Siting) if location in words), None)
+
+
+def _alternatives(container: av.container.InputContainer, description: str, index: int) -> tuple[int, ...]:
+    """Streams that an HLS master playlist offers in place of the chosen one. ffmpeg describes variants as programs;
+    it does not read an audio-only one whose audio it has already, and PyAV does."""
+    if container.format.name != "hls":
+        return ()
+    parts = re.split(r"\n  (?=Program|No Program)", description)[1:]
+    listed = [(part, {int(number) for number in re.findall(r"Stream #0:(\d+)", part)}) for part in parts]
+    own = {number for part, numbers in listed if index in numbers or part.startswith("No") for number in numbers}
+    return tuple(stream.index for stream in container.streams if stream.index not in own) if index in own else ()
 
 
 def _is_turned(description: str, index: int) -> bool:
