@@ -22,6 +22,7 @@ from vidscale.media.jumps import may_jump
 from vidscale.media.mp4 import lacks_index
 from vidscale.media.parts import media_bytes
 from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
+from vidscale.media.playlists import MASTER
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
@@ -131,7 +132,7 @@ def open_container(path: Path) -> av.container.InputContainer:
                 "vidscale stage in a pipe"
             )
         if path.is_dir():
-            raise DecodeError(f"{path} is a directory")
+            raise DecodeError(f"{path} is a directory{f': name its {MASTER}' if (path / MASTER).exists() else ''}")
         if path.exists() and not path.is_file():
             raise DecodeError(f"{path} is not a regular file, but it must be read more than once")
         if path.exists() and path.stat().st_size == 0:
