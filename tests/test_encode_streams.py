@@ -1,6 +1,7 @@
 """What `encode` does to everything but the pixels: timestamps, other streams, tags, containers, the identity."""
 
 import json
+import re
 import shutil
 from array import array
 from dataclasses import replace
@@ -771,3 +772,18 @@ def test_one_variant_of_an_hls_playlist_is_kept_with_its_audio(sounds: str, vari
     audio, expected = (packet_data(path, kinds(path).index("audio aac")) for path in (small, program))
     assert audio == expected
     assert not any("variant_bitrate" in key.lower() for key in stream_tags(small, kinds(small).index("video h264")))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_name_of_an_hls_track_becomes_its_title(suffix: str, tmp_path: Path) -> None:
+    maps = ["-map", "0", "-map", "1", *X264, "-c:a", "aac"]
+    hls = ["-var_stream_map", "v:0,agroup:a a:0,agroup:a,name:English", "-master_pl_name", "master.m3u8", "-f", "hls"]
+    make(tmp_path / "%v.m3u8", *picture("64x48"), *sound(), *maps, *hls)
+    master = tmp_path / "master.m3u8"
+    named = re.sub(r'NAME="[^"]*"', 'NAME="Director"', master.read_text())
+    master.write_text(named)
+    decided = plan(master, tmp_path / f"small.{suffix}", strict=True)
+    assert not any("does not hold" in note for note in decided.notes)
+    small = coded(master, tmp_path / f"small.{suffix}")
+    tags_of_audio = stream_tags(small, kinds(small).index("audio aac"))
+    assert (tags_of_audio.get("title") or tags_of_audio.get("name")) == "Director"

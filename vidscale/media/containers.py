@@ -202,7 +202,8 @@ def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list
     for stream in kept:
         if not stream.is_cover:
             known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS
-            names |= {key.lower() for key in stream.metadata} - known
+            written = {"comment"} if source.container == "hls" else set()  # as the title
+            names |= {key.lower() for key in stream.metadata} - known - written
     return sorted(name for name in names if not STALE_TAGS.match(name))
 
 
