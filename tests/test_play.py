@@ -94,7 +94,7 @@ def test_mpv_without_a_gpu_gets_the_restored_picture_and_the_sound(
         assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(190, 134)] * 25
 
 
-@pytest.mark.parametrize("script", ["exit 1", "exit 2", "cat >/dev/null; exit 2"])
+@pytest.mark.parametrize("script", ["exit 2", "cat >/dev/null; exit 2"])
 @pytest.mark.parametrize("words", [[], ["--pipe"]])
 def test_mpv_that_cannot_play_is_an_error(
     small: Path, fake: Callable[[str, str], Path], words: list[str], script: str
@@ -102,8 +102,7 @@ def test_mpv_that_cannot_play_is_an_error(
     fake("mpv", script)
     run = run_here("play", small, *words)
     assert run.code == 1
-    told = f"vidscale: mpv could not show the picture, exit status {script[-1]}; is there a display?"
-    assert run.stderr.splitlines()[-1] == told
+    assert run.stderr.splitlines()[-1] == "vidscale: mpv could not show the picture; is there a display?"
 
 
 def test_pipe_is_used_if_asked_for(small: Path, fake: Callable[[str, str], Path]) -> None:

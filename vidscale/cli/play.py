@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _PLAYERS = ("mpv", "ffplay")
 _CANNOT_PLAY = 2  # mpv: the file could not be played, here because no GPU can
-_MPV_FAILED = 1  # it could not start
 
 
 def play(
@@ -110,16 +109,7 @@ def _play_with_shader(playback: "ShaderPlayback", movie: Path) -> bool:
         code = subprocess.call(playback.command(shader, movie.absolute()))
     if code == _CANNOT_PLAY:
         typer.echo("mpv cannot use a GPU here; restoring on the CPU instead, without seeking", err=True)
-        return False
-    _check_mpv(code)
-    return True
-
-
-def _check_mpv(code: int) -> None:
-    from vidscale.errors import VidscaleError
-
-    if code in (_MPV_FAILED, _CANNOT_PLAY):  # 0 if its window was closed
-        raise VidscaleError(f"mpv could not show the picture, exit status {code}; is there a display?")
+    return code != _CANNOT_PLAY
 
 
 def _pipe(player: str, small: "SmallFile", console: Console) -> None:
@@ -160,8 +150,10 @@ def _player(player: str, small: "SmallFile") -> Iterator[IO[bytes]]:
         finally:
             with contextlib.suppress(BrokenPipeError):
                 sink.close()
-    if player == "mpv":  # ffplay has no status for a closed window
-        _check_mpv(process.returncode)
+    if player == "mpv" and process.returncode == _CANNOT_PLAY:
+        from vidscale.errors import VidscaleError
+
+        raise VidscaleError("mpv could not show the picture; is there a display?")
 
 
 def _muxing(movie: str) -> list[str]:
