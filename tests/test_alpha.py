@@ -95,6 +95,8 @@ def test_alpha_is_dropped_when_asked(kind: str, folder: Path, tmp_path: Path) ->
     assert any(note.startswith("the alpha channel (") and note.endswith(") is dropped") for note in decided.notes)
     report = evaluate_encode(decided, encode(decided))
     assert {row.mse[0] for row in report.rows} == {0.0}
+    with av.open(str(tmp_path / "small.mkv")) as container:  # a player would look for the alpha that is gone
+        assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
 
 
 @pytest.mark.parametrize("kind", ["ffv1", "vp9"])

@@ -10,7 +10,7 @@ from random import Random
 import av
 import pytest
 from material import ffmpeg
-from robustness import FAST, cut, frame_count, message, refused, run_here, run_unprivileged
+from robustness import FAST, cut, frame_count, message, refused, run_apart, run_here, run_unprivileged
 
 Clip = Callable[..., Path]
 
@@ -86,11 +86,28 @@ def test_source_truncated_in_the_header_is_refused(tmp_path: Path, clip: Path, s
     assert "cut.mp4 cannot be opened as a video" in said or said.endswith("cut.mp4 ends within its header")
 
 
-def test_source_with_its_index_cut_off_is_refused(tmp_path: Path, make_clip: Clip) -> None:
-    whole = make_clip("late.mp4", frames=50)  # MP4 keeps its index at the end where it is not asked for faststart
-    source = tmp_path / "cut.mp4"
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_source_with_its_index_cut_off_is_refused(tmp_path: Path, make_clip: Clip, suffix: str) -> None:
+    whole = make_clip(f"late.{suffix}", frames=50)  # the index is at the end where it is not asked for faststart
+    source = tmp_path / f"cut.{suffix}"
     source.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert "cut.mp4 cannot be opened as a video" in refused(tmp_path, "encode", source, *FAST)
+    said = refused(tmp_path, "encode", source, *FAST)
+    assert f"cut.{suffix} cannot be opened as a video: its index (moov) is missing" in said
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "plan"])
+def test_standard_input_is_refused_with_the_way_out(command: str) -> None:
+    run = run_here(command, "-")
+    assert run.code == 1
+    assert "cannot come from standard input; name a file, or use vidscale stage in a pipe" in run.stderr
+
+
+def test_redirected_standard_input_is_refused(clip: Path, tmp_path: Path) -> None:
+    with clip.open("rb") as file:  # a regular file here, but not for the ffmpeg that copies the audio
+        run = run_apart("encode", "/dev/stdin", "-o", tmp_path / "small.mp4", *FAST, stdin=file)
+    assert run.code == 1
+    assert "/dev/stdin: a video is read more than once" in run.stderr
+    assert not list(tmp_path.glob("*small*"))
 
 
 def test_source_without_video_is_refused(tmp_path: Path) -> None:

@@ -134,6 +134,21 @@ def test_report_folder_that_is_a_file_is_refused_before_work_starts(tmp_path: Pa
         assert "taken is a file" in refused(tmp_path, "measure", clip, clip, "--report-dir", folder)
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "other.mp4", "notes", "report.pdf"])
+@pytest.mark.parametrize("words", [["plan", "-o"], ["batch", "-o", "folder", "--status"]])
+def test_page_replaces_no_other_file(tmp_path: Path, clip: Path, words: list[str], name: str) -> None:
+    if name != clip.name:
+        (tmp_path / name).write_text("mine")
+    before = content(tmp_path)
+    command, *options = words
+    run = run_here(
+        command, clip, *(str(tmp_path / word) if word == "folder" else word for word in options), tmp_path / name
+    )
+    assert run.code == 1
+    assert f"{name} would be a web page: its name must end in .html" in run.stderr
+    assert content(tmp_path) == before
+
+
 @pytest.mark.slow
 def test_page_of_something_else_is_not_replaced(tmp_path: Path, clip: Path, small: Path) -> None:
     (page := tmp_path / "site" / "index.html").parent.mkdir()
@@ -142,6 +157,7 @@ def test_page_of_something_else_is_not_replaced(tmp_path: Path, clip: Path, smal
         ["encode", clip, "-o", tmp_path / "new.mkv", "--report-dir", page.parent],
         ["measure", clip, small, "-o", page.parent],
         ["compare", clip, "-o", page.parent],
+        ["batch", clip, "-o", page.parent],
     ):
         assert "has an index.html that vidscale did not write" in refused(tmp_path, *words)
     run = run_here(

@@ -105,6 +105,13 @@ def test_a_pair_that_is_made_for_a_scale_needs_none(make_clip: Clip, words: list
     assert f"scale = {scale}" in run.stdout.splitlines()
 
 
+@pytest.mark.parametrize("words", [["--y4m"], ["-o", "-"], ["--y4m", "-o", "-"]])
+def test_records_and_video_do_not_share_stdout(tmp_path: Path, words: list[str]) -> None:
+    run = run_here("decode", tmp_path / "clip.vs2.mp4", *words, "--json")
+    assert (run.code, run.stdout) == (2, "")
+    assert "name an output file" in run.stderr
+
+
 def test_dry_run_as_json_is_documented(tmp_path: Path, make_clip: Clip) -> None:
     clip = make_clip()
     (plan,) = records(run_here("encode", clip, "--scale", "2", "--dry-run", "--json"))

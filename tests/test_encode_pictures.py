@@ -34,6 +34,7 @@ from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, DecodeError, VidscaleError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.losses import raw_video_notes
+from vidscale.jobs.pipeline import decode, encode
 from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media.file_identity import probe_identity
@@ -283,6 +284,31 @@ def test_metadata_that_coding_loses_is_named(
     with pytest.raises(ConfigError, match="--strict refuses to lose: " + re.escape(words)):
         plan(source, strict=True)
     assert not any("does not hold" in note for note in plan(hdr10, strict=True).notes)
+
+
+@pytest.mark.parametrize("mode", ["left_right", "row_interleaved_rl"])
+def test_stereo_layout_of_matroska_is_kept_and_not_called_lost(mode: str, tmp_path: Path) -> None:
+    words = [*picture("128x96", duration=0.2), "-c:v", "libx264", "-metadata:s:v", f"stereo_mode={mode}"]
+    source = make(tmp_path / "stereo.mkv", *words)
+    layout = side_data(source)[SideData.STEREO3D]
+    for step in (plan(source, tmp_path / "small.mkv", scale="2"), plan(source, tmp_path / "copy.mkv", strict=True)):
+        assert not any("does not hold" in note for note in step.notes)
+        encode(step)
+        assert side_data(step.output.path)[SideData.STEREO3D] == layout
+    decided = plan_decode(tmp_path / "small.mkv", tmp_path / "restored.mkv", DecodeSettings(strict=True))
+    decode(decided)
+    assert side_data(tmp_path / "restored.mkv")[SideData.STEREO3D] == layout
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_stereo_layout_that_is_lost_is_named(container: str, tmp_path: Path) -> None:
+    words = [*picture("128x96", duration=0.2), "-c:v", "libx264"]
+    coded_layout = make(tmp_path / "sei.mp4", *words, "-x264-params", "frame-packing=3")
+    tagged = make(tmp_path / "tag.mkv", *words, "-metadata:s:v", "stereo_mode=left_right")
+    for source in (coded_layout, *([tagged] if container == "mp4" else [])):
+        target = tmp_path / f"small.{container}"
+        assert any("does not hold" in note and "stereo 3D layout" in note for note in plan(source, target).notes)
+        assert SideData.STEREO3D not in side_data(coded(source, target))
 
 
 def test_group_timecode_of_mpeg2_is_named(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What `encode` does to everything but the pixels: timestamps, other streams, tags, containers, the identity."""
 
 import json
+import re
 import shutil
 from array import array
 from dataclasses import replace
@@ -39,7 +40,8 @@ from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.restore import find_identity
 from vidscale.media.file_identity import probe_identity
-from vidscale.media.identity import Identity, extract, tag_from_metadata
+from vidscale.media.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.media.probe import probe
 from vidscale.media.timing import Timing
 from vidscale.models.cards import find_pair_dir, read_card
 from vidscale.report.files import read_json, write_report
@@ -746,3 +748,43 @@ def test_report_has_the_right_totals(vfr: Path, tmp_path: Path) -> None:
     assert report["distorted"]["coded_width"] == 32
     assert report["settings"]["scale"] == "2"
     assert read_json(tmp_path / "small.mp4.report" / "report.json").rows[0].bytes in map(len, packets)
+
+
+@pytest.mark.parametrize("variant", [0, 1])
+@pytest.mark.parametrize("sounds", ["own", "shared"])
+def test_one_variant_of_an_hls_playlist_is_kept_with_its_audio(sounds: str, variant: int, tmp_path: Path) -> None:
+    """A master playlist has the same movie in several qualities: they are no further tracks of the output."""
+    frequencies = (440, 880) if sounds == "own" else (440,)
+    inputs = [*picture("128x96"), *picture("64x48"), *(word for f in frequencies for word in sound(frequency=f))]
+    maps = [word for number in range(2 + len(frequencies)) for word in ("-map", str(number))]
+    streams = "v:0,a:0 v:1,a:1" if sounds == "own" else "v:0,agroup:a v:1,agroup:a a:0,agroup:a"
+    hls = ["-var_stream_map", streams, "-master_pl_name", "master.m3u8", "-f", "hls", "-hls_time", "10"]
+    make(tmp_path / "%v.m3u8", *inputs, *maps, *X264, "-c:a", "aac", *hls)
+    master = tmp_path / "master.m3u8"
+    program = make(tmp_path / "program.mkv", "-i", master, "-map", f"0:p:{variant}", "-c", "copy")
+    assert sorted(kinds(program)) == ["audio aac", "video h264"]  # ffmpeg's own choice of the streams of a variant
+
+    decided = plan(master, tmp_path / "small.mkv", stream=variant, strict=True)
+    width = (128, 64)[variant]
+    assert f"the one of {width}x{width * 3 // 4} is read, the others are left out" in " ".join(decided.notes)
+    small = coded(master, tmp_path / "small.mkv", stream=variant)
+    assert sorted(kinds(small)) == ["audio aac", "video h264"]
+    assert probe(small).video.width == width
+    audio, expected = (packet_data(path, kinds(path).index("audio aac")) for path in (small, program))
+    assert audio == expected
+    assert not any("variant_bitrate" in key.lower() for key in stream_tags(small, kinds(small).index("video h264")))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_name_of_an_hls_track_becomes_its_title(suffix: str, tmp_path: Path) -> None:
+    maps = ["-map", "0", "-map", "1", *X264, "-c:a", "aac"]
+    hls = ["-var_stream_map", "v:0,agroup:a a:0,agroup:a,name:English", "-master_pl_name", "master.m3u8", "-f", "hls"]
+    make(tmp_path / "%v.m3u8", *picture("64x48"), *sound(), *maps, *hls)
+    master = tmp_path / "master.m3u8"
+    named = re.sub(r'NAME="[^"]*"', 'NAME="Director"', master.read_text())
+    master.write_text(named)
+    decided = plan(master, tmp_path / f"small.{suffix}", strict=True)
+    assert not any("does not hold" in note for note in decided.notes)
+    small = coded(master, tmp_path / f"small.{suffix}")
+    tags_of_audio = stream_tags(small, kinds(small).index("audio aac"))
+    assert (tags_of_audio.get("title") or tags_of_audio.get("name")) == "Director"

@@ -94,6 +94,17 @@ def test_mpv_without_a_gpu_gets_the_restored_picture_and_the_sound(
         assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(190, 134)] * 25
 
 
+@pytest.mark.parametrize("script", ["exit 2", "cat >/dev/null; exit 2"])
+@pytest.mark.parametrize("words", [[], ["--pipe"]])
+def test_mpv_that_cannot_play_is_an_error(
+    small: Path, fake: Callable[[str, str], Path], words: list[str], script: str
+) -> None:
+    fake("mpv", script)
+    run = run_here("play", small, *words)
+    assert run.code == 1
+    assert run.stderr.splitlines()[-1] == "vidscale: mpv could not show the picture; is there a display?"
+
+
 def test_pipe_is_used_if_asked_for(small: Path, fake: Callable[[str, str], Path]) -> None:
     told = fake("mpv", "cat >/dev/null")
     assert run_here("play", small, "--pipe").code == 0

@@ -239,6 +239,24 @@ def test_raw_streams_are_counted(suffix: str, tmp_path: Path) -> None:
     assert_parts_are_those_of_the_whole(source)
 
 
+@pytest.mark.parametrize("rate", ["24", "30000/1001", "50"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("h264", B_FRAMES),
+        ("hevc", ["-c:v", "libx265", "-x265-params", "log-level=none"]),
+        ("m2v", ["-c:v", "mpeg2video", "-bf", "2"]),
+    ],
+)
+def test_raw_streams_have_their_own_frame_rate(suffix: str, codec: list[str], rate: str, tmp_path: Path) -> None:
+    source = make(tmp_path / f"raw.{suffix}", *picture(rate=rate), *codec)
+    assert probe(source).video.frame_rate == Fraction(rate)
+    truth = ffmpeg_times(source)
+    assert truth[-1] == pytest.approx((len(truth) - 1) / Fraction(rate))  # not at the demuxer's 25 frames/s
+    found = times(source)
+    assert np.diff(found) == pytest.approx(np.diff(truth), abs=1e-5)  # PyAV starts MPEG-2 one frame later
+
+
 @pytest.mark.parametrize("flags", ["", "negative_cts_offsets"])
 def test_reordered_pictures_with_good_timestamps_are_left_alone(flags: str, tmp_path: Path) -> None:
     source = make(tmp_path / "good.mp4", *picture(duration=3), *B_FRAMES, *(["-movflags", flags] if flags else []))

@@ -1,6 +1,8 @@
 """The page that plays a small file restored: what is written, and what headless Chromium shows."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from browsing import READ, READY, SEEK, TAGS, luma
 from material import coded, make, picture, pixels, restored, sound
-from robustness import documented, message, run_here
+from robustness import content, documented, message, run_here
 from skimage import data
 
 from vidscale import api
@@ -318,6 +320,26 @@ def test_site_is_not_overwritten(tmp_path: Path, make_clip: Callable[..., Path])
     assert message(run_here("web", small, "-o", tmp_path, "-y")) == f"{small} is the input; choose another output"
     (tmp_path / "index.html").touch()
     assert "did not write" in message(run_here("web", small, "-o", tmp_path, "-y"))
+
+
+@pytest.mark.parametrize("before", ["nothing", "a page"])
+def test_site_is_whole_or_as_it_was(
+    before: str, tmp_path: Path, make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = coded(make_clip(), tmp_path / "clip.vs2.mp4", scale="2", pair="adaptive")
+    site = tmp_path / "site"
+    if before == "a page":
+        assert run_here("web", small, "-o", site).code == 0
+        (site / "index.html").write_text("an older page")
+    kept = content(tmp_path)
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert message(run_here("web", small, "-o", site, "-y")) == f"cannot write to {site}: No space left on device"
+    assert content(tmp_path) == kept
 
 
 def test_site_errors_and_notes(tmp_path: Path, make_clip: Callable[..., Path]) -> None:

@@ -179,16 +179,18 @@ def _run(asked: _Asked, status: Path | None, console: Console, *, watch: bool, j
     from vidscale.batch.local import LocalEngine
     from vidscale.batch.page import StatusPage, write_index
     from vidscale.batch.ray_engine import RayEngine
-    from vidscale.batch.running import run_batch
+    from vidscale.batch.running import RESULTS, run_batch
     from vidscale.batch.watching import Watches
     from vidscale.cli.batch_view import BatchView
-    from vidscale.system.workspace import check_folder
+    from vidscale.system.workspace import check_folder, check_page
 
     started = time.perf_counter()
     batch, output = asked.batch, asked.output
     folders = FolderWatch(asked.inputs, output) if watch else None
     movies = [] if folders else asked.planned(movies_of(asked.inputs, output))
-    check_folder(output)
+    check_folder(output, record=RESULTS)
+    if status is not None:
+        check_page(status, coming=output)
     page = [] if status is None else [StatusPage(status, output.resolve().name)]
     results: dict[str, MovieResult] = {}
     with LocalEngine(batch.jobs) if batch.engine == "local" else RayEngine(batch.jobs, batch.ray_address) as engine:

@@ -124,10 +124,13 @@ def _to_y4m(
     dry_run: bool,
     json_output: bool,
 ) -> None:
+    from vidscale.errors import UsageError
     from vidscale.jobs.raw_output import open_for_y4m, write_y4m, write_y4m_file
 
     started = time.perf_counter()
     target = None if output == "-" else Path(output)
+    if target is None and json_output and not dry_run:
+        raise UsageError("--json and the video cannot both go to stdout: name an output file")
     small = open_for_y4m(source, target, settings)
     _show(small.notes, console)
     if dry_run:

@@ -66,13 +66,13 @@ def plan(
         from vidscale.per_title.deciding import decide
         from vidscale.per_title.page import write_page
         from vidscale.per_title.segments import decide_parts, parts_of
-        from vidscale.system.workspace import check_target
+        from vidscale.system.workspace import check_page
 
         settings = EncodeSettings.resolve(options.given(context, EncodeSettings))
         if not (settings.chooses_scale or settings.has_goal):
             raise UsageError("there is nothing to plan: leave out --scale and --pair, or give a --target")
         if output is not None:
-            check_target(output, source=None, overwrite=True)
+            check_page(output)
 
         def deciding(movie: Path, own: EncodeSettings) -> "Decision":
             with_curves = table or output is not None

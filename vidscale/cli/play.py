@@ -150,6 +150,10 @@ def _player(player: str, small: "SmallFile") -> Iterator[IO[bytes]]:
         finally:
             with contextlib.suppress(BrokenPipeError):
                 sink.close()
+    if player == "mpv" and process.returncode == _CANNOT_PLAY:
+        from vidscale.errors import VidscaleError
+
+        raise VidscaleError("mpv could not show the picture; is there a display?")
 
 
 def _muxing(movie: str) -> list[str]:

@@ -8,7 +8,7 @@ from vidscale.jobs.restore import SmallFile
 from vidscale.media.containers import OutputPlan
 from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source
-from vidscale.media.side_data import lost
+from vidscale.media.side_data import STEREO, lost
 from vidscale.stages.read_log import ReadLog
 
 
@@ -25,7 +25,11 @@ def loss_notes(source: Source, target: OutputPlan, codec: str, strict: bool) -> 
         ConfigError: something is lost, and ``strict`` is set.
     """
     notes = [target.reason] if target.reason else []
-    return (*notes, *_note([*target.lost, *lost(source.side_data, codec)], strict))
+    if source.alternatives:
+        size = f"{source.decoded_size[0]}x{source.decoded_size[1]}"
+        notes.append(f"{source.path.name} offers several variants: the one of {size} is read, the others are left out")
+    side_data = [words for words in lost(source.side_data, codec) if not _is_tagged(words, source, target)]
+    return (*notes, *_note([*target.lost, *side_data], strict))
 
 
 def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> tuple[str, ...]:
@@ -35,6 +39,11 @@ def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> t
     """
     late = [words for words in lost(log.side_data, codec) if words not in source.side_data]
     return _note([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
+
+
+def _is_tagged(words: str, source: Source, target: OutputPlan) -> bool:
+    """Whether the side data comes from a tag of Matroska's, which its muxer writes again."""
+    return words == STEREO and target.muxer in ("matroska", "webm") and "stereo_mode" in source.stream.metadata
 
 
 def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ _HELD_FLAGS = {
 
 # Tags that describe the source's own file or its coded video, and would be wrong in the output.
 STALE_TAGS = re.compile(
-    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*)(-.*)?$"
+    r"(?i)^(encoder|duration|major_brand|minor_version|compatible_brands|vidscale|_statistics_.*|bps|number_of_.*"
+    r"|alpha_mode|variant_bitrate)(-.*)?$"
 )
 _MP4_STREAM_TAGS = {"language", "title", "name", "handler_name", "vendor_id", "creation_time", "timecode"}
 
@@ -128,11 +129,10 @@ def plan_streaming(source: Source, path: Path, *, ffmpeg: str) -> OutputPlan:
         path: the file.
         ffmpeg: binary whose muxer is tested.
     """
-    audio = [stream.index for stream in source.streams if stream.kind == "audio"]
+    alternatives = source.alternatives
+    audio = [s.index for s in source.streams if s.kind == "audio" and s.index not in alternatives]
     held = {source.stream_index, *_held(source, audio, "mp4", ffmpeg)}
-    lost = [
-        str(stream) for stream in source.streams if stream.index not in held and not _is_regenerated(source, stream)
-    ]
+    lost = [str(stream) for stream in source.streams if stream.index not in held and not _is_left_out(source, stream)]
     lost += ["chapters"] if source.has_chapters else []
     tags = sorted(name.lower() for name in source.metadata if not STALE_TAGS.match(name))
     lost += [f"the tags {', '.join(tags)}"] if tags else []
@@ -163,7 +163,7 @@ def holds_video(muxer: str, codec: str) -> bool:
 
 def _split(source: Source, muxer: str, ffmpeg: str) -> tuple[tuple[StreamInfo, ...], tuple[str, ...]]:
     """The streams that a container holds, and what it loses, in words."""
-    others = [s for s in source.streams if s.index != source.stream_index and not _is_regenerated(source, s)]
+    others = [s for s in source.streams if s.index != source.stream_index and not _is_left_out(source, s)]
     held = set(_held(source, [stream.index for stream in others], muxer, ffmpeg))
     if muxer == "mpegts":
         held &= {stream.index for stream in others if stream.codec in _TS_CODECS}
@@ -202,13 +202,17 @@ def _lost_tags(source: Source, muxer: str, kept: tuple[StreamInfo, ...]) -> list
     for stream in kept:
         if not stream.is_cover:
             known = {"language", "handler_name", "vendor_id"} if muxer == "mpegts" else _MP4_STREAM_TAGS
-            names |= {key.lower() for key in stream.metadata} - known
+            written = {"comment"} if source.container == "hls" else set()  # as the title
+            names |= {key.lower() for key in stream.metadata} - known - written
     return sorted(name for name in names if not STALE_TAGS.match(name))
 
 
-def _is_regenerated(source: Source, stream: StreamInfo) -> bool:
-    """Whether the muxer writes such a track itself, from the chapters or the timecode tag."""
-    return stream.kind == "data" and (stream.codec == "tmcd" or (stream.codec == "text" and source.has_chapters))
+def _is_left_out(source: Source, stream: StreamInfo) -> bool:
+    """Whether nothing is lost without a stream: the muxer writes such a track itself, from the chapters or the timecode
+    tag, or it is the same movie in another quality."""
+    if stream.kind == "data" and (stream.codec == "tmcd" or (stream.codec == "text" and source.has_chapters)):
+        return True
+    return stream.index in source.alternatives
 
 
 def _held(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Tags that ffmpeg's MP4 and QuickTime muxers have no atom for: written in addition to the usual ones.
+"""Boxes of MP4 files, and tags that ffmpeg's MP4 and QuickTime muxers have no atom for, written besides the usual ones.
 
 ffmpeg writes either the atoms that players read (``©nam``, ``©ART``, …) or, with ``-movflags use_metadata_tags``, any
 tag under a key that few players read, and no cover art. Here keys (``mdta``, QuickTime File Format, "Metadata") are
@@ -6,6 +6,7 @@ added to ``moov`` afterwards, where phones write theirs. ``moov`` grows, so the 
 media, as ``-movflags faststart`` does.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,6 +60,14 @@ def write_keys(path: Path, keys: Mapping[str, str]) -> None:
         _shift(file, place, moov.start, grown)
         file.seek(place)
         file.write(new)
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether an MP4 or QuickTime file has no complete ``moov``, which many programs write last."""
+    kinds: list[bytes] = []
+    with contextlib.suppress(OSError, EncodeError), path.open("rb") as file:
+        kinds.extend(box.kind for box in _boxes_of(file, file.seek(0, os.SEEK_END)))
+    return b"ftyp" in kinds and b"moov" not in kinds
 
 
 def _boxes_of(file: IO[bytes], size: int) -> Iterator[_Box]:

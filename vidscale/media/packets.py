@@ -13,14 +13,13 @@ import av
 from av.format import Flags
 
 from vidscale.media.jumps import Joiner, may_jump
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source, is_raw, open_container
 
 MAX_REORDER = 64  # longest decoder delay, packets
 _TRIES = 4  # keyframes to try before the requested time
 _MOST_LEADING = 16  # leading pictures of a keyframe
 _LARGEST_N_VOP = 19  # bytes of MPEG-4's placeholder for a picture in a packed bitstream
 _LONGEST_GROUP = 4096  # packets of a GOP kept in memory
-_NO_TIMESTAMPS = cast("int", Flags.no_timestamps.value)
 _NO_BYTE_SEEK = cast("int", Flags.no_byte_seek.value)
 
 _Packet = Any  # "av.Packet[av.VideoStream]"
@@ -185,11 +184,6 @@ def _shown(head: list[_Packet], at: int, stream: av.VideoStream) -> int | None:
         return cast("int", head[at].pts)
     later = at + depth + _MOST_LEADING if depth else at
     return cast("int | None", head[later].dts) if later < len(head) else None
-
-
-def is_raw(container: av.container.InputContainer) -> bool:
-    """Whether the format has no timestamps."""
-    return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
 def _lacks_pts(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

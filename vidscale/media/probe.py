@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 import av
 from av.container import Flags
+from av.format import Flags as FormatFlags
 
 from vidscale.errors import DecodeError, reason_of
 from vidscale.media import h273
@@ -18,13 +19,18 @@ from vidscale.media.alpha import BlockAlpha
 from vidscale.media.container_crop import Window, container_crop, window_of
 from vidscale.media.frames import Color, Siting, VideoInfo
 from vidscale.media.jumps import may_jump
+from vidscale.media.mp4 import lacks_index
 from vidscale.media.parts import media_bytes
 from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
+from vidscale.media.playlists import MASTER
 from vidscale.media.side_data import carried, lasting
 from vidscale.system.processes import captured
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
+_STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_NO_INDEX = "its index (moov) is missing; the file is cut off, or still being written"
+_NO_TIMESTAMPS = cast("int", FormatFlags.no_timestamps.value)
 _UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
 
@@ -77,6 +83,7 @@ class Source:
         alpha: the format of the alpha, such as "bgra"; None without alpha, or with a palette.
         is_transparent: one of the first pictures is not opaque.
         window: the container's crop window in the decoded pictures; None when uncropped.
+        alternatives: indices of the streams that an HLS playlist offers in place of the chosen one and its audio.
     """
 
     path: Path
@@ -96,6 +103,7 @@ class Source:
     alpha: str | None = None
     is_transparent: bool = False
     window: Window | None = None
+    alternatives: tuple[int, ...] = ()
 
     @property
     def is_rgb(self) -> bool:
@@ -118,8 +126,13 @@ class Source:
 def open_container(path: Path) -> av.container.InputContainer:
     """Opens a media file; DecodeError in one line when that fails."""
     try:
+        if str(path) in _STANDARD_INPUT and (path.exists() or str(path) == "-"):
+            raise DecodeError(
+                f"{path}: a video is read more than once, so it cannot come from standard input; name a file, or use "
+                "vidscale stage in a pipe"
+            )
         if path.is_dir():
-            raise DecodeError(f"{path} is a directory")
+            raise DecodeError(f"{path} is a directory{f': name its {MASTER}' if (path / MASTER).exists() else ''}")
         if path.exists() and not path.is_file():
             raise DecodeError(f"{path} is not a regular file, but it must be read more than once")
         if path.exists() and path.stat().st_size == 0:
@@ -132,10 +145,16 @@ def open_container(path: Path) -> av.container.InputContainer:
     except av.error.EOFError:
         raise DecodeError(f"{path} ends within its header") from None
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(f"{path} cannot be opened as a video: {reason_of(error)}") from error
+        reason = _NO_INDEX if lacks_index(path) else reason_of(error)
+        raise DecodeError(f"{path} cannot be opened as a video: {reason}") from error
     # Unlike ffmpeg, PyAV sets genpts, which makes up missing presentation times; for AVI they would be wrong.
     container.flags = container.flags & ~cast("int", Flags.gen_pts.value)
     return container
+
+
+def is_raw(container: av.container.InputContainer) -> bool:
+    """Whether the format has no timestamps."""
+    return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
 def _start_s(container: av.container.InputContainer) -> Fraction:
@@ -199,6 +218,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             alpha="alpha_mode 1" if block_alpha is not None else _alpha(frames[0].format.name),
             is_transparent=not all(_is_opaque(frame, block_alpha) for frame in frames),
             window=window,
+            alternatives=_alternatives(container, description, index),
         )
 
 
@@ -265,7 +285,7 @@ def _video_info(
 ) -> VideoInfo:
     frame, context = frames[0], stream.codec_context
     side_data = lasting(frame)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    rate = _frame_rate(container, stream)
     time_base = stream.time_base or frame.time_base
     if not time_base:
         raise DecodeError("the video stream has no time base")
@@ -278,7 +298,7 @@ def _video_info(
         format=reading_of(frame.format.name).format,
         color=_color(frame, context, location),
         time_base=_fine_enough(Fraction(time_base), rate),
-        frame_rate=Fraction(rate) if rate else None,
+        frame_rate=rate,
         sar=Fraction(stream.sample_aspect_ratio or 1),
         display_matrix=side_data.display_matrix,
         mastering_display=side_data.mastering_display,
@@ -286,6 +306,13 @@ def _video_info(
         frame_count=stream.frames or None,
         duration_s=duration,
     )
+
+
+def _frame_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Mean frame rate. That of a raw stream is in the stream itself: its demuxer states 25 for every file."""
+    mean, coded = stream.average_rate, stream.guessed_rate
+    rate = (coded or mean if is_raw(container) else mean or coded) or stream.base_rate
+    return Fraction(rate) if rate else None
 
 
 def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
@@ -345,6 +372,17 @@ def _chroma_location(description: str, index: int) -> Siting | None:
         return None
     words = {word.strip() for word in match["words"].split(",")}
     return next((location for location in get_args(Siting) if location in words), None)
+
+
+def _alternatives(container: av.container.InputContainer, description: str, index: int) -> tuple[int, ...]:
+    """Streams that an HLS master playlist offers in place of the chosen one. ffmpeg describes variants as programs;
+    it does not read an audio-only one whose audio it has already, and PyAV does."""
+    if container.format.name != "hls":
+        return ()
+    parts = re.split(r"\n  (?=Program|No Program)", description)[1:]
+    listed = [(part, {int(number) for number in re.findall(r"Stream #0:(\d+)", part)}) for part in parts]
+    own = {number for part, numbers in listed if index in numbers or part.startswith("No") for number in numbers}
+    return tuple(stream.index for stream in container.streams if stream.index not in own) if index in own else ()
 
 
 def _is_turned(description: str, index: int) -> bool:

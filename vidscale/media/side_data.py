@@ -14,6 +14,7 @@ from vidscale.media.frames import ContentLight, MasteringDisplay, VideoInfo
 from vidscale.media.side_data_kinds import SideData
 
 CAPTIONS = "closed captions (A53)"
+STEREO = "stereo 3D layout"
 _LOST = {
     SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
     SideData.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
@@ -23,7 +24,7 @@ _LOST = {
     SideData.S12M_TIMECODE: "timecode (SMPTE 12M)",
     SideData.GOP_TIMECODE: "timecode (GOP)",
     SideData.AMBIENT_VIEWING_ENVIRONMENT: "ambient viewing environment",
-    SideData.STEREO3D: "stereo 3D layout",
+    SideData.STEREO3D: STEREO,
     SideData.SPHERICAL: "spherical projection",
     SideData.AFD: "active format description",
     SideData.FILM_GRAIN_PARAMS: "film grain parameters",

@@ -1,5 +1,6 @@
 """A web page that plays a small file, or a playlist of them, restored: plain modules, the movie, its networks."""
 
+import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,18 +71,31 @@ def write_site(movie: Path, folder: Path, settings: DecodeSettings) -> Site:
 
 
 def _write(folder: Path, contents: dict[str, bytes], movie: Path, copied: Sequence[str], *, overwrite: bool) -> None:
+    """Writes all files under temporary names and renames them when they are complete, the page last."""
     check_folder(folder, record=ELEMENT)
+    parts: dict[Path, Path] = {}
+    is_new = not folder.exists()
     try:
         for name in (*contents, *copied):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             source = movie.parent / name if name in copied else movie
             check_target(folder / name, source=source, overwrite=overwrite or name in (_INDEX, *MODULES))
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
-        for name in copied:
-            shutil.copyfile(movie.parent / name, folder / name)
+        for name in (*contents, *copied):
+            target = folder / name
+            parts[target] = target.with_name(f".{secrets.token_hex(4)}.part")
+            if name in contents:
+                parts[target].write_bytes(contents[name])
+            else:
+                shutil.copyfile(movie.parent / name, parts[target])
+        for target in (folder / name for name in (*copied, *reversed(contents))):
+            parts.pop(target).replace(target)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {reason_of(error)}") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        if parts and is_new:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(movie: Path, renditions: Iterable[Sequence[SmallFile]]) -> SmallFile:

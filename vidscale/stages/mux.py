@@ -161,6 +161,8 @@ def _tag_options(
             words += _options(f"metadata:s:{position}", _tags(stream.metadata, source, plan))
         elif "name" in stream.metadata:
             words += _options(f"metadata:s:{position}", [f"title={_title(stream.metadata)}", "name="])
+        elif source.container == "hls" and "comment" in stream.metadata:  # its demuxer's word for the NAME of a track
+            words += _options(f"metadata:s:{position}", [f"title={stream.metadata['comment']}", "comment="])
     for position, (index, file) in enumerate(covers.items(), start=len(mapped)):
         words += ["-attach", str(file), *_options(f"metadata:s:{position}", _cover_tags(source.streams[index]))]
     return words

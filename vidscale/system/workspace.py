@@ -95,6 +95,22 @@ def check_folder(folder: Path, *, record: str | None = None) -> None:
         raise ConfigError(f"{folder} cannot be a folder: {reason_of(error)}") from error
 
 
+def check_page(path: Path, *, coming: Path | None = None) -> None:
+    """Checks that a web page can be written, before work starts. It replaces a page, but no other file.
+
+    Args:
+        path: of the page.
+        coming: a folder that will exist by then.
+
+    Raises:
+        ConfigError: it has another file name extension, or see `check_target`.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{path} would be a web page: its name must end in .html")
+    if coming is None or path.absolute().parent != coming.absolute():
+        check_target(path, source=None, overwrite=True)
+
+
 @contextlib.contextmanager
 def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iterator["Workspace"]:
     """Temporary files in the folder of ``target``, which gets its name only on success; otherwise all are removed.
