@@ -40,7 +40,7 @@ from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
 from vidscale.jobs.restore import find_identity
 from vidscale.media.file_identity import probe_identity
-from vidscale.media.identity import Identity, extract, probe_identity, tag_from_metadata
+from vidscale.media.identity import Identity, extract, tag_from_metadata
 from vidscale.media.probe import probe
 from vidscale.media.timing import Timing
 from vidscale.models.cards import find_pair_dir, read_card
