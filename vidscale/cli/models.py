@@ -65,6 +65,8 @@ def show(
             emit({"event": "pair"} | record)
             return
         for field, value in record.items():
+            if value is None:
+                continue
             text = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
             typer.echo(f"{field:<12} {text}")
 
