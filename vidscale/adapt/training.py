@@ -24,7 +24,7 @@ _RISE = 10  # steps until the learning rate is reached
 _BETAS = (0.9, 0.99)
 _RATES: dict[Kind, float] = {"light": 5e-3, "full": 4e-3}
 _REFINING = 2e-3  # the rate of an update that is trained further
-_OBSERVED = 8  # pictures for the ranges of the channels
+_OBSERVED = 8  # strips of pictures for the ranges of the channels
 _COMPARED = 32  # patches that show whether a training is worth going on with
 _ROUNDED = 0.5  # of the steps for all weights are made with weights as they will be stored
 _SMALLEST = 3200  # bits of an update of all weights: one that gains less is not worth the time
@@ -135,7 +135,7 @@ class _Training:
         patches = Patches(samples, start.cell, start.margin, target.bit_depth)
         self._patches = patches
         self._fixed = [part.to(device) for part in patches.fixed(_COMPARED)]
-        self._seen = patches.whole(_OBSERVED).to(device)
+        self._seen = patches.strips(_OBSERVED).to(device)
         with torch.no_grad():
             restored = start(self._fixed[0])
             self._loss = Loss(restored, self._fixed[1])
@@ -194,7 +194,7 @@ class _Training:
             weight.grad = None
 
         def differentiate() -> None:
-            loss = self._loss(network(lr.contiguous(memory_format=torch.channels_last)), hr)
+            loss = self._loss(network(lr), hr)
             loss.backward()  # type: ignore[no-untyped-call]
 
         if rounding is None:
@@ -206,7 +206,6 @@ class _Training:
 
 def _select(network: FoldedNetwork, weights: Sequence[nn.Parameter]) -> None:
     """Makes these, and no others, parameters that change."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
     network.requires_grad_(requires_grad=False)
     for weight in weights:
         weight.requires_grad_()
