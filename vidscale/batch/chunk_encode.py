@@ -29,6 +29,7 @@ from vidscale.jobs.adaptation import NOTHING, adapt_upscaler, adapts, shots_to_a
 from vidscale.jobs.pipeline import encode_again, encode_video, small_frames
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
+from vidscale.jobs.reading import ReadOnce
 from vidscale.media.probe import Source
 from vidscale.models.pair_cache import remember
 from vidscale.stages.encode import mean_quantiser
@@ -90,16 +91,17 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
             advance()
 
     progress = Progress()
-    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
+    read = ReadOnce(plan) if adapts(plan) else None
+    shots = shots_to_adapt(read, progress) if read else ()
     starts = [shot.start_s for shot in shots[1:]]
     try:
-        with small_frames(plan, log, clocks) as small, Prefetch(small, depth) as frames:
+        with small_frames(plan, log, clocks, read=read) as small, Prefetch(small, depth) as frames:
             encoded = encode_video(plan, advancing(frames), part, clocks[-1], quantisers=quantisers, starts=starts)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
         adaptation = NOTHING
         if shots:
-            once_more = partial(encode_again, plan, again, starts, progress)
-            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, once_more)
+            once_more = partial(encode_again, plan, again, starts, progress, read)
+            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, once_more, read)
         delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
             check_unchanged(task.source, task.state)

@@ -18,7 +18,7 @@ from vidscale.jobs.adaptation import NOTHING, SegmentFacts, Updates, adapt_upsca
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.losses import late_loss_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan, mux_command
-from vidscale.jobs.reading import source_frames
+from vidscale.jobs.reading import Read, ReadOnce, source_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.captions import Captions
 from vidscale.media.containers import OutputPlan
@@ -67,14 +67,15 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         VidscaleError: it failed; no output file is left.
     """
     log, clock, progress = ReadLog(), Clock("decode"), progress or Progress()
-    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
-    with Prefetch(source_frames(plan, log, clock), frames_depth(plan.source.video)) as frames:
-        return encode_from(frames, plan, log, clock, progress, shots)
+    read = ReadOnce(plan) if adapts(plan) else partial(source_frames, plan)
+    shots = shots_to_adapt(read, progress) if adapts(plan) else ()
+    with Prefetch(read(log, clock), frames_depth(plan.source.video)) as frames:
+        return encode_from(frames, plan, log, clock, progress, shots, read)
 
 
 @contextmanager
 def small_frames(
-    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = ()
+    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = (), read: Read | None = None
 ) -> Iterator[Iterator[Frame]]:
     """The small frames of a plan's range, from stages that run in threads of their own.
 
@@ -83,8 +84,10 @@ def small_frames(
         log: filled in while decoding.
         clocks: of decoding and downscaling.
         updates: of the upscaler that will restore them.
+        read: reads the source, by default from its file.
     """
-    with Prefetch(source_frames(plan, log, clocks[0]), frames_depth(plan.source.video)) as frames:
+    read = read or partial(source_frames, plan)
+    with Prefetch(read(log, clocks[0]), frames_depth(plan.source.video)) as frames:
         yield _downscaled(_with_updates(frames, updates) if updates else frames, plan, clocks[1])
 
 
@@ -101,6 +104,7 @@ def encode_from(
     clock: Clock,
     progress: Progress | None = None,
     shots: Sequence[Shot] = (),
+    read: Read | None = None,
 ) -> Outcome:
     """Executes a plan on frames that are already decoded.
 
@@ -110,11 +114,13 @@ def encode_from(
         log, clock: of the decoding.
         progress: receives the progress, in frames.
         shots: that the upscaler may be adapted to.
+        read: reads the frames again, by default from the source's file.
     """
     clocks = (clock, Clock("downscale"), Clock("encode"))
     small = _downscaled(frames, plan, clocks[1])
     total = expected_frames(plan.source, plan.settings.range)
-    outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total, shots=shots)
+    progress = progress or Progress()
+    outcome = _write(plan, small, log, clocks, progress, task="encoding", total=total, shots=shots, read=read)
     remember(plan.pair)
     return outcome
 
@@ -148,6 +154,7 @@ def _write(
     task: str,
     total: int | None,
     shots: Sequence[Shot] = (),
+    read: Read | None = None,
 ) -> Outcome:
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
@@ -164,8 +171,8 @@ def _write(
             notes = (*notes, strength_note(plan.identity.crf))
         adaptation = NOTHING
         if isinstance(plan, EncodePlan) and (shots or (plan.keyframes and adapts(plan))):
-            again = partial(encode_again, plan, workspace.file(f"again{plan.coded_suffix}"), starts, progress)
-            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, again)
+            again = partial(encode_again, plan, workspace.file(f"again{plan.coded_suffix}"), starts, progress, read)
+            encoded, adaptation = adapt_upscaler(plan, encoded, shots, progress, again, read)
             plan = adaptation.signed(plan)
         progress.start("writing", None)
         timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
@@ -175,20 +182,26 @@ def _write(
 
 
 def encode_again(
-    plan: EncodePlan, file: Path, starts: Sequence[Fraction], progress: Progress, updates: Updates
+    plan: EncodePlan,
+    file: Path,
+    starts: Sequence[Fraction],
+    progress: Progress,
+    read: Read | None,
+    updates: Updates,
 ) -> Encoded:
     """Encodes a plan's range once more, downscaled for an upscaler with updates.
 
     Args:
         plan, file, starts: as for `encode_video`.
         progress: advances for every frame.
+        read: reads the source, by default from its file.
         updates: of the upscaler.
     """
     progress.start("encoding again", expected_frames(plan.source, plan.settings.range))
     clocks = (Clock("decode"), Clock("downscale"), Clock("encode"))
     quantisers = file.with_suffix(".log")
     with (
-        small_frames(plan, ReadLog(), clocks, updates) as small,
+        small_frames(plan, ReadLog(), clocks, updates, read) as small,
         Prefetch(small, frames_depth(plan.written)) as frames,
     ):
         return encode_video(plan, counted(frames, progress), file, clocks[-1], quantisers=quantisers, starts=starts)
