@@ -689,3 +689,29 @@ def test_segments_of_a_ladder_carry_their_updates(tmp_path):
     assert all(identity.vidscale == 2 for identity, _ in found)
     lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
     assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("adapt", ["full", "best"])
+def test_parts_that_are_decided_one_by_one_are_adapted(adapt, tmp_path, monkeypatch):
+    """An update for each part, trained on its own frames; the movie is restored as it was measured, part by part."""
+    monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
+    costs = itertools.cycle([1, 2])  # of the second encode and the first: the second is kept
+    source = photographs(tmp_path, shots=2)
+    folder = tmp_path / "movie.hls"
+    words = ["--pair", PAIR, "--scale", "2", "--adapt", adapt, "--effort", "normal", "--preset", "veryfast"]
+    done = run_here("encode", source, "-o", folder, *words, "--segments", "1.2", "--target", "psnr=27", "--json")
+    assert done.code == 0, done.stderr
+    assert len(re.findall(r"upscaler adapted to [12] of 2 segments: \+\d\.\d\d dB there", done.stderr)) == 1
+    (rendition,) = json.loads(done.stdout)["renditions"]
+    updates = []
+    for part in ("p1", "p2"):
+        whole = tmp_path / f"{part}.mp4"
+        whole.write_bytes(b"".join((folder / "v1" / part / name).read_bytes() for name in ("init.mp4", "00000.m4s")))
+        ((_, update),) = keyframe_updates(whole, "h264")
+        updates.append(update)
+    assert any(updates)
+    assert updates[0] != updates[1]
+    lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
+    assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)

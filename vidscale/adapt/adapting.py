@@ -186,10 +186,10 @@ class Adapter:
 
     def _is_cheap(self, found: "_Found", n: int) -> bool:
         """Whether no other update needs to be tried after the nth."""
-        scores, sizes = [found.scores[0], found.scores[n]], [0, len(found.updates[n - 1].to_bytes())]
+        own, other, size = found.scores[0], found.scores[n], len(found.updates[n - 1].to_bytes())
         keyframes, per_bit = found.segment.keyframes, self._per_bit(found.bit_depth)
-        best = chosen(scores, sizes, keyframes, per_bit, self._samples, found.bit_depth)
-        return best == 1 and is_cheap(*scores, sizes[1], keyframes, per_bit)
+        best = chosen([own, other], [0, size], keyframes, per_bit, self._samples, found.bit_depth)
+        return best == 1 and is_cheap(own, other, size, keyframes, per_bit)
 
     def _kept(self, found: "_Found") -> Adapted:
         count = next((n for n in range(1, len(found.scores)) if self._is_cheap(found, n)), len(found.updates))

@@ -73,7 +73,7 @@ class Rounding:
             weight.copy_(value)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
-        parts = flat.split([weight.numel() for weight in self._weights])
+        parts = torch.split(flat, [weight.numel() for weight in self._weights])
         return [part.reshape(weight.shape) for part, weight in zip(parts, self._weights, strict=True)]
 
 

@@ -63,7 +63,9 @@ class _Vectors:
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
         step = rate * _normalised(self._mean, self._square, corrections)
-        for one, part in zip(self._parameters, step.split([one.numel() for one in self._parameters]), strict=True):
+        for one, part in zip(
+            self._parameters, torch.split(step, [one.numel() for one in self._parameters]), strict=True
+        ):
             one.sub_(part)
 
 

@@ -109,7 +109,7 @@ def joined(parts: Sequence[tuple[Adaptation, int, int]], time_base: Fraction) ->
     updates = tuple(
         (begin + zero, update) for part, zero, first in parts for begin, update in part.updates or ((first, b""),)
     )
-    return Adaptation(updates if any(update for _, update in updates) else (), segments, (_summary(segments),))
+    return Adaptation(updates if any(update for _, update in updates) else (), segments, (adaptation_note(segments),))
 
 
 def adapts(plan: EncodePlan) -> bool:
@@ -235,7 +235,7 @@ def _adaptation(plan: EncodePlan, encoded: Encoded, found: Sequence["Adapted"]) 
         )
         for (begin, _), one in zip(updates, found, strict=True)
     )
-    summary = _summary(facts, "segment" if plan.keyframes else "shot")
+    summary = adaptation_note(facts, "segment" if plan.keyframes else "shot")
     return Adaptation(updates if any(update for _, update in updates) else (), facts, (summary,))
 
 
@@ -257,7 +257,8 @@ def _keyframes(path: Path) -> frozenset[int]:
     return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
 
 
-def _summary(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
+def adaptation_note(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
+    """What adaptation did for a movie, in one line. Args: name: of a segment."""
     adapted = [one for one in segments if one.kind != "none"]
     shots = f"{len(adapted)} of {len(segments)} {name}{'s' if len(segments) > 1 else ''}"
     seconds = f"{sum(one.seconds for one in segments):.0f} s of training"

@@ -82,7 +82,7 @@ def forward(
         first, kept = np.zeros(len(made[n]), np.float32), 1.0 if n == len(weights) - 1 else slope
         first[: bias.size] = bias
         taps = _taps(grid, *weight.shape[1:3])
-        _convolve(done.inputs[n], taps, _packed(weight), first, np.float32(kept), made[n], grid, grid.height - lost)
+        _convolve(done.inputs[n], taps, _packed(weight), first, kept, made[n], grid, grid.height - lost)
     if linear is not None:
         _add(done.inputs[0], _linear_taps(grid, linear, lost), _packed(linear), out, grid, grid.height - lost)
     found = _valid(grid, out, len(weights[-1]), lost).transpose(1, 0, 2, 3)
@@ -116,8 +116,8 @@ def backward(
         if n:
             before = both[(len(weights) - n) % 2][: _whole(taken)]
             packed = _packed(weight.transpose(1, 0, 2, 3))
-            taps, kept = _taps(grid, made, support, -1), np.float32(slope)
-            _convolve_back(planes, taps, packed, inputs[n], kept, before, grid, grid.height - lost)
+            taps = _taps(grid, made, support, -1)
+            _convolve_back(planes, taps, packed, inputs[n], slope, before, grid, grid.height - lost)
             planes = before
     return of_weights[::-1], of_biases[::-1], of_linear
 
@@ -204,7 +204,7 @@ def _convolve(
             _sum(flat, taps, weights, out, at, to)
             if slope != 1:
                 for row in range(len(out)):
-                    _rectify(out[row, at:to], slope)
+                    _rectify(out[row, at:to], np.float32(slope))
         out[:, end : begin + size] = 0
     out[:, out.shape[1] - grid.beyond :] = 0
 
@@ -235,19 +235,19 @@ def _convolve_back(
             out[:, at:to] = 0
             _sum(flat, taps, weights, out, at, to)
             for row in range(len(out)):
-                _slope(out[row, at:to], cells[row, at:to], slope)
+                _slope(out[row, at:to], cells[row, at:to], np.float32(slope))
         out[:, end : begin + size] = 0
     out[:, out.shape[1] - grid.beyond :] = 0
 
 
 @compiled
-def _rectify(line: Floats, slope: float) -> None:
+def _rectify(line: Floats, slope: np.float32) -> None:
     for n in range(line.size):
         line[n] = max(line[n], slope * line[n])
 
 
 @compiled
-def _slope(gradient: Floats, line: Floats, slope: float) -> None:
+def _slope(gradient: Floats, line: Floats, slope: np.float32) -> None:
     for n in range(line.size):
         gradient[n] *= np.float32(1) if line[n] > 0 else slope
 
