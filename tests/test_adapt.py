@@ -5,7 +5,7 @@ import json
 import math
 import re
 import subprocess
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -18,10 +18,11 @@ from robustness import run_here
 from skimage import data
 
 from vidscale import api
-from vidscale.adapt import choice, training
+from vidscale.adapt import choice, material, training
 from vidscale.adapt.adapting import Adapted, Adapter
-from vidscale.adapt.choice import Score, chosen, distortion_per_bit
+from vidscale.adapt.choice import Score, chosen, distortion_per_bit, is_cheap
 from vidscale.adapt.loss import Loss, ssim
+from vidscale.adapt.material import Memory
 from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
@@ -32,6 +33,7 @@ from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.tasks import ChunkResult, ChunkTask
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.errors import UnusableIdentityError
+from vidscale.jobs import reading
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
@@ -216,6 +218,25 @@ def test_patches_are_where_the_source_is():
         assert torch.equal(inner, source[..., places, :][..., places])
 
 
+@pytest.mark.parametrize(("frames", "size"), [(1, (40, 64)), (12, (200, 304)), (3, (1080, 1920))])
+def test_strips_cover_the_picture_once(frames, size):
+    """With a margin on both sides. Large pictures are covered in part, from the top to the bottom."""
+    network = FoldedNetwork(find_pair(PAIR, None, "cpu").chain(28))
+    rows = np.arange(size[0])[:, None] % 251 + np.zeros(size[1], int)
+    hr = np.zeros([2 * side for side in size], np.uint8)
+    patches = Patches([Sample(rows.astype(np.uint8), hr)] * frames, network.cell, network.margin, 8)
+    strips = patches.strips(8)
+    margin = network.margin
+    seen = strips[:, 0, margin:-margin, margin].mul(255).round().int()
+    assert strips.shape[0] <= 8
+    assert strips.shape[3] == size[1] + 2 * margin
+    assert strips[:, :, 2 * margin :].numel() <= 620_000
+    assert int(seen[0, 0]) == 0
+    assert int(seen[-1, -1]) == (size[0] - 1) % 251
+    if size[0] < 1080:
+        assert set(seen.flatten().tolist()) == set(range(min(size[0], 251)))
+
+
 def test_small_pictures_have_smaller_patches():
     hr = np.zeros((32, 40), np.uint8)
     network = FoldedNetwork(find_pair(PAIR, None, "cpu").chain(28))
@@ -235,6 +256,30 @@ def test_the_update_with_the_least_cost_is_chosen():
     worse = Score((100, 1024))  # 0.103 dB in its second frame
     assert chosen([own, worse], [0, 100], per_bit=0, **cheap) == 0
     assert chosen([own, worse], [0, 100], per_bit=0, **(cheap | {"samples": 100_000})) == 1
+
+
+def test_update_is_cheap_if_its_bits_cost_less_than_half_of_its_gain():
+    own, other = Score((500, 500)), Score((450, 450))
+    bits = 8 * 2 * (102 + choice._FRAMING)
+    assert is_cheap(own, other, 102, keyframes=2, per_bit=49 / bits)
+    assert not is_cheap(own, other, 102, keyframes=2, per_bit=51 / bits)
+    assert not is_cheap(other, own, 102, keyframes=2, per_bit=0)
+
+
+def test_memory_waits_for_other_segments():
+    """A segment that is too large by itself gets none."""
+    first, second = Segment(0, 10, 1), Segment(10, 20, 1)
+    memory = Memory(100)
+    assert memory.take(first, 60)
+    assert memory.take(first, 40)
+    assert not memory.take(first, 1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(memory.take, second, 100)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        memory.free(first)
+        assert waiting.result(timeout=10)
+    assert not memory.take(second, 1)
 
 
 def test_lambda_doubles_every_three_crf():
@@ -528,6 +573,45 @@ def test_part_of_a_movie_with_a_variable_frame_rate(tmp_path):
     generic = lumas(without_updates(outcome.path, tmp_path / "generic.mkv"))
     wanted = np.stack([picture for picture, time in zip(pictures_of(source), at, strict=True) if time >= 0.15])
     check_gains(outcome, generic, lumas(outcome.path), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_frames_that_do_not_fit_into_memory_are_read_again(tmp_path, monkeypatch):
+    """The same file: with all in memory, with one segment at a time, and with none."""
+    source, files = photographs(tmp_path), []
+    monkeypatch.setattr(material, "core_count", lambda: 1)
+    frame = 128 * 96 * 5 // 4  # bytes of both lumas
+    for most in (1 << 30, 40 * frame, 20 * frame):
+        monkeypatch.setattr(material, "KEPT_PER_CORE", most)
+        monkeypatch.setattr(reading, "_KEPT_PER_CORE", most if most > 1e6 else 0)
+        files.append(adapted(source, tmp_path / f"{most}.mp4", crf=20))
+    assert any(segment.kind != "none" for segment in files[0].adapted)
+    for file in files[1:]:
+        assert packet_data(file.path, 0) == packet_data(files[0].path, 0)
+        assert [one.gain_db for one in file.adapted] == [one.gain_db for one in files[0].adapted]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_reading_from_memory_tells_what_decoding_told(tmp_path):
+    """Damage is noted once, and the frames are the same."""
+    source = photographs(tmp_path, shots=1)
+    small = coding(source, tmp_path / "coded.mp4", pair="lanczos", scale="1", crf=20, report=False).path
+    broken = tmp_path / "broken.mp4"
+    data_of = bytearray(small.read_bytes())
+    at = data_of.index(b"mdat") + len(data_of) // 2
+    data_of[at : at + 40] = bytes(40)
+    broken.write_bytes(data_of)
+    planned = plan(broken, tmp_path / "out.mp4", pair=PAIR, scale="2", adapt="full")
+    read, logs, frames = reading.ReadOnce(planned), [], []
+    for _ in range(2):
+        logs.append(ReadLog())
+        frames.append([frame.planes[0].copy() for frame in read(logs[-1], Clock("decode"))])
+    assert logs[0] == logs[1]
+    assert logs[0].frames == len(frames[0])
+    assert logs[0].damaged
+    assert np.array_equal(*frames)
 
 
 @pytest.mark.slow
