@@ -12,7 +12,7 @@ _TURNED_EVERY = 10  # steps between eigendecompositions
 
 class Soap:
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using
-    Adam", ICLR 2025), for small matrices; vectors get plain Adam.
+    Adam", ICLR 2025), for small matrices. Vectors get plain Adam; the first use of torch's would import for a second.
 
     As in the paper but for the second moments after a new basis: they begin as the products of its eigenvalues. All
     eigendecompositions are exact; those of a convolution of 8 channels cost a tenth of its gradient.

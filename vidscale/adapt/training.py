@@ -6,7 +6,6 @@ This takes seconds, so that it needs neither the checkpoints nor the logs of `vi
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -103,22 +102,6 @@ def refined_update(
     return training.full(steps.refined, before, rounded=1, rate=_REFINING) or update
 
 
-class _Optimiser(Protocol):
-    def step(self, part: float) -> None: ...
-
-
-class _Adam:
-    """With a learning rate that is a part of the highest."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], rate: float) -> None:
-        self._adam, self._rate = torch.optim.Adam(parameters, lr=rate, betas=_BETAS), rate
-
-    def step(self, part: float) -> None:
-        for group in self._adam.param_groups:
-            group["lr"] = part * self._rate
-        self._adam.step()
-
-
 class _Training:
     """The trainings of a segment; arguments as for `trained_updates`."""
 
@@ -140,7 +123,7 @@ class _Training:
         network = self._network(start or self._own)
         weights = [*network.gains, *network.biases]
         _select(network, weights)
-        optimiser = _Adam(weights, _RATES["light"])
+        optimiser = Soap(weights, _RATES["light"], _BETAS)  # plain Adam: these are vectors
         for step in range(steps):
             self._step(network, weights, optimiser, _part(step, steps))
         return network.folded()
@@ -190,7 +173,7 @@ class _Training:
         self,
         network: FoldedNetwork,
         weights: Sequence[nn.Parameter],
-        optimiser: _Optimiser,
+        optimiser: Soap,
         part: float,
         rounding: Rounding | None = None,
     ) -> None:

@@ -5,6 +5,7 @@ sample of its input lay. So a tap of a convolution is a distance in memory, and 
 long loops that the compiler turns into vectors. Columns beyond a layer's own width are computed too, and never used.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +19,10 @@ from vidscale.triton_kernels.chain_layout import Floats, Ints
 _TAPS, _ROWS = 9, 4  # taps and channels of an inner loop; zero weights fill up
 _CHUNK = 1024  # samples of each plane that stay in the core's own cache
 _UNORDERED = frozenset({"contract", "nnan", "nsz", "reassoc"})  # sums in vectors
-_SPARE = 8  # arenas that are kept for the next pass: fresh memory costs as much time as the convolutions
+_SPARE, _LARGEST_SPARE = 8, 1 << 22  # arenas that are kept for the next pass, and float32 in one: 16 MB
 
-_spare: list[Floats] = []
+_spare: list[Floats] = []  # fresh memory would cost half as much time as the convolutions
+_lock = threading.Lock()
 
 
 class _Grid(NamedTuple):
@@ -54,9 +56,11 @@ class ChainPass:
 
     def release(self) -> None:
         """Lets the next pass use the memory."""
-        if len(_spare) < _SPARE:
-            _spare.append(self.arena)
         self.inputs = []
+        if self.arena.size <= _LARGEST_SPARE:
+            with _lock:
+                _spare.append(self.arena)
+                del _spare[:-_SPARE]
 
 
 def forward(
@@ -128,7 +132,8 @@ def _memory(x: Floats, weights: Sequence[Floats]) -> tuple[ChainPass, Floats]:
     grid = _Grid(count, height, width, max(weight.shape[2] for weight in weights) * width)
     rows = [_whole(made) for made in (channels, *(len(weight) for weight in weights))]
     size = (sum(rows) + 2 * max(rows)) * grid.plane
-    arena = next((_spare.pop(n) for n, one in enumerate(_spare) if one.size == size), None)
+    with _lock:
+        arena = next((_spare.pop(n) for n, one in enumerate(_spare) if one.size == size), None)
     arena = np.empty(size, np.float32) if arena is None else arena
     ends = np.cumsum([*rows, max(rows), max(rows)])[:-1]
     *inputs, out, one, other = np.split(arena.reshape(-1, grid.plane), ends)
