@@ -443,7 +443,7 @@ def test_downscaler_corrects_what_the_adapted_upscaler_gets_wrong(one_thread):
     image, chain = YuvImage((source,), PixelFormat("gray", 8)), pair.chain(28)
     small = pair.downscale(image, 28)[0]
     target = Target(8, chain.precisions[-1], pair.sha256, 1e-9)
-    update = next(trained_updates(chain, [Sample(small, source)], target, Steps(light=0, full=60))).to_bytes()
+    update = next(trained_updates(chain, [Sample(small, source)], target, Steps(light=0, full=60))).update.to_bytes()
     restore = pair.luma_upscaler(28, 8, update)
 
     def error(luma):

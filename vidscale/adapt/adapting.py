@@ -13,10 +13,10 @@ from vidscale.adapt.choice import Score, carried_bytes, chosen, distortion_per_b
 from vidscale.adapt.material import FramePairs, Material, Memory, by_segment, read_materials, sample_of
 from vidscale.adapt.samples import Sample
 from vidscale.adapt.segments import Segment
-from vidscale.adapt.training import Steps, Target, refined_update, trained_updates
+from vidscale.adapt.training import Steps, Target, Trained, refined_update, trained_updates
 from vidscale.media.geometry import Geometry
 from vidscale.models.plane_pair import PlanePair
-from vidscale.models.updates import Kind, Update
+from vidscale.models.updates import Kind
 from vidscale.system.threads import core_count, in_order
 from vidscale.triton_kernels.metrics import squared_error
 
@@ -106,10 +106,10 @@ class Adapter:
         updates = self._trained(material, known)
         if material.frames is not None:
             found.scores += self._tried(material.frames, [b""], found.bit_depth, advanced)
-        while (update := found.timed(updates)) is not None:
-            found.updates.append(update)
+        while (trained := found.timed(updates)) is not None:
+            found.updates.append(trained)
             if material.frames is not None:
-                found.scores += self._tried(material.frames, [update.to_bytes()], found.bit_depth)
+                found.scores += self._tried(material.frames, [trained.update.to_bytes()], found.bit_depth)
                 if self._is_cheap(found, len(found.updates)):
                     break
         return found
@@ -140,7 +140,7 @@ class Adapter:
             if one.scores:
                 deque(some, maxlen=0)
                 continue
-            coded = [b"", *(update.to_bytes() for update in one.updates)]
+            coded = [b"", *(trained.update.to_bytes() for trained in one.updates)]
             samples = (sample_of(*pair, self.geometry) for _, pair in some)
             one.scores += self._tried(samples, coded, one.bit_depth, advanced)
 
@@ -158,7 +158,7 @@ class Adapter:
         updates = sum(carried_bytes(len(one.update)) * one.segment.keyframes for one in adapted)
         return errors + worth * self._per_bit(bit_depth) * 8 * (video_bytes + updates)
 
-    def _trained(self, material: Material, known: bytes | None) -> Iterator[Update]:
+    def _trained(self, material: Material, known: bytes | None) -> Iterator[Trained]:
         if known == b"":
             return
         chain = self.pair.chain(self.strength)
@@ -174,7 +174,8 @@ class Adapter:
             yield from trained_updates(chain, material.samples, target, self.steps, self.device)
         else:
             update = self.pair.update_of(known, self.strength)
-            yield refined_update(chain, update, material.samples, target, self.steps, self.device)
+            refined = refined_update(chain, update, material.samples, target, self.steps, self.device)
+            yield Trained(refined, is_best=True)
 
     @property
     def _samples(self) -> int:
@@ -186,14 +187,15 @@ class Adapter:
 
     def _is_cheap(self, found: "_Found", n: int) -> bool:
         """Whether no other update needs to be tried after the nth."""
-        own, other, size = found.scores[0], found.scores[n], len(found.updates[n - 1].to_bytes())
+        trained = found.updates[n - 1]
+        own, other, size = found.scores[0], found.scores[n], len(trained.update.to_bytes())
         keyframes, per_bit = found.segment.keyframes, self._per_bit(found.bit_depth)
         best = chosen([own, other], [0, size], keyframes, per_bit, self._samples, found.bit_depth)
-        return best == 1 and is_cheap(own, other, size, keyframes, per_bit)
+        return best == 1 and trained.is_best and is_cheap(own, other, size, keyframes, per_bit)
 
     def _kept(self, found: "_Found") -> Adapted:
         count = next((n for n in range(1, len(found.scores)) if self._is_cheap(found, n)), len(found.updates))
-        coded = [b"", *(update.to_bytes() for update in found.updates[:count])]
+        coded = [b"", *(trained.update.to_bytes() for trained in found.updates[:count])]
         scores, segment = found.scores[: count + 1], found.segment
         best = chosen(
             scores,
@@ -204,7 +206,7 @@ class Adapter:
             found.bit_depth,
         )
         mse = [score.total / (self._samples * len(score.errors)) for score in scores]
-        kind = found.updates[best - 1].kind if best else None
+        kind = found.updates[best - 1].update.kind if best else None
         return Adapted(segment, kind, coded[best], mse[0], mse[best], found.seconds)
 
 
@@ -214,16 +216,16 @@ class _Found:
 
     segment: Segment
     bit_depth: int
-    updates: list[Update] = field(default_factory=list)
+    updates: list[Trained] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     seconds: float = 0.0
 
-    def timed(self, updates: Iterator[Update]) -> Update | None:
+    def timed(self, updates: Iterator[Trained]) -> Trained | None:
         """The next update; adds the time of its training."""
         started = time.perf_counter()
-        update = next(updates, None)
+        trained = next(updates, None)
         self.seconds += time.perf_counter() - started
-        return update
+        return trained
 
 
 def _since(first: Adapted | None, then: Adapted) -> Adapted:

@@ -62,7 +62,7 @@ class _Vectors:
         pass
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
-        step = rate * _normalised(self._mean, self._square, corrections)
+        step = rate * _normalised(self._mean, self._square, corrections, 1e-8)
         for one, part in zip(
             self._parameters, torch.split(step, [one.numel() for one in self._parameters]), strict=True
         ):
@@ -110,5 +110,5 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _normalised(mean: Tensor, square: Tensor, corrections: Sequence[float]) -> Tensor:
-    return (mean / corrections[0]) / ((square / corrections[1]).sqrt() + _TINY)
+def _normalised(mean: Tensor, square: Tensor, corrections: Sequence[float], tiny: float = _TINY) -> Tensor:
+    return (mean / corrections[0]) / ((square / corrections[1]).sqrt() + tiny)

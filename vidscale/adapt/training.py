@@ -6,6 +6,7 @@ This takes seconds, so that it needs neither the checkpoints nor the logs of `vi
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ _RATES: dict[Kind, float] = {"light": 5e-3, "full": 4e-3}
 _REFINING = 2e-3  # the rate of an update that is trained further
 _OBSERVED = 8  # strips of pictures for the ranges of the channels
 _COMPARED = 32  # patches that show whether a training is worth going on with
+_NEAR = 0.8  # of the full update's gain: a light one that gains more is tried too
 _ROUNDED = 0.5  # of the steps for all weights are made with weights as they will be stored
 _SMALLEST: dict[Kind, int] = {"light": 800, "full": 3200}  # bits of an update: what gains less is not worth the time
 
@@ -62,9 +64,16 @@ class Target:
     per_bit: float
 
 
+class Trained(NamedTuple):
+    """An update, and whether it is clearly the best of its segment on some patches, bits aside."""
+
+    update: Update
+    is_best: bool
+
+
 def trained_updates(
     chain: Chain, samples: Sequence[Sample], target: Target, steps: Steps, device: str = "cpu"
-) -> Iterator[Update]:
+) -> Iterator["Trained"]:
     """Updates that fit the network to some frames, the full one first, the light one if that is asked for too.
 
     One that gains too little on some patches to pay for itself is left out.
@@ -79,9 +88,10 @@ def trained_updates(
     training = _Training(chain, samples, target, device)
     lightly = training.light(steps.light)
     if steps.full and (update := training.full(steps.full, lightly)):
-        yield update
+        near = training.gain(updated(chain, update)) * _NEAR < training.gain(lightly)
+        yield Trained(update, is_best=not near)
     if steps.light and (update := training.light_update(lightly)):
-        yield update
+        yield Trained(update, is_best=True)
 
 
 def refined_update(
@@ -164,10 +174,16 @@ class _Training:
     def _network(self, chain: Chain) -> FoldedNetwork:
         return FoldedNetwork(chain).to(self._device)
 
+    def gain(self, chain: Chain) -> float:
+        """How much smaller the loss is on some patches than with the pair's own network, where it is 1."""
+        return self._gain(self._network(chain))
+
     @torch.no_grad()
+    def _gain(self, network: FoldedNetwork) -> float:
+        return 1 - float(self._loss(network(self._fixed[0]), self._fixed[1]))
+
     def _pays(self, network: FoldedNetwork, kind: Kind) -> bool:
-        gain = 1 - float(self._loss(network(self._fixed[0]), self._fixed[1]))
-        return gain >= self._per_bit * _SMALLEST[kind]
+        return self._gain(network) >= self._per_bit * _SMALLEST[kind]
 
     def _step(
         self,
