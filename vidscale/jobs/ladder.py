@@ -157,8 +157,7 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
 
 
 def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
-    """What all renditions tell of reading the source, which the last part saw to its end; then what one tells, of its
-    adaptation."""
+    """Notes on reading the source, which all renditions share, then those of single renditions, on adaptation."""
     notes = {number: _told(parts) for number, parts in coded.items()}
     shared = [note for note in notes[0] if all(note in others for others in notes.values())]
     own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
