@@ -106,10 +106,10 @@ def _curve(rows: Sequence[Row], kind: str) -> Curve:
 
 
 def segment_table(rows: Sequence[Row]) -> str:
-    """What updates are at each crf, and the processor time that they cost beside ffmpeg's: means over clips."""
+    """What updates are at each crf: means over clips."""
     lines = [
-        "| pair, encoder | crf | kept | dB | bytes | part of the file | CPU s |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
+        "| pair, encoder | crf | kept | dB | bytes | part of the file |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
     ]
     key = lambda row: (*_way(row), row["crf"])  # noqa: E731
     adapted = [row for row in rows if {"off", "full"} <= row.keys()]
@@ -119,11 +119,8 @@ def segment_table(rows: Sequence[Row]) -> str:
         kinds = [segment["kind"] for segment in segments]
         kept = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("full", "light", "none") if kind in kinds)
         share = fmean(_bytes(row) / row["off"]["video_bytes"] for row in found)
-        seconds = fmean(row["full"]["own_cpu_s"] - row["off"]["own_cpu_s"] for row in found)
         gain, size = (fmean(segment[name] for segment in segments) for name in ("gain_db", "bytes"))
-        lines.append(
-            f"| {pair}, {codec} | {crf:g} | {kept} | {gain:+.2f} | {size:,.0f} | {share:.1%} | {seconds:.0f} |"
-        )
+        lines.append(f"| {pair}, {codec} | {crf:g} | {kept} | {gain:+.2f} | {size:,.0f} | {share:.1%} |")
     return "\n".join(lines)
 
 

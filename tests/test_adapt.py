@@ -5,7 +5,7 @@ import json
 import math
 import re
 import subprocess
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -18,10 +18,11 @@ from robustness import run_here
 from skimage import data
 
 from vidscale import api
-from vidscale.adapt import choice, training
+from vidscale.adapt import choice, material, training
 from vidscale.adapt.adapting import Adapted, Adapter
-from vidscale.adapt.choice import Score, chosen, distortion_per_bit
+from vidscale.adapt.choice import Score, chosen, distortion_per_bit, is_cheap
 from vidscale.adapt.loss import Loss, ssim
+from vidscale.adapt.material import Memory
 from vidscale.adapt.rounding import Rounding
 from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
@@ -32,6 +33,7 @@ from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.tasks import ChunkResult, ChunkTask
 from vidscale.config import DecodeSettings, EncodeSettings
 from vidscale.errors import UnusableIdentityError
+from vidscale.jobs import reading
 from vidscale.jobs.adaptation import NOTHING, Adaptation, SegmentFacts, joined
 from vidscale.jobs.restore import open_small, restored_frames
 from vidscale.media import bitstream
@@ -208,6 +210,25 @@ def test_patches_are_where_the_source_is():
         assert torch.equal(inner, source[..., places, :][..., places])
 
 
+@pytest.mark.parametrize(("frames", "size"), [(1, (40, 64)), (12, (200, 304)), (3, (1080, 1920))])
+def test_strips_cover_the_picture_once(frames, size):
+    """With a margin on both sides. Large pictures are covered in part, from the top to the bottom."""
+    network = FoldedNetwork(find_pair(PAIR, None, "cpu").chain(28))
+    rows = np.arange(size[0])[:, None] % 251 + np.zeros(size[1], int)
+    hr = np.zeros([2 * side for side in size], np.uint8)
+    patches = Patches([Sample(rows.astype(np.uint8), hr)] * frames, network.cell, network.margin, 8)
+    strips = patches.strips(8)
+    margin = network.margin
+    seen = strips[:, 0, margin:-margin, margin].mul(255).round().int()
+    assert strips.shape[0] <= 8
+    assert strips.shape[3] == size[1] + 2 * margin
+    assert strips[:, :, 2 * margin :].numel() <= 620_000
+    assert int(seen[0, 0]) == 0
+    assert int(seen[-1, -1]) == (size[0] - 1) % 251
+    if size[0] < 1080:
+        assert set(seen.flatten().tolist()) == set(range(min(size[0], 251)))
+
+
 def test_small_pictures_have_smaller_patches():
     hr = np.zeros((32, 40), np.uint8)
     network = FoldedNetwork(find_pair(PAIR, None, "cpu").chain(28))
@@ -227,6 +248,30 @@ def test_the_update_with_the_least_cost_is_chosen():
     worse = Score((100, 1024))  # 0.103 dB in its second frame
     assert chosen([own, worse], [0, 100], per_bit=0, **cheap) == 0
     assert chosen([own, worse], [0, 100], per_bit=0, **(cheap | {"samples": 100_000})) == 1
+
+
+def test_update_is_cheap_if_its_bits_cost_less_than_half_of_its_gain():
+    own, other = Score((500, 500)), Score((450, 450))
+    bits = 8 * 2 * (102 + choice._FRAMING)
+    assert is_cheap(own, other, 102, keyframes=2, per_bit=49 / bits)
+    assert not is_cheap(own, other, 102, keyframes=2, per_bit=51 / bits)
+    assert not is_cheap(other, own, 102, keyframes=2, per_bit=0)
+
+
+def test_memory_waits_for_other_segments():
+    """A segment that is too large by itself gets none."""
+    first, second = Segment(0, 10, 1), Segment(10, 20, 1)
+    memory = Memory(100)
+    assert memory.take(first, 60)
+    assert memory.take(first, 40)
+    assert not memory.take(first, 1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(memory.take, second, 100)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        memory.free(first)
+        assert waiting.result(timeout=10)
+    assert not memory.take(second, 1)
 
 
 def test_lambda_doubles_every_three_crf():
@@ -360,7 +405,7 @@ def test_movie_is_encoded_again_for_its_updates(kept, tmp_path, monkeypatch):
     costs = iter([1, 2, 2, 1] if kept == "first" else [1, 2, 1, 2])  # of the second and the first, for two worths
     monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
     source = photographs(tmp_path)
-    full, best = (adapted(source, tmp_path / f"{way}.mp4", "x265", way, effort="normal") for way in ("full", "best"))
+    full, best = (adapted(source, tmp_path / f"{way}.mp4", "x265", way, effort="patient") for way in ("full", "best"))
     assert any(segment.kind != "none" for segment in best.adapted)
     generic = without_updates(full.path, tmp_path / "generic.mp4")
     log = ReadLog()
@@ -390,7 +435,7 @@ def test_downscaler_corrects_what_the_adapted_upscaler_gets_wrong(one_thread):
     image, chain = YuvImage((source,), PixelFormat("gray", 8)), pair.chain(28)
     small = pair.downscale(image, 28)[0]
     target = Target(8, chain.precisions[-1], pair.sha256, 1e-9)
-    update = trained_updates(chain, [Sample(small, source)], target, Steps(light=0, full=60))[0].to_bytes()
+    update = next(trained_updates(chain, [Sample(small, source)], target, Steps(light=0, full=60))).update.to_bytes()
     restore = pair.luma_upscaler(28, 8, update)
 
     def error(luma):
@@ -466,7 +511,7 @@ def test_chunks_are_encoded_again(tmp_path, monkeypatch):
     costs = itertools.cycle([1, 2])  # the second is kept
     monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
     source, files = photographs(tmp_path, frames=90), {}
-    given = {"pair": PAIR, "scale": "2", "codec": "x265", "crf": 26, "preset": "ultrafast", "effort": "normal"}
+    given = {"pair": PAIR, "scale": "2", "codec": "x265", "crf": 26, "preset": "ultrafast", "effort": "patient"}
     for adapt in ("full", "best"):
         settings = EncodeSettings.resolve(given | {"adapt": adapt, "report": False})
         planned = plan_chunked(source, tmp_path / f"{adapt}.mp4", settings)
@@ -520,6 +565,45 @@ def test_part_of_a_movie_with_a_variable_frame_rate(tmp_path):
     generic = lumas(without_updates(outcome.path, tmp_path / "generic.mkv"))
     wanted = np.stack([picture for picture, time in zip(pictures_of(source), at, strict=True) if time >= 0.15])
     check_gains(outcome, generic, lumas(outcome.path), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_frames_that_do_not_fit_into_memory_are_read_again(tmp_path, monkeypatch):
+    """The same file: with all in memory, with one segment at a time, and with none."""
+    source, files = photographs(tmp_path), []
+    monkeypatch.setattr(material, "core_count", lambda: 1)
+    frame = 128 * 96 * 5 // 4  # bytes of both lumas
+    for most in (1 << 30, 40 * frame, 20 * frame):
+        monkeypatch.setattr(material, "KEPT_PER_CORE", most)
+        monkeypatch.setattr(reading, "_KEPT_PER_CORE", most if most > 1e6 else 0)
+        files.append(adapted(source, tmp_path / f"{most}.mp4", crf=20))
+    assert any(segment.kind != "none" for segment in files[0].adapted)
+    for file in files[1:]:
+        assert packet_data(file.path, 0) == packet_data(files[0].path, 0)
+        assert [one.gain_db for one in file.adapted] == [one.gain_db for one in files[0].adapted]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_reading_from_memory_tells_what_decoding_told(tmp_path):
+    """Damage is noted once, and the frames are the same."""
+    source = photographs(tmp_path, shots=1)
+    small = coding(source, tmp_path / "coded.mp4", pair="lanczos", scale="1", crf=20, report=False).path
+    broken = tmp_path / "broken.mp4"
+    data_of = bytearray(small.read_bytes())
+    at = data_of.index(b"mdat") + len(data_of) // 2
+    data_of[at : at + 40] = bytes(40)
+    broken.write_bytes(data_of)
+    planned = plan(broken, tmp_path / "out.mp4", pair=PAIR, scale="2", adapt="full")
+    read, logs, frames = reading.ReadOnce(planned), [], []
+    for _ in range(2):
+        logs.append(ReadLog())
+        frames.append([frame.planes[0].copy() for frame in read(logs[-1], Clock("decode"))])
+    assert logs[0] == logs[1]
+    assert logs[0].frames == len(frames[0])
+    assert logs[0].damaged
+    assert np.array_equal(*frames)
 
 
 @pytest.mark.slow
@@ -679,5 +763,31 @@ def test_segments_of_a_ladder_carry_their_updates(tmp_path):
     assert len(found) == 2
     assert any(update for _, update in found)
     assert all(identity.vidscale == 2 for identity, _ in found)
+    lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
+    assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("adapt", ["full", "best"])
+def test_parts_that_are_decided_one_by_one_are_adapted(adapt, tmp_path, monkeypatch):
+    """An update for each part, trained on its own frames; the movie is restored as it was measured, part by part."""
+    monkeypatch.setattr(Adapter, "cost", lambda *_: next(costs))
+    costs = itertools.cycle([1, 2])  # of the second encode and the first: the second is kept
+    source = photographs(tmp_path, shots=2)
+    folder = tmp_path / "movie.hls"
+    words = ["--pair", PAIR, "--scale", "2", "--adapt", adapt, "--effort", "normal", "--preset", "veryfast"]
+    done = run_here("encode", source, "-o", folder, *words, "--segments", "1.2", "--target", "psnr=27", "--json")
+    assert done.code == 0, done.stderr
+    assert len(re.findall(r"upscaler adapted to [12] of 2 segments: \+\d\.\d\d dB there", done.stderr)) == 1
+    (rendition,) = json.loads(done.stdout)["renditions"]
+    updates = []
+    for part in ("p1", "p2"):
+        whole = tmp_path / f"{part}.mp4"
+        whole.write_bytes(b"".join((folder / "v1" / part / name).read_bytes() for name in ("init.mp4", "00000.m4s")))
+        ((_, update),) = keyframe_updates(whole, "h264")
+        updates.append(update)
+    assert any(updates)
+    assert updates[0] != updates[1]
     lossless = restored(folder / rendition["uri"], tmp_path / "restored.mkv", lossless=True)
     assert psnr_y(source, lossless) == pytest.approx(rendition["measured"], abs=0.01)

@@ -1,27 +1,24 @@
 """Adapts the upscaler to the segments of a movie: trains updates on some frames, tries them on all, keeps what pays."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, field, replace
 from math import log10
 
 import torch
 
-from vidscale.adapt.choice import Score, carried_bytes, chosen, distortion_per_bit
-from vidscale.adapt.samples import Luma, Sample, sampled
+from vidscale.adapt.choice import Score, carried_bytes, chosen, distortion_per_bit, is_cheap
+from vidscale.adapt.material import FramePairs, Material, Memory, by_segment, read_materials, sample_of
+from vidscale.adapt.samples import Sample
 from vidscale.adapt.segments import Segment
-from vidscale.adapt.training import Steps, Target, refined_update, trained_updates
-from vidscale.media.frames import Frame
+from vidscale.adapt.training import Steps, Target, Trained, refined_update, trained_updates
 from vidscale.media.geometry import Geometry
 from vidscale.models.plane_pair import PlanePair
-from vidscale.models.updates import Kind, Update
+from vidscale.models.updates import Kind
 from vidscale.system.threads import core_count, in_order
 from vidscale.triton_kernels.metrics import squared_error
-
-FramePairs = Iterator[tuple[Frame, Frame]]
-"""Decoded small frames, each with its source frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,43 +76,73 @@ class Adapter:
 
         Args:
             segments: of the movie, in order; together they are all of it.
-            frames: begins to read the movie's frames; called twice.
+            frames: begins to read the movie's frames; called again if a segment does not fit into memory.
             advanced: called for every frame, twice in all.
             known: what segments got when the movie was encoded before: their updates are trained further, and those
                 that had none get none.
         """
         before = {(one.segment.start, one.segment.end): one for one in known}
+        memory = Memory()
 
-        def train(material: _Material) -> tuple[list[Update], float]:
+        def adapt(material: Material) -> _Found:
             found = before.get((material.segment.start, material.segment.end))
-            return self._trained(material, None if found is None else found.update)
+            try:
+                return self._found(material, None if found is None else found.update, advanced)
+            finally:
+                memory.free(material.segment)
 
         threads = min(core_count(), len(segments))
         with _one_thread_each():
-            trained = list(in_order(train, self._sampled(segments, frames(), advanced), threads))
-        updates = [updates for updates, _ in trained]
-        scores = self._tried(segments, updates, frames(), advanced)
-        adapted = [
-            self._kept(segment, *found, score) for segment, found, score in zip(segments, trained, scores, strict=True)
-        ]
+            materials = read_materials(segments, frames(), self.geometry, memory, advanced)
+            found = list(in_order(adapt, materials, threads))
+        if any(not one.scores for one in found):
+            self._try_again(found, frames(), advanced)
+        adapted = [self._kept(one) for one in found]
         return [_since(before.get((one.segment.start, one.segment.end)), one) for one in adapted]
 
-    def _sampled(
-        self, segments: Sequence[Segment], frames: FramePairs, advanced: Callable[[], None]
-    ) -> Iterator["_Material"]:
-        """What each segment is trained on."""
-        for segment, some in _by_segment(segments, frames):
-            samples, depth = [], 8
-            for index, (small, source) in some:
-                advanced()
-                if sampled(segment, index):
-                    samples.append(Sample(self._luma(small).copy(), source.planes[0].copy()))
-                    depth = small.format.bit_depth
-            yield _Material(segment, samples, depth)
+    def _found(self, material: Material, known: bytes | None, advanced: Callable[[], None]) -> "_Found":
+        """Trains updates, and restores all frames with them if they are in memory, until one is cheap."""
+        found = _Found(material.segment, material.bit_depth)
+        updates = self._trained(material, known)
+        if material.frames is not None:
+            found.scores += self._tried(material.frames, [b""], found.bit_depth, advanced)
+        while (trained := found.timed(updates)) is not None:
+            found.updates.append(trained)
+            if material.frames is not None:
+                found.scores += self._tried(material.frames, [trained.update.to_bytes()], found.bit_depth)
+                if self._is_cheap(found, len(found.updates)):
+                    break
+        return found
 
-    def _luma(self, small: Frame) -> Luma:
-        """Without the padding."""
-        return small.planes[0][: self.geometry.small_height, : self.geometry.small_width]
+    def _tried(
+        self,
+        frames: Iterable[Sample],
+        coded: Sequence[bytes],
+        bit_depth: int,
+        advanced: Callable[[], None] = lambda: None,
+    ) -> list[Score]:
+        """Errors of frames that are restored with some updates."""
+        runners = [self.pair.luma_upscaler(self.strength, bit_depth, update) for update in coded]
+        size = self.geometry.height, self.geometry.width
+
+        def errors(frame: Sample) -> list[int]:
+            return [squared_error(frame.hr, run(frame.lr, *size)) for run in runners]
+
+        results = []
+        for result in in_order(errors, frames, core_count()):
+            advanced()
+            results.append(result)
+        return [Score(column) for column in zip(*results, strict=True)]
+
+    def _try_again(self, found: Sequence["_Found"], frames: FramePairs, advanced: Callable[[], None]) -> None:
+        """Reads the movie again for the segments whose frames did not fit into memory."""
+        for one, (_, some) in zip(found, by_segment([one.segment for one in found], frames), strict=True):
+            if one.scores:
+                deque(some, maxlen=0)
+                continue
+            coded = [b"", *(trained.update.to_bytes() for trained in one.updates)]
+            samples = (sample_of(*pair, self.geometry) for _, pair in some)
+            one.scores += self._tried(samples, coded, one.bit_depth, advanced)
 
     def cost(self, adapted: Sequence[Adapted], video_bytes: int, bit_depth: int, worth: float = 1) -> float:
         """Squared error of the movie's luma, in codes, plus what its bits are worth: less is better.
@@ -131,13 +158,12 @@ class Adapter:
         updates = sum(carried_bytes(len(one.update)) * one.segment.keyframes for one in adapted)
         return errors + worth * self._per_bit(bit_depth) * 8 * (video_bytes + updates)
 
-    def _trained(self, material: "_Material", known: bytes | None) -> tuple[list[Update], float]:
-        started = time.perf_counter()
+    def _trained(self, material: Material, known: bytes | None) -> Iterator[Trained]:
         if known == b"":
-            return [], 0.0
+            return
         chain = self.pair.chain(self.strength)
         segment, depth = material.segment, material.bit_depth
-        samples = self.geometry.height * self.geometry.width * (segment.end - segment.start)
+        samples = self._samples * (segment.end - segment.start)
         target = Target(
             bit_depth=depth,
             precision=chain.precisions[-1],
@@ -145,76 +171,61 @@ class Adapter:
             per_bit=self._per_bit(depth) * segment.keyframes / samples,
         )
         if known is None:
-            updates = trained_updates(chain, material.samples, target, self.steps, self.device)
+            yield from trained_updates(chain, material.samples, target, self.steps, self.device)
         else:
             update = self.pair.update_of(known, self.strength)
-            updates = [refined_update(chain, update, material.samples, target, self.steps, self.device)]
-        return updates, time.perf_counter() - started
+            refined = refined_update(chain, update, material.samples, target, self.steps, self.device)
+            yield Trained(refined, is_best=True)
+
+    @property
+    def _samples(self) -> int:
+        """Luma samples in a frame."""
+        return self.geometry.height * self.geometry.width
 
     def _per_bit(self, bit_depth: int) -> float:
         return distortion_per_bit(self.strength, self.pair.scale, bit_depth)
 
-    def _tried(
-        self,
-        segments: Sequence[Segment],
-        updates: Sequence[Sequence[Update]],
-        frames: FramePairs,
-        advanced: Callable[[], None],
-    ) -> list["_Trial"]:
-        """Errors of every frame with the pair's own network and with each update of its segment."""
-        coded = {
-            segment: [b"", *(one.to_bytes() for one in some)] for segment, some in zip(segments, updates, strict=True)
-        }
+    def _is_cheap(self, found: "_Found", n: int) -> bool:
+        """Whether no other update needs to be tried after the nth."""
+        trained = found.updates[n - 1]
+        own, other, size = found.scores[0], found.scores[n], len(trained.update.to_bytes())
+        keyframes, per_bit = found.segment.keyframes, self._per_bit(found.bit_depth)
+        best = chosen([own, other], [0, size], keyframes, per_bit, self._samples, found.bit_depth)
+        return best == 1 and trained.is_best and is_cheap(own, other, size, keyframes, per_bit)
 
-        def errors(job: tuple[Segment, Frame, Frame]) -> tuple[Segment, int, tuple[int, ...]]:
-            segment, small, source = job
-            luma, depth = self._luma(small), small.format.bit_depth
-            runners = [self.pair.luma_upscaler(self.strength, depth, update) for update in coded[segment]]
-            size = self.geometry.height, self.geometry.width
-            return segment, depth, tuple(squared_error(source.planes[0], run(luma, *size)) for run in runners)
-
-        jobs = ((segment, *pair) for segment, some in _by_segment(segments, frames) for _, pair in some)
-        found = []
-        for _, group in groupby(in_order(errors, jobs, core_count()), key=lambda result: result[0]):
-            results = []
-            for result in group:
-                advanced()
-                results.append(result)
-            columns = zip(*(by_network for _, _, by_network in results), strict=True)
-            found.append(_Trial([Score(column) for column in columns], results[0][1]))
-        return found
-
-    def _kept(self, segment: Segment, updates: Sequence[Update], seconds: float, trial: "_Trial") -> Adapted:
-        coded = [b"", *(update.to_bytes() for update in updates)]
-        samples = self.geometry.height * self.geometry.width
+    def _kept(self, found: "_Found") -> Adapted:
+        count = next((n for n in range(1, len(found.scores)) if self._is_cheap(found, n)), len(found.updates))
+        coded = [b"", *(trained.update.to_bytes() for trained in found.updates[:count])]
+        scores, segment = found.scores[: count + 1], found.segment
         best = chosen(
-            trial.scores,
+            scores,
             [len(update) for update in coded],
             segment.keyframes,
-            self._per_bit(trial.bit_depth),
-            samples,
-            trial.bit_depth,
+            self._per_bit(found.bit_depth),
+            self._samples,
+            found.bit_depth,
         )
-        mse = [score.total / (samples * len(score.errors)) for score in trial.scores]
-        kind = updates[best - 1].kind if best else None
-        return Adapted(segment, kind, coded[best], mse[0], mse[best], seconds)
+        mse = [score.total / (self._samples * len(score.errors)) for score in scores]
+        kind = found.updates[best - 1].update.kind if best else None
+        return Adapted(segment, kind, coded[best], mse[0], mse[best], found.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What a segment is trained on: samples and their bit depth."""
+@dataclass(slots=True)
+class _Found:
+    """The updates of a segment in the order of their training, and the scores of the pair's own network and of each."""
 
     segment: Segment
-    samples: list[Sample]
     bit_depth: int
+    updates: list[Trained] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    seconds: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """Scores of the networks of a segment, and the bit depth of its frames."""
-
-    scores: list[Score]
-    bit_depth: int
+    def timed(self, updates: Iterator[Trained]) -> Trained | None:
+        """The next update; adds the time of its training."""
+        started = time.perf_counter()
+        trained = next(updates, None)
+        self.seconds += time.perf_counter() - started
+        return trained
 
 
 def _since(first: Adapted | None, then: Adapted) -> Adapted:
@@ -222,15 +233,6 @@ def _since(first: Adapted | None, then: Adapted) -> Adapted:
     if first is None:
         return then
     return replace(then, mse_before=first.mse_before, seconds=first.seconds + then.seconds)
-
-
-def _by_segment(
-    segments: Sequence[Segment], frames: FramePairs
-) -> Iterator[tuple[Segment, Iterator[tuple[int, tuple[Frame, Frame]]]]]:
-    """Each segment with its frames and their indices."""
-    numbered = iter(enumerate(frames))
-    for segment in segments:
-        yield segment, (next(numbered) for _ in range(segment.start, segment.end))
 
 
 @contextmanager

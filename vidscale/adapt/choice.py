@@ -41,6 +41,20 @@ def carried_bytes(size: int) -> int:
     return size + _FRAMING if size else 0
 
 
+def is_cheap(own: Score, other: Score, size: int, keyframes: int, per_bit: float) -> bool:
+    """Whether an update's bits cost less than half of what it gains.
+
+    Then a light one in its place is no better: that gains a third on most shots.
+
+    Args:
+        own: of the pair's own network.
+        other: with the update.
+        size: of the update in bytes.
+        keyframes, per_bit: as for `chosen`.
+    """
+    return per_bit * 8 * keyframes * carried_bytes(size) < (own.total - other.total) / 2
+
+
 def chosen(
     scores: Sequence[Score], sizes: Sequence[int], keyframes: int, per_bit: float, samples: int, bit_depth: int
 ) -> int:

@@ -46,30 +46,39 @@ class Rounding:
             for curvature in curvatures
         ]
         self.steps = [step_size(step_code(step)) for step in wanted]
-        self._weights = [
-            (weight, before.detach(), step)
-            for group, known, step in zip(groups, own, self.steps, strict=True)
-            for weight, before in zip(group, known, strict=True)
-        ]
+        self._weights = [weight for group in groups for weight in group]
+        self._before = _flat([weight for group in own for weight in group])
+        sizes = [sum(weight.numel() for weight in group) for group in groups]
+        self._step = torch.tensor(self.steps).repeat_interleave(torch.tensor(sizes)).to(self._before)
 
     def differentiate(self, backward: Callable[[], None]) -> None:
         """Adds to the weights' gradients what they are where the weights are rounded, and those of the bits."""
-        kept = [weight.detach().clone() for weight, _, _ in self._weights]
+        kept = _flat(self._weights)
         self.round()
         backward()
         with torch.no_grad():
-            for (weight, before, step), value in zip(self._weights, kept, strict=True):
+            difference = kept - self._before
+            slope = self._per_bit * _BITS_PER_DOUBLING / math.log(2)
+            prices = slope * difference.sign() / (difference.abs() + self._step)
+            for weight, value, price in zip(self._weights, self._split(kept), self._split(prices), strict=True):
                 weight.copy_(value)
-                difference = value - before
                 assert weight.grad is not None
-                slope = self._per_bit * _BITS_PER_DOUBLING / math.log(2)
-                weight.grad += slope * difference.sign() / (difference.abs() + step)
+                weight.grad += price
 
     @torch.no_grad()
     def round(self) -> None:
         """Replaces each weight by the nearest one that an update can store."""
-        for weight, before, step in self._weights:
-            weight.copy_(before + torch.round((weight - before) / step) * step)
+        steps = torch.round((_flat(self._weights) - self._before) / self._step)
+        for weight, value in zip(self._weights, self._split(self._before + steps * self._step), strict=True):
+            weight.copy_(value)
+
+    def _split(self, flat: Tensor) -> list[Tensor]:
+        parts = torch.split(flat, [weight.numel() for weight in self._weights])
+        return [part.reshape(weight.shape) for part, weight in zip(parts, self._weights, strict=True)]
+
+
+def _flat(weights: Sequence[nn.Parameter]) -> Tensor:
+    return torch.cat([weight.detach().reshape(-1) for weight in weights])
 
 
 def _curvatures(groups: Sequence[Sequence[nn.Parameter]], output: Callable[[], Tensor]) -> list[float]:

@@ -15,6 +15,7 @@ from vidscale.models.networks.luma import Cell
 Luma = npt.NDArray[Any]
 
 _EVERY, _FEWEST, _MOST = 8, 12, 48  # frames
+_OBSERVED = 600_000  # samples that show the ranges of the channels
 _SIDE = 48  # LR samples of a patch, at least
 _HELD_OUT_SEED = 1
 
@@ -74,9 +75,21 @@ class Patches:
             hr.append(self._hr[frame][y : y + large, x : x + large])
         return self._tensor(lr), self._tensor(hr)
 
-    def whole(self, most: int) -> Tensor:
-        """Up to so many whole pictures of decoded luma with a margin, evenly spread."""
-        return self._tensor(self._lr[:: -(-len(self._lr) // most)])
+    def strips(self, most: int) -> Tensor:
+        """Up to so many strips of decoded luma with a margin, from pictures that are evenly spread: the first of the
+        top, the last of the bottom. Together they are as high as a picture, but no larger than `_OBSERVED` samples.
+        """
+        pictures = self._lr[:: -(-len(self._lr) // most)]
+        height, width = pictures[0].shape
+        rows = min(height, _OBSERVED // width) // len(pictures) // self._cell.small * self._cell.small
+        rows = min(height, max(rows, 1) + 2 * self._beyond)
+        last = max(len(pictures) - 1, 1)
+        return self._tensor(
+            [
+                luma[(top := n * (height - rows) // last // self._cell.small * self._cell.small) : top + rows]
+                for n, luma in enumerate(pictures)
+            ]
+        )
 
     def _tensor(self, pictures: Sequence[Luma]) -> Tensor:
         return torch.from_numpy(np.stack(pictures).astype(np.float32)).div_(self._peak)[:, None]

@@ -1,5 +1,6 @@
 """An optimiser that needs less than half the steps of Adam for networks as small as these."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ _TURNED_EVERY = 10  # steps between eigendecompositions
 
 class Soap:
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using
-    Adam", ICLR 2025), for small matrices; vectors get plain Adam.
+    Adam", ICLR 2025), for small matrices. Vectors get plain Adam; the first use of torch's would import for a second.
 
     As in the paper but for the second moments after a new basis: they begin as the products of its eigenvalues. All
     eigendecompositions are exact; those of a convolution of 8 channels cost a tenth of its gradient.
@@ -24,7 +25,13 @@ class Soap:
 
     def __init__(self, parameters: Sequence[nn.Parameter], rate: float, betas: tuple[float, float] = (0.9, 0.97)):
         self._rate, self._betas, self._steps = rate, betas, 0
-        self._states = [_Matrix(one) if one.ndim > 1 else _Vector(one) for one in parameters]
+        vectors, matrices = [one for one in parameters if one.ndim == 1], defaultdict(list)
+        for one in parameters:
+            if one.ndim > 1:
+                matrices[len(one), one.numel()].append(one)
+        self._states: list[_Vectors | _Matrices] = [_Matrices(some) for some in matrices.values()]
+        if vectors:
+            self._states.append(_Vectors(vectors))
 
     @torch.no_grad()
     def step(self, part: float) -> None:
@@ -38,14 +45,16 @@ class Soap:
             state.move(part * self._rate, corrections)
 
 
-class _Vector:
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self._parameter = parameter
-        self._mean, self._square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+class _Vectors:
+    """All vectors, one after another."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
+        flat = torch.cat([one.detach() for one in parameters])
+        self._mean, self._square = torch.zeros_like(flat), torch.zeros_like(flat)
 
     def observe(self, betas: tuple[float, float]) -> None:
-        gradient = self._parameter.grad
-        assert gradient is not None
+        gradient = torch.cat([_gradient(one) for one in self._parameters])
         self._mean.lerp_(gradient, 1 - betas[0])
         self._square.lerp_(gradient.square(), 1 - betas[1])
 
@@ -53,37 +62,53 @@ class _Vector:
         pass
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
-        self._parameter.sub_(rate * _normalised(self._mean, self._square, corrections))
+        step = rate * _normalised(self._mean, self._square, corrections, 1e-8)
+        for one, part in zip(
+            self._parameters, torch.split(step, [one.numel() for one in self._parameters]), strict=True
+        ):
+            one.sub_(part)
 
 
-class _Matrix:
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self._parameter = parameter
-        flat = parameter.reshape(len(parameter), -1)
+class _Matrices:
+    """Matrices of one shape: [count, rows, columns]."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self._parameters = parameters
+        flat = torch.stack([one.detach().reshape(len(one), -1) for one in parameters])
         self._mean, self._square = torch.zeros_like(flat), torch.zeros_like(flat)
-        sides = [(torch.zeros(n, n, device=flat.device), torch.eye(n, device=flat.device)) for n in flat.shape]
+        count, *sizes = flat.shape
+        sides = [
+            (torch.zeros(count, n, n, device=flat.device), torch.eye(n, device=flat.device).expand(count, n, n))
+            for n in sizes
+        ]
         (self._left, self._rows), (self._right, self._columns) = sides
 
     def observe(self, betas: tuple[float, float]) -> None:
-        assert self._parameter.grad is not None
-        gradient = self._parameter.grad.reshape(self._mean.shape)
+        gradient = torch.stack([_gradient(one).reshape(len(one), -1) for one in self._parameters])
         self._mean.lerp_(gradient, 1 - betas[0])
-        self._left.lerp_(gradient @ gradient.T, 1 - betas[1])
-        self._right.lerp_(gradient.T @ gradient, 1 - betas[1])
+        self._left.lerp_(gradient @ gradient.mT, 1 - betas[1])
+        self._right.lerp_(gradient.mT @ gradient, 1 - betas[1])
         self._square.lerp_(self._turned(gradient).square(), 1 - betas[1])
 
     def turn(self) -> None:
         (left, self._rows), (right, self._columns) = torch.linalg.eigh(self._left), torch.linalg.eigh(self._right)
-        self._square = torch.outer(left.clamp(min=0), right.clamp(min=0)) / left.sum().clamp(min=_TINY**2)
-        self._square += 1e-4 * self._square.mean()  # directions without a gradient so far
+        total = left.sum(1).clamp(min=_TINY**2)[:, None, None]
+        self._square = left.clamp(min=0)[:, :, None] * right.clamp(min=0)[:, None] / total
+        self._square += 1e-4 * self._square.mean((1, 2), keepdim=True)  # directions without a gradient so far
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
         step = _normalised(self._turned(self._mean), self._square, corrections)
-        self._parameter.sub_(rate * (self._rows @ step @ self._columns.T).reshape(self._parameter.shape))
+        for one, part in zip(self._parameters, rate * (self._rows @ step @ self._columns.mT), strict=True):
+            one.sub_(part.reshape(one.shape))
 
-    def _turned(self, matrix: Tensor) -> Tensor:
-        return self._rows.T @ matrix @ self._columns
+    def _turned(self, matrices: Tensor) -> Tensor:
+        return self._rows.mT @ matrices @ self._columns
 
 
-def _normalised(mean: Tensor, square: Tensor, corrections: Sequence[float]) -> Tensor:
-    return (mean / corrections[0]) / ((square / corrections[1]).sqrt() + _TINY)
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _normalised(mean: Tensor, square: Tensor, corrections: Sequence[float], tiny: float = _TINY) -> Tensor:
+    return (mean / corrections[0]) / ((square / corrections[1]).sqrt() + tiny)

@@ -4,9 +4,9 @@ This takes seconds, so that it needs neither the checkpoints nor the logs of `vi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,17 +24,18 @@ _RISE = 10  # steps until the learning rate is reached
 _BETAS = (0.9, 0.99)
 _RATES: dict[Kind, float] = {"light": 5e-3, "full": 4e-3}
 _REFINING = 2e-3  # the rate of an update that is trained further
-_OBSERVED = 8  # pictures for the ranges of the channels
+_OBSERVED = 8  # strips of pictures for the ranges of the channels
 _COMPARED = 32  # patches that show whether a training is worth going on with
+_NEAR = 0.8  # of the full update's gain: a light one that gains more is tried too
 _ROUNDED = 0.5  # of the steps for all weights are made with weights as they will be stored
-_SMALLEST = 3200  # bits of an update of all weights: one that gains less is not worth the time
+_SMALLEST: dict[Kind, int] = {"light": 800, "full": 3200}  # bits of an update: what gains less is not worth the time
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
     """Steps of the two trainings, and of training an update further.
 
-    The second is given up after half of it if it gains too little.
+    That of all weights is given up after half of it if it gains too little.
     """
 
     light: int = 60
@@ -63,10 +64,19 @@ class Target:
     per_bit: float
 
 
+class Trained(NamedTuple):
+    """An update, and whether it is clearly the best of its segment on some patches, bits aside."""
+
+    update: Update
+    is_best: bool
+
+
 def trained_updates(
     chain: Chain, samples: Sequence[Sample], target: Target, steps: Steps, device: str = "cpu"
-) -> list[Update]:
-    """Updates that fit the network to some frames, the light one first.
+) -> Iterator["Trained"]:
+    """Updates that fit the network to some frames, the full one first, the light one if that is asked for too.
+
+    One that gains too little on some patches to pay for itself is left out.
 
     Args:
         chain: the pair's own network.
@@ -76,12 +86,12 @@ def trained_updates(
         device: that torch trains on.
     """
     training = _Training(chain, samples, target, device)
-    found = []
-    if steps.light:
-        found.append(training.light(steps.light))
-    if steps.full and (update := training.full(steps.full)):
-        found.append(update)
-    return found
+    lightly = training.light(steps.light)
+    if steps.full and (update := training.full(steps.full, lightly)):
+        near = training.gain(updated(chain, update)) * _NEAR < training.gain(lightly)
+        yield Trained(update, is_best=not near)
+    if steps.light and (update := training.light_update(lightly)):
+        yield Trained(update, is_best=True)
 
 
 def refined_update(
@@ -95,68 +105,50 @@ def refined_update(
         update: the update.
         chain, samples, target, steps, device: as for `trained_updates`.
     """
-    training = _Training(chain, samples, target, device, update)
-    more = (
-        training.light(steps.light)
-        if update.kind == "light"
-        else training.full(steps.refined, rounded=1, rate=_REFINING)
-    )
-    return more or update
-
-
-class _Optimiser(Protocol):
-    def step(self, part: float) -> None: ...
-
-
-class _Adam:
-    """With a learning rate that is a part of the highest."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], rate: float) -> None:
-        self._adam, self._rate = torch.optim.Adam(parameters, lr=rate, betas=_BETAS), rate
-
-    def step(self, part: float) -> None:
-        for group in self._adam.param_groups:
-            group["lr"] = part * self._rate
-        self._adam.step()
+    training = _Training(chain, samples, target, device)
+    before = updated(chain, update)
+    if update.kind == "light":
+        return training.light_update(training.light(steps.light, before)) or update
+    return training.full(steps.refined, before, rounded=1, rate=_REFINING) or update
 
 
 class _Training:
-    """The trainings of a segment; each goes on where the one before ended, the first from an update if there is one.
+    """The trainings of a segment; arguments as for `trained_updates`."""
 
-    Arguments as for `refined_update`.
-    """
-
-    def __init__(
-        self, chain: Chain, samples: Sequence[Sample], target: Target, device: str, update: Update | None = None
-    ) -> None:
+    def __init__(self, chain: Chain, samples: Sequence[Sample], target: Target, device: str) -> None:
         self._own, self._target, self._device = chain, target, device
         start = FoldedNetwork(chain).to(device)
-        self._network = start if update is None else FoldedNetwork(updated(chain, update)).to(device)
         patches = Patches(samples, start.cell, start.margin, target.bit_depth)
         self._patches = patches
         self._fixed = [part.to(device) for part in patches.fixed(_COMPARED)]
-        self._seen = patches.whole(_OBSERVED).to(device)
+        self._seen = patches.strips(_OBSERVED).to(device)
         with torch.no_grad():
             restored = start(self._fixed[0])
             self._loss = Loss(restored, self._fixed[1])
             self._error = float((restored - self._fixed[1]).square().mean()) or 1.0
         self._per_bit = target.per_bit / (self._error * ((1 << target.bit_depth) - 1) ** 2)
 
-    def light(self, steps: int) -> Update:
-        """Trains gains and biases alone."""
-        network = self._network
+    def light(self, steps: int, start: Chain | None = None) -> Chain:
+        """Trains gains and biases alone, of the pair's own network by default."""
+        network = self._network(start or self._own)
         weights = [*network.gains, *network.biases]
         _select(network, weights)
-        optimiser = _Adam(weights, _RATES["light"])
+        optimiser = Soap(weights, _RATES["light"], _BETAS)  # plain Adam: these are vectors
         for step in range(steps):
             self._step(network, weights, optimiser, _part(step, steps))
+        return network.folded()
+
+    def light_update(self, lightly: Chain) -> Update | None:
+        """The update that `light` has trained; None if it will not pay."""
+        network = self._network(lightly)
+        if not self._pays(network, "light"):
+            return None
         adapted = network.folded(self._seen)
-        self._network = FoldedNetwork(network.folded()).to(self._device)
         return update_of(self._own, adapted, "light", self._target.precision, self._target.sha256)
 
-    def full(self, steps: int, rounded: float = _ROUNDED, rate: float = _RATES["full"]) -> Update | None:
+    def full(self, steps: int, start: Chain, rounded: float = _ROUNDED, rate: float = _RATES["full"]) -> Update | None:
         """Trains all weights, in the last part of the steps as they will be stored; None if that will not pay."""
-        network = self._network
+        network = self._network(start)
         groups = network.groups()
         weights = [weight for group in groups for weight in group]
         _select(network, weights)
@@ -164,9 +156,7 @@ class _Training:
         free = steps - int(rounded * steps)
         for step in range(free):
             self._step(network, weights, optimiser, _part(step, steps))
-        with torch.no_grad():
-            gain = 1 - float(self._loss(network(self._fixed[0]), self._fixed[1]))
-        if gain < self._per_bit * _SMALLEST:
+        if not self._pays(network, "full"):
             return None
         own = FoldedNetwork(self._own).to(self._device).groups()
 
@@ -181,11 +171,25 @@ class _Training:
         target = self._target
         return update_of(self._own, adapted, "full", target.precision, target.sha256, rounding.steps)
 
+    def _network(self, chain: Chain) -> FoldedNetwork:
+        return FoldedNetwork(chain).to(self._device)
+
+    def gain(self, chain: Chain) -> float:
+        """How much smaller the loss is on some patches than with the pair's own network, where it is 1."""
+        return self._gain(self._network(chain))
+
+    @torch.no_grad()
+    def _gain(self, network: FoldedNetwork) -> float:
+        return 1 - float(self._loss(network(self._fixed[0]), self._fixed[1]))
+
+    def _pays(self, network: FoldedNetwork, kind: Kind) -> bool:
+        return self._gain(network) >= self._per_bit * _SMALLEST[kind]
+
     def _step(
         self,
         network: FoldedNetwork,
         weights: Sequence[nn.Parameter],
-        optimiser: _Optimiser,
+        optimiser: Soap,
         part: float,
         rounding: Rounding | None = None,
     ) -> None:

@@ -20,6 +20,7 @@ from vidscale.errors import EncodeError, VidscaleError, reason_of
 from vidscale.jobs.adaptation import adapts, shots_to_adapt
 from vidscale.jobs.encoding import adapt_encoded, encode_video, small_frames
 from vidscale.jobs.plans import EncodePlan
+from vidscale.jobs.reading import ReadOnce
 from vidscale.media.frames import Frame
 from vidscale.media.probe import Source
 from vidscale.models.pair_cache import remember
@@ -75,13 +76,17 @@ def run_chunk(task: ChunkTask, advance: Callable[[], None], *, source: Source | 
     again = part.with_name(f"{part.stem}.again{part.suffix}")
     quantisers = part.with_suffix(".log")
     progress = Progress()
-    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
+    read = ReadOnce(plan) if adapts(plan) else None
+    shots = shots_to_adapt(read, progress) if read else ()
     try:
-        with small_frames(plan, log, clocks) as small, Prefetch(small, queue_depth(plan.small.frame_bytes)) as frames:
+        with (
+            small_frames(plan, log, clocks, read=read) as small,
+            Prefetch(small, queue_depth(plan.small.frame_bytes)) as frames,
+        ):
             counted = _counted(frames, advance)
             encoded = encode_video(plan, counted, part, clocks[-1], quantisers=quantisers, shots=shots)
         quantiser = mean_quantiser(quantisers) if plan.measures_strength else None
-        encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again)
+        encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again, read)
         delay = _verified(encoded.path, encoded.pts, plan.small.time_base)
         if source is None:
             task.movie.check_unchanged()

@@ -163,7 +163,6 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         others = {
             "--range": self.range,
             "--chunks": self.chunks,
-            "--adapt": None if self.adapt == "off" else self.adapt,
             "--max-size": self.max_size,
             "--max-bitrate": self.max_bitrate,
         }

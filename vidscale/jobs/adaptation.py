@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import av
 from vidscale.config import EncodeSettings
 from vidscale.errors import EncodeError
 from vidscale.jobs.plans import EncodePlan
-from vidscale.jobs.reading import source_frames
+from vidscale.jobs.reading import Read, source_frames
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame
 from vidscale.media.probe import probe
@@ -108,7 +109,7 @@ def joined(parts: Sequence[tuple[Adaptation, int, int]], time_base: Fraction) ->
     updates = tuple(
         (begin + zero, update) for part, zero, first in parts for begin, update in part.updates or ((first, b""),)
     )
-    return Adaptation(updates if any(update for _, update in updates) else (), segments, (_summary(segments),))
+    return Adaptation(updates if any(update for _, update in updates) else (), segments, (adaptation_note(segments),))
 
 
 def adapts(plan: EncodePlan) -> bool:
@@ -132,13 +133,13 @@ def why_not_encoded_again(settings: EncodeSettings, pair: Pair) -> str:
     return f"--adapt best is as full with {pair.name}: its downscaler does not depend on its upscaler"
 
 
-def shots_to_adapt(plan: EncodePlan, progress: Progress) -> list[Shot]:
+def shots_to_adapt(read: Read, progress: Progress) -> list[Shot]:
     """The shots that a segment may begin with; reads the whole source."""
     from vidscale.adapt.segments import long_shots
 
     finder = ShotFinder()
     progress.start("finding shots", None)
-    for frame in source_frames(plan, ReadLog(), Clock("find shots")):
+    for frame in read(ReadLog(), Clock("find shots")):
         finder.offer(frame, None)
         progress.advance()
     return long_shots(finder.shots())
@@ -150,6 +151,7 @@ def adapt_upscaler(
     shots: Sequence[Shot],
     progress: Progress,
     encode_again: Callable[[Updates], Encoded],
+    read: Read | None = None,
 ) -> tuple[Encoded, Adaptation]:
     """Trains updates for the segments of an encoded movie, and keeps those that pay.
 
@@ -162,6 +164,7 @@ def adapt_upscaler(
         shots: that segments may begin with; where the plan says where keyframes are, each begins a segment.
         progress: advances twice for every frame.
         encode_again: encodes the movie into another file, downscaled for an upscaler with these updates.
+        read: reads the source, by default from its file.
 
     Returns:
         The movie to keep, and its adaptation.
@@ -172,10 +175,11 @@ def adapt_upscaler(
     if plan.identity.crf is None:
         return encoded, Adaptation(notes=("not adapted: how strongly the encoder coded is not known",))
     adapter = _adapter(plan, float(plan.identity.crf))
-    found = _adapted(adapter, plan, encoded, shots, progress)
+    read = read or partial(source_frames, plan)
+    found = _adapted(adapter, plan, encoded, shots, progress, read)
     if plan.settings.adapt == "best" and follows_updates(plan.pair) and any(one.update for one in found):
         again = encode_again(_updates(encoded, found))
-        better = _adapted(adapter, plan, again, shots, progress, known=found)
+        better = _adapted(adapter, plan, again, shots, progress, read, known=found)
         sizes, depth = [one.path.stat().st_size for one in (encoded, again)], plan.small.format.bit_depth
         if all(
             adapter.cost(better, sizes[1], depth, worth) < adapter.cost(found, sizes[0], depth, worth)
@@ -202,6 +206,7 @@ def _adapted(
     encoded: Encoded,
     shots: Sequence[Shot],
     progress: Progress,
+    read: Read,
     known: Sequence["Adapted"] = (),
 ) -> list["Adapted"]:
     from vidscale.adapt.segments import segments_of
@@ -210,7 +215,7 @@ def _adapted(
     starts = sorted(keyframes) if plan.keyframes else [shot.start_index for shot in shots]
     segments = segments_of(starts, keyframes, len(encoded.pts))
     progress.start("adapting", 2 * len(encoded.pts))
-    return adapter.adapt(segments, lambda: _pairs(plan, encoded), progress.advance, known)
+    return adapter.adapt(segments, lambda: _pairs(plan, encoded, read), progress.advance, known)
 
 
 def _updates(encoded: Encoded, found: Sequence["Adapted"]) -> Updates:
@@ -230,16 +235,16 @@ def _adaptation(plan: EncodePlan, encoded: Encoded, found: Sequence["Adapted"]) 
         )
         for (begin, _), one in zip(updates, found, strict=True)
     )
-    summary = _summary(facts, "segment" if plan.keyframes else "shot")
+    summary = adaptation_note(facts, "segment" if plan.keyframes else "shot")
     return Adaptation(updates if any(update for _, update in updates) else (), facts, (summary,))
 
 
-def _pairs(plan: EncodePlan, encoded: Encoded) -> Iterator[tuple[Frame, Frame]]:
+def _pairs(plan: EncodePlan, encoded: Encoded, read: Read) -> Iterator[tuple[Frame, Frame]]:
     """Each decoded small frame with its source frame."""
     small = probe(encoded.path, ffmpeg=plan.ffmpeg.path)
     decoded = decode_frames(small, log=ReadLog(), clock=Clock("decode small"), alpha="drop")
     try:
-        yield from zip(decoded, source_frames(plan, ReadLog(), Clock("decode source")), strict=True)
+        yield from zip(decoded, read(ReadLog(), Clock("decode source")), strict=True)
     except ValueError as error:
         raise EncodeError(f"the encoded movie has not the {len(encoded.pts)} frames of its source") from error
 
@@ -252,7 +257,8 @@ def _keyframes(path: Path) -> frozenset[int]:
     return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
 
 
-def _summary(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
+def adaptation_note(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
+    """What adaptation did for a movie, in one line. Args: name: of a segment."""
     adapted = [one for one in segments if one.kind != "none"]
     shots = f"{len(adapted)} of {len(segments)} {name}{'s' if len(segments) > 1 else ''}"
     seconds = f"{sum(one.seconds for one in segments):.0f} s of training"

@@ -4,12 +4,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from vidscale.jobs.adaptation import NOTHING, Adaptation, Updates, adapt_upscaler, adapts
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.plans import DecodePlan, EncodePlan
-from vidscale.jobs.reading import source_frames
+from vidscale.jobs.reading import Read, source_frames
 from vidscale.media.encoders import ENCODERS
 from vidscale.media.frames import Frame
 from vidscale.report.rows import Shot
@@ -30,7 +31,7 @@ def downscaled(frames: Iterable[Frame], plan: EncodePlan, clock: Clock) -> Itera
 
 @contextmanager
 def small_frames(
-    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = ()
+    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = (), read: Read | None = None
 ) -> Iterator[Iterator[Frame]]:
     """The small frames of a plan's range, from stages that run in threads of their own.
 
@@ -39,8 +40,10 @@ def small_frames(
         log: filled in while decoding.
         clocks: of decoding and downscaling.
         updates: of the upscaler that will restore them.
+        read: reads the source, by default from its file.
     """
-    with Prefetch(source_frames(plan, log, clocks[0]), queue_depth(plan.source.video.frame_bytes)) as frames:
+    read = read or partial(source_frames, plan)
+    with Prefetch(read(log, clocks[0]), queue_depth(plan.source.video.frame_bytes)) as frames:
         yield downscaled(_with_updates(frames, updates) if updates else frames, plan, clocks[1])
 
 
@@ -79,7 +82,12 @@ def encode_video(
 
 
 def adapt_encoded(
-    plan: EncodePlan, encoded: Encoded, shots: Sequence[Shot], progress: Progress, again: Path
+    plan: EncodePlan,
+    encoded: Encoded,
+    shots: Sequence[Shot],
+    progress: Progress,
+    again: Path,
+    read: Read | None = None,
 ) -> tuple[Encoded, Adaptation]:
     """Adapts the upscaler to an encoded movie, as far as the plan asks for it.
 
@@ -89,6 +97,7 @@ def adapt_encoded(
         shots: from `shots_to_adapt`, as the movie was encoded.
         progress: receives the progress, in frames.
         again: the file for a second encode, downscaled for the adapted upscaler.
+        read: reads the source, by default from its file.
 
     Returns:
         The movie to keep, and its adaptation.
@@ -103,12 +112,12 @@ def adapt_encoded(
         progress.start("encoding again", expected_frames(plan.source, plan.settings.range))
         clocks = (Clock("decode"), Clock("downscale"), Clock("encode"))
         with (
-            small_frames(plan, ReadLog(), clocks, updates) as small,
+            small_frames(plan, ReadLog(), clocks, updates, read) as small,
             Prefetch(small, queue_depth(plan.written.frame_bytes)) as frames,
         ):
             return encode_video(plan, counted(frames, progress), again, clocks[-1], shots=shots)
 
-    return adapt_upscaler(plan, encoded, shots, progress, encode_again)
+    return adapt_upscaler(plan, encoded, shots, progress, encode_again, read)
 
 
 def strength_note(crf: float | None) -> str:

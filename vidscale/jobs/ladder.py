@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
 from vidscale.config import TimeRange
+from vidscale.jobs.adaptation import adaptation_note
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.pipeline import Outcome, encode_from
 from vidscale.jobs.plans import EncodePlan
@@ -155,12 +157,19 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
 
 
 def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
-    """What all renditions tell of reading the source, which the last part saw to its end; then what one tells, of its
-    adaptation."""
-    notes = {number: parts[-1].outcome.notes for number, parts in coded.items()}
+    """Notes on reading the source, which all renditions share, then those of single renditions, on adaptation."""
+    notes = {number: _told(parts) for number, parts in coded.items()}
     shared = [note for note in notes[0] if all(note in others for others in notes.values())]
     own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
     return (*shared, *own)
+
+
+def _told(parts: Sequence[CodedPart]) -> list[str]:
+    """The notes of a rendition; its parts were adapted to one by one."""
+    last = parts[-1].outcome
+    notes = [note for note in last.notes if note != adaptation_note(last.adapted, "segment")]
+    adapted = [segment for part in parts for segment in part.outcome.adapted]
+    return [*notes, adaptation_note(adapted, "segment")] if adapted else notes
 
 
 def _replaced(
@@ -223,9 +232,17 @@ def _encode_parts(
         first = next(part)
         origin = first.pts if starts else 0
         shifted = (replace(frame, pts=frame.pts - origin) for frame in chain([first], part))
-        outcome = encode_from(shifted, replace(plan, output=output), log, clock)
+        read = partial(source_frames, _of_part(plan, rendition, index))
+        outcome = encode_from(shifted, replace(plan, output=output), log, clock, read=read)
         coded.append(CodedPart(index, plan, outcome, origin * first.time_base))
     return coded
+
+
+def _of_part(plan: EncodePlan, rendition: Rendition, index: int) -> EncodePlan:
+    """The plan with the range of a part, to read its frames alone."""
+    if len(rendition.plans) == 1:
+        return plan
+    return replace(plan, settings=plan.settings.model_copy(update={"range": rendition.parts[index]}))
 
 
 def _package(rendition: Rendition, coded: list[CodedPart], folder: Path) -> list[Variant]:

@@ -6,6 +6,7 @@ small file ─ decode ─ upscale ─ encode ─ sign ─ mux ─ check ─▶ r
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapts, shots_to_adapt
@@ -14,7 +15,7 @@ from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.finishing import distinct, finish
 from vidscale.jobs.losses import found_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan
-from vidscale.jobs.reading import source_frames
+from vidscale.jobs.reading import Read, ReadOnce, source_frames
 from vidscale.jobs.restore import restored_frames
 from vidscale.media.frames import Frame
 from vidscale.media.timing import Timing
@@ -56,9 +57,10 @@ def encode(plan: EncodePlan, progress: Progress | None = None) -> Outcome:
         VidscaleError: it failed; no output file is left.
     """
     log, clock, progress = ReadLog(), Clock("decode"), progress or Progress()
-    shots = shots_to_adapt(plan, progress) if adapts(plan) else ()
-    with Prefetch(source_frames(plan, log, clock), queue_depth(plan.source.video.frame_bytes)) as frames:
-        return encode_from(frames, plan, log, clock, progress, shots)
+    read = ReadOnce(plan) if adapts(plan) else partial(source_frames, plan)
+    shots = shots_to_adapt(read, progress) if adapts(plan) else ()
+    with Prefetch(read(log, clock), queue_depth(plan.source.video.frame_bytes)) as frames:
+        return encode_from(frames, plan, log, clock, progress, shots, read)
 
 
 def encode_from(
@@ -68,6 +70,7 @@ def encode_from(
     clock: Clock,
     progress: Progress | None = None,
     shots: Sequence[Shot] = (),
+    read: Read | None = None,
 ) -> Outcome:
     """Executes a plan on frames that are already decoded.
 
@@ -77,11 +80,13 @@ def encode_from(
         log, clock: of the decoding.
         progress: receives the progress, in frames.
         shots: that the upscaler may be adapted to.
+        read: reads the frames again, by default from the source's file.
     """
     clocks = (clock, Clock("downscale"), Clock("encode"))
     small = downscaled(frames, plan, clocks[1])
     total = expected_frames(plan.source, plan.settings.range)
-    outcome = _write(plan, small, log, clocks, progress or Progress(), task="encoding", total=total, shots=shots)
+    progress = progress or Progress()
+    outcome = _write(plan, small, log, clocks, progress, task="encoding", total=total, shots=shots, read=read)
     remember(plan.pair)
     return outcome
 
@@ -108,6 +113,7 @@ def _write(
     task: str,
     total: int | None,
     shots: Sequence[Shot] = (),
+    read: Read | None = None,
 ) -> Outcome:
     """Encodes the frames and finishes the file."""
     with partial_files(plan.output.path, source=plan.source.path, overwrite=plan.settings.overwrite) as workspace:
@@ -123,7 +129,7 @@ def _write(
                 plan = plan.with_quantiser(mean_quantiser(quantisers))
                 notes = (*notes, strength_note(plan.identity.crf))
             again = workspace.file(f"again{plan.coded_suffix}")
-            encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again)
+            encoded, adaptation = adapt_encoded(plan, encoded, shots, progress, again, read)
             plan = adaptation.signed(plan)
         progress.start("writing", None)
         timing = Timing(encoded.pts, encoded.until, plan.written.time_base)

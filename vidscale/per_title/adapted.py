@@ -10,7 +10,7 @@ from vidscale.per_title.evidence import Evidence
 from vidscale.per_title.probes import Request
 from vidscale.per_title.ways import adapted_way
 
-_MOST = 2  # ways: each probe trains once for each shot of each part, about 10 s of processor time
+_MOST = 2  # ways: each probe trains once for each shot of each part, about 6 s of processor time
 _NEAR = log(1.12)  # of the fewest bits: no clip gains more by adaptation (docs/adapt.md)
 
 

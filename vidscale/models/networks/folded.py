@@ -1,6 +1,5 @@
 """A luma network for one coding strength in torch, with gradients: what a `Chain` describes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from vidscale.models.networks.luma import Cell
 from vidscale.triton_kernels.chain import Chain, Convolution
+from vidscale.triton_kernels.chain_cells import chain_cells, layer_outputs
 
 
 class FoldedNetwork(nn.Module):
@@ -21,7 +21,8 @@ class FoldedNetwork(nn.Module):
         chain: the network; copied.
 
     Attributes:
-        gains: a factor for each output channel of each convolution, 1 at first; redundant with the weights.
+        gains: a factor for each output channel of each convolution, redundant with the weights: 1 at first, and left
+            out where it is not trained.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -58,21 +59,13 @@ class FoldedNetwork(nn.Module):
             [N, 1, H, W] without `margin` cells at each edge; not clamped.
         """
         x = F.pixel_unshuffle(luma, self.cell.small)
-        *_, total = self._outputs(x)
-        if self.linear is not None:
-            inner = self.margin - self.linear.shape[-1] // 2
-            with torch.autocast(luma.device.type, enabled=False):  # bfloat16 is too coarse for the codes
-                total = total + F.conv2d(x[..., inner : x.shape[2] - inner, inner : x.shape[3] - inner], self.linear)
-        return F.pixel_shuffle(total, self.cell.large)
+        cells = chain_cells(x, self._kernels(), list(self.biases), self.linear, slope=self._chain.slope)
+        return F.pixel_shuffle(cells, self.cell.large)
 
-    def _outputs(self, x: Tensor) -> Iterator[Tensor]:
-        """Outputs of the convolutions in order."""
-        last = len(self.weights) - 1
-        for n, (weight, bias, gain) in enumerate(zip(self.weights, self.biases, self.gains, strict=True)):
-            x = F.conv2d(x, weight * gain[:, None, None, None], bias)
-            if n < last:
-                x = F.leaky_relu(x, self._chain.slope)
-            yield x
+    def _kernels(self) -> list[Tensor]:
+        """Weights of the convolutions, with the gains."""
+        pairs = zip(self.weights, self.gains, strict=True)
+        return [weight * gain[:, None, None, None] if gain.requires_grad else weight for weight, gain in pairs]
 
     @torch.no_grad()
     def folded(self, luma: Tensor | None = None) -> Chain:
@@ -81,8 +74,8 @@ class FoldedNetwork(nn.Module):
         Args:
             luma: as for `forward`: pictures that the ranges of the channels are observed on; None keeps the ranges.
         """
-        layers = zip(self.weights, self.biases, self.gains, strict=True)
-        convolutions = [Convolution(_array(w * g[:, None, None, None]), _array(b)) for w, b, g in layers]
+        layers = zip(self._kernels(), self.biases, strict=True)
+        convolutions = [Convolution(_array(kernel), _array(bias)) for kernel, bias in layers]
         ranges = self._chain.ranges
         if luma is not None and ranges is not None:
             ranges = self._observed(luma)
@@ -93,7 +86,8 @@ class FoldedNetwork(nn.Module):
         """Minimum and maximum of each channel, as in `Chain.ranges`."""
         seen: list[Tensor] = []
         for picture in luma[:, None]:
-            *inner, _ = self._outputs(F.pixel_unshuffle(picture, self.cell.small))
+            cells = F.pixel_unshuffle(picture, self.cell.small)
+            *inner, _ = layer_outputs(cells, self._kernels(), list(self.biases), slope=self._chain.slope)
             found = [torch.stack([y.amin((0, 2, 3)), y.amax((0, 2, 3))]) for y in inner]
             both = [torch.stack(pair) for pair in zip(seen or found, found, strict=True)]
             seen = [torch.stack([known[:, 0].amin(0), known[:, 1].amax(0)]) for known in both]
