@@ -27,8 +27,8 @@ from vidscale.media.probe import probe
 
 _CRF = {"x264": "28", "x265": "28", "svtav1": "35"}
 _CASES: dict[CodecName, tuple[str, ...]] = {
-    "x264": ("fast", "medium", "slow", "slower"),
-    "x265": ("veryfast", "fast", "medium"),
+    "x264": ("medium", "slow", "slower"),
+    "x265": ("fast", "medium"),
     "svtav1": ("8", "4"),
 }
 
