@@ -29,7 +29,7 @@ _CRF = {"x264": "28", "x265": "28", "svtav1": "35"}
 _CASES: dict[CodecName, tuple[str, ...]] = {
     "x264": ("medium", "slow", "slower"),
     "x265": ("fast", "medium"),
-    "svtav1": ("8", "4"),
+    "svtav1": ("8",),
 }
 
 

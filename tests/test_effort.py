@@ -46,10 +46,12 @@ def test_filter_alone_has_the_sharpness_of_its_pair():
     [
         ("x264", None, "2", "normal"),
         ("x264", None, "1.5", "fast"),
-        ("x264", "slower", "1.5", "patient"),
+        ("x264", "slower", "1.5", "normal"),
+        ("x264", "slower", "2", "patient"),
         ("x264", "fast", "2", "fast"),
-        ("x265", None, "1.5", "patient"),
-        ("x265", None, "2", "patient"),
+        ("x265", None, "1.5", "normal"),
+        ("x265", None, "2", "normal"),
+        ("x265", "slow", "2", "patient"),
         ("x265", "ultrafast", "2", "fast"),
     ],
 )

@@ -129,7 +129,9 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
 
     @property
     def shared_effort(self) -> Effort | None:
-        """The effort at every scale where vidscale chooses the scale, else the one that was asked for, if any."""
+        """The effort at every scale: as asked for, or where vidscale chooses the scale; None if it depends on that."""
+        if self.effort is None and self.adapt == "best":  # which is about the downscaler, and takes its time
+            return "patient"
         if self.effort is None and self.chooses_scale:
             return ENCODERS[self.codec].effort(self.resolved_preset)
         return self.effort

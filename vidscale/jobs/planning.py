@@ -59,7 +59,7 @@ def plan_encode(
     _check_interlaced(source, settings)
     check_alpha(source, settings.alpha, settings.range)
     found = pair or find_pair(choose_pair(settings.pair, scale, settings.tune or "psnr"), scale, settings.device)
-    found = with_effort(found, settings.effort or default_effort(found, encoder, settings.resolved_preset))
+    found = with_effort(found, settings.shared_effort or default_effort(found, encoder, settings.resolved_preset))
     video = source.video
     geometry = Geometry.for_encoder(video.height, video.width, scale, encoder, video.format)
     encoder.check(video.format, geometry.coded_height, geometry.coded_width)

@@ -26,8 +26,10 @@ _ALIASES: dict[str, CodecName] = {
     "av1": "svtav1",
 }
 
-_NORMAL: Effort = "normal"
-_PATIENT: Effort = "patient"
+# Efforts below scale 2, where the small picture is larger, and from 2 on.
+_FROM_2: tuple[Effort, Effort] = ("fast", "normal")
+_NORMAL: tuple[Effort, Effort] = ("normal", "normal")
+_PATIENT: tuple[Effort, Effort] = ("normal", "patient")
 
 STRONGEST = 51.0  # highest crf of x264 and x265
 _NEVER = "1000000"  # frames from keyframe to keyframe at least: x264 knows "infinite" only as the most
@@ -51,8 +53,9 @@ class Encoder:
         min_height, min_width, max_side: limits of the picture size, luma samples.
         max_height: limit of the picture height, luma samples.
         unwritable: colour names that it cannot signal in the stream.
-        efforts: default effort of a downscaler by 2 for each preset, the highest that keeps downscaling and encoding
-            within 0.8 of the time of the full size (``benchmarks/bench_effort.py``); the others have "fast".
+        efforts: default efforts of a downscaler for each preset, below scale 2 and from 2 on; presets that are not
+            there have "fast". From 2 on it is the highest that keeps downscaling and encoding within 0.8 of the time
+            of the full size (``benchmarks/bench_effort.py``).
         crf_digits: decimal places of crf that ffmpeg passes on, or that make a difference.
     """
 
@@ -72,18 +75,17 @@ class Encoder:
     max_height: int = 16384
     unwritable: frozenset[str] = _OF_FFMPEG
     crf_digits: int = 2
-    efforts: Mapping[str, Effort] = field(default_factory=dict)
+    efforts: Mapping[str, tuple[Effort, Effort]] = field(default_factory=dict)
 
     def effort(self, preset: str, scale: Fraction | None = None) -> Effort:
         """The default effort of the downscaler.
 
         Args:
             preset: of the encoder.
-            scale: HR over LR. Below 2 the small picture is larger, and "normal" too slow where it is the highest by 2.
-                None where vidscale chooses the scale for the fewest bits: then it is used anyway.
+            scale: HR over LR; None where vidscale chooses it for the fewest bits: then that of 2 is used everywhere.
         """
-        effort = self.efforts.get(preset, "fast")
-        return "fast" if effort == "normal" and scale is not None and scale < 2 else effort
+        below, above = self.efforts.get(preset, ("fast", "fast"))
+        return below if scale is not None and scale < 2 else above
 
     @property
     def no_own_keyframes(self) -> dict[str, str]:
@@ -187,7 +189,7 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=2,
         min_width=2,
         unwritable=_OF_FFMPEG | {"ebu3213", "ipt-c2", "ycgco-re", "ycgco-ro"},  # silently dropped
-        efforts=dict.fromkeys(("medium", "slow"), _NORMAL) | dict.fromkeys(("slower", "veryslow", "placebo"), _PATIENT),
+        efforts=dict.fromkeys(("medium", "slow"), _FROM_2) | dict.fromkeys(("slower", "veryslow", "placebo"), _PATIENT),
     ),
     "x265": Encoder(
         name="x265",
@@ -202,7 +204,8 @@ ENCODERS: dict[CodecName, Encoder] = {
         min_height=16,
         min_width=64,  # x265 accepts 16, but overruns its buffers (4.3: at widths 33 to 48, any height and depth)
         unwritable=_OF_FFMPEG | {"ebu3213", "ycgco-re", "ycgco-ro"},  # x265 does not start with them
-        efforts=dict.fromkeys(("fast", "medium", "slow", "slower", "veryslow", "placebo"), _PATIENT),
+        efforts=dict.fromkeys(("fast", "medium"), _NORMAL)
+        | dict.fromkeys(("slow", "slower", "veryslow", "placebo"), _PATIENT),
     ),
     "svtav1": Encoder(
         name="svtav1",
