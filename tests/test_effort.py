@@ -81,6 +81,12 @@ def test_network_is_always_used_on_a_gpu(device, effort, monkeypatch):
     assert default_effort(pair, ENCODERS["x264"], "ultrafast") == effort
 
 
+def test_encoding_again_for_updates_needs_the_large_network():
+    for scale in ("2", "auto"):
+        assert EncodeSettings.resolve({"scale": scale, "adapt": "best"}).shared_effort == "patient"
+    assert EncodeSettings.resolve({"adapt": "best", "effort": "fast"}).shared_effort == "fast"
+
+
 def test_effort_errors():
     with pytest.raises(UsageError, match=r"effort.*'fast', 'normal' or 'patient'"):
         EncodeSettings.resolve({"effort": "hard"})

@@ -178,6 +178,7 @@ def test_encode_and_decode_as_on_the_cpu(make_clip, tmp_path):
             "codec": "x264",
             "crf": 0,
             "preset": "ultrafast",
+            "effort": "normal",
             "verdict": False,
         }
         encoded = api.encode(movie, small[device], device=device, **settings)
