@@ -82,7 +82,8 @@ def _vidscale(*words: str) -> list[str]:
 
 
 def _encode(movie: Path, output: Path, pair: str = "auto") -> list[str]:
-    return _vidscale("encode", str(movie), "-o", str(output), "--pair", pair, "--no-report", "-y", "--quiet")
+    scale = ["--scale", "2"] if pair == "auto" else []  # otherwise named by the pair
+    return _vidscale("encode", str(movie), "-o", str(output), "--pair", pair, *scale, "--no-report", "-y", "--quiet")
 
 
 def _speed(movie: Path, folder: Path, ffmpeg: Ffmpeg, rounds: int) -> list[dict[str, Any]]:
