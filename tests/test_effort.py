@@ -67,7 +67,7 @@ def test_chosen_scale_uses_the_network_at_every_scale():
     """Its aim is the fewest bits: x264 medium by 1.5 too. The command that encodes the way says so."""
     settings = EncodeSettings.resolve({"codec": "x264", "scale": "auto"})
     assert settings.shared_effort == "normal"
-    by = {scale: Candidate("a", "a", Fraction(scale), "x264", "medium") for scale in ("1.5", "2")}
+    by = {scale: Candidate("adaptive", "adaptive", Fraction(scale), "x264", "medium") for scale in ("1.5", "2")}
     small, half = (settings_for(by[scale], settings, 24.0) for scale in ("1.5", "2"))
     assert (small.effort, half.effort) == ("normal", None)
     quick = EncodeSettings.resolve({"codec": "x264", "preset": "veryfast", "scale": "auto"})
@@ -79,6 +79,13 @@ def test_network_is_always_used_on_a_gpu(device, effort, monkeypatch):
     monkeypatch.setattr(devices, "has_gpu", lambda: True)
     pair = find_pair("adaptive-x2", None, device)
     assert default_effort(pair, ENCODERS["x264"], "ultrafast") == effort
+
+
+def test_chosen_way_is_encoded_as_it_was_probed_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: True)
+    settings = EncodeSettings.resolve({"codec": "x264", "scale": "auto", "device": "cuda"})
+    way = Candidate("adaptive", "adaptive", Fraction(2), "x264", "medium")
+    assert settings_for(way, settings, 24.0).effort == settings.shared_effort == "normal"
 
 
 def test_encoding_again_for_updates_needs_the_large_network():

@@ -8,11 +8,11 @@ from vidscale.compare.points import ADAPTED, LIGHTLY, Candidate
 from vidscale.config import AUTO, EncodeSettings
 from vidscale.errors import ConfigError, ModelError, UsageError
 from vidscale.jobs.measured_encode import PLAYERS_FILTER
-from vidscale.media.encoders import ENCODERS
+from vidscale.media.encoders import ENCODERS, Effort
 from vidscale.media.frames import VideoInfo
 from vidscale.models.pair import Tune
 from vidscale.models.pair_name import PairName
-from vidscale.models.pairs import choose_pair, find_pair, is_adaptable, scale_named
+from vidscale.models.pairs import choose_pair, default_effort, find_pair, is_adaptable, scale_named
 from vidscale.quality import VMAF_METRICS, Metric
 
 SCALES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))
@@ -74,9 +74,14 @@ def settings_for(way: Candidate, settings: EncodeSettings, crf: float) -> Encode
     chosen: dict[str, Any] = {"scale": way.scale, "pair": "lanczos" if way.is_full else way.pair, "crf": crf}
     if settings.chooses_scale:
         chosen["adapt"] = settings.adapt if way.is_adapted else "off"
-        if way.scale > 1 and settings.shared_effort != ENCODERS[way.codec].effort(way.preset, way.scale):
+        if way.scale > 1 and settings.shared_effort != _default_effort(way, settings):  # as it was probed
             chosen["effort"] = settings.shared_effort
     return settings.model_copy(update=chosen | left_out | {"best_effort": False, "verify": None})
+
+
+def _default_effort(way: Candidate, settings: EncodeSettings) -> Effort:
+    pair = find_pair(way.pair, way.scale, settings.device)
+    return default_effort(pair, ENCODERS[way.codec], way.preset)
 
 
 def _way(settings: EncodeSettings, family: str, scale: Fraction) -> Candidate:
