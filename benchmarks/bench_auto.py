@@ -7,7 +7,7 @@ For each clip, codec and target VMAF it encodes with ``--target vmaf=N`` and an 
 probes every way (``plan --exhaustive``). A row has:
 
 * ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits of those that also save by the
-  judge, VMAF NEG: others are never taken;
+  judge, VMAF NEG, and keep the PSNR: others are never taken;
 * ``bits``, ``best_bits``: what they need against full size at equal VMAF, % (by the exhaustive search), and ``loss``,
   their difference;
 * ``first_error``, ``error``: VMAF of the file over the target, before and after the correction;
@@ -92,7 +92,11 @@ def _measured(clip: Path, target: float, settings: dict[str, Any]) -> dict[str, 
     decision = encoded.decision
     if decision is None:
         raise ValueError(f"{clip} was encoded without a decision")
-    allowed = [one for one in exhaustive.ways if one.is_reached and (one.way.is_full or one.judged.bits < 0)]
+    allowed = [
+        one
+        for one in exhaustive.ways
+        if one.is_reached and (one.way.is_full or (one.judged.bits < 0 and one.keeps_psnr))
+    ]
     best = min(allowed, key=lambda one: one.bits.bits)
     same = _estimate_of(exhaustive, decision.chosen)
     checks = [check.measured - target for check in encoded.checks]

@@ -14,10 +14,16 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # works without an installed vidscale
 
+if TYPE_CHECKING:
+    from vidscale.training.stills import StillTask
+
 STARTED = time.monotonic()
+
+_SIZES = {"batch": "crops per step", "crop": "side of a crop", "blocks": "of the upscaler", "width": "of the upscaler"}
 
 
 def main() -> None:
@@ -30,9 +36,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--start", type=Path, help="folder of an earlier run: continue from its best weights")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder of an earlier run to continue from; CAR without one starts from the upscaler of its baseline",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
-    parser.add_argument("--batch", type=int, help="crops per step instead of the recipe's")
+    for name, meaning in _SIZES.items():
+        parser.add_argument(f"--{name}", type=int, help=f"{meaning}, instead of the recipe's")
     options = parser.parse_args()
     runs = [(name, seed) for seed in options.seeds for name in options.only]
     if len(runs) == 1:
@@ -48,28 +59,38 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(f'{name}-{seed}' for name, seed in failed)}")
 
 
+def _continue(task: "StillTask", start: Path, run: str) -> None:
+    """Loads the best weights of a run, or those of its baseline (bicubic) into the upscaler."""
+    from safetensors.torch import load_file
+
+    from vidscale.training.timed import WEIGHTS
+
+    if (start / run / WEIGHTS).exists():
+        task.network.load_state_dict(load_file(start / run / WEIGHTS))
+        return
+    baseline = load_file(start / run.replace("car", "bicubic") / WEIGHTS)
+    task.upscaler.load_state_dict({name.removeprefix("upscaler."): value for name, value in baseline.items()})
+
+
 def _train(name: str, seed: int, options: argparse.Namespace) -> None:
     import torch
 
     from vidscale.training.crops import find_pictures, held_out_pictures
     from vidscale.training.resident import ResidentPictures
     from vidscale.training.stills import RECIPES, StillTask
-    from vidscale.training.timed import WEIGHTS, TimedSettings, train_for
+    from vidscale.training.timed import TimedSettings, train_for
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         torch.set_num_threads(1)
-    recipe = RECIPES[name]
-    if options.batch:
-        recipe = replace(recipe, batch=options.batch)
+    changes = {key: value for key in _SIZES if (value := getattr(options, key))}
+    recipe = replace(RECIPES[name], **changes)
     folder = options.out / f"{name}-{seed}"
     pictures = ResidentPictures(find_pictures(options.data / "train"), device)
     held_out = held_out_pictures(find_pictures(options.data / "validation"))
     task = StillTask(recipe, pictures, held_out, device, seed)
     if options.start:
-        from safetensors.torch import load_file
-
-        task.network.load_state_dict(load_file(options.start / f"{name}-{seed}" / WEIGHTS))
+        _continue(task, options.start, f"{name}-{seed}")
         if task.downscaler:
             task.downscaler.repeats.fill_(recipe.repeats)
             task.downscaler.refinements.fill_(recipe.refinements)
@@ -78,6 +99,7 @@ def _train(name: str, seed: int, options: argparse.Namespace) -> None:
         seconds=options.minutes * 60 - (time.monotonic() - STARTED),
         learning_rate=recipe.learning_rate / (2 if options.start else 1),
         device=device,
+        validate_every=60.0 if device == "cuda" else options.minutes * 60 / 3,
         bfloat16=device == "cuda" and recipe.kind != "espcn",
     )
 

@@ -12,7 +12,8 @@ from scipy.interpolate import PchipInterpolator
 
 from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Candidate, Curve
-from vidscale.per_title.decision import choose, estimate
+from vidscale.compare.trials.measuring import stored_name
+from vidscale.per_title.decision import WayEstimate, choose, estimate, refused_notes
 from vidscale.per_title.evidence import Evidence, Goal, Movie
 from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.per_title.search import Search
@@ -20,7 +21,7 @@ from vidscale.quality import Metric
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 WAYS = ("full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2", "adaptive-x3", "adaptive-x4")
-METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
+METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg", "psnr_y")
 LEFT_OUT = "adaptive-x2"  # not considered when VMAF NEG judges, and with x265 never much better than what is
 FRAMES = 60
 MOVIE = Movie(FRAMES, 1, is_whole=True, bit_depth=8)
@@ -44,11 +45,13 @@ class Stored:
             }
             self.functions[way] = rates, scores, crfs[0], crfs[-1]
 
-    def probe(self, way: Candidate, crf: float) -> Probe:
+    def probe(self, way: Candidate, crf: float, lost: float = 0.0) -> Probe:
+        """As measured at a crf, with so many dB of PSNR-Y less."""
         rates, scores, low, high = self.functions[way]
         inside = min(max(crf, low), high)
         size = exp(float(rates(inside)) - 0.12 * (crf - inside))
         found = {metric: (float(score(inside)) - 2 * (crf - inside),) for metric, score in scores.items()}
+        found[stored_name("psnr_y")] = (255**2 / 10 ** ((found.pop("psnr_y")[0] - lost) / 10),)
         part = PartProbe((), 0, 0, round(size), found, 1.0, FRAMES, float(way.scale), FRAMES)
         return Probe(way, crf, (part,))
 
@@ -150,6 +153,33 @@ def test_choice_for_a_target_by_vmaf_is_the_exhaustive_one() -> None:
     assert fmean(losses) <= 0.3
     assert max(losses) <= 2
     assert fmean(probes) <= 7
+
+
+def test_way_that_the_judge_alone_prefers_is_refused() -> None:
+    """A picture of noise without its noise: fewer bits at equal VMAF NEG, but far from the source by PSNR."""
+    clip = next(clip for clip in stored() if clip.name == "kitesurf x265")
+    full = next(iter(clip.curves))
+    way = next(way for way in clip.curves if way.scaling == "adaptive-vmaf-x2")
+
+    def plan(lost: float) -> tuple[list[WayEstimate], WayEstimate | None]:
+        """With so many dB less of one way."""
+        probes = {
+            one: [clip.probe(one, crf, lost if one == way else 0.0) for crf in (22.0, 26.0, 30.0)]
+            for one in (full, way)
+        }
+        evidence = Evidence(full, Goal("vmaf_neg", crf=30.0), MOVIE, METRICS, probes)
+        found = [estimate(one, evidence, "vmaf_neg", is_known=True) for one in (full, way)]
+        return found, choose(found, evidence)
+
+    found, chosen = plan(0.0)
+    assert chosen is found[1]
+    assert not list(refused_notes(found, found[1], "vmaf_neg"))
+    found, chosen = plan(9.0)
+    assert chosen is found[0]
+    assert found[1].psnr_lost == pytest.approx(plan(0.0)[0][1].psnr_lost + 9, abs=0.01)
+    (note,) = refused_notes(found, found[0], "vmaf_neg")
+    assert "adaptive-vmaf-x2 is not chosen" in note
+    assert f"{found[1].psnr_lost:.1f} dB lower" in note
 
 
 def test_adapted_way_is_taken_where_it_is_as_good_as_another() -> None:

@@ -17,7 +17,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source
 from vidscale.per_title.adapted import adapted_requests, unadapted_note
-from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate
+from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate, refused_notes
 from vidscale.per_title.evidence import Evidence, Goal, Movie
 from vidscale.per_title.parts import Sampling, sampling_of
 from vidscale.per_title.probes import Prober, Request, prober
@@ -111,7 +111,12 @@ def decide(
         probes=sum(map(len, evidence.probes.values())),
         probed_frames=probing.frames,
         seconds=time.perf_counter() - started,
-        notes=(*meter.notes, *probing.notes, *unadapted_note(settings, estimates, chosen)),
+        notes=(
+            *meter.notes,
+            *probing.notes,
+            *refused_notes(estimates, chosen, meter.judge),
+            *unadapted_note(settings, estimates, chosen),
+        ),
     )
 
 

@@ -28,6 +28,8 @@ class WayEstimate:
         video_bytes: of the movie's video.
         bits: against the full size at equal quality, by the goal's metric.
         judged: the same by the judge.
+        psnr_lost: PSNR-Y below the full size's at equal quality by the judge, dB.
+        keeps_psnr: it is not too much.
         encode_s, restore_s: wall time for the movie, from the probes.
         points: the probes, by falling quality.
         slopes: change of each metric per step of crf.
@@ -42,6 +44,8 @@ class WayEstimate:
     video_bytes: float
     bits: Difference
     judged: Difference
+    psnr_lost: float
+    keeps_psnr: bool
     encode_s: float
     restore_s: float
     points: tuple[RatePoint, ...]
@@ -127,6 +131,8 @@ def estimate(way: Candidate, evidence: Evidence, judge: Metric, *, is_known: boo
         video_bytes=curve.video_bytes(crf),
         bits=bits,
         judged=bits if judge == evidence.goal.metric else evidence.difference(way, metric=judge),
+        psnr_lost=evidence.psnr_lost(way, judge),
+        keeps_psnr=evidence.keeps_psnr(way, judge),
         encode_s=sum(part.encode_s for part in nearest) / max(1, coded) * evidence.movie.frames,
         restore_s=sum(part.decode_s for part in nearest) / max(1, restored) * evidence.movie.frames,
         points=tuple(evidence.point(probe) for probe in sorted(evidence.probes[way], key=lambda probe: probe.crf)),
@@ -151,9 +157,9 @@ def _is_reached(way: Candidate, evidence: Evidence, crf: float) -> bool:
 def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | None:
     """The way with the fewest bits, where that is certain; None if none meets the goal.
 
-    A way is only taken in place of the anchor if the whole interval of its estimate is below it, by the judge as well.
-    Of those that are closer to each other than the estimate is sure, an adapted one is taken (there are such only if
-    the user asked for them), else the one that restores fastest.
+    A way is only taken in place of the anchor if the whole interval of its estimate is below it, by the judge as well,
+    and if it keeps the PSNR. Of those that are closer to each other than the estimate is sure, an adapted one is taken
+    (there are such only if the user asked for them), else the one that restores fastest.
 
     Args:
         ways: the anchor first.
@@ -163,7 +169,7 @@ def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | Non
     anchor = ways[0]
     if not anchor.is_reached:
         return min(reached, key=lambda one: one.video_bytes, default=None)
-    better = [one for one in reached[1:] if one.is_known and one.bits.high < 0 and one.judged.bits < 0]
+    better = [one for one in reached[1:] if _is_better(one) and one.keeps_psnr]
     if not better:
         return anchor
     best = min(better, key=lambda one: one.bits.bits)
@@ -172,6 +178,20 @@ def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | Non
         return min(adapted, key=lambda one: one.bits.bits)
     faster = min(equal, key=lambda one: one.restore_s)
     return faster if faster.restore_s * _FASTER < best.restore_s else best
+
+
+def _is_better(one: WayEstimate) -> bool:
+    return one.is_known and one.bits.high < 0 and one.judged.bits < 0
+
+
+def refused_notes(ways: Sequence[WayEstimate], chosen: WayEstimate, judge: Metric) -> Iterator[str]:
+    """A line for each way that needs fewer bits than the chosen one, and was not taken for its PSNR."""
+    for one in ways:
+        if one.is_reached and _is_better(one) and not one.keeps_psnr and one.bits.bits < chosen.bits.bits:
+            yield (
+                f"{one.way.scaling} is not chosen, though it needs {-100 * one.bits.bits:.0f} % fewer bits than full "
+                f"size: at equal {METRIC_TEXT[judge].label} its PSNR-Y is {one.psnr_lost:.1f} dB lower"
+            )
 
 
 def goal_text(decision: Decision) -> str:

@@ -163,8 +163,9 @@ class Search:
         if self._exhaustive:
             return left
         started = [way for way in self._started if not (way.is_full or way.is_adapted)]
-        ratio = {float(way.scale): evidence.log_ratio(way) for way in started}
-        judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in started]
+        kept = [way for way in started if evidence.keeps_psnr(way, self._judge)]
+        ratio = {float(way.scale): evidence.log_ratio(way) if way in kept else 0.0 for way in started}
+        judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in kept]
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:
