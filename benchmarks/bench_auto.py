@@ -7,7 +7,7 @@ For each clip, codec and target VMAF it encodes with ``--target vmaf=N`` and an 
 probes every way (``plan --exhaustive``). A row has:
 
 * ``chosen``, ``best``: the way that was taken, and the one that needs the fewest bits of those that also save by the
-  judge, VMAF NEG, and keep the PSNR: others are never taken;
+  judge, VMAF NEG, and lose little by other metrics: others are never taken;
 * ``bits``, ``best_bits``: what they need against full size at equal VMAF, % (by the exhaustive search), and ``loss``,
   their difference;
 * ``first_error``, ``error``: VMAF of the file over the target, before and after the correction;
@@ -33,7 +33,7 @@ from machine import origin
 from vidscale import api
 from vidscale.errors import VidscaleError
 from vidscale.media.ffmpeg import find_ffmpeg
-from vidscale.per_title.decision import Decision, WayEstimate
+from vidscale.per_title.decision import Decision, WayEstimate, loses_too_much
 
 _SUFFIXES = {".mp4", ".mkv", ".webm", ".mov"}
 
@@ -95,7 +95,7 @@ def _measured(clip: Path, target: float, settings: dict[str, Any]) -> dict[str, 
     allowed = [
         one
         for one in exhaustive.ways
-        if one.is_reached and (one.way.is_full or (one.judged.bits < 0 and one.keeps_psnr))
+        if one.is_reached and (one.way.is_full or (one.judged.bits < 0 and not loses_too_much(one.lost)))
     ]
     best = min(allowed, key=lambda one: one.bits.bits)
     same = _estimate_of(exhaustive, decision.chosen)

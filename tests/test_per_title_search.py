@@ -176,10 +176,10 @@ def test_way_that_the_judge_alone_prefers_is_refused() -> None:
     assert not list(refused_notes(found, found[1], "vmaf_neg"))
     found, chosen = plan(9.0)
     assert chosen is found[0]
-    assert found[1].psnr_lost == pytest.approx(plan(0.0)[0][1].psnr_lost + 9, abs=0.01)
+    assert found[1].lost["psnr_y"] == pytest.approx(plan(0.0)[0][1].lost["psnr_y"] + 9, abs=0.01)
     (note,) = refused_notes(found, found[0], "vmaf_neg")
     assert "adaptive-vmaf-x2 is not chosen" in note
-    assert f"{found[1].psnr_lost:.1f} dB lower" in note
+    assert f"PSNR-Y -{found[1].lost['psnr_y']:.2f} dB" in note
 
 
 def test_adapted_way_is_taken_where_it_is_as_good_as_another() -> None:

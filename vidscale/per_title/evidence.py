@@ -17,9 +17,7 @@ from vidscale.triton_kernels.metrics import psnr
 _INTERPOLATION = 0.01  # of the rate, between probes: encoders do not follow a smooth curve
 _SLOPE_ERROR = 0.35  # of the usual change of rate with crf, from movie to movie
 _ONE_PART = 0.10  # of the rate, when there is nothing to tell how movies differ from their parts
-# dB at equal quality by the judge. Pairs tuned for VMAF lose 0 to 3.9 where they save bits; on noise 9.5 were seen.
-_MOST_PSNR_LOST = 4.0
-_BEST_PSNR = 50.0  # dB; above that nobody sees a difference
+_NO_DIFFERENCE: dict[Metric, float] = {"psnr_y": 50.0, "ssim_y": 1.0}  # above these nobody sees one
 # Student's t for a 90 % interval, by degrees of freedom.
 _T90 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89)
 
@@ -161,26 +159,21 @@ class Evidence:
             anchor_crf = anchor.crf_of_quality(by, curve.quality(by, crf))
         return log(curve.video_bytes(crf) / anchor.video_bytes(anchor_crf))
 
-    def psnr_lost(self, way: Candidate, judge: Metric | None = None) -> float:
-        """PSNR-Y of a way below the anchor's at equal quality, dB.
+    def lost(self, way: Candidate, judge: Metric | None = None) -> dict[Metric, float]:
+        """PSNR-Y (dB) and SSIM-Y of a way below the anchor's at equal quality, as far as they were measured.
 
         Args:
             way: where it meets the goal.
             judge: metric of the quality; None is that of the goal.
         """
-        if way == self.anchor or "psnr_y" not in self.metrics:
-            return 0.0
         curve, anchor, by = self.curve(way), self.curve(self.anchor), judge or self.goal.metric
         crf = self.crf(way)
-        anchor_crf = anchor.crf_of_quality(by, curve.quality(by, crf))
-        best, psnr_y = (
-            min(_BEST_PSNR, value) for value in (anchor.quality("psnr_y", anchor_crf), curve.quality("psnr_y", crf))
-        )
-        return best - psnr_y
-
-    def keeps_psnr(self, way: Candidate, judge: Metric | None = None) -> bool:
-        """Whether `psnr_lost` is usual for pairs tuned for VMAF; beyond that the judge misses what a way leaves out."""
-        return self.psnr_lost(way, judge) <= _MOST_PSNR_LOST
+        anchor_crf = crf if way == self.anchor else anchor.crf_of_quality(by, curve.quality(by, crf))
+        return {
+            metric: min(anchor.quality(metric, anchor_crf), best) - min(curve.quality(metric, crf), best)
+            for metric, best in _NO_DIFFERENCE.items()
+            if metric in self.metrics
+        }
 
     def difference(self, way: Candidate, other: Candidate | None = None, metric: Metric | None = None) -> Difference:
         """Bits of a way against another, None is the anchor; the interval is a jackknife over the parts."""

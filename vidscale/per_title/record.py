@@ -51,7 +51,7 @@ def _way(decision: Decision, one: WayEstimate) -> dict[str, Any]:
         "quality": {metric: _number(value) for metric, value in one.quality.items()},
         "bits": _difference(one.bits),
         "judged_bits": _difference(one.judged),
-        "psnr_lost_db": round(one.psnr_lost, 3),
+        "lost": {metric: _number(value) for metric, value in one.lost.items()},
         "encode_s": round(one.encode_s, 3),
         "restore_s": round(one.restore_s, 3),
         "is_reached": one.is_reached,

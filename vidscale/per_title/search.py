@@ -7,6 +7,7 @@ from math import copysign, log, log2
 from vidscale.compare.points import Candidate
 from vidscale.media.encoders import ENCODERS, STRONGEST
 from vidscale.per_title.curves import typical_slope
+from vidscale.per_title.decision import loses_too_much
 from vidscale.per_title.evidence import Evidence, Goal
 from vidscale.per_title.probes import Request
 from vidscale.quality import VMAF_METRICS, Metric
@@ -163,7 +164,7 @@ class Search:
         if self._exhaustive:
             return left
         started = [way for way in self._started if not (way.is_full or way.is_adapted)]
-        kept = [way for way in started if evidence.keeps_psnr(way, self._judge)]
+        kept = [way for way in started if not loses_too_much(evidence.lost(way, self._judge))]
         ratio = {float(way.scale): evidence.log_ratio(way) if way in kept else 0.0 for way in started}
         judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in kept]
         wanted = []
