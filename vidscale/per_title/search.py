@@ -9,7 +9,7 @@ from vidscale.media.encoders import ENCODERS, STRONGEST
 from vidscale.per_title.curves import typical_slope
 from vidscale.per_title.decision import loses_too_much
 from vidscale.per_title.evidence import Evidence, Goal
-from vidscale.per_title.probes import Request
+from vidscale.per_title.probes import Probe, Request
 from vidscale.quality import VMAF_METRICS, Metric
 
 _MOST_PROBES = 5  # of one way
@@ -20,6 +20,7 @@ _BESIDE = 1.5  # crf from the first probe to the second at least
 _NARROW = 4.0  # crf between the probes around the goal, for the same
 _FARTHEST = 9.0  # crf from one probe to the next: typical slopes lead astray beyond
 _UNSURE = 0.35  # of the change of rate from a single probe to the goal
+_FLAT, _FLAT_ABOVE = 0.25, 90.0  # of the rate; VMAF above which a small picture's slopes are far from the usual ones
 _MARGIN = 0.02  # of the rate: a way that seems worse by more than this is not probed again
 # A small file needs a lower crf for equal quality: by _LOWER for half the size, more with high quality. This and the
 # rules below are of 8 clips with x264 and x265 medium at VMAF and VMAF NEG 60 to 94 (benchmarks/results/compare*).
@@ -154,9 +155,12 @@ class Search:
         """Of the logarithm of a way's rate: grows with the distance from the nearest probe."""
         if way == self._ways[0]:
             return 0.0
-        share = _UNSURE if len(evidence.probes[way]) == 1 else _UNSURE / 3
+        is_single = len(evidence.probes[way]) == 1
+        share = _UNSURE if is_single else _UNSURE / 3
         steps = evidence.curve(way).distance(evidence.crf(way)) / self._unit
-        return _MARGIN + share * steps * -typical_slope(None, 0.0)
+        near = _MARGIN + share * steps * -typical_slope(None, 0.0)
+        is_flat = is_single and steps > 1 and way.scale > 1 and _is_high(evidence.probes[way][0], evidence)
+        return near + _FLAT if is_flat else near
 
     def _further(self, evidence: Evidence) -> list[Candidate]:
         """The next ways to start."""
@@ -209,6 +213,11 @@ class Search:
     def _rounded(self, crf: float) -> float:
         """In steps of the encoder: SVT-AV1 has whole ones."""
         return min(max(float(round(crf, self._encoder.crf_digits)), 0.0), float(self._encoder.crf_max))
+
+
+def _is_high(probe: Probe, evidence: Evidence) -> bool:
+    metric = evidence.goal.metric
+    return metric in VMAF_METRICS and evidence.point(probe).quality[metric] > _FLAT_ABOVE
 
 
 def _lower(scale: Fraction, quality: float | None) -> float:
