@@ -84,6 +84,7 @@ def _task(run: Path, pictures: Path, device: str) -> tuple["StillTask", dict[str
     task.network.load_state_dict(state)
     task.network.to(device).eval().requires_grad_(requires_grad=False)
     about = {"benchmark": "stills", "name": result["name"], "seed": result["seed"]}
+    about |= {"blocks": recipe.blocks, "width": recipe.width}
     return task, about | {"step": result["step"], "training_seconds": round(result["seconds"], 1)}
 
 
