@@ -1,7 +1,7 @@
 """`vidscale.per_title.search` on stored measurements: the points of real clips, as if they were probed again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
@@ -33,6 +33,7 @@ class Stored:
 
     name: str
     curves: dict[Candidate, Curve]
+    lost: dict[str, float] = field(default_factory=dict)  # dB of PSNR-Y that ways have less than was measured
 
     def __post_init__(self) -> None:
         self.functions: dict[Candidate, tuple[Any, dict[str, Any], float, float]] = {}
@@ -45,13 +46,15 @@ class Stored:
             }
             self.functions[way] = rates, scores, crfs[0], crfs[-1]
 
-    def probe(self, way: Candidate, crf: float, lost: float = 0.0) -> Probe:
-        """As measured at a crf, with so many dB of PSNR-Y less."""
+    def probe(self, way: Candidate, crf: float) -> Probe:
+        """As measured at a crf, but for `lost`."""
         rates, scores, low, high = self.functions[way]
         inside = min(max(crf, low), high)
         size = exp(float(rates(inside)) - 0.12 * (crf - inside))
         found = {metric: (float(score(inside)) - 2 * (crf - inside),) for metric, score in scores.items()}
-        found[stored_name("psnr_y")] = (255**2 / 10 ** ((found.pop("psnr_y")[0] - lost) / 10),)
+        found[stored_name("psnr_y")] = (
+            255**2 / 10 ** ((found.pop("psnr_y")[0] - self.lost.get(way.scaling, 0.0)) / 10),
+        )
         part = PartProbe((), 0, 0, round(size), found, 1.0, FRAMES, float(way.scale), FRAMES)
         return Probe(way, crf, (part,))
 
@@ -161,25 +164,37 @@ def test_way_that_the_judge_alone_prefers_is_refused() -> None:
     full = next(iter(clip.curves))
     way = next(way for way in clip.curves if way.scaling == "adaptive-vmaf-x2")
 
-    def plan(lost: float) -> tuple[list[WayEstimate], WayEstimate | None]:
-        """With so many dB less of one way."""
-        probes = {
-            one: [clip.probe(one, crf, lost if one == way else 0.0) for crf in (22.0, 26.0, 30.0)]
-            for one in (full, way)
-        }
+    def estimates(lost: float) -> tuple[list[WayEstimate], WayEstimate | None]:
+        clip.lost = {way.scaling: lost}
+        probes = {one: [clip.probe(one, crf) for crf in (22.0, 26.0, 30.0)] for one in (full, way)}
         evidence = Evidence(full, Goal("vmaf_neg", crf=30.0), MOVIE, METRICS, probes)
         found = [estimate(one, evidence, "vmaf_neg", is_known=True) for one in (full, way)]
         return found, choose(found, evidence)
 
-    found, chosen = plan(0.0)
-    assert chosen is found[1]
-    assert not list(refused_notes(found, found[1], "vmaf_neg"))
-    found, chosen = plan(9.0)
+    measured, chosen = estimates(0.0)
+    assert chosen is measured[1]
+    assert not list(refused_notes(measured, measured[1], "vmaf_neg"))
+    found, chosen = estimates(9.0)
     assert chosen is found[0]
-    assert found[1].lost["psnr_y"] == pytest.approx(plan(0.0)[0][1].lost["psnr_y"] + 9, abs=0.01)
+    assert found[1].lost["psnr_y"] == pytest.approx(measured[1].lost["psnr_y"] + 9, abs=0.01)
     (note,) = refused_notes(found, found[0], "vmaf_neg")
     assert "adaptive-vmaf-x2 is not chosen" in note
     assert f"PSNR-Y -{found[1].lost['psnr_y']:.2f} dB" in note
+
+
+def test_best_of_the_other_ways_is_found_where_some_are_refused() -> None:
+    losses = []
+    for clip in stored():
+        full = next(iter(clip.curves))
+        clip.lost = {way.scaling: 9.0 for way in clip.curves if way.scale > 1}
+        for quality in (60.0, 70.0, 80.0, 90.0, 94.0):
+            exact = {way: bits for way in clip.curves if way.scale == 1 and (bits := clip.bits(way, quality))}
+            if full in exact:
+                chosen, _ = decided(clip, Goal("vmaf_neg", quality=quality))
+                losses.append(100 * (exact[chosen] - min(exact.values())) / exact[full])
+    assert len(losses) > 60
+    assert fmean(losses) <= 0.3
+    assert max(losses) <= 2
 
 
 def test_adapted_way_is_taken_where_it_is_as_good_as_another() -> None:

@@ -195,8 +195,8 @@ def refused_notes(ways: Sequence[WayEstimate], chosen: WayEstimate, judge: Metri
         if one.is_reached and _is_better(one) and loses_too_much(one.lost) and one.bits.bits < chosen.bits.bits:
             lost = ", ".join(_more_text(metric, -value) for metric, value in one.lost.items())
             yield (
-                f"{one.way.scaling} is not chosen, though it needs {-100 * one.bits.bits:.0f} % fewer bits than full "
-                f"size: its quality at equal {METRIC_TEXT[judge].label} is {lost}"
+                f"{one.way.scaling} is not chosen, though it needs {-100 * one.bits.bits:.0f} % fewer bits: "
+                f"compared with full size at equal {METRIC_TEXT[judge].label} it has {lost}"
             )
 
 

@@ -147,9 +147,15 @@ class Search:
     def _may_be_best(self, way: Candidate, evidence: Evidence) -> bool:
         uncertain = self._uncertainty(way, evidence)
         others = [
-            evidence.log_ratio(other) + self._uncertainty(other, evidence) for other in self._started if other != way
+            evidence.log_ratio(other) + self._uncertainty(other, evidence)
+            for other in self._kept(evidence)
+            if other != way
         ]
         return evidence.log_ratio(way) - uncertain < min(others, default=0.0)
+
+    def _kept(self, evidence: Evidence) -> list[Candidate]:
+        """The ways that were started, without those that will not be taken for what they lose by other metrics."""
+        return [way for way in self._started if not loses_too_much(evidence.lost(way, self._judge))]
 
     def _uncertainty(self, way: Candidate, evidence: Evidence) -> float:
         """Of the logarithm of a way's rate: grows with the distance from the nearest probe."""
@@ -168,9 +174,9 @@ class Search:
         if self._exhaustive:
             return left
         started = [way for way in self._started if not (way.is_full or way.is_adapted)]
-        kept = [way for way in started if not loses_too_much(evidence.lost(way, self._judge))]
+        kept = set(self._kept(evidence))
         ratio = {float(way.scale): evidence.log_ratio(way) if way in kept else 0.0 for way in started}
-        judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in kept]
+        judged = [max(evidence.log_ratio(way), evidence.log_ratio(way, self._judge)) for way in started if way in kept]
         wanted = []
         less, half, third = ratio.get(1.5), ratio.get(2.0), ratio.get(3.0)
         if half is None:
