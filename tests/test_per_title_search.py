@@ -22,7 +22,7 @@ from vidscale.quality import Metric
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 WAYS = ("full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2", "adaptive-x3", "adaptive-x4")
 METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg", "psnr_y")
-LEFT_OUT = "adaptive-x2"  # not considered when VMAF NEG judges, and with x265 never much better than what is
+LEFT_OUT = "adaptive-x2"  # not considered when VMAF NEG judges, and never better then
 FRAMES = 60
 MOVIE = Movie(FRAMES, 1, is_whole=True, bit_depth=8)
 
@@ -81,7 +81,6 @@ def stored() -> Iterator[Stored]:
                     if curve.movie == movie.name
                     and curve.candidate.codec == codec
                     and curve.candidate.scaling in (*WAYS, LEFT_OUT)
-                    and (codec == "x265" or curve.candidate.scaling != LEFT_OUT)
                     and len(curve.points) > 2
                 }
                 ordered = dict(sorted(found.items(), key=lambda item: (*WAYS, LEFT_OUT).index(item[0].scaling)))
