@@ -356,8 +356,9 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
     ("verdict", "sentence"),
     [
         (
-            Verdict("VMAF NEG", -0.23, -0.27, -0.19, 3, 1.0),
-            "23 % fewer bits than full size at equal VMAF NEG (estimated from 3 parts: -27 to -19 %)",
+            Verdict("VMAF NEG", -0.23, -0.27, -0.19, 3, 1.0, psnr_y=-0.758, ssim_y=-0.014),
+            "23 % fewer bits than full size at equal VMAF NEG (estimated from 3 parts: -27 to -19 %); there PSNR-Y 0.76 "
+            "dB lower, SSIM-Y 0.0140 lower",
         ),
         (
             Verdict("VMAF NEG", 0.07, 0.04, 0.11, 1, 1.0),
@@ -381,7 +382,7 @@ def test_sentences(verdict: Verdict, sentence: str) -> None:
 def test_verdict_on_an_explicit_scale(tmp_path: Path) -> None:
     """By encodes of the full size every two crf, and the line between the two around the encode's quality.
 
-    The points of such a small clip lie up to 2 % beside a smooth curve.
+    The points of such a small clip lie up to 2 % beside a smooth curve, by VMAF NEG half a crf, which is 0.3 dB.
     """
     movie = make(
         tmp_path / "zoom.mp4", "-f", "lavfi", "-i", "mandelbrot=s=160x120:r=25,format=yuv420p", "-t", "0.6", "-crf", "4"
@@ -393,23 +394,31 @@ def test_verdict_on_an_explicit_scale(tmp_path: Path) -> None:
     assert run.stdout.splitlines()[1] == f"bits               {report.verdict.sentence}"
     page = (tmp_path / "small.mp4.report" / "index.html").read_text()
     assert page.index("Against full size") < page.index("PSNR-Y</")
-    quality, bits = _neg_and_bits(report)
+    quality, bits, psnr_y = _quality_and_bits(report)
     points = []
     for crf in range(28, 38, 2):
         full = api.encode(
             movie, tmp_path / f"{crf}.mp4", scale=1, pair="lanczos", crf=crf, vmaf=True, verdict=False, **FAST
         )
         assert full.report
-        points.append(_neg_and_bits(full.report))
+        points.append(_quality_and_bits(full.report))
     points.sort()
     assert points[0][0] < quality < points[-1][0]
-    needed = np.exp(np.interp(quality, [q for q, _ in points], np.log([b for _, b in points])))
+    needed = np.exp(np.interp(quality, [q for q, *_ in points], np.log([b for _, b, _ in points])))
     assert report.verdict.bits == pytest.approx(bits / needed - 1, abs=0.04)
+    of_full = np.interp(quality, [q for q, *_ in points], [p for *_, p in points])
+    assert report.verdict.psnr_y == pytest.approx(psnr_y - of_full, abs=0.4)
 
 
-def _neg_and_bits(report: Report) -> tuple[float, int]:
+def _quality_and_bits(report: Report) -> tuple[float, int, float]:
+    """VMAF NEG, bytes, PSNR-Y of the mean squared error."""
     assert report.distorted.video_bytes
-    return float(np.mean([row.vmaf_neg for row in report.rows])), report.distorted.video_bytes
+    mse = np.mean([row.mse[0] for row in report.rows])
+    return (
+        float(np.mean([row.vmaf_neg for row in report.rows])),
+        report.distorted.video_bytes,
+        float(10 * np.log10(255**2 / mse)),
+    )
 
 
 @pytest.mark.parametrize("options", [["--no-verdict"], ["--scale", "1", "--pair", "lanczos"]])

@@ -1,6 +1,7 @@
 """What the full size would have needed at equal quality: by a decision, or by probes of a finished encode."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vidscale.compare.metrics import METRIC_TEXT
@@ -8,12 +9,13 @@ from vidscale.errors import VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
 from vidscale.per_title.deciding import meter_for, probing_by, run_search, sampled_movie
-from vidscale.per_title.decision import Decision
+from vidscale.per_title.decision import Decision, WayEstimate
 from vidscale.per_title.evidence import Difference, Goal
 from vidscale.per_title.parts import sampling_of
 from vidscale.per_title.probes import prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.ways import full_size, named_way
+from vidscale.quality import Metric
 from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
 
@@ -25,7 +27,20 @@ def verdict_of_decision(decision: Decision) -> Verdict | None:
     chosen = decision.chosen
     if decision.full is None:
         return None
-    return _verdict(chosen.bits, decision, decision.seconds, is_full=chosen.way.is_full)
+    verdict = Verdict(
+        metric=METRIC_TEXT[decision.goal.metric].label,
+        bits=chosen.bits.bits,
+        low=chosen.bits.low,
+        high=chosen.bits.high,
+        parts=len(decision.parts),
+        seconds=decision.seconds,
+        is_full=chosen.way.is_full,
+    )
+    return (
+        verdict
+        if chosen.way.is_full
+        else _with_others(verdict, _others(decision, chosen, decision.full), decision.goal)
+    )
 
 
 def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Verdict | str:
@@ -67,6 +82,7 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
         parts=0 if sampling.is_whole else evidence.parts,
         seconds=time.perf_counter() - started,
     )
+    found = _with_others(found, evidence.lost(full), goal)
     return found if search.is_known(full, evidence) else replace(found, is_rough=True)
 
 
@@ -76,13 +92,13 @@ def _inverse(bits: Difference) -> Difference:
     return Difference(best, low, high)
 
 
-def _verdict(bits: Difference, decision: Decision, seconds: float, *, is_full: bool) -> Verdict:
-    return Verdict(
-        metric=METRIC_TEXT[decision.goal.metric].label,
-        bits=bits.bits,
-        low=bits.low,
-        high=bits.high,
-        parts=len(decision.parts),
-        seconds=seconds,
-        is_full=is_full,
-    )
+def _others(decision: Decision, chosen: WayEstimate, full: WayEstimate) -> dict[Metric, float]:
+    """Quality of the chosen way less that of the full size, where both meet the goal; for a size at equal quality."""
+    if decision.goal.video_bytes is not None:
+        return {metric: -lost for metric, lost in chosen.lost.items()}
+    return {metric: chosen.quality[metric] - full.quality[metric] for metric in chosen.lost}
+
+
+def _with_others(verdict: Verdict, others: Mapping[Metric, float], goal: Goal) -> Verdict:
+    found = {metric: value for metric, value in others.items() if metric != goal.metric}
+    return replace(verdict, psnr_y=found.get("psnr_y"), ssim_y=found.get("ssim_y"))

@@ -15,6 +15,8 @@ class Verdict:
         seconds: wall time that the estimate took.
         is_full: the video is the full size.
         is_rough: the full size was not probed near that quality.
+        psnr_y, ssim_y: of the coded video at that quality, less those of the full size: dB, and SSIM; None for the
+            metric by which they are equal, or if not measured.
     """
 
     metric: str
@@ -25,6 +27,8 @@ class Verdict:
     seconds: float
     is_full: bool = False
     is_rough: bool = False
+    psnr_y: float | None = None
+    ssim_y: float | None = None
 
     @property
     def basis(self) -> str:
@@ -39,12 +43,23 @@ class Verdict:
         return f"{100 * self.low:+.0f} to {100 * self.high:+.0f} %"
 
     @property
+    def beside(self) -> str:
+        """The difference by the other metrics, as text: "PSNR-Y 1.20 dB lower, SSIM-Y 0.0120 lower"."""
+        found = [("PSNR-Y", self.psnr_y, 2, " dB"), ("SSIM-Y", self.ssim_y, 4, "")]
+        return ", ".join(
+            f"{label} {abs(more):.{digits}f}{unit} {'lower' if more < 0 else 'higher'}"
+            for label, more, digits, unit in found
+            if more is not None
+        )
+
+    @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
         if self.is_full:
             return f"full size: no other way surely needs fewer bits at equal {self.metric}"
         percent = f"{100 * abs(self.bits):.0f} %"
         based = f"at equal {self.metric} ({'roughly ' * self.is_rough}estimated from {self.basis}: {self.interval})"
+        based += f"; there {self.beside}" if self.beside else ""
         if percent == "0 %":
             return f"as many bits as full size {based}"
         if self.bits < 0:
