@@ -357,8 +357,8 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
     [
         (
             Verdict("VMAF NEG", -0.23, -0.27, -0.19, 3, 1.0, psnr_y=-0.758, ssim_y=-0.014),
-            "23 % fewer bits than full size at equal VMAF NEG (estimated from 3 parts: -27 to -19 %); there PSNR-Y 0.76 "
-            "dB lower, SSIM-Y 0.0140 lower",
+            "23 % fewer bits than full size at equal VMAF NEG (estimated from 3 parts: -27 to -19 %); there PSNR-Y "
+            "0.76 dB lower, SSIM-Y 0.0140 lower",
         ),
         (
             Verdict("VMAF NEG", 0.07, 0.04, 0.11, 1, 1.0),
