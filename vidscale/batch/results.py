@@ -13,6 +13,11 @@ from vidscale.quality import Metric
 
 State = Literal["done", "kept", "failed"]
 _SCHEMA = 1
+_TABLE = """
+CREATE TABLE IF NOT EXISTS movies (
+    output TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, result TEXT NOT NULL
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Results:
         path: the database; created if missing.
 
     Raises:
-        ConfigError: it is none, or of another version.
+        ConfigError: it is not such a database, or of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,17 +74,16 @@ class Results:
             for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
                 self._database.execute(f"PRAGMA {setting}")
             schema = self._database.execute("PRAGMA user_version").fetchone()[0]
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS movies (output TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, "
-                "sha256 TEXT NOT NULL, result TEXT NOT NULL)"
-            )
+            if schema not in (0, _SCHEMA):
+                raise ConfigError(f"{path} is of another version of vidscale: name another output folder")
+            self._database.execute(_TABLE)
             self._database.execute(f"PRAGMA user_version={_SCHEMA}")
         except sqlite3.DatabaseError as error:
             self._database.close()
             raise ConfigError(f"{path} cannot be used ({error}): remove it, or name another output folder") from error
-        if schema not in (0, _SCHEMA):
+        except BaseException:
             self._database.close()
-            raise ConfigError(f"{path} is of another version of vidscale: name another output folder")
+            raise
 
     def close(self) -> None:
         """Closes the database."""
