@@ -246,15 +246,15 @@ def _pairs(plan: EncodePlan, encoded: Encoded, read: Read) -> Iterator[tuple[Fra
     try:
         yield from zip(decoded, read(ReadLog(), Clock("decode source")), strict=True)
     except ValueError as error:
-        raise EncodeError(f"the encoded movie has not the {len(encoded.pts)} frames of its source") from error
+        raise EncodeError(f"the encoded movie does not have the {len(encoded.pts)} frames of its source") from error
 
 
 def _keyframes(path: Path) -> frozenset[int]:
     """Indices of an encoded movie's keyframes, in presentation order."""
     with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
-    packets.sort(key=lambda packet: packet.pts or 0)
-    return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
+        packets = container.demux(container.streams.video[0])
+        shown = sorted((packet.pts or 0, packet.is_keyframe) for packet in packets if packet.size)
+    return frozenset(n for n, (_, is_key) in enumerate(shown) if is_key)
 
 
 def adaptation_note(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
