@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +14,7 @@ from vidscale.errors import EncodeError, reason_of
 from vidscale.media.nut_packets import PacketWriter
 from vidscale.media.packets import VideoPackets, video_packets
 from vidscale.media.probe import Source
+from vidscale.system.folders import temporary_folder
 
 _REFUSED = "the packets of {} cannot be sent to workers: put it on a path that they share"
 
@@ -120,7 +119,7 @@ def _end(source: Source, packets: VideoPackets, read: Sequence[_Packet]) -> int 
 @contextlib.contextmanager
 def as_file(sent: Sent) -> Iterator[Source]:
     """The range as a source that can be decoded, in a temporary file."""
-    with tempfile.TemporaryDirectory(prefix="vidscale-") as folder:
-        path = Path(folder) / f"{sent.source.path.name}.nut"
+    with temporary_folder() as folder:
+        path = folder / f"{sent.source.path.name}.nut"
         path.write_bytes(sent.data)
         yield replace(sent.source, path=path)
