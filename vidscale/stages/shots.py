@@ -88,7 +88,7 @@ def _thumbnail(frame: Frame) -> npt.NDArray[np.uint8]:
     Four are enough to detect a cut, and reading every sample would cost more than the detection.
     """
     luma = frame.planes[0]
-    half = max(1, frame.width // _COLUMNS) // 2
+    half = min(frame.width // _COLUMNS, frame.height) // 2
     if half:
         step, first = 2 * half, half // 2
         luma = luma[: luma.shape[0] // step * step, : luma.shape[1] // step * step]
