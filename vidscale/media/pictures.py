@@ -27,7 +27,7 @@ class Picture:
     Attributes:
         frame: as PyAV decoded it.
         coded_bytes: size of its packet, None when unknown.
-        duration: display duration in units of the stream's time base, None when unknown.
+        duration: display duration in units of the source's time base, None when unknown.
         is_opaque: False when alpha stored separately in the container makes it transparent.
         update: see `vidscale.media.frames.Frame`.
     """
