@@ -86,7 +86,7 @@ def forward(
         first, kept = np.zeros(len(made[n]), np.float32), 1.0 if n == len(weights) - 1 else slope
         first[: bias.size] = bias
         taps = _taps(grid, *weight.shape[1:3])
-        _convolve(done.inputs[n], taps, _packed(weight), first, kept, made[n], grid, grid.height - lost)
+        _convolve(done.inputs[n], taps, _packed(weight), first, kept, None, made[n], grid, grid.height - lost)
     if linear is not None:
         _add(done.inputs[0], _linear_taps(grid, linear, lost), _packed(linear), out, grid, grid.height - lost)
     found = _valid(grid, out, len(weights[-1]), lost).transpose(1, 0, 2, 3)
@@ -121,7 +121,8 @@ def backward(
             before = both[(len(weights) - n) % 2][: _whole(taken)]
             packed = _packed(weight.transpose(1, 0, 2, 3))
             taps = _taps(grid, made, support, -1)
-            _convolve_back(planes, taps, packed, inputs[n], slope, before, grid, grid.height - lost)
+            nothing = np.zeros(len(before), np.float32)
+            _convolve(planes, taps, packed, nothing, slope, inputs[n], before, grid, grid.height - lost)
             planes = before
     return of_weights[::-1], of_biases[::-1], of_linear
 
@@ -194,9 +195,28 @@ def _weight_gradient(planes: Floats, inputs: Floats, weight: Floats, taps: Ints,
 
 @compiled
 def _convolve(
-    x: Floats, taps: Ints, weights: Floats, bias: Floats, slope: float, out: Floats, grid: _Grid, rows: int
+    x: Floats,
+    taps: Ints,
+    weights: Floats,
+    bias: Floats,
+    slope: float,
+    cells: Floats | None,
+    out: Floats,
+    grid: _Grid,
+    rows: int,
 ) -> None:
-    """A convolution and a leaky ReLU; `rows` of each picture, zeros elsewhere."""
+    """A convolution of `rows` of each picture and what follows it; zeros elsewhere.
+
+    Args:
+        x: planes that the taps read.
+        taps, weights: see `_taps` and `_packed`.
+        bias: of each plane of `out`.
+        slope: of the leaky ReLU.
+        cells: None for a leaky ReLU after the convolution; else the output of a leaky ReLU, whose gradient follows.
+        out: planes to write.
+        grid: of all planes.
+        rows: of each picture.
+    """
     flat, size = x.reshape(-1), grid.height * grid.width
     out[:, : grid.beyond] = 0
     for picture in range(grid.pictures):
@@ -207,7 +227,10 @@ def _convolve(
             for row in range(len(out)):
                 out[row, at:to] = bias[row]
             _sum(flat, taps, weights, out, at, to)
-            if slope != 1:
+            if cells is not None:
+                for row in range(len(out)):
+                    _slope(out[row, at:to], cells[row, at:to], np.float32(slope))
+            elif slope != 1:
                 for row in range(len(out)):
                     _rectify(out[row, at:to], np.float32(slope))
         out[:, end : begin + size] = 0
@@ -226,33 +249,15 @@ def _add(x: Floats, taps: Ints, weights: Floats, out: Floats, grid: _Grid, rows:
 
 
 @compiled
-def _convolve_back(
-    gradient: Floats, taps: Ints, weights: Floats, cells: Floats, slope: float, out: Floats, grid: _Grid, rows: int
-) -> None:
-    """The gradient of a layer's input, before the leaky ReLU that made `cells` of it; zero outside it."""
-    flat, size = gradient.reshape(-1), grid.height * grid.width
-    out[:, : grid.beyond] = 0
-    for picture in range(grid.pictures):
-        begin = grid.beyond + picture * size
-        end = begin + rows * grid.width
-        for at in range(begin, end, _CHUNK):
-            to = min(at + _CHUNK, end)
-            out[:, at:to] = 0
-            _sum(flat, taps, weights, out, at, to)
-            for row in range(len(out)):
-                _slope(out[row, at:to], cells[row, at:to], np.float32(slope))
-        out[:, end : begin + size] = 0
-    out[:, out.shape[1] - grid.beyond :] = 0
-
-
-@compiled
 def _rectify(line: Floats, slope: np.float32) -> None:
+    """A leaky ReLU."""
     for n in range(line.size):
         line[n] = max(line[n], slope * line[n])
 
 
 @compiled
 def _slope(gradient: Floats, line: Floats, slope: np.float32) -> None:
+    """The gradient of the input of a leaky ReLU whose output is `line`."""
     for n in range(line.size):
         gradient[n] *= np.float32(1) if line[n] > 0 else slope
 
