@@ -1,9 +1,9 @@
 """Adapts the upscaler to the segments of a movie: trains updates on some frames, tries them on all, keeps what pays."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import log10
 
@@ -92,7 +92,7 @@ class Adapter:
                 memory.free(material.segment)
 
         threads = min(core_count(), len(segments))
-        with _one_thread_each():
+        with _one_thread:
             materials = read_materials(segments, frames(), self.geometry, memory, advanced)
             found = list(in_order(adapt, materials, threads))
         if any(not one.scores for one in found):
@@ -235,12 +235,28 @@ def _since(first: Adapted | None, then: Adapted) -> Adapted:
     return replace(then, mse_before=first.mse_before, seconds=first.seconds + then.seconds)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Small networks gain little from more threads in torch, and lose a lot where other programs use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _OneThread:
+    """Makes torch use one thread while any movie is adapted; several may be at the same time.
+
+    Small networks gain little from more threads, and lose a lot where other programs use the cores.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_num_threads(self._before)
+
+
+_one_thread = _OneThread()
