@@ -84,11 +84,11 @@ class RayEngine:
             self._prepare.options(name=task.name, num_cpus=task.threads).remote(task.to_json())
 
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
-        def send(future: "Future[ChunkResult]") -> None:
+        def run_on_packets(future: "Future[ChunkResult]") -> None:
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 self._senders.submit(self._send, task, future, advance)
 
-        return self._watched(self._begun(task), lambda ended: _chunk(ended, advance), send)
+        return self._watched(self._begun(task), lambda ended: _chunk(ended, advance), run_on_packets)
 
     def measure(self, task: MeasureTask, advance: Callable[[int], None]) -> "Future[Measurement]":
         def refuse(future: "Future[Measurement]") -> None:
