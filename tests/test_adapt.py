@@ -754,7 +754,7 @@ def test_choice_without_a_pair_to_adapt_says_so(tmp_path, monkeypatch):
     source = photographs(tmp_path, frames=12, shots=1)
     decision = decide(source, EncodeSettings(adapt="light", tune="vmaf", preset="veryfast"))
     assert not any(one.way.is_adapted for one in decision.ways)
-    assert decision.notes == ("nothing is adapted: of the ways near the best, none has a pair that --adapt works on",)
+    assert decision.notes == ("nothing is adapted: none of the best ways has a pair that --adapt works on",)
     assert chosen_settings(decision).adapt == "off"
 
 

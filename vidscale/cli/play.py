@@ -63,7 +63,7 @@ def play(
         with_shader = None if pipe or found != "mpv" else _playback(small)
         if with_shader is not None:
             if small.is_adapted:
-                console.note("the movie is adapted to its shots, the shader has the pair's own network; --pipe adapts")
+                console.note("this file has adapted networks, the shader does not: --pipe uses them")
             if _play_with_shader(with_shader, small.source.path):
                 return
         _pipe(found, small, console)
