@@ -17,7 +17,7 @@ class Segment(NamedTuple):
 
 
 def long_shots(shots: Sequence[Shot]) -> list[Shot]:
-    """The shots that a segment may begin with: the first, and each long one that starts far enough behind the last."""
+    """The shots that a segment may begin with: the first, and each long one that starts far enough after the last."""
     kept: list[Shot] = []
     for shot in shots:
         if not kept or (shot.frames >= SHORTEST and shot.start_index - kept[-1].start_index >= SHORTEST):

@@ -8,7 +8,7 @@ import av
 
 
 def link(graph: av.filter.Graph, *steps: av.filter.context.FilterContext) -> None:
-    """Links the steps of a graph in their order, from its source to a sink behind the last, and configures it.
+    """Links the steps of a graph in their order, from its source to a sink after the last, and configures it.
 
     Raises:
         av.FFmpegError: the steps do not fit together.

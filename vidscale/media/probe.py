@@ -209,7 +209,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
 
 
 def _start_s(container: av.container.InputContainer) -> Fraction:
-    """First timestamp, which the container has rounded to microseconds: up to behind the first picture."""
+    """First timestamp, exact: the container rounds it to microseconds, which may be after the first picture."""
     rounded = Fraction(container.start_time or 0, 1_000_000)
     starts = (
         stream.start_time * stream.time_base

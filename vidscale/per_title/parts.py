@@ -1,8 +1,8 @@
 """Parts of a movie that stand for all of it: the whole of a short one, else a few, spread over its length.
 
-Each part is encoded with frames before and after it. The first keyframe of an encode has more bits than those of a
-movie, and the frames behind it have more quality; and where an encode ends, its lookahead ends as well. Neither belongs
-to the part.
+Each part is encoded with some frames before and after it, which are not measured: the first keyframe of an encode gets
+more bits than keyframes within a movie, and the frames after it more quality; and the lookahead ends where an encode
+ends.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from vidscale.jobs.estimates import expected_frames
 from vidscale.media.packets import length_s, video_packets
 from vidscale.media.probe import Source, open_container
 
-LEAD, TAIL = 12, 8  # frames; PSNR right behind a keyframe is up to 2 dB higher, after 8 to 16 frames as usual (x264)
+LEAD, TAIL = 12, 8  # frames; PSNR just after a keyframe is up to 2 dB higher, 8 to 16 frames later as usual (x264)
 _UNKNOWN_RATE = Fraction(25)
 _WHOLE_S = 10
 _WHOLE_PIXELS, _WHOLE_PIXELS_QUICK = 6e8, 2e7  # of all frames: longer or larger movies are sampled
