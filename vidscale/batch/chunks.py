@@ -98,7 +98,8 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     index = _indexed(source, time_range)
     whole = Chunk(None, None, None)
     if index is None:
-        return Division((whole,), f"{source.path.name} is encoded in one piece: its packets do not tell its pictures")
+        why = "its packets do not match its pictures one to one"
+        return Division((whole,), f"{source.path.name} is encoded in one piece: {why}")
     source = _read(source, index)
     unit = source.video.time_base
     length_s = (index.pts[-1] - index.pts[0]) * unit

@@ -28,7 +28,7 @@ class Sent:
 
     Attributes:
         source: the movie, with its video only.
-        data: the packets, from the keyframe in front of the range on, as a NUT file.
+        data: the packets, from the keyframe before the range on, as a NUT file.
         shift_s: added to their timestamps, seconds: NUT has none below zero.
         part: the range without pictures that the movie's edit list hides, which NUT cannot say.
         until: end of the last picture in the movie, in units of the source's time base; None when unknown.
@@ -101,8 +101,8 @@ def _shown_part(source: Source, time_range: TimeRange, read: Sequence[_Packet]) 
     if not shown or len(shown) == len(read):
         return time_range
     begin = min(packet.pts * packet.time_base for packet in shown) - source.start_s
-    behind = max((packet.pts + max(1, packet.duration or 0)) * packet.time_base for packet in shown) - source.start_s
-    end = behind if time_range.end is None else min(behind, time_range.end)
+    last_end = max((packet.pts + max(1, packet.duration or 0)) * packet.time_base for packet in shown) - source.start_s
+    end = last_end if time_range.end is None else min(last_end, time_range.end)
     return TimeRange(start=max(time_range.start, begin), end=end)
 
 

@@ -196,11 +196,11 @@ def _elements(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
     at = whole.start
     while at < whole.end:
         head = _read(file, at, _HEAD_BYTES)
-        name, behind = _variable(head, 0)
-        length, content = _variable(head, behind)
+        name, id_end = _variable(head, 0)
+        length, content = _variable(head, id_end)
         if not name or not length:
             return
-        bits = 7 * (content - behind)
+        bits = 7 * (content - id_end)
         length &= (1 << bits) - 1
         end = whole.end if length == (1 << bits) - 1 else at + content + length  # all ones: unknown
         if end > whole.end:

@@ -97,21 +97,21 @@ def _box(header: bytes, start: int, limit: int) -> _Box:
     return _Box(kind, start, body, end)
 
 
-def _moved(box: bytes, border: int, before: int, behind: int, wide: bool) -> bytes:
-    """A box with every chunk offset below ``border`` raised by ``before``, all others by ``behind``.
+def _moved(box: bytes, border: int, before: int, after: int, wide: bool) -> bytes:
+    """A box with every chunk offset below ``border`` raised by ``before``, all others by ``after``.
 
     Args:
         box: a box with tables of chunk offsets; any other is returned unchanged.
-        border, before, behind: bytes of the file.
+        border, before, after: bytes of the file.
         wide: convert the tables to 64-bit offsets.
     """
     kind, body = box[4:8], _box(box[:16], 0, len(box)).body
     if kind in _TABLES:
-        inner = [_moved(box[child.start : child.end], border, before, behind, wide) for child in _boxes(box, body)]
+        inner = [_moved(box[child.start : child.end], border, before, after, wide) for child in _boxes(box, body)]
         content = b"".join(inner)
     elif kind in (b"stco", b"co64"):
         offsets = np.frombuffer(box[body + 8 :], ">u4" if kind == b"stco" else ">u8").astype(np.int64)
-        offsets += np.where(offsets < border, before, behind)
+        offsets += np.where(offsets < border, before, after)
         kind = b"co64" if wide else kind
         content = box[body : body + 8] + offsets.astype(">u4" if kind == b"stco" else ">u8").tobytes()
     else:

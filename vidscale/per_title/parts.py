@@ -28,7 +28,7 @@ _SHARE = 0.005  # of a movie's frames that are measured
 _LEAD_QUICK, _TAIL_QUICK = 6, 3  # of large pictures, where a probe would take half a minute
 _FRAMES, _FRAMES_QUICK, _FRAMES_LARGE = (72, 400), (54, 54), (27, 27)  # fewest and most
 _LARGE_PIXELS = 4e6
-_CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
+_CHEAP_PIXELS = 5e7  # measured in any case, in at most _CHEAP_FRAMES frames
 _CHEAP_FRAMES = 120
 _LONGEST, _SHORTEST = 60, 24  # frames of a part
 _PARTS = 3, 8
@@ -95,7 +95,7 @@ def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = F
 
 
 def _extent(source: Source, time_range: TimeRange | None) -> tuple[int, Fraction]:
-    """Number of frames and duration of what is encoded; counted where the container does not tell."""
+    """Number of frames and duration of what is encoded; counted where the container does not say."""
     rate = source.video.frame_rate or _UNKNOWN_RATE
     length, frames = length_s(source), expected_frames(source, None)
     if length is None or length <= 0:
