@@ -97,9 +97,10 @@ def _verdict_tile(verdict: Verdict) -> Tile:
     """Bits against the full size."""
     if verdict.is_full:
         return Tile("Against full size", "0", "%", "this is the full size")
-    percent = f"{100 * verdict.bits:+.0f}".replace("-", "\N{MINUS SIGN}")
+    percent = round(100 * verdict.bits)
+    text = f"{percent:+d}".replace("-", "\N{MINUS SIGN}") if percent else "0"
     detail = f"bits at equal {verdict.metric}; {verdict.interval} estimated from {verdict.basis}"
-    return Tile("Against full size", percent, "%", detail, "saves" if verdict.bits < 0 else "costs")
+    return Tile("Against full size", text, "%", detail, "saves" if percent < 0 else "costs" if percent else "")
 
 
 def _tiles(report: Report, sums: Totals) -> list[Tile]:
@@ -207,7 +208,7 @@ def _files_table(report: Report) -> Table:
 def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
     """The shots in order; if there are many, those with the lowest PSNR-Y."""
     shots = shot_totals(report, table)
-    worst = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
+    worst = {id(one) for one in sorted(shots, key=lambda one: (math.isnan(one.psnr_y), one.psnr_y))[:SHOTS_SHOWN]}
     rows = tuple(
         (
             str(number),
