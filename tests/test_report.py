@@ -20,7 +20,7 @@ from web import Page, assert_self_contained
 from vidscale.errors import VidscaleError
 from vidscale.media.frames import Color, Frame, PixelFormat
 from vidscale.report.files import read_json, write_csv, write_json, write_report
-from vidscale.report.page import _shots_table, _verdict_tile, render_html
+from vidscale.report.page import _shots_table, render_html
 from vidscale.report.plots import BINS, figure
 from vidscale.report.rows import (
     DistortedFacts,
@@ -34,7 +34,6 @@ from vidscale.report.rows import (
     WorstFrame,
 )
 from vidscale.report.totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
-from vidscale.report.verdict import Verdict
 from vidscale.report.worst_frames import PICTURE_WIDTH, WorstFrames, color_notes, pictures
 from vidscale.web.page import timecode
 
@@ -121,15 +120,6 @@ def test_page_shows_the_worst_shots_in_spite_of_unmeasured_ones():
     shots = tuple(Shot(i, Fraction(i, 25), 1, 100) for i in range(300))
     table = _shots_table(made := report(rows, shots=shots), columns(made))
     assert [row[0] for row in table.rows] == [str(i + 1) for i in range(0, 300, 3)]
-
-
-@pytest.mark.parametrize(
-    ("bits", "value", "tone"),
-    [(-0.204, "\N{MINUS SIGN}20", "saves"), (0.1, "+10", "costs"), (-0.002, "0", ""), (0.002, "0", "")],
-)
-def test_tile_of_the_verdict(bits: float, value: str, tone: str):
-    tile = _verdict_tile(Verdict("VMAF", bits, bits - 0.1, bits + 0.1, 0, 1.0))
-    assert (tile.value, tile.tone) == (value, tone)
 
 
 def test_totals_yuv_weighs_planes_by_samples():

@@ -97,10 +97,9 @@ def _verdict_tile(verdict: Verdict) -> Tile:
     """Bits against the full size."""
     if verdict.is_full:
         return Tile("Against full size", "0", "%", "this is the full size")
-    percent = round(100 * verdict.bits)
-    text = f"{percent:+d}".replace("-", "\N{MINUS SIGN}") if percent else "0"
+    percent = f"{100 * verdict.bits:+.0f}".replace("-", "\N{MINUS SIGN}")
     detail = f"bits at equal {verdict.metric}; {verdict.interval} estimated from {verdict.basis}"
-    return Tile("Against full size", text, "%", detail, "saves" if percent < 0 else "costs" if percent else "")
+    return Tile("Against full size", percent, "%", detail, "saves" if verdict.bits < 0 else "costs")
 
 
 def _tiles(report: Report, sums: Totals) -> list[Tile]:
