@@ -1,5 +1,6 @@
 """`vidscale.adapt` and `--adapt`: updates trained for a movie's shots, carried in its keyframes, used by decoders."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from robustness import run_here
 from skimage import data
 
 from vidscale import api
-from vidscale.adapt import choice, material, training
+from vidscale.adapt import adapting, choice, material, training
 from vidscale.adapt.adapting import Adapted, Adapter
 from vidscale.adapt.choice import Score, chosen, distortion_per_bit, is_cheap
 from vidscale.adapt.loss import Loss, ssim
@@ -272,6 +273,18 @@ def test_memory_waits_for_other_segments():
         memory.free(first)
         assert waiting.result(timeout=10)
     assert not memory.take(second, 1)
+
+
+def test_torch_has_one_thread_until_the_last_movie_is_adapted(monkeypatch):
+    threads = [4]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    first = contextlib.ExitStack()
+    first.enter_context(adapting._one_thread)
+    with adapting._one_thread:
+        first.close()
+        assert threads == [4, 1]
+    assert threads == [4, 1, 4]
 
 
 def test_lambda_doubles_every_three_crf():
@@ -741,7 +754,7 @@ def test_choice_without_a_pair_to_adapt_says_so(tmp_path, monkeypatch):
     source = photographs(tmp_path, frames=12, shots=1)
     decision = decide(source, EncodeSettings(adapt="light", tune="vmaf", preset="veryfast"))
     assert not any(one.way.is_adapted for one in decision.ways)
-    assert decision.notes == ("nothing is adapted: of the ways near the best, none has a pair that --adapt works on",)
+    assert decision.notes == ("nothing is adapted: none of the best ways has a pair that --adapt works on",)
     assert chosen_settings(decision).adapt == "off"
 
 

@@ -60,7 +60,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("700M", 700_000_000), ("1.5G", 1_500_000_000), ("15k", 15_000), ("2MiB", 2 << 20), ("9", 9)],
+    [("700M", 700_000_000), ("1.5G", 1_500_000_000), ("15k", 15_000), ("2MiB", 2 << 20), ("2.3M", 2_300_000), ("9", 9)],
 )
 def test_amounts(text: str, amount: int) -> None:
     assert parse_amount(text, "max_size") == amount

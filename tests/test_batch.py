@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from robustness import content, documented, finish, frame_count, message, nothin
 from vidscale.batch.batch_progress import BatchProgress, Expected
 from vidscale.batch.inputs import Entry, movies_of, target_of
 from vidscale.batch.page import StatusPage, worst_first
-from vidscale.batch.results import MovieResult
+from vidscale.batch.results import MovieResult, Results
 from vidscale.errors import ConfigError
 from vidscale.quality import parse_target
+from vidscale.system.names import numbered
 
 FAST = ["--scale", "1", "--preset", "ultrafast", "--no-verdict"]
 MakeClip = Callable[..., Path]
@@ -307,3 +309,26 @@ def test_folder_in_folder_is_fine_beside(tmp_path: Path, make_clip: MakeClip) ->
     with pytest.raises(ConfigError, match="inside the input folder"):
         movies_of([str(tmp_path)], tmp_path / "deep" / "out")
     assert movies_of([str(tmp_path)], tmp_path.parent / "out") == [Entry(tmp_path / "one.mp4", Path("one"))]
+
+
+def test_results_of_another_version_errors(tmp_path: Path) -> None:
+    """Twice: the refusal must not change the database."""
+    path = tmp_path / "results.db"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="of another version of vidscale"):
+            Results(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["film", "film", "other", "film"], ["film", "film (2)", "other", "film (3)"]),
+        (["film (2)", "film", "film"], ["film (2)", "film", "film (3)"]),
+        (["film", "film", "film (2)"], ["film", "film (2)", "film (2) (2)"]),
+    ],
+)
+def test_names_of_movies_are_different(names: list[str], shown: list[str]) -> None:
+    assert numbered(names) == shown

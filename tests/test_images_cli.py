@@ -265,6 +265,13 @@ def test_names_that_clash_are_refused(photographs: Photographs) -> None:
     assert files(Path("small")) == ["b.png"]
 
 
+def test_picture_named_twice_is_scaled_once(photographs: Photographs) -> None:
+    source = photographs("a.png", "b.png")
+    run = run_here("images", "down", source, source / "a.png", "-o", "small", "--json")
+    assert run.code == 0, run.stderr
+    assert json.loads(run.stdout.splitlines()[-1])["pictures"] == 2
+
+
 def test_nothing_is_overwritten_unasked(photographs: Photographs) -> None:
     photographs("a.png", "b.png")
     Path("small").mkdir()

@@ -1,5 +1,7 @@
 """Recordings whose clock jumps: joined as ffmpeg joins them, video and audio by the same offset."""
 
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -118,6 +120,13 @@ def test_recordings_put_one_behind_the_other(container: str, folder: Path, tmp_p
     if container == "ts":
         data = [packet for name in "ab" for packet in packet_data(part(folder, name), 1)]
         assert packet_data(outcome.path, 1) == data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes")
+def test_folder_of_a_joined_recording_need_not_be_text(folder: Path, tmp_path: Path) -> None:
+    (output := tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    outcome = coding(recording(folder, "a", "b"), output / "small.mkv")
+    assert_joined(outcome.path, [part(folder, "a"), part(folder, "b")])
 
 
 @pytest.mark.parametrize(

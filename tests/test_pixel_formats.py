@@ -302,7 +302,7 @@ def test_sixteen_bits_are_measured_at_the_depth_of_what_was_coded(folder: Path, 
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}  # of what twelve bits hold, nothing is lost
     report = evaluate_files(source, decided.output.path, FilesSettings())
     assert {row.mse for row in report.rows} == {(0.0, 0.0, 0.0)}
-    assert "measured.mkv: 16 bits per sample (yuv420p16le) are compared as 12, like the other's" in report.notes
+    assert "measured.mkv: 16 bits per sample (yuv420p16le) are compared as 12, as in the other file" in report.notes
     assert not any("bits per sample" in note for note in evaluate_files(source, source, FilesSettings()).notes)
 
 
@@ -310,7 +310,7 @@ def test_sixteen_bits_are_measured_as_the_second_too(folder: Path) -> None:
     deep = make(folder / "deep.mkv", *picture(f"{W}x{H}", duration=0.2), "-pix_fmt", "yuv420p16le", *FFV1)
     ten = make(folder / "ten.mkv", "-i", deep, "-pix_fmt", "yuv420p10le", "-sws_dither", "none", *FFV1)
     report = evaluate_files(ten, deep, FilesSettings())
-    assert "deep.mkv: 16 bits per sample (yuv420p16le) are compared as 10, like the other's" in report.notes
+    assert "deep.mkv: 16 bits per sample (yuv420p16le) are compared as 10, as in the other file" in report.notes
     assert max(max(row.mse) for row in report.rows) <= 1  # ffmpeg rounds otherwise
 
 

@@ -20,7 +20,7 @@ from web import Page, assert_self_contained
 from vidscale.errors import VidscaleError
 from vidscale.media.frames import Color, Frame, PixelFormat
 from vidscale.report.files import read_json, write_csv, write_json, write_report
-from vidscale.report.page import render_html
+from vidscale.report.page import _shots_table, render_html
 from vidscale.report.plots import BINS, figure
 from vidscale.report.rows import (
     DistortedFacts,
@@ -112,6 +112,14 @@ def test_totals_by_hand():
     assert sums.bitrate_kbps == pytest.approx(24_000 * 8 / 2 / 1000)
     assert sums.bpp == pytest.approx(24_000 * 8 / (100 * 64 * 48))
     assert sums.size_ratio == pytest.approx(0.25)
+
+
+def test_page_shows_the_worst_shots_in_spite_of_unmeasured_ones():
+    """Only every third shot is measured, the later the worse."""
+    rows = tuple(score(i, (float(i + 1), 1.0, 1.0)) for i in range(0, 300, 3))
+    shots = tuple(Shot(i, Fraction(i, 25), 1, 100) for i in range(300))
+    table = _shots_table(made := report(rows, shots=shots), columns(made))
+    assert [row[0] for row in table.rows] == [str(i + 1) for i in range(0, 300, 3)]
 
 
 def test_totals_yuv_weighs_planes_by_samples():

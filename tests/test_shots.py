@@ -11,9 +11,11 @@ from material import ffmpeg, make, picture
 
 from vidscale.config import FilesSettings
 from vidscale.jobs.evaluation import evaluate_files
+from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.files import read_json, write_json, write_report
 from vidscale.report.rows import Report
 from vidscale.report.totals import columns, shot_totals, summary_lines
+from vidscale.stages.shots import ShotFinder
 
 CUTS = [0, 30, 42, 75]  # first frames of the shots; the last is the end
 SCENES = ["testsrc2", "mandelbrot=maxiter=100", "rgbtestsrc"]
@@ -48,6 +50,16 @@ def report(films: tuple[Path, Path]) -> Report:
 def test_shots_are_between_the_cuts(report: Report) -> None:
     assert [(shot.start_index, shot.frames) for shot in report.shots] == [(a, b - a) for a, b in pairwise(CUTS)]
     assert [shot.start_s for shot in report.shots] == [Fraction(start, 25) for start in CUTS[:-1]]
+
+
+@pytest.mark.parametrize("height", [1, 2, 67])
+def test_shots_of_a_strip(height: int) -> None:
+    """Pictures far wider than high: a thumbnail has a row at least."""
+    finder = ShotFinder()
+    for pts, code in enumerate([16, 16, 235, 235]):
+        luma = np.full((height, 16384), code, np.uint8)
+        finder.offer(Frame((luma,), PixelFormat("gray", 8), pts, Fraction(1, 25)), None)
+    assert [shot.start_index for shot in finder.shots()] == [0, 2]
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
 """`vidscale.system.threads`: queues between stages, clocks, and jobs that can be interrupted."""
 
 import _thread
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 from robustness import wait_for
 
+from vidscale.system.folders import temporary_folder
 from vidscale.system.threads import Clock, Prefetch, Unfinished, in_order, queue_depth, run_interruptible
+from vidscale.system.workspace import discard_all
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +250,27 @@ def test_interrupted_job_that_does_not_end_is_given_up() -> None:
     with pytest.raises(Unfinished):
         run_interruptible(job, on_interrupt=lambda: None, grace_s=0.3)
     assert 0.3 <= time.monotonic() - start < 2
+    end.set()
+
+
+def test_temporary_folder_of_a_job_that_does_not_end_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program exits without waiting for such a job."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    end = threading.Event()
+
+    def job() -> None:
+        with temporary_folder() as folder:
+            (folder / "coded.mp4").write_bytes(b"some")
+            _thread.interrupt_main()
+            end.wait()
+
+    with pytest.raises(Unfinished):
+        run_interruptible(job, on_interrupt=lambda: None, grace_s=0)
+    assert [path.name for folder in tmp_path.iterdir() for path in folder.iterdir()] == ["coded.mp4"]
+    discard_all()
+    assert not list(tmp_path.iterdir())
     end.set()
 
 

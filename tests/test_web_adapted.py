@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from vidscale.jobs.spans import spans
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.pairs import find_pair
 from vidscale.models.plane_pair import PlanePair
+from vidscale.players.page_data import page_data
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
@@ -116,6 +117,18 @@ def test_site_has_the_numbers_of_each_segment(adapted: Adapted) -> None:
         np.testing.assert_allclose(
             values[-chain.linear.size :], chain.linear.transpose(2, 3, 1, 0).reshape(-1), rtol=1e-3, atol=1e-6
         )
+
+
+@pytest.mark.slow
+def test_only_adapted_renditions_have_the_numbers(adapted: Adapted) -> None:
+    small = open_small(adapted.movie, ffmpeg=FFMPEG, settings=DecodeSettings())
+    assert small.identity
+    plain = replace(small, identity=small.identity.model_copy(update={"vidscale": 1}))
+    files = page_data({"a": (plain,), "b": (small,), "c": (plain,)}, "movie").files
+    told = json.loads(files["movie.json"])
+    networks = {uri: told["networks"][parts[0]["network"]] for uri, parts in told["renditions"].items()}
+    assert [uri for uri, network in networks.items() if "adapted" in network] == ["b"]
+    assert networks["a"] is networks["c"]
 
 
 def restored_by(update: bytes, seen: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

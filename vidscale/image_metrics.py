@@ -1,11 +1,11 @@
 """How papers on super-resolution measure pictures: PSNR and SSIM of luma, the borders shaved off.
 
-Needs no more than what it is given, numpy arrays or torch tensors (on any device), so that training can use it too.
+Works on numpy arrays and on torch tensors on any device, so that training can use it too.
 
 The luma is that of MATLAB's ``rgb2ycbcr``: Y = 16 / 255 + (65.738 R + 129.057 G + 25.064 B) / 256 for R, G and B in
 [0, 1], against a peak of 1 although Y only spans 219 / 255 of that. Pictures are measured as they are: round them to
 codes before where a file would hold codes. The code released with CAR (Sun and Chen 2020) divides by 255 and cuts codes
-off in place of rounding them, which tells a lower PSNR of the same picture.
+off in place of rounding them, which gives the same picture a lower PSNR.
 """
 
 import math

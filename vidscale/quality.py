@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 Metric = Literal["psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"]
@@ -69,7 +70,7 @@ def parse_amount(text: str, name: str) -> int:
     if match is None:
         raise ValueError(f"{name} {text!r} is not an amount such as 700M, 1.5G or 1500k")
     number, prefix, binary, _ = match.groups()
-    amount = int(float(number) * (1024 if binary else 1000) ** _FACTOR[prefix.lower()])
+    amount = int(Fraction(number) * (1024 if binary else 1000) ** _FACTOR[prefix.lower()])
     if amount < 1:
         raise ValueError(f"{name} {text} is below 1")
     return amount

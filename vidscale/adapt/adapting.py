@@ -1,9 +1,11 @@
-"""Adapts the upscaler to the segments of a movie: trains updates on some frames, tries them on all, keeps what pays."""
+"""Adapts the upscaler to the segments of a movie: trains updates on some frames, tries them on all, keeps those that
+pay.
+"""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import log10
 
@@ -23,14 +25,14 @@ from vidscale.triton_kernels.metrics import squared_error
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """What adaptation made of a segment.
+    """The result of adapting a segment.
 
     Attributes:
         segment: the segment.
         kind: of its update, None for none.
-        update: as it stands in the stream, b"" for none.
-        mse_before, mse: mean squared error of its luma without and with the update, in codes; without it as the movie
-            was encoded first.
+        update: as stored in the stream, b"" for none.
+        mse_before, mse: mean squared error of its luma, in codes: in the first encode of the movie without an update,
+            and with the update.
         seconds: of training.
     """
 
@@ -43,7 +45,7 @@ class Adapted:
 
     @property
     def gain_db(self) -> float:
-        """By luma PSNR of the mean squared error."""
+        """Gain in luma PSNR, of the mean squared error."""
         return 10 * log10(self.mse_before / self.mse) if self.mse and self.mse_before else 0.0
 
 
@@ -72,14 +74,14 @@ class Adapter:
         advanced: Callable[[], None] = lambda: None,
         known: Sequence[Adapted] = (),
     ) -> list[Adapted]:
-        """What each segment gets.
+        """Adapts each segment.
 
         Args:
-            segments: of the movie, in order; together they are all of it.
+            segments: of the movie, in order, which cover it.
             frames: begins to read the movie's frames; called again if a segment does not fit into memory.
-            advanced: called for every frame, twice in all.
-            known: what segments got when the movie was encoded before: their updates are trained further, and those
-                that had none get none.
+            advanced: called for every frame, twice in all; from several threads.
+            known: results for an earlier encode of the movie: its updates are trained further, and segments without
+                one get none.
         """
         before = {(one.segment.start, one.segment.end): one for one in known}
         memory = Memory()
@@ -92,7 +94,7 @@ class Adapter:
                 memory.free(material.segment)
 
         threads = min(core_count(), len(segments))
-        with _one_thread_each():
+        with _one_thread:
             materials = read_materials(segments, frames(), self.geometry, memory, advanced)
             found = list(in_order(adapt, materials, threads))
         if any(not one.scores for one in found):
@@ -101,7 +103,7 @@ class Adapter:
         return [_since(before.get((one.segment.start, one.segment.end)), one) for one in adapted]
 
     def _found(self, material: Material, known: bytes | None, advanced: Callable[[], None]) -> "_Found":
-        """Trains updates, and restores all frames with them if they are in memory, until one is cheap."""
+        """Trains updates, and restores all frames with them if they are in memory, until one is cheap enough."""
         found = _Found(material.segment, material.bit_depth)
         updates = self._trained(material, known)
         if material.frames is not None:
@@ -121,7 +123,7 @@ class Adapter:
         bit_depth: int,
         advanced: Callable[[], None] = lambda: None,
     ) -> list[Score]:
-        """Errors of frames that are restored with some updates."""
+        """Errors of frames restored with each of some updates."""
         runners = [self.pair.luma_upscaler(self.strength, bit_depth, update) for update in coded]
         size = self.geometry.height, self.geometry.width
 
@@ -145,13 +147,13 @@ class Adapter:
             one.scores += self._tried(samples, coded, one.bit_depth, advanced)
 
     def cost(self, adapted: Sequence[Adapted], video_bytes: int, bit_depth: int, worth: float = 1) -> float:
-        """Squared error of the movie's luma, in codes, plus what its bits are worth: less is better.
+        """Squared error of the movie's luma, in codes, plus what its bits are worth: lower is better.
 
         Args:
-            adapted: what each segment got.
+            adapted: the result for each segment.
             video_bytes: of the movie without the updates.
             bit_depth: of the codes.
-            worth: of a bit, as a part of `distortion_per_bit`.
+            worth: of a bit, relative to `distortion_per_bit`.
         """
         samples = self.geometry.height * self.geometry.width
         errors = sum(one.mse * samples * (one.segment.end - one.segment.start) for one in adapted)
@@ -212,7 +214,7 @@ class Adapter:
 
 @dataclass(slots=True)
 class _Found:
-    """The updates of a segment in the order of their training, and the scores of the pair's own network and of each."""
+    """The updates of a segment in the order of training, and the scores of the pair's own network and of each."""
 
     segment: Segment
     bit_depth: int
@@ -229,18 +231,34 @@ class _Found:
 
 
 def _since(first: Adapted | None, then: Adapted) -> Adapted:
-    """With the error and the training of the first encode, if there was one."""
+    """A result with the error without an update, and the training time, of the first encode added."""
     if first is None:
         return then
     return replace(then, mse_before=first.mse_before, seconds=first.seconds + then.seconds)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Small networks gain little from more threads in torch, and lose a lot where other programs use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _OneThread:
+    """Makes torch use one thread while any movie is adapted; several may be at the same time.
+
+    Small networks gain little from more threads, and lose a lot where other programs use the cores.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_num_threads(self._before)
+
+
+_one_thread = _OneThread()

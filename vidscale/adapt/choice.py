@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MOST_LOST = 10**0.01  # of a frame's squared error: 0.1 dB
-_UNSEEN = 0.05  # mean squared error in 8-bit codes below which a frame may lose more
-_AT_CRF_12 = 7.5 * 0.85  # squared 8-bit codes that a bit is worth there
-_FRAMING = 48  # bytes that carry an update in a keyframe, beside its own
+_UNSEEN = 0.05  # mean squared error, squared 8-bit codes: below it a frame may lose more
+_AT_CRF_12 = 7.5 * 0.85  # squared 8-bit codes that a bit is worth at crf 12
+_FRAMING = 48  # bytes around an update in a keyframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Score:
 
 
 def distortion_per_bit(strength: float, scale: Fraction, bit_depth: int) -> float:
-    """How much squared error, in codes, a bit saves where the encoder spends it: its lambda.
+    """The encoder's lambda: the squared error, in codes, that another bit saves.
 
     In x264 and x265 it grows as 2^(QP / 3). Between two crfs, a bit saves 6 to 9 times 0.85 * 2^((crf - 12) / 3) in
     each of the scale^2 samples that it restores (x265 medium, two clips, crf 22 to 36, `adaptive-x2`): the mean QP is
@@ -37,14 +37,14 @@ def distortion_per_bit(strength: float, scale: Fraction, bit_depth: int) -> floa
 
 
 def carried_bytes(size: int) -> int:
-    """Bytes that an update of so many adds to a keyframe; 0 for none."""
+    """Bytes that an update of ``size`` bytes adds to a keyframe; 0 for none."""
     return size + _FRAMING if size else 0
 
 
 def is_cheap(own: Score, other: Score, size: int, keyframes: int, per_bit: float) -> bool:
     """Whether an update's bits cost less than half of what it gains.
 
-    Then a light one in its place is no better: that gains a third on most shots.
+    A light update is then no better: on most shots it gains a third as much.
 
     Args:
         own: of the pair's own network.

@@ -1,4 +1,4 @@
-"""What is minimised: squared error alone would blur, which VMAF punishes more than PSNR rewards."""
+"""The training loss. Squared error alone would blur, which costs more VMAF than it gains PSNR."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ _C1, _C2 = 0.01**2, 0.03**2 * 63 / 64  # for a peak of 1; ffmpeg has the varianc
 
 
 class Loss:
-    """The mean of squared error and 1 - SSIM, each as a part of what it was before the training: 1 at first.
+    """The mean of squared error and 1 - SSIM, each relative to its value before the training, so that it starts at 1.
 
     SSIM (Wang, Bovik, Sheikh, Simoncelli, TIP 2004) over square windows. Its contrast term keeps a network from trading
     detail for squared error.
 
     Args:
-        restored, source: [N, 1, H, W] float, code / peak: some patches before the training.
+        restored, source: [N, 1, H, W] float, code / peak: patches before the training.
     """
 
     def __init__(self, restored: Tensor, source: Tensor) -> None:
@@ -28,8 +28,8 @@ class Loss:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity of pictures [N, 1, H, W], code / peak; windows of 8x8 samples with equal weights at
-    every fourth place, as in ffmpeg's filter. Smaller pictures are one window.
+    """Mean structural similarity of pictures [N, 1, H, W], code / peak; uniform windows of 8x8 samples, 4 apart, as in
+    ffmpeg's filter. Smaller pictures are one window.
     """
 
     def mean(x: Tensor) -> Tensor:

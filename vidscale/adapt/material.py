@@ -1,4 +1,4 @@
-"""What segments are adapted to: their frames, read once, as many as fit into memory."""
+"""The frames that segments are adapted to, read once as far as they fit in memory."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -35,10 +35,10 @@ class Material:
 
 
 class Memory:
-    """A number of bytes that segments share.
+    """A memory budget that segments share.
 
     Args:
-        most: that may be taken.
+        most: bytes in all; None is `KEPT_PER_CORE` for each core.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -47,9 +47,10 @@ class Memory:
         self._changed = threading.Condition()
 
     def take(self, segment: Segment, size: int) -> bool:
-        """Takes so many bytes more for a segment.
+        """Takes ``size`` more bytes for a segment. Waits until the others have freed enough.
 
-        Waits while those before it have taken too many, and returns False if it is too large by itself.
+        Returns:
+            False, without taking any, if the segment is too large by itself.
         """
         with self._changed:
             while sum(self._taken.values()) + size > self._most:
@@ -60,7 +61,7 @@ class Memory:
             return True
 
     def free(self, segment: Segment) -> None:
-        """Gives back what was taken for a segment."""
+        """Frees what was taken for a segment."""
         with self._changed:
             self._taken.pop(segment, None)
             self._changed.notify_all()
@@ -69,13 +70,13 @@ class Memory:
 def read_materials(
     segments: Sequence[Segment], frames: FramePairs, geometry: Geometry, memory: Memory, advanced: Callable[[], None]
 ) -> Iterator[Material]:
-    """What each segment is adapted to.
+    """The material of each segment.
 
     Args:
-        segments: of the movie, in order; together they are all of it.
+        segments: of the movie, in order, which cover it.
         frames: of the movie.
         geometry: of the movie; the small frames may have padding.
-        memory: for the frames; whoever gets the material gives it back.
+        memory: for the frames; the consumer frees that of a segment.
         advanced: called for every frame.
     """
     for segment, some in by_segment(segments, frames):

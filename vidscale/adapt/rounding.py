@@ -1,6 +1,6 @@
-"""Training with weights as an update will store them, so that what is trained is distortion plus the price of the bits.
+"""Training with weights rounded as an update stores them: the loss is distortion plus the cost of the bits.
 
-Steps and bits follow from what a bit is worth: where bits are dear, steps are large and most differences are zero.
+Steps and bits follow from what a bit is worth: where bits are expensive, steps are large and most differences are zero.
 """
 
 import math
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from vidscale.models.update_codes import step_code, step_size
 
 _PASSES = 16  # of the curvature, a patch each
-_COARSER = 2.0  # than the steps that theory wants where bits are many: here a step is as large as most differences
-_BITS_PER_DOUBLING = 6.0  # of a difference: more than they are in the end; found by trial
+_COARSER = 2.0  # than the best steps at high rates: here a step is as large as most differences
+_BITS_PER_DOUBLING = 6.0  # of a difference: more than it costs in the end; found by trial
 _TINY = 1e-12
 
 
 class Rounding:
-    """Rounds differences of weights, group by group.
+    """Rounds the differences of the weights from the pair's own, group by group.
 
     Args:
-        groups: the weights that are trained, in groups with a common step.
+        groups: the weights to train, in groups with a common step.
         own: those of the pair, in the same groups.
-        per_bit: loss that is worth a bit.
+        per_bit: loss that a bit is worth.
         error: mean squared error, code / peak, that is a loss of 1.
-        output: makes pictures with the network as it is, of random patches.
+        output: runs the network on random patches.
 
     Attributes:
         steps: of the groups.
@@ -52,7 +52,7 @@ class Rounding:
         self._step = torch.tensor(self.steps).repeat_interleave(torch.tensor(sizes)).to(self._before)
 
     def differentiate(self, backward: Callable[[], None]) -> None:
-        """Adds to the weights' gradients what they are where the weights are rounded, and those of the bits."""
+        """Adds the gradients of the loss at the rounded weights, by ``backward``, and those of the cost of the bits."""
         kept = _flat(self._weights)
         self.round()
         backward()
@@ -82,7 +82,8 @@ def _flat(weights: Sequence[nn.Parameter]) -> Tensor:
 
 
 def _curvatures(groups: Sequence[Sequence[nn.Parameter]], output: Callable[[], Tensor]) -> list[float]:
-    """Of the mean squared error, by a weight of each group on average (Gauss-Newton; Hutchinson's estimate)."""
+    """Curvature of the mean squared error, mean over the weights of each group (Gauss-Newton, by Hutchinson's
+    estimate)."""
     weights = [weight for group in groups for weight in group]
     random = torch.Generator().manual_seed(0)
     sums = [0.0] * len(weights)

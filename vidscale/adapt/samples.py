@@ -55,11 +55,11 @@ class Patches:
         self._random = np.random.default_rng(seed)
 
     def __call__(self, count: int) -> tuple[Tensor, Tensor]:
-        """So many patches: [count, 1, h, w] float32 of decoded luma with a margin, code / peak, and of the source."""
+        """Random patches: decoded luma with a margin, and the source, [count, 1, h, w] float32 each, code / peak."""
         return self._drawn(count, self._random)
 
     def fixed(self, count: int) -> tuple[Tensor, Tensor]:
-        """So many patches, the same ones at every call."""
+        """The same patches at every call."""
         return self._drawn(count, np.random.default_rng(_HELD_OUT_SEED))
 
     def _drawn(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -76,8 +76,10 @@ class Patches:
         return self._tensor(lr), self._tensor(hr)
 
     def strips(self, most: int) -> Tensor:
-        """Up to so many strips of decoded luma with a margin, from pictures that are evenly spread: the first of the
-        top, the last of the bottom. Together they are as high as a picture, but no larger than `_OBSERVED` samples.
+        """At most ``most`` strips of decoded luma with a margin, [N, 1, h, w] float32, code / peak.
+
+        They are from evenly spread pictures, the first from the top of one, the last from the bottom. Together they are
+        as high as a picture, but no larger than `_OBSERVED` samples.
         """
         pictures = self._lr[:: -(-len(self._lr) // most)]
         height, width = pictures[0].shape
@@ -96,6 +98,6 @@ class Patches:
 
 
 def _padded(luma: Luma, small: int, beyond: int) -> Luma:
-    """Luma up to whole cells and with a margin around it; edge samples are repeated."""
+    """Luma padded to whole cells, with a margin around it; edge samples are repeated."""
     padding = [(beyond, -side % small + beyond) for side in luma.shape]
     return np.pad(luma, padding, mode="edge")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from vidscale.report.rows import Shot
 
-SHORTEST = 24  # frames: no shorter shot pays for a keyframe and an update of its own
+SHORTEST = 24  # frames: a shorter shot does not pay for a keyframe and an update of its own
 
 
 class Segment(NamedTuple):
@@ -17,7 +17,7 @@ class Segment(NamedTuple):
 
 
 def long_shots(shots: Sequence[Shot]) -> list[Shot]:
-    """The shots that a segment may begin with: the first, and all long ones that follow a long enough segment."""
+    """The shots that a segment may begin with: the first, and each long one that starts far enough after the last."""
     kept: list[Shot] = []
     for shot in shots:
         if not kept or (shot.frames >= SHORTEST and shot.start_index - kept[-1].start_index >= SHORTEST):
@@ -29,8 +29,8 @@ def segments_of(starts: Sequence[int], keyframes: Collection[int], frames: int) 
     """The segments of an encoded movie.
 
     Args:
-        starts: indices of the frames that they should begin with, in order, the first 0; others that the encoder made
-            no keyframe are left out.
+        starts: indices of the frames that they should begin with, in order, the first 0; of the others, those that are
+            not keyframes are left out.
         keyframes: indices of all keyframes, in presentation order.
         frames: in the movie.
     """

@@ -12,10 +12,10 @@ _TURNED_EVERY = 10  # steps between eigendecompositions
 
 class Soap:
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using
-    Adam", ICLR 2025), for small matrices. Vectors get plain Adam; the first use of torch's would import for a second.
+    Adam", ICLR 2025), for small matrices. Vectors get plain Adam; torch's own takes a second to import.
 
-    As in the paper but for the second moments after a new basis: they begin as the products of its eigenvalues. All
-    eigendecompositions are exact; those of a convolution of 8 channels cost a tenth of its gradient.
+    It differs from the paper in the second moments after a change of basis, which restart as products of the new
+    eigenvalues. Eigendecompositions are exact; those of a convolution of 8 channels cost a tenth of its gradient.
 
     Args:
         parameters: of two and more dimensions, [out, ...], or vectors.
@@ -34,15 +34,15 @@ class Soap:
             self._states.append(_Vectors(vectors))
 
     @torch.no_grad()
-    def step(self, part: float) -> None:
-        """Moves the parameters along their gradients by this part of the learning rate."""
+    def step(self, rate_factor: float) -> None:
+        """Updates the parameters from their gradients, at ``rate_factor`` times the highest learning rate."""
         self._steps += 1
         corrections = [1 - beta**self._steps for beta in self._betas]
         for state in self._states:
             state.observe(self._betas)
             if self._steps % _TURNED_EVERY == 0:
                 state.turn()
-            state.move(part * self._rate, corrections)
+            state.move(rate_factor * self._rate, corrections)
 
 
 class _Vectors:

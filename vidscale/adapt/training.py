@@ -25,17 +25,20 @@ _BETAS = (0.9, 0.99)
 _RATES: dict[Kind, float] = {"light": 5e-3, "full": 4e-3}
 _REFINING = 2e-3  # the rate of an update that is trained further
 _OBSERVED = 8  # strips of pictures for the ranges of the channels
-_COMPARED = 32  # patches that show whether a training is worth going on with
+_COMPARED = 32  # patches that show whether to continue a training
 _NEAR = 0.8  # of the full update's gain: a light one that gains more is tried too
-_ROUNDED = 0.5  # of the steps for all weights are made with weights as they will be stored
-_SMALLEST: dict[Kind, int] = {"light": 800, "full": 3200}  # bits of an update: what gains less is not worth the time
+_ROUNDED = 0.5  # of the steps for all weights, the last ones, train them as they will be stored
+_SMALLEST: dict[Kind, int] = {"light": 800, "full": 3200}  # bits of an update: one that gains less is given up
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Steps of the two trainings, and of training an update further.
+    """Steps of the trainings.
 
-    That of all weights is given up after half of it if it gains too little.
+    Attributes:
+        light: of gains and biases.
+        full: of all weights; 0 for none. It is given up halfway if it gains too little.
+        refined: of a full update that is trained further.
     """
 
     light: int = 60
@@ -55,7 +58,7 @@ class Target:
         bit_depth: of the codes.
         precision: that the updates are to run with.
         sha256: content hash of the pair's weights.
-        per_bit: mean squared error of the segment, in codes, that is worth a bit of an update.
+        per_bit: mean squared error of the segment, in codes, that a bit of an update is worth.
     """
 
     bit_depth: int
@@ -65,7 +68,7 @@ class Target:
 
 
 class Trained(NamedTuple):
-    """An update, and whether it is clearly the best of its segment on some patches, bits aside."""
+    """An update, and whether it is clearly the best of its segment on the compared patches, bits aside."""
 
     update: Update
     is_best: bool
@@ -73,10 +76,10 @@ class Trained(NamedTuple):
 
 def trained_updates(
     chain: Chain, samples: Sequence[Sample], target: Target, steps: Steps, device: str = "cpu"
-) -> Iterator["Trained"]:
-    """Updates that fit the network to some frames, the full one first, the light one if that is asked for too.
+) -> Iterator[Trained]:
+    """Updates that fit the network to some frames: the full one first, then the light one, as the steps ask for.
 
-    One that gains too little on some patches to pay for itself is left out.
+    An update that gains too little on the compared patches to pay for itself is left out.
 
     Args:
         chain: the pair's own network.
@@ -86,20 +89,20 @@ def trained_updates(
         device: that torch trains on.
     """
     training = _Training(chain, samples, target, device)
-    lightly = training.light(steps.light)
-    if steps.full and (update := training.full(steps.full, lightly)):
-        near = training.gain(updated(chain, update)) * _NEAR < training.gain(lightly)
+    light = training.light(steps.light)
+    if steps.full and (update := training.full(steps.full, light)):
+        near = training.gain(updated(chain, update)) * _NEAR < training.gain(light)
         yield Trained(update, is_best=not near)
-    if steps.light and (update := training.light_update(lightly)):
+    if steps.light and (update := training.light_update(light)):
         yield Trained(update, is_best=True)
 
 
 def refined_update(
     chain: Chain, update: Update, samples: Sequence[Sample], target: Target, steps: Steps, device: str = "cpu"
 ) -> Update:
-    """An update that was trained on other small frames of the same segment, trained further.
+    """Trains an update further that was trained on other small frames of the same segment.
 
-    As it was, it can cost less by squared error, but not by SSIM and VMAF.
+    Unchanged, it may cost less by squared error, but not by SSIM and VMAF.
 
     Args:
         update: the update.
@@ -135,19 +138,19 @@ class _Training:
         _select(network, weights)
         optimiser = Soap(weights, _RATES["light"], _BETAS)  # plain Adam: these are vectors
         for step in range(steps):
-            self._step(network, weights, optimiser, _part(step, steps))
+            self._step(network, weights, optimiser, _rate_factor(step, steps))
         return network.folded()
 
-    def light_update(self, lightly: Chain) -> Update | None:
-        """The update that `light` has trained; None if it will not pay."""
-        network = self._network(lightly)
+    def light_update(self, light: Chain) -> Update | None:
+        """The update for a result of `light`; None if it will not pay."""
+        network = self._network(light)
         if not self._pays(network, "light"):
             return None
         adapted = network.folded(self._seen)
         return update_of(self._own, adapted, "light", self._target.precision, self._target.sha256)
 
     def full(self, steps: int, start: Chain, rounded: float = _ROUNDED, rate: float = _RATES["full"]) -> Update | None:
-        """Trains all weights, in the last part of the steps as they will be stored; None if that will not pay."""
+        """Trains all weights, the last part of the steps as they will be stored; None if that will not pay."""
         network = self._network(start)
         groups = network.groups()
         weights = [weight for group in groups for weight in group]
@@ -155,7 +158,7 @@ class _Training:
         optimiser = Soap(weights, rate)
         free = steps - int(rounded * steps)
         for step in range(free):
-            self._step(network, weights, optimiser, _part(step, steps))
+            self._step(network, weights, optimiser, _rate_factor(step, steps))
         if not self._pays(network, "full"):
             return None
         own = FoldedNetwork(self._own).to(self._device).groups()
@@ -165,7 +168,7 @@ class _Training:
 
         rounding = Rounding(groups, own, self._per_bit, self._error, output)
         for step in range(free, steps):
-            self._step(network, weights, optimiser, _part(step, steps), rounding)
+            self._step(network, weights, optimiser, _rate_factor(step, steps), rounding)
         rounding.round()
         adapted = network.folded(self._seen)
         target = self._target
@@ -175,7 +178,7 @@ class _Training:
         return FoldedNetwork(chain).to(self._device)
 
     def gain(self, chain: Chain) -> float:
-        """How much smaller the loss is on some patches than with the pair's own network, where it is 1."""
+        """By how much the loss on the compared patches is below that of the pair's own network, which is 1."""
         return self._gain(self._network(chain))
 
     @torch.no_grad()
@@ -190,7 +193,7 @@ class _Training:
         network: FoldedNetwork,
         weights: Sequence[nn.Parameter],
         optimiser: Soap,
-        part: float,
+        rate_factor: float,
         rounding: Rounding | None = None,
     ) -> None:
         lr, hr = (some.to(self._device) for some in self._patches(_PATCHES))
@@ -205,17 +208,17 @@ class _Training:
             differentiate()
         else:
             rounding.differentiate(differentiate)
-        optimiser.step(part)
+        optimiser.step(rate_factor)
 
 
 def _select(network: FoldedNetwork, weights: Sequence[nn.Parameter]) -> None:
-    """Makes these, and no others, parameters that change."""
+    """Makes only these parameters trainable."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # fastest with oneDNN
     network.requires_grad_(requires_grad=False)
     for weight in weights:
         weight.requires_grad_()
 
 
-def _part(step: int, steps: int) -> float:
-    """Of the highest learning rate: rises fast, and falls along a cosine."""
+def _rate_factor(step: int, steps: int) -> float:
+    """The learning rate relative to the highest: a fast warm-up, then cosine decay to 2 %."""
     return min(1, (step + 1) / _RISE) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)

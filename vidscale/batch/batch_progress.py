@@ -4,12 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from vidscale.system.progress import can_estimate
+
 STEPS = ("encoding", "measuring")
 """Steps whose frames are counted."""
-
-_SOON_S = 3.0
-_LATE_S = 30.0
-_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class BatchProgress:
         if self._began is None or not busy or not total:
             return None
         passed = self.clock() - self._began
-        if passed < _SOON_S or (passed < _LATE_S and done < _SHARE * total):
+        if not can_estimate(passed, done, total):
             return None
         rates = [self._frame_s(name) for name in STEPS]
         known = next((rate for rate in rates if rate is not None), None)
@@ -124,10 +122,3 @@ class BatchProgress:
         steps = [steps[name] for steps in self._movies.values() if steps[name].done]
         done = sum(step.done for step in steps)
         return sum(step.busy_s for step in steps) / done if done else None
-
-
-def left_text(seconds: float | None) -> str:
-    """Such as ``40 s left`` or ``12 min left``; "" for None."""
-    if seconds is None:
-        return ""
-    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"

@@ -121,12 +121,11 @@ def _verified(file: Path, pts: "array[int]", unit: Fraction) -> int:
     """Checks that a file has exactly these pictures, beginning with a keyframe; returns the reordering delay."""
     try:
         with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
-            found = [
-                round(packet.pts * Fraction(packet.time_base) / unit) for packet in packets if packet.pts is not None
-            ]
-            starts_with_key = bool(packets) and packets[0].is_keyframe
+            found, starts_with_key = list[int](), False
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size and packet.pts is not None:
+                    starts_with_key |= not found and packet.is_keyframe
+                    found.append(round(packet.pts * Fraction(packet.time_base) / unit))
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"{file.name} cannot be read back: {reason_of(error)}") from error
     if sorted(found) != list(pts) or not starts_with_key or found[0] != pts[0]:

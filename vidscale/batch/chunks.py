@@ -39,8 +39,8 @@ class Chunk:
     """A part of a movie that is encoded by itself.
 
     Attributes:
-        start, end: timestamps of its first picture and of the one behind it, in the source's time base; None for the
-            beginning and the end of what is encoded.
+        start, end: timestamps of its first picture and of the first one after it, in the source's time base; None for
+            the beginning and the end of what is encoded.
         frames: pictures in it; None when unknown.
     """
 
@@ -85,8 +85,8 @@ class _Index:
 def divide(source: Source, time_range: TimeRange | None, count: int | None, *, workers: int) -> Division:
     """Divides a movie into chunks.
 
-    A cut is where the source's own encoder has put a keyframe early, which it does at cuts; where there is none nearby,
-    the pictures behind the nearest keyframe are searched for one. Without any, chunks begin at that keyframe: what lies
+    An early keyframe of the source marks a cut, since encoders place one there; where there is none nearby, the
+    pictures after the nearest keyframe are searched for a cut. Without any, chunks begin at that keyframe: what lies
     between a keyframe and the first picture of a chunk is decoded twice.
 
     Args:
@@ -98,7 +98,8 @@ def divide(source: Source, time_range: TimeRange | None, count: int | None, *, w
     index = _indexed(source, time_range)
     whole = Chunk(None, None, None)
     if index is None:
-        return Division((whole,), f"{source.path.name} is encoded in one piece: its packets do not tell its pictures")
+        why = "its packets do not match its pictures one to one"
+        return Division((whole,), f"{source.path.name} is encoded in one piece: {why}")
     source = _read(source, index)
     unit = source.video.time_base
     length_s = (index.pts[-1] - index.pts[0]) * unit
@@ -234,7 +235,7 @@ def _nearest(times: Sequence[int], to: Fraction, low: Fraction, high: Fraction) 
 
 
 def _early_keys(index: _Index) -> list[int]:
-    """Keyframes that came before they were due: encoders put them at cuts. None if all are evenly spaced."""
+    """Keyframes earlier than their usual distance, which encoders place at cuts; empty if all are evenly spaced."""
     if len(index.keys) > len(index.pts) / 2:  # every picture is one
         return []
     due = max((after - before for before, after in pairwise(index.keys)), default=0)
@@ -242,7 +243,7 @@ def _early_keys(index: _Index) -> list[int]:
 
 
 def _searched(source: Source, index: _Index, even: Fraction, low: Fraction, high: Fraction) -> int | None:
-    """The first cut behind a keyframe near an even division: close enough for decoding to begin there."""
+    """The first cut after a keyframe near an even division: close enough for decoding to begin there."""
     unit = source.video.time_base
     earliest = max(low, even - _SEARCHED_S / unit)
     key = next((key for key in index.keys if earliest <= key <= even), None) or _nearest(index.keys, even, low, high)

@@ -1,4 +1,4 @@
-"""Finished chunks become one ordinary file, as if they had been encoded in one run."""
+"""Joins finished chunks into one ordinary file, as if they had been encoded in one run."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def join(
         unit,
     )
     if adapts(plan) and not adaptation.segments:
-        notes = (*notes, "not adapted: how strongly the encoder coded is known only once all chunks are finished")
+        notes = (*notes, "not adapted: the coding strength is known only once all chunks are finished")
     plan, notes = adaptation.signed(plan), (*notes, *adaptation.notes)
     outcome = Outcome(plan.output.path, len(timing.pts), log, _clocks(results), notes, adaptation.segments)
     with partial_files(plan.output.path, source=plan.source.path, overwrite=overwrite) as workspace:
@@ -108,7 +108,7 @@ def _captions(results: Sequence[ChunkResult], shifts: Sequence[int]) -> Captions
 
 
 def _check(plan: EncodePlan, chunks: Sequence[Chunk], results: Sequence[ChunkResult], origins: Sequence[int]) -> None:
-    """Every chunk begins where it was to begin, and has the pictures that the source has there."""
+    """Checks that every chunk begins where it should and has the pictures that the source has there."""
     for number, (chunk, result, origin) in enumerate(zip(chunks, results, origins, strict=True), start=1):
         where = f"chunk {number} of {plan.source.path.name}"
         begins = origin + result.pts[0]
@@ -116,7 +116,7 @@ def _check(plan: EncodePlan, chunks: Sequence[Chunk], results: Sequence[ChunkRes
             if (chunk.start is not None and begins < chunk.start) or (
                 chunk.end is not None and origin + result.pts[-1] >= chunk.end
             ):
-                raise EncodeError(f"{where} has pictures of its neighbours: encode it without --chunks")
+                raise EncodeError(f"{where} overlaps its neighbours: encode it without --chunks")
             continue
         if chunk.start is not None and begins != chunk.start:
             raise EncodeError(f"{where} does not begin where it should: encode it without --chunks")

@@ -1,19 +1,16 @@
-"""The journal of an unfinished movie: the finished chunks, with the hashes of their files.
-
-It is a SQLite database in write-ahead mode beside the chunks. `vidscale.batch.lock` ensures that one program at a time
-has it open, so that it needs no shared memory and may be on a network drive.
+"""The journal of an unfinished movie: a database beside its chunks, with the finished ones and the hashes of their
+files.
 """
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vidscale.batch.chunks import Chunk
+from vidscale.batch.database import open_database
 from vidscale.batch.job import Job
 from vidscale.batch.tasks import ChunkResult, sha256_of
-from vidscale.errors import ConfigError
 
 _SCHEMA = 1
 _TABLES = """
@@ -29,7 +26,7 @@ CREATE TABLE IF NOT EXISTS files (
 
 
 class Journal:
-    """See the module.
+    """The finished chunks of a movie, and the file that they were joined into.
 
     Args:
         path: the database; created if missing.
@@ -39,25 +36,8 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise ConfigError(f"{path} cannot be used ({error}): remove its folder to start again") from error
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _prepare(self) -> None:
-        for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
-            self._database.execute(f"PRAGMA {setting}")
-        schema = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if schema not in (0, _SCHEMA):
-            raise ConfigError(f"{self._path} is of another version of vidscale: use that, or remove its folder")
-        self._database.executescript(_TABLES)
-        self._database.execute(f"PRAGMA user_version={_SCHEMA}")
+        remedy = "remove its folder to start again"
+        self._database = open_database(path, _TABLES, schema=_SCHEMA, remedy=remedy)
 
     def close(self) -> None:
         """Closes the database."""

@@ -13,16 +13,11 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from vidscale.errors import ConfigError, EncodeError, reason_of
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from vidscale.system.workspace import fcntl
 
 BEAT_S = 5.0
 _WATCHED_BEATS = 3

@@ -36,7 +36,7 @@ def measurer(engine: Engine) -> Measure | None:
 
 
 def _measured(engine: Engine, plan: EncodePlan, small: SmallFile, outcome: Outcome, progress: Progress) -> Measurement:
-    """The measurement of all parts; of the whole by this program where a worker does not find the movie, or where
+    """The measurement of all parts; of the whole by this program where a worker cannot find the movie, or where
     frames have no partner, as in a damaged movie."""
     if not (outcome.log.damaged or outcome.log.joints):
         results = _results(engine, plan, _parts(plan, small, outcome, engine.workers), outcome, progress)
@@ -51,7 +51,7 @@ def _measured(engine: Engine, plan: EncodePlan, small: SmallFile, outcome: Outco
 def _results(
     engine: Engine, plan: EncodePlan, parts: Sequence[EncodePart], outcome: Outcome, progress: Progress
 ) -> list[Measurement]:
-    """What the workers have measured; empty if one does not find the movie."""
+    """What the workers have measured; empty if one cannot find the movie."""
     if engine.measure is None or not parts:
         return []
     name, state = f"{plan.source.path.name}, measuring part", SourceState.of(plan.source.path)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from vidscale.batch.batch_progress import BatchProgress, Expected, left_text
+from vidscale.batch.batch_progress import BatchProgress, Expected
 from vidscale.batch.results import MovieResult
 from vidscale.batch.watching import Watch
 from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.errors import VidscaleError, reason_of
 from vidscale.quality import METRICS, Metric, Target
 from vidscale.report.totals import format_bytes
+from vidscale.system.progress import left_text
 from vidscale.system.workspace import replacing
 from vidscale.web.page import Tile, render_template
 
 INDEX = "index.html"
 _EVERY_S = 2.0  # the page that refreshes itself is written at most that often
-_STATE = {"done": "done", "kept": "kept", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
         f"{result.quality[metric]:.{METRIC_TEXT[metric].digits}f}" if metric in result.quality else "–"
         for metric in metrics
     ]
-    state = "below the limit" if result.is_low else _STATE[result.state]
+    state = "below the limit" if result.is_low else result.state
     cells = (
         state,
         *quality,

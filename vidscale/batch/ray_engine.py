@@ -1,7 +1,7 @@
 """The engine for several machines: chunks as tasks of Ray, an optional package (``vidscale[ray]``).
 
 Ray gets paths, ranges and timestamps; pictures never pass through it. Outputs must have the same paths on all machines.
-So should sources: a worker that does not find one answers so, and then gets the packets of its range.
+So should sources: a worker that cannot find one answers so, and then gets the packets of its range.
 """
 
 import contextlib
@@ -84,15 +84,15 @@ class RayEngine:
             self._prepare.options(name=task.name, num_cpus=task.threads).remote(task.to_json())
 
     def submit(self, task: ChunkTask, advance: Callable[[int], None]) -> "Future[ChunkResult]":
-        def send(future: "Future[ChunkResult]") -> None:
+        def run_on_packets(future: "Future[ChunkResult]") -> None:
             with contextlib.suppress(RuntimeError):  # closed in the meantime
                 self._senders.submit(self._send, task, future, advance)
 
-        return self._watched(self._begun(task), lambda ended: _chunk(ended, advance), send)
+        return self._watched(self._begun(task), lambda ended: _chunk(ended, advance), run_on_packets)
 
     def measure(self, task: MeasureTask, advance: Callable[[int], None]) -> "Future[Measurement]":
         def refuse(future: "Future[Measurement]") -> None:
-            future.set_exception(NotFoundError(f"a worker does not find {task.movie.source} or {task.movie.output}"))
+            future.set_exception(NotFoundError(f"a worker cannot find {task.movie.source} or {task.movie.output}"))
 
         reference = self._measure.options(**_options(task)).remote(task)
         return self._watched(reference, lambda ended: _measured(ended, advance), refuse)
@@ -158,7 +158,7 @@ class RayEngine:
 
 
 def _work(record: dict[str, Any], sent: Sent | None) -> dict[str, Any]:
-    """What a Ray worker does; ``{"missing": True}`` if it does not find the movie."""
+    """What a Ray worker does; ``{"missing": True}`` if it cannot find the movie."""
     movie = record["movie"]
     if sent is None and movie["state"]["size"] is not None and not Path(movie["source"]).exists():
         return {"missing": True}

@@ -1,18 +1,22 @@
 """The results of the movies of a batch, in a database beside the outputs, from which the next run resumes."""
 
 import json
-import sqlite3
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vidscale.batch.database import open_database
 from vidscale.batch.tasks import sha256_of
-from vidscale.errors import ConfigError
 from vidscale.quality import Metric
 
 State = Literal["done", "kept", "failed"]
 _SCHEMA = 1
+_TABLE = """
+CREATE TABLE IF NOT EXISTS movies (
+    output TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, result TEXT NOT NULL
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +63,13 @@ class Results:
         path: the database; created if missing.
 
     Raises:
-        ConfigError: it is none, or of another version.
+        ConfigError: it is not such a database, or of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
-                self._database.execute(f"PRAGMA {setting}")
-            schema = self._database.execute("PRAGMA user_version").fetchone()[0]
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS movies (output TEXT PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL, "
-                "sha256 TEXT NOT NULL, result TEXT NOT NULL)"
-            )
-            self._database.execute(f"PRAGMA user_version={_SCHEMA}")
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise ConfigError(f"{path} cannot be used ({error}): remove it, or name another output folder") from error
-        if schema not in (0, _SCHEMA):
-            self._database.close()
-            raise ConfigError(f"{path} is of another version of vidscale: name another output folder")
+        remedy = "remove it, or name another output folder"
+        self._database = open_database(path, _TABLE, schema=_SCHEMA, remedy=remedy)
 
     def close(self) -> None:
         """Closes the database."""

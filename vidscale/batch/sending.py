@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +14,7 @@ from vidscale.errors import EncodeError, reason_of
 from vidscale.media.nut_packets import PacketWriter
 from vidscale.media.packets import VideoPackets, video_packets
 from vidscale.media.probe import Source
+from vidscale.system.folders import temporary_folder
 
 _REFUSED = "the packets of {} cannot be sent to workers: put it on a path that they share"
 
@@ -29,7 +28,7 @@ class Sent:
 
     Attributes:
         source: the movie, with its video only.
-        data: the packets, from the keyframe in front of the range on, as a NUT file.
+        data: the packets, from the keyframe before the range on, as a NUT file.
         shift_s: added to their timestamps, seconds: NUT has none below zero.
         part: the range without pictures that the movie's edit list hides, which NUT cannot say.
         until: end of the last picture in the movie, in units of the source's time base; None when unknown.
@@ -102,8 +101,8 @@ def _shown_part(source: Source, time_range: TimeRange, read: Sequence[_Packet]) 
     if not shown or len(shown) == len(read):
         return time_range
     begin = min(packet.pts * packet.time_base for packet in shown) - source.start_s
-    behind = max((packet.pts + max(1, packet.duration or 0)) * packet.time_base for packet in shown) - source.start_s
-    end = behind if time_range.end is None else min(behind, time_range.end)
+    last_end = max((packet.pts + max(1, packet.duration or 0)) * packet.time_base for packet in shown) - source.start_s
+    end = last_end if time_range.end is None else min(last_end, time_range.end)
     return TimeRange(start=max(time_range.start, begin), end=end)
 
 
@@ -120,7 +119,7 @@ def _end(source: Source, packets: VideoPackets, read: Sequence[_Packet]) -> int 
 @contextlib.contextmanager
 def as_file(sent: Sent) -> Iterator[Source]:
     """The range as a source that can be decoded, in a temporary file."""
-    with tempfile.TemporaryDirectory(prefix="vidscale-") as folder:
-        path = Path(folder) / f"{sent.source.path.name}.nut"
+    with temporary_folder() as folder:
+        path = folder / f"{sent.source.path.name}.nut"
         path.write_bytes(sent.data)
         yield replace(sent.source, path=path)

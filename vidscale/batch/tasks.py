@@ -27,7 +27,7 @@ class FinalError(ConfigError):
 
 
 class NotFoundError(FinalError):
-    """A worker does not find a file."""
+    """A worker cannot find a file."""
 
 
 class Task(Protocol):

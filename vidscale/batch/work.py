@@ -46,7 +46,7 @@ class Work(Generic[T, R]):
     """The tasks of a movie.
 
     Args:
-        submit: queues one; what it is given besides is called with numbers of frames, from another thread.
+        submit: queues a task; its second argument is called with numbers of finished frames, from another thread.
         tasks: by number.
         finished: called with the number and the result of each, in the thread of `run`; may raise to end the work.
         progress: advances with every frame.

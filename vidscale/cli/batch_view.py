@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vidscale.batch.batch_progress import BatchProgress, Expected, left_text
+from vidscale.batch.batch_progress import BatchProgress, Expected
 from vidscale.batch.watching import Watch
 from vidscale.cli.console import PLAIN_LINE_S, Console, emit
+from vidscale.system.progress import left_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Console(Progress):
         self._later: dict[str, int] = {}  # frames of parts that will follow
         self._started = self._last_line = time.monotonic()
         self._time_left = TimeLeft()
+        self._advancing = threading.Lock()  # a job may work on several frames at a time
 
     def expect(self, task: str, total: int | None) -> None:
         self._later[task] = total or 0
@@ -67,10 +69,13 @@ class Console(Progress):
 
     def advance(self) -> None:
         self.check()
-        self._done += 1
-        self._time_left.advance()
-        if self.quiet:
-            return
+        with self._advancing:
+            self._done += 1
+            self._time_left.advance()
+            if not self.quiet:
+                self._draw()
+
+    def _draw(self) -> None:
         if self._bar is not None and self._bar_task is not None:
             elapsed = max(time.monotonic() - self._started, 1e-3)
             self._bar.update(self._bar_task, advance=1, speed=self._speed(self._done / elapsed), left=self._left())

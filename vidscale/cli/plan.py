@@ -58,7 +58,7 @@ def plan(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """What would each scale need? Probe movies and print the choice of encode, its evidence, and the commands."""
+    """Probe movies: print what encode would choose, the evidence, and the commands."""
 
     def job(console: Console) -> bool:
         from vidscale.config import EncodeSettings

@@ -4,7 +4,6 @@ import contextlib
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -64,7 +63,7 @@ def play(
         with_shader = None if pipe or found != "mpv" else _playback(small)
         if with_shader is not None:
             if small.is_adapted:
-                console.note("the movie is adapted to its shots, the shader has the pair's own network; --pipe adapts")
+                console.note("this file has adapted networks, the shader does not: --pipe uses them")
             if _play_with_shader(with_shader, small.source.path):
                 return
         _pipe(found, small, console)
@@ -103,8 +102,10 @@ def _playback(small: "SmallFile") -> "ShaderPlayback | None":
 
 def _play_with_shader(playback: "ShaderPlayback", movie: Path) -> bool:
     """Runs mpv on the small file. Returns False if its window could not be opened: no usable GPU."""
-    with tempfile.TemporaryDirectory(prefix="vidscale-") as folder:
-        shader = Path(folder) / "restore.glsl"
+    from vidscale.system.folders import temporary_folder
+
+    with temporary_folder() as folder:
+        shader = folder / "restore.glsl"
         shader.write_text(playback.shader, encoding="utf-8")
         code = subprocess.call(playback.command(shader, movie.absolute()))
     if code == _CANNOT_PLAY:

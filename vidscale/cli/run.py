@@ -1,12 +1,15 @@
 """``vidscale run``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, print_plan, run_job, show_path
+
+if TYPE_CHECKING:
+    from vidscale.jobs.recipe import Recipe
 
 
 def _list(wanted: bool) -> None:
@@ -46,11 +49,9 @@ def run(
 
     def job(console: Console) -> None:
         from vidscale.config import DecodeSettings, EncodeSettings
-        from vidscale.errors import DecodeError, UsageError
-        from vidscale.jobs.recipe import parse_assignments, pipe_commands, read_recipe, run_pipe
+        from vidscale.errors import UsageError
+        from vidscale.jobs.recipe import parse_assignments, read_recipe
         from vidscale.jobs.shipped_recipes import find_recipe
-        from vidscale.media.ffmpeg import find_ffmpeg
-        from vidscale.system.workspace import check_target
 
         wanted = read_recipe(find_recipe(recipe))
         layers: list[dict[str, Any]] = [
@@ -78,18 +79,39 @@ def run(
             raise UsageError(f"--set: {recipe} is a pipe, which has no settings")
         else:
             target = output or source.with_name(f"{source.stem}.out{wanted.suffix}")
-            if not source.is_file():
-                raise DecodeError(f"{source} does not exist")
-            binary = find_ffmpeg(ffmpeg).path
-            if dry_run:
-                check_target(target, source=source, overwrite=overwrite)
-                commands = pipe_commands(wanted, source, target, ffmpeg=binary)
-                print_plan(target, {}, commands, json_output=json_output)
-                return
-            run_pipe(wanted, source, target, ffmpeg=binary, overwrite=overwrite)
-            _print_result(target, console, json_output=json_output)
+            _pipe(
+                wanted, source, target, ffmpeg, console, overwrite=overwrite, dry_run=dry_run, json_output=json_output
+            )
 
     run_job(job, quiet=quiet)
+
+
+def _pipe(
+    recipe: "Recipe",
+    source: Path,
+    target: Path,
+    ffmpeg: Path | None,
+    console: Console,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+    json_output: bool,
+) -> None:
+    from vidscale.errors import DecodeError
+    from vidscale.jobs.recipe import pipe_commands, run_pipe
+    from vidscale.media.ffmpeg import find_ffmpeg
+    from vidscale.system.workspace import check_target
+
+    if not source.is_file():
+        raise DecodeError(f"{source} does not exist")
+    binary = find_ffmpeg(ffmpeg).path
+    if dry_run:
+        check_target(target, source=source, overwrite=overwrite)
+        commands = pipe_commands(recipe, source, target, ffmpeg=binary)
+        print_plan(target, {}, commands, json_output=json_output)
+        return
+    run_pipe(recipe, source, target, ffmpeg=binary, overwrite=overwrite)
+    _print_result(target, console, json_output=json_output)
 
 
 def _print_result(target: Path, console: Console, *, json_output: bool) -> None:

@@ -2,16 +2,13 @@
 
 import time
 
-_SOON_S = 3.0
-_LATE_S = 30.0
-_SHARE = 0.05
+from vidscale.system.progress import can_estimate, left_text
 
 
 class TimeLeft:
     """Estimates the rest of a job from what it has done since its first unit was finished.
 
-    The time before that is not counted: programs start and filters are compiled in it, once. There is no estimate
-    before 3 s have passed since, nor, in the first 30 s, before a twentieth of the job is done.
+    The time before that is not counted: programs start and filters are compiled in it, once.
     """
 
     def __init__(self) -> None:
@@ -25,12 +22,9 @@ class TimeLeft:
         self._done += 1
 
     def text(self, left: int) -> str:
-        """Such as ``40 s left`` or ``12 min left``, for ``left`` more units; "" when it cannot be estimated yet."""
+        """The text for ``left`` more units, see `left_text`; "" when it cannot be estimated yet."""
         counted = self._done - 1
         passed = time.monotonic() - self._first
-        if left < 0 or counted < 1 or passed < _SOON_S:
+        if left < 0 or counted < 1 or not can_estimate(passed, self._done, self._done + left):
             return ""
-        if passed < _LATE_S and self._done < _SHARE * (self._done + left):
-            return ""
-        seconds = passed / counted * left
-        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+        return left_text(passed / counted * left)

@@ -75,7 +75,7 @@ class Candidate:
 
 
 def unadapted(family: str) -> str:
-    """A family without what says that its upscaler is adapted."""
+    """A family's name without the suffix of an adapted upscaler."""
     return family.removesuffix(ADAPTED).removesuffix(LIGHTLY)
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from vidscale.errors import UsageError, plain_reason
 from vidscale.media.encoders import ENCODERS, CodecName, codec_name
 from vidscale.media.geometry import parse_scale
+from vidscale.quality import Target, parse_target
 
 AUTO = "auto"
 SsimKind = Literal["gaussian", "ffmpeg"]
@@ -17,6 +18,9 @@ AS_TEXT = PlainSerializer(lambda value: value if value is None else str(value))
 Scale = Annotated[Fraction, BeforeValidator(parse_scale), PlainSerializer(str)]
 OptionalScale = Annotated[
     Fraction | None, BeforeValidator(lambda value: value if value is None else parse_scale(value))
+]
+OptionalTarget = Annotated[
+    Target | None, BeforeValidator(lambda value: parse_target(value) if isinstance(value, str) else value), AS_TEXT
 ]
 
 

@@ -2,14 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from vidscale.config.base import AS_TEXT, Settings
-from vidscale.quality import Target, parse_target
-
-
-def _as_target(value: object) -> object:
-    return parse_target(value) if isinstance(value, str) else value
+from vidscale.config.base import OptionalTarget, Settings
 
 
 class BatchSettings(Settings):
@@ -23,9 +18,7 @@ class BatchSettings(Settings):
     container: Literal["mp4", "mkv", "mov", "webm", "ts"] | None = Field(
         default=None, description="of all outputs; None is the source's, Matroska where that cannot be written"
     )
-    least: Annotated[Target | None, BeforeValidator(_as_target), AS_TEXT] = Field(
-        default=None, description="quality below which a movie is flagged, METRIC=VALUE"
-    )
+    least: OptionalTarget = Field(default=None, description="quality below which a movie is flagged, METRIC=VALUE")
 
     @model_validator(mode="after")
     def _is_ray(self) -> "BatchSettings":

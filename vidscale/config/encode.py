@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vidscale.config.base import AS_TEXT, AUTO, CodecSettings, MeasureSettings
+from vidscale.config.base import AS_TEXT, AUTO, CodecSettings, MeasureSettings, OptionalTarget
 from vidscale.config.source import SourceSettings
 from vidscale.media.encoders import ENCODERS, Effort
 from vidscale.media.geometry import parse_scale, plain_fraction
-from vidscale.quality import Metric, Target, metric_named, parse_amount, parse_target
+from vidscale.quality import Metric, metric_named, parse_amount
 from vidscale.system.devices import Device
 
 SHOTS = "shots"
@@ -19,10 +19,6 @@ SHOTS = "shots"
 def _as_choice(value: object) -> object:
     """A scale, or that it is chosen: "auto"."""
     return value if value is None or value == AUTO else parse_scale(value)
-
-
-def _as_target(value: object) -> object:
-    return parse_target(value) if isinstance(value, str) else value
 
 
 def _as_metric(value: object) -> object:
@@ -72,7 +68,7 @@ class EncodeSettings(CodecSettings, SourceSettings, MeasureSettings):
         description="source size over coded size, a rational from 1 to 8; auto chooses the way with the fewest bits, "
         "full size among them; None is auto, or the scale of the named pair",
     )
-    target: Annotated[Target | None, BeforeValidator(_as_target), AS_TEXT] = Field(
+    target: OptionalTarget = Field(
         default=None, description="quality to reach with the fewest bits, METRIC=VALUE, in place of crf"
     )
     target_percentile: float | None = Field(

@@ -39,7 +39,7 @@ class Item:
 def find_pictures(
     paths: Sequence[Path], *, apart_from: Path | None = None, progress: Progress | None = None
 ) -> list[Item]:
-    """Pictures in folders (recursively, by suffix, sorted by name), and single files.
+    """Pictures in folders (recursively, by suffix, sorted by name), and single files; each once.
 
     Hidden files and folders are skipped.
 
@@ -68,6 +68,7 @@ def find_pictures(
         raise ConfigError(
             f"no PNG, JPEG, WebP, TIFF or BMP files in {', '.join(map(str, paths)) or 'no folder'}{instead}"
         )
+    items, others = list(dict.fromkeys(items)), list(dict.fromkeys(others))
     if others and progress is not None:
         progress.note(f"skipped, not PNG, JPEG, WebP, TIFF or BMP: {_listed(others)}")
     return items

@@ -30,7 +30,7 @@ from vidscale.system.threads import Clock
 if TYPE_CHECKING:
     from vidscale.adapt.adapting import Adapted, Adapter
 
-_WORTHS = (0.5, 1.0)  # what a bit is worth differs by so much from movie to movie
+_WORTHS = (0.5, 1.0)  # relative to `distortion_per_bit`: what a bit is worth differs that much from movie to movie
 
 Updates = tuple[tuple[int, bytes], ...]
 """Updates of a movie, each with the timestamp that it holds from, in the source's time base, in order; b"" for none."""
@@ -38,14 +38,14 @@ Updates = tuple[tuple[int, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class SegmentFacts:
-    """What adaptation did for one segment.
+    """The result of adaptation for one segment.
 
     Attributes:
         start_s: time of its first frame, seconds.
-        frames: in it.
-        kind: "none", "light" or "full".
-        gain_db: of its luma PSNR, by the mean squared error.
-        bytes: of all copies of its update in the stream, without what carries them.
+        frames: number of frames.
+        kind: of its update: "none", "light" or "full".
+        gain_db: in luma PSNR, of the mean squared error.
+        bytes: of all copies of its update in the stream, without their framing.
         seconds: of training.
     """
 
@@ -63,7 +63,7 @@ class Adaptation:
 
     Attributes:
         updates: of its segments; empty if none has one.
-        segments: what they gained.
+        segments: their results.
         notes: messages for the user, one line each.
     """
 
@@ -96,7 +96,7 @@ def joined(parts: Sequence[tuple[Adaptation, int, int]], time_base: Fraction) ->
     """The adaptation of a movie that was encoded in parts.
 
     Args:
-        parts: of each, its adaptation, the timestamp of its zero, and that of its first picture from there, in order.
+        parts: in order: the adaptation of each, the timestamp of its zero, and that of its first picture from there.
         time_base: of the timestamps.
     """
     segments = tuple(
@@ -127,7 +127,7 @@ def why_not_adapted(settings: EncodeSettings, pair: Pair) -> str:
 
 
 def why_not_encoded_again(settings: EncodeSettings, pair: Pair) -> str:
-    """Why `--adapt best` does no more than `full` with a pair; "" if it does."""
+    """Why `--adapt best` does no more than `full` for a pair; "" if it does."""
     if settings.adapt != "best" or follows_updates(pair):
         return ""
     return f"--adapt best is as full with {pair.name}: its downscaler does not depend on its upscaler"
@@ -156,7 +156,7 @@ def adapt_upscaler(
     """Trains updates for the segments of an encoded movie, and keeps those that pay.
 
     With ``adapt = "best"`` the movie is encoded a second time, downscaled for the adapted upscaler, which is trained
-    further. The second file is kept if it costs less, also if a bit is worth half as much.
+    further. The second file is kept if it costs less, even if a bit is worth half as much.
 
     Args:
         plan: of the encode; its identity has the strength.
@@ -173,7 +173,7 @@ def adapt_upscaler(
         EncodeError: the encoded movie cannot be read again.
     """
     if plan.identity.crf is None:
-        return encoded, Adaptation(notes=("not adapted: how strongly the encoder coded is not known",))
+        return encoded, Adaptation(notes=("not adapted: the coding strength is not known",))
     adapter = _adapter(plan, float(plan.identity.crf))
     read = read or partial(source_frames, plan)
     found = _adapted(adapter, plan, encoded, shots, progress, read)
@@ -246,19 +246,24 @@ def _pairs(plan: EncodePlan, encoded: Encoded, read: Read) -> Iterator[tuple[Fra
     try:
         yield from zip(decoded, read(ReadLog(), Clock("decode source")), strict=True)
     except ValueError as error:
-        raise EncodeError(f"the encoded movie has not the {len(encoded.pts)} frames of its source") from error
+        raise EncodeError(f"the encoded movie does not have the {len(encoded.pts)} frames of its source") from error
 
 
 def _keyframes(path: Path) -> frozenset[int]:
     """Indices of an encoded movie's keyframes, in presentation order."""
     with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
-    packets.sort(key=lambda packet: packet.pts or 0)
-    return frozenset(n for n, packet in enumerate(packets) if packet.is_keyframe)
+        packets = container.demux(container.streams.video[0])
+        shown = sorted((packet.pts or 0, packet.is_keyframe) for packet in packets if packet.size)
+    return frozenset(n for n, (_, is_key) in enumerate(shown) if is_key)
 
 
 def adaptation_note(segments: Sequence[SegmentFacts], name: str = "shot") -> str:
-    """What adaptation did for a movie, in one line. Args: name: of a segment."""
+    """What adaptation did for a movie, in one line.
+
+    Args:
+        segments: its segments.
+        name: what a segment is called.
+    """
     adapted = [one for one in segments if one.kind != "none"]
     shots = f"{len(adapted)} of {len(segments)} {name}{'s' if len(segments) > 1 else ''}"
     seconds = f"{sum(one.seconds for one in segments):.0f} s of training"

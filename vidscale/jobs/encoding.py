@@ -69,7 +69,7 @@ def encode_video(
         frames: of the size and format of ``plan.written``.
         file: to write, with the suffix ``plan.coded_suffix``.
         clock: of the encoder.
-        quantisers: a log to write for `mean_quantiser`, if the plan measures how strongly the encoder codes.
+        quantisers: a log to write for `mean_quantiser`, if the plan measures the coding strength.
         shots: each begins with a keyframe, besides the encoder's own.
     """
     if isinstance(plan, DecodePlan):
@@ -122,5 +122,6 @@ def adapt_encoded(
 
 def strength_note(crf: float | None) -> str:
     """The note for encodes whose strength is set by ``--encoder-params``."""
-    strength = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
-    return f"coded by --encoder-params, not by --crf: {strength}, and the file tells its upscaler so"
+    if crf is None:
+        return "--encoder-params replaces --crf: the coding strength is not known, and the file does not store it"
+    return f"--encoder-params replaces --crf: coded about as strongly as with crf {crf:g}, which the file stores"

@@ -94,7 +94,6 @@ def evaluate_files(
     else:
         theirs = scaled(probe(dist, stream=stream, ffmpeg=binary.path), ours.shown, settings.scale_dist)
     ours, theirs = at_one_depth(ours, theirs)
-    ours, theirs = at_one_depth(ours, theirs)
     check_comparable(ours, theirs)
     measured = Measurement(every=settings.every)
     notes = [*ours.notes, *ours.conversions, *theirs.notes, *theirs.conversions, *color_notes(ours, theirs)]

@@ -158,14 +158,14 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
 
 def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
     """Notes on reading the source, which all renditions share, then those of single renditions, on adaptation."""
-    notes = {number: _told(parts) for number, parts in coded.items()}
+    notes = {number: _own_notes(parts) for number, parts in coded.items()}
     shared = [note for note in notes[0] if all(note in others for others in notes.values())]
     own = [f"v{number + 1}: {note}" for number, some in notes.items() for note in some if note not in shared]
     return (*shared, *own)
 
 
-def _told(parts: Sequence[CodedPart]) -> list[str]:
-    """The notes of a rendition; its parts were adapted to one by one."""
+def _own_notes(parts: Sequence[CodedPart]) -> list[str]:
+    """The notes of a rendition, with one note on the adaptation of all its parts."""
     last = parts[-1].outcome
     notes = [note for note in last.notes if note != adaptation_note(last.adapted, "segment")]
     adapted = [segment for part in parts for segment in part.outcome.adapted]

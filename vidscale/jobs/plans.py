@@ -82,7 +82,7 @@ class EncodePlan:
 
     @property
     def measures_strength(self) -> bool:
-        """Whether the encoder itself decides how strongly it codes, so that the identity is known only afterwards."""
+        """Whether the coding strength is known only after the encode, from the encoder's quantisers."""
         return self.settings.coded_crf is None
 
     def with_quantiser(self, mean: float | None) -> "EncodePlan":

@@ -45,9 +45,10 @@ class Side:
     def conversions(self) -> tuple[str, ...]:
         """Notes on the conversions of its pictures before the comparison, one line each."""
         lines = conversion_notes(self.source)
-        had, read_as = reading_of(self.source.pix_fmt).format.bit_depth, self.shown.format.bit_depth
+        pix_fmt, read_as = self.source.pix_fmt, self.shown.format.bit_depth
+        had = reading_of(pix_fmt).format.bit_depth
         if had != read_as and not self.source.is_rgb:
-            lines.append(f"{had} bits per sample ({self.source.pix_fmt}) are compared as {read_as}, like the other's")
+            lines.append(f"{had} bits per sample ({pix_fmt}) are compared as {read_as}, as in the other file")
         if has_alpha(self.source):
             lines.append(f"{alpha_of(self.source)} is not compared")
         return tuple(f"{self.source.path.name}: {line}" for line in lines)
@@ -70,7 +71,7 @@ def cropped(source: Source, crop: Crop | None) -> Side:
         source,
         replace(video, width=crop.width, height=crop.height),
         (("crop", f"w={crop.width}:h={crop.height}:x={x}:y={y}:exact=1"),),
-        (f"of {source.path.name} {where} is compared",),
+        (f"only {where} of {source.path.name} is compared",),
     )
 
 

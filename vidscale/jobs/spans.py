@@ -13,11 +13,11 @@ from vidscale.stages.updates import Updates
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Frames one after another with the same update.
+    """Consecutive frames with the same update.
 
     Attributes:
-        first, last: times of the first and of the last one, seconds, in the file's own timestamps.
-        update: as it stands in the stream; b"" for the pair's own network.
+        first, last: timestamps of the first and the last of them in the file, seconds.
+        update: as stored in the stream; b"" for the pair's own network.
     """
 
     first: Fraction

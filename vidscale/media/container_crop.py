@@ -5,7 +5,7 @@ Decoders do not see it, ffmpeg exports it since 7.1, PyAV does not: it is read f
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from vidscale.errors import DecodeError
+from vidscale.media.headers import HEADER_BYTES, Header, box_header, element_header
 
-_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
-_TRACK_TYPE, _CODEC_ID = 0x83, 0x86
-_PIXEL_CROP = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
+_SEGMENT, _TRACKS, _TRACK_ENTRY = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae"
+_VIDEO, _TRACK_TYPE, _CODEC_ID = b"\xe0", b"\x83", b"\x86"
+_PIXEL_CROP = {b"\x54\xcc": "left", b"\x54\xbb": "top", b"\x54\xdd": "right", b"\x54\xaa": "bottom"}
 _VIDEO_TRACK = 1
-_HEAD_BYTES = 16  # longest header of an element or a box
 _SAMPLE_ENTRY_BYTES = 78  # fields of a visual one (ISO/IEC 14496-12, 12.1.3), in front of its boxes
 _CLAP = struct.Struct(">IIIIiIiI")  # width, height, offsets from the centre, each a numerator and a denominator
 
@@ -103,7 +103,7 @@ def container_crop(path: Path, container: str, *, track: int, number: int) -> Ma
 
 
 def _pixel_crop(file: IO[bytes], size: int, number: int) -> Margins:
-    for segment in _elements(file, _Part(0, 0, size)):
+    for segment in _elements(file, _Part(b"", 0, size)):
         for tracks in _elements(file, segment) if segment.name == _SEGMENT else ():
             if tracks.name == _TRACKS:
                 entries = (_track(file, entry) for entry in _elements(file, tracks) if entry.name == _TRACK_ENTRY)
@@ -126,18 +126,18 @@ def _track(file: IO[bytes], entry: "_Part") -> Margins | None:
 
 
 def _clean_aperture(file: IO[bytes], size: int, track: int) -> Margins:
-    for movie in _boxes(file, _Part(0, 0, size)):
-        if movie.name != _kind(b"moov"):
+    for movie in _boxes(file, _Part(b"", 0, size)):
+        if movie.name != b"moov":
             continue
         for box in _boxes(file, movie):
-            if box.name == _kind(b"trak") and _track_id(file, box) == track:
+            if box.name == b"trak" and _track_id(file, box) == track:
                 return _of_sample_entry(file, box)
         return Margins()
     return Margins()
 
 
 def _track_id(file: IO[bytes], track: "_Part") -> int | None:
-    header = next((box for box in _boxes(file, track) if box.name == _kind(b"tkhd")), None)
+    header = next((box for box in _boxes(file, track) if box.name == b"tkhd"), None)
     if header is None:
         return None
     data = _read(file, header.start, 24)
@@ -149,7 +149,7 @@ def _of_sample_entry(file: IO[bytes], track: "_Part") -> Margins:
     """The cropping in the first sample entry of a track."""
     box = track
     for name in (b"mdia", b"minf", b"stbl", b"stsd"):
-        found = next((each for each in _boxes(file, box) if each.name == _kind(name)), None)
+        found = next((each for each in _boxes(file, box) if each.name == name), None)
         if found is None:
             return Margins()
         box = found
@@ -161,7 +161,7 @@ def _of_sample_entry(file: IO[bytes], track: "_Part") -> Margins:
     cut = Margins()
     for part in _boxes(file, entry._replace(start=entry.start + _SAMPLE_ENTRY_BYTES)):
         data = _read(file, part.start, _CLAP.size)
-        if part.name == _kind(b"clap") and len(data) == _CLAP.size:
+        if part.name == b"clap" and len(data) == _CLAP.size:
             margins = _aperture(_CLAP.unpack(data), width, height)
             cut = margins if any(margins) else cut  # of several, the last that crops anything
     return cut
@@ -184,55 +184,31 @@ def _aperture(numbers: tuple[int, ...], width: int, height: int) -> Margins:
 
 
 class _Part(NamedTuple):
-    """An element of Matroska or a box of MP4: its name as a number, and the offsets of its content in the file."""
+    """An element of Matroska or a box of MP4: its name, and the offsets of its content in the file."""
 
-    name: int
+    name: bytes
     start: int
     end: int
 
 
 def _elements(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
-    """The elements in an element (EBML, RFC 8794), up to the first broken one."""
-    at = whole.start
-    while at < whole.end:
-        head = _read(file, at, _HEAD_BYTES)
-        name, behind = _variable(head, 0)
-        length, content = _variable(head, behind)
-        if not name or not length:
-            return
-        bits = 7 * (content - behind)
-        length &= (1 << bits) - 1
-        end = whole.end if length == (1 << bits) - 1 else at + content + length  # all ones: unknown
-        if end > whole.end:
-            return
-        yield _Part(name, at + content, end)
-        at = end
-
-
-def _variable(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length number with its marker bit, and the offset after it; 0 when there is none. The leading zeros
-    of the first byte give the number of bytes that follow."""
-    width = 9 - data[at].bit_length() if at < len(data) and data[at] else len(data) + 1
-    return (int.from_bytes(data[at : at + width], "big") if at + width <= len(data) else 0), at + width
+    """The elements in an element, up to the first broken one."""
+    return _parts(file, whole, element_header)
 
 
 def _boxes(file: IO[bytes], whole: _Part) -> Iterator[_Part]:
-    """The boxes in a box (ISO/IEC 14496-12, 4.2), up to the first broken one."""
+    """The boxes in a box, up to the first broken one."""
+    return _parts(file, whole, box_header)
+
+
+def _parts(file: IO[bytes], whole: _Part, header_of: Callable[[bytes], Header | None]) -> Iterator[_Part]:
     at = whole.start
-    while at + 8 <= whole.end:
-        head = _read(file, at, _HEAD_BYTES)
-        length, name, content = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big"), 8
-        if length == 1:
-            length, content = int.from_bytes(head[8:16], "big"), 16
-        end = at + length if length else whole.end
-        if not at + content <= end <= whole.end:
+    while at < whole.end and (header := header_of(_read(file, at, HEADER_BYTES))) is not None:
+        end = whole.end if header.length is None else at + header.length
+        if not at + header.size <= end <= whole.end:
             return
-        yield _Part(name, at + content, end)
+        yield _Part(header.name, at + header.size, end)
         at = end
-
-
-def _kind(name: bytes) -> int:
-    return int.from_bytes(name, "big")
 
 
 def _number(file: IO[bytes], part: _Part) -> int:

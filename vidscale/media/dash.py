@@ -57,11 +57,11 @@ def manifest_text(periods: Sequence[Sequence[Variant]], sounds: Sequence[Sound])
         minBufferTime=_duration(longest),
     )
     begins = [zero, *(variants[0].start_s for variants in periods[1:])]
-    for number, (variants, (begin, behind)) in enumerate(zip(periods, pairwise([*begins, end]), strict=True)):
+    for number, (variants, (begin, until)) in enumerate(zip(periods, pairwise([*begins, end]), strict=True)):
         period = ElementTree.SubElement(root, "Period", id=str(number), start=_duration(begin - zero))
         _add_pictures(period, variants, begin)
         for sound, segments in zip(sounds, heard, strict=True):
-            if (some := segments.within(begin, behind)).times:
+            if (some := segments.within(begin, until)).times:
                 _add_sound(period, sound, some, begin)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

@@ -97,7 +97,7 @@ class Encoder:
         return {"keyint": "infinite", "min-keyint": _NEVER}  # a cut gets an I-frame that is no keyframe
 
     def rate_params(self, params: str) -> dict[str, str]:
-        """Those of the encoder's own settings that decide how strongly it codes, over or beside its crf.
+        """Those of the encoder's own settings that set its rate or quality, in place of crf or beside it.
 
         Args:
             params: ``key=value:key=value``.

@@ -158,7 +158,10 @@ def refused_params(ffmpeg: Ffmpeg, encoder: str, option: str, params: str) -> st
         option: the ffmpeg option for the settings, such as ``x264-params``.
         params: ``key=value:key=value``.
     """
-    result = _encode_one_frame(ffmpeg.path, "warning", ["-c:v", encoder, f"-{option}", params])
+    try:
+        result = _encode_one_frame(ffmpeg.path, "warning", ["-c:v", encoder, f"-{option}", params])
+    except subprocess.TimeoutExpired:
+        return "it does not respond"
     error = re.search(rb"(Unknown option: |Invalid value for |Error (parsing|setting) option )[^\n]*", result.stderr)
     return error.group().decode(errors="replace").strip() if error else None
 

@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from vidscale.errors import EncodeError
+from vidscale.media.headers import HEADER_BYTES, box_header
 
 _TABLES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # boxes that contain the tables of chunk offsets
 _UTF8 = 1  # type of a value
@@ -23,7 +24,7 @@ _BLOCK = 1 << 23  # bytes moved at a time
 
 
 class _Box(NamedTuple):
-    """A box (ISO/IEC 14496-12, 4.2): its type, and the offsets of its header, its content and its end."""
+    """A box: its type, and the offsets of its header, its content and its end."""
 
     kind: bytes
     start: int
@@ -74,7 +75,7 @@ def _boxes_of(file: IO[bytes], size: int) -> Iterator[_Box]:
     """The boxes of a file."""
     start = 0
     while start + 8 <= size:
-        box = _box(_read(file, start, start + 16), start, size)
+        box = _box(_read(file, start, start + HEADER_BYTES), start, size)
         yield box
         start = box.end
 
@@ -82,36 +83,36 @@ def _boxes_of(file: IO[bytes], size: int) -> Iterator[_Box]:
 def _boxes(data: bytes, start: int) -> Iterator[_Box]:
     """The boxes in the rest of a box."""
     while start + 8 <= len(data):
-        box = _box(data[start : start + 16], start, len(data))
+        box = _box(data[start : start + HEADER_BYTES], start, len(data))
         yield box
         start = box.end
 
 
-def _box(header: bytes, start: int, limit: int) -> _Box:
-    size, kind, body = int.from_bytes(header[:4], "big"), header[4:8], start + 8
-    if size == 1:
-        size, body = int.from_bytes(header[8:16], "big"), start + 16
-    end = start + size if size else limit
-    if not body <= end <= limit:
-        raise EncodeError(f"ffmpeg wrote a box {kind!r} of {size} bytes, beyond the end of the file")
-    return _Box(kind, start, body, end)
+def _box(data: bytes, start: int, limit: int) -> _Box:
+    header = box_header(data)
+    if header is None:
+        raise EncodeError(f"ffmpeg wrote a broken box {data[4:8]!r}")
+    end = limit if header.length is None else start + header.length
+    if end > limit:
+        raise EncodeError(f"ffmpeg wrote a box {header.name!r} of {header.length} bytes, beyond the end of the file")
+    return _Box(header.name, start, start + header.size, end)
 
 
-def _moved(box: bytes, border: int, before: int, behind: int, wide: bool) -> bytes:
-    """A box with every chunk offset below ``border`` raised by ``before``, all others by ``behind``.
+def _moved(box: bytes, border: int, before: int, after: int, wide: bool) -> bytes:
+    """A box with every chunk offset below ``border`` raised by ``before``, all others by ``after``.
 
     Args:
         box: a box with tables of chunk offsets; any other is returned unchanged.
-        border, before, behind: bytes of the file.
+        border, before, after: bytes of the file.
         wide: convert the tables to 64-bit offsets.
     """
-    kind, body = box[4:8], _box(box[:16], 0, len(box)).body
+    kind, body = box[4:8], _box(box[:HEADER_BYTES], 0, len(box)).body
     if kind in _TABLES:
-        inner = [_moved(box[child.start : child.end], border, before, behind, wide) for child in _boxes(box, body)]
+        inner = [_moved(box[child.start : child.end], border, before, after, wide) for child in _boxes(box, body)]
         content = b"".join(inner)
     elif kind in (b"stco", b"co64"):
         offsets = np.frombuffer(box[body + 8 :], ">u4" if kind == b"stco" else ">u8").astype(np.int64)
-        offsets += np.where(offsets < border, before, behind)
+        offsets += np.where(offsets < border, before, after)
         kind = b"co64" if wide else kind
         content = box[body : body + 8] + offsets.astype(">u4" if kind == b"stco" else ">u8").tobytes()
     else:

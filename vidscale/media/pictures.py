@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from typing import cast
+from itertools import chain
 
 import av
 
 from vidscale.errors import ConfigError, DecodeError
 from vidscale.media.alpha import ALPHA_REMEDY, Alpha
+from vidscale.media.filters import link, pulled
 from vidscale.media.frames import Frame, Plane, VideoInfo
 from vidscale.media.pixel_formats import Reading, are_opaque, planes_of, reading_of
 from vidscale.media.plane_conversion import interpolated, requantized, yuv_of_gbr
@@ -27,7 +27,7 @@ class Picture:
     Attributes:
         frame: as PyAV decoded it.
         coded_bytes: size of its packet, None when unknown.
-        duration: display duration in units of the stream's time base, None when unknown.
+        duration: display duration in units of the source's time base, None when unknown.
         is_opaque: False when alpha stored separately in the container makes it transparent.
         update: see `vidscale.media.frames.Frame`.
     """
@@ -74,7 +74,7 @@ def to_frames(
             if entry is not None:
                 waiting.append(entry)
             graph.push(None if entry is None else _untagged(entry[0].frame))
-            ready = list(_pull(graph))
+            ready = list(pulled(graph))
         for filtered in ready:
             picture, pts = waiting.popleft()  # every filter here outputs one picture per input
             yield _frame(picture, filtered, pts, source, alpha)
@@ -145,19 +145,8 @@ def _graph(source: Source, filters: list[tuple[str, str]]) -> av.filter.Graph:
         )
     ]
     steps += [graph.add(name, arguments) for name, arguments in filters]
-    steps.append(graph.add("buffersink"))
-    for before, after in pairwise(steps):
-        before.link_to(after)
     try:
-        graph.configure()
+        link(graph, *steps)
     except av.FFmpegError as error:
         raise ConfigError(f"pixel format {source.pix_fmt} cannot be read: ffmpeg does not repack it") from error
     return graph
-
-
-def _pull(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield cast("av.VideoFrame", graph.pull())
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return

@@ -1,37 +1,34 @@
 """Inspection of a source file before any work starts."""
 
 import contextlib
-import re
-import subprocess
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import av
 from av.container import Flags
 from av.format import Flags as FormatFlags
 
 from vidscale.errors import DecodeError, reason_of
-from vidscale.media import h273
 from vidscale.media.alpha import BlockAlpha
+from vidscale.media.colors import color_of, unknown_colors
 from vidscale.media.container_crop import Window, container_crop, window_of
-from vidscale.media.frames import Color, Siting, VideoInfo
+from vidscale.media.description import Description
+from vidscale.media.frames import Siting, VideoInfo
 from vidscale.media.jumps import may_jump
 from vidscale.media.mp4 import lacks_index
 from vidscale.media.parts import media_bytes
 from vidscale.media.pixel_formats import are_opaque, planes_of, reading_of
 from vidscale.media.playlists import MASTER
 from vidscale.media.side_data import carried, lasting
-from vidscale.system.processes import captured
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _NO_INDEX = "its index (moov) is missing; the file is cut off, or still being written"
 _NO_TIMESTAMPS = cast("int", FormatFlags.no_timestamps.value)
-_UNSPECIFIED = (0, 2, 3)  # H.273: reserved, unspecified, reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +154,6 @@ def is_raw(container: av.container.InputContainer) -> bool:
     return bool(container.format.flags & _NO_TIMESTAMPS)
 
 
-def _start_s(container: av.container.InputContainer) -> Fraction:
-    """First timestamp, which the container has rounded to microseconds: up to behind the first picture."""
-    rounded = Fraction(container.start_time or 0, 1_000_000)
-    starts = (
-        stream.start_time * stream.time_base
-        for stream in container.streams
-        if stream.start_time is not None and stream.time_base
-    )
-    return min((start for start in starts if abs(start - rounded) <= _MICROSECOND), default=rounded)
-
-
 def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
     """Inspects a file: its streams, and the first pictures of the video stream.
 
@@ -182,7 +168,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         ConfigError: the pixel format is not supported.
     """
     with open_container(path) as container:
-        description = _described(path, ffmpeg) if ffmpeg else ""
+        description = Description.of(path, ffmpeg) if ffmpeg else Description()
         streams = tuple(_stream_info(s, description) for s in container.streams)
         video = [s for s in streams if s.kind == "video" and not s.is_cover]
         if not video:
@@ -194,7 +180,7 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
         chosen = cast("av.VideoStream", container.streams[index])
         block_alpha = BlockAlpha.of(chosen)
         frames = _first_frames(path, container, chosen, block_alpha)
-        info = _video_info(container, chosen, frames, _chroma_location(description, index))
+        info = _video_info(container, chosen, frames, description.chroma_location(index))
         margins = container_crop(path, container.format.name, track=chosen.id, number=stream)
         window = window_of(margins, (info.height, info.width), reading_of(frames[0].format.name).subsampling)
         return Source(
@@ -212,28 +198,39 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             size_bytes=media_bytes(path, container.format.name),
             side_data=(
                 *dict.fromkeys(words for frame in frames for words in carried(frame)),
-                *_unknown_colors(frames[0]),
+                *unknown_colors(frames[0]),
             ),
             interlaced=any(frame.interlaced_frame for frame in frames),
             alpha="alpha_mode 1" if block_alpha is not None else _alpha(frames[0].format.name),
             is_transparent=not all(_is_opaque(frame, block_alpha) for frame in frames),
             window=window,
-            alternatives=_alternatives(container, description, index),
+            alternatives=description.alternatives(container, index),
         )
 
 
-def _stream_info(stream: Any, description: str) -> StreamInfo:
+def _start_s(container: av.container.InputContainer) -> Fraction:
+    """First timestamp, exact: the container rounds it to microseconds, which may be after the first picture."""
+    rounded = Fraction(container.start_time or 0, 1_000_000)
+    starts = (
+        stream.start_time * stream.time_base
+        for stream in container.streams
+        if stream.start_time is not None and stream.time_base
+    )
+    return min((start for start in starts if abs(start - rounded) <= _MICROSECOND), default=rounded)
+
+
+def _stream_info(stream: Any, description: Description) -> StreamInfo:
     context = getattr(stream, "codec_context", None)
     flags = stream.disposition
     names = tuple(str(flag.name) for flag in type(flags) if flag in flags and flag.name)
     return StreamInfo(
         index=stream.index,
         kind=stream.type or "data",
-        codec=context.codec.canonical_name if context is not None else _data_tag(description, stream.index),
+        codec=context.codec.canonical_name if context is not None else description.data_tag(stream.index),
         is_cover="attached_pic" in names,
         disposition=names,
         metadata=dict(stream.metadata),
-        is_turned=_is_turned(description, stream.index),
+        is_turned=description.is_turned(stream.index),
     )
 
 
@@ -296,7 +293,7 @@ def _video_info(
         width=frame.width,
         height=frame.height,
         format=reading_of(frame.format.name).format,
-        color=_color(frame, context, location),
+        color=color_of(frame, context, location),
         time_base=_fine_enough(Fraction(time_base), rate),
         frame_rate=rate,
         sar=Fraction(stream.sample_aspect_ratio or 1),
@@ -319,78 +316,3 @@ def _fine_enough(time_base: Fraction, rate: Fraction | None) -> Fraction:
     """The stream's time base, or a fraction of it when pictures are closer together, so that pictures with the same
     timestamp get distinct ones."""
     return time_base / ceil(8 * rate * time_base) if rate and rate * time_base > 1 else time_base
-
-
-def _color(frame: av.VideoFrame, context: Any, location: Siting | None) -> Color:
-    def word(table: dict[int, str], *codes: int | None) -> str | None:
-        return next((table[int(code)] for code in codes if code is not None and int(code) in table), None)
-
-    if reading_of(frame.format.name).is_rgb:
-        # RGB has no matrix; players expect BT.709 limited for untagged 4:4:4 video.
-        primaries = word(h273.PRIMARIES, frame.color_primaries) or "bt709"
-        transfer = word(h273.TRANSFER, frame.color_trc) or "bt709"
-        return Color("tv", "bt2020nc" if primaries == "bt2020" else "bt709", primaries, transfer)
-    full = frame.format.name.startswith(("yuvj", "mono"))
-    matrix = word(h273.MATRIX, frame.colorspace, context.colorspace)
-    return Color(
-        color_range="pc" if full else word(h273.COLOR_RANGE, frame.color_range, context.color_range),
-        matrix=None if matrix == "gbr" else matrix,
-        primaries=word(h273.PRIMARIES, frame.color_primaries, context.color_primaries),
-        transfer=word(h273.TRANSFER, frame.color_trc, context.color_trc),
-        chroma_location=location,
-    )
-
-
-def _unknown_colors(frame: av.VideoFrame) -> tuple[str, ...]:
-    """Colour code points of a picture without a name in `vidscale.media.h273`, in words."""
-    fields = (
-        ("primaries", h273.PRIMARIES, frame.color_primaries),
-        ("transfer", h273.TRANSFER, frame.color_trc),
-        ("matrix", h273.MATRIX, frame.colorspace),
-    )
-    return tuple(
-        f"the colour {field} {int(code)}"
-        for field, table, code in fields
-        if code is not None and int(code) not in table and int(code) not in _UNSPECIFIED
-    )
-
-
-def _described(path: Path, ffmpeg: str) -> str:
-    """ffmpeg's description of a file, which has some details that PyAV does not expose."""
-    try:
-        command = [ffmpeg, "-hide_banner", "-nostdin", "-v", "verbose", "-i", str(path.absolute())]
-        result = captured(command, timeout_s=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stderr.decode(errors="replace")
-
-
-def _chroma_location(description: str, index: int) -> Siting | None:
-    pattern = rf"Stream #0:{index}\b[^\n]*?Video: [^\n]*?\w+\((?P<words>[^()]*)\), \d+x\d+"
-    match = re.search(pattern, description)
-    if match is None:
-        return None
-    words = {word.strip() for word in match["words"].split(",")}
-    return next((location for location in get_args(Siting) if location in words), None)
-
-
-def _alternatives(container: av.container.InputContainer, description: str, index: int) -> tuple[int, ...]:
-    """Streams that an HLS master playlist offers in place of the chosen one. ffmpeg describes variants as programs;
-    it does not read an audio-only one whose audio it has already, and PyAV does."""
-    if container.format.name != "hls":
-        return ()
-    parts = re.split(r"\n  (?=Program|No Program)", description)[1:]
-    listed = [(part, {int(number) for number in re.findall(r"Stream #0:(\d+)", part)}) for part in parts]
-    own = {number for part, numbers in listed if index in numbers or part.startswith("No") for number in numbers}
-    return tuple(stream.index for stream in container.streams if stream.index not in own) if index in own else ()
-
-
-def _is_turned(description: str, index: int) -> bool:
-    match = re.search(rf"Stream #0:{index}\b.*?(?=Stream #0:|\Z)", description, re.DOTALL)
-    return match is not None and re.search(r"(?im)^\s+display ?matrix: ", match[0]) is not None
-
-
-def _data_tag(description: str, index: int) -> str:
-    """Four-character code of a data stream, such as ``tmcd``; "none" when it has none."""
-    match = re.search(rf"Stream #0:{index}\b[^\n]*?Data: \w+ \((\w+) /", description)
-    return match.group(1) if match else "none"

@@ -1,15 +1,16 @@
 """Detection of truncated media files from the structure of the container; nothing is decoded.
 
-Matroska and WebM are nested elements (EBML, RFC 8794; Matroska, RFC 9559), MP4 and MOV nested boxes
-(ISO/IEC 14496-12), MPEG-TS packets of one size (ISO/IEC 13818-1), FLV tags, each followed by its size.
+Matroska and WebM (RFC 9559) are nested elements, MP4 and MOV nested boxes, MPEG-TS packets of one size
+(ISO/IEC 13818-1), FLV tags, each followed by its size.
 """
 
 from pathlib import Path
 from typing import BinaryIO
 
+from vidscale.media.headers import HEADER_BYTES, box_header, element_header
+
 _EBML = bytes.fromhex("1a45dfa3")
 _SEGMENT = bytes.fromhex("18538067")
-_HEADER_BYTES = 12  # longest element header: 4 bytes of ID, 8 of length
 _FRAGMENT_BOXES = {b"moof", b"mdat"}
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes, and offset of the sync byte: plain, M2TS, with parity
 _TS_SYNC = 0x47
@@ -69,38 +70,28 @@ def _has_whole_elements(file: BinaryIO, size: int) -> bool:
 
 def _element(file: BinaryIO, at: int) -> tuple[bytes, int, int] | None:
     """ID of an element, start and end of its content; None for no element, or one of unknown length."""
-    file.seek(at)
-    data = file.read(_HEADER_BYTES)
-    name = _width(data[:1])
-    width = _width(data[name : name + 1])
-    if not 1 <= name <= 4 or not width or name + width > len(data):
+    header = element_header(_head(file, at))
+    if header is None or header.length is None:
         return None
-    bits = 7 * width
-    length = int.from_bytes(data[name : name + width], "big") & ((1 << bits) - 1)
-    begin = at + name + width
-    return None if length == (1 << bits) - 1 else (data[:name], begin, begin + length)
+    return header.name, at + header.size, at + header.length
 
 
-def _width(first: bytes) -> int:
-    """Bytes of an EBML number: the leading zeros of its first byte plus one; 0 for none."""
-    return 9 - first[0].bit_length() if first and first[0] else 0
+def _head(file: BinaryIO, at: int) -> bytes:
+    file.seek(at)
+    return file.read(HEADER_BYTES)
 
 
 def _lacks_fragments(file: BinaryIO, size: int) -> bool:
     """Whether a fragmented MP4 file ends within a fragment. Other files have an index, which is more reliable."""
     at, in_fragments = 0, False
     while at + 8 <= size:
-        file.seek(at)
-        data = file.read(16)
-        length, name = int.from_bytes(data[:4], "big"), data[4:8]
-        if length == 1:
-            length = int.from_bytes(data[8:16], "big")
-        in_fragments |= name == b"moof"
-        if length < 8:  # 0: up to the end
+        header = box_header(_head(file, at))
+        if header is None or header.length is None:
             return False
-        at += length
+        in_fragments |= header.name == b"moof"
+        at += header.length
         if at > size:
-            return in_fragments and name in _FRAGMENT_BOXES
+            return in_fragments and header.name in _FRAGMENT_BOXES
     return in_fragments and at < size
 
 

@@ -95,7 +95,7 @@ def follows_updates(pair: Pair) -> bool:
 
 
 def takes_update(pair: Pair, update: bytes, strength: float) -> bool:
-    """Whether an update of the upscaler, as it stands in a stream, is one of this pair."""
+    """Whether an update of the upscaler, as stored in a stream, is one of this pair."""
     from vidscale.models.plane_pair import PlanePair
 
     if not isinstance(pair, PlanePair):

@@ -92,7 +92,7 @@ class _Coder:
         return bit
 
     def bits(self, number: int, count: int) -> int:
-        """Writes a number of so many bits that are as often 1 as 0, or reads one; returns it."""
+        """Writes a number of ``count`` bits, each of which is as often 1 as 0, or reads one; returns it."""
         found = 0
         for place in reversed(range(count)):
             found = 2 * found + self._narrow((self._range >> 16) << 15, number >> place & 1)

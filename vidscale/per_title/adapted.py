@@ -1,4 +1,4 @@
-"""Ways whose upscaler is adapted: with ``--adapt`` the most promising are probed, each part adapted as a movie is."""
+"""Ways with an adapted upscaler: with ``--adapt`` the most promising are probed, each part adapted like a movie."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -41,7 +41,7 @@ def unadapted_note(settings: EncodeSettings, ways: Sequence[WayEstimate], chosen
         return ()
     adapted = [one for one in ways if one.way.is_adapted]
     if not adapted:
-        return ("nothing is adapted: of the ways near the best, none has a pair that --adapt works on",)
+        return ("nothing is adapted: none of the best ways has a pair that --adapt works on",)
     best = min(adapted, key=lambda one: one.bits.bits)
     more = (1 + best.bits.bits) / (1 + chosen.bits.bits) - 1
     return (f"nothing is adapted: {best.way.scaling} needs {100 * more:+.1f} % bits against {chosen.way.scaling}",)

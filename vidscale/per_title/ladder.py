@@ -33,7 +33,7 @@ _UNKNOWN_RATE = 25
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What a rendition was asked for, its settings without what is decided, and the decisions, one for each part."""
+    """The settings of a rendition before anything is decided, and the decisions, one for each part."""
 
     settings: EncodeSettings
     decisions: tuple[Decision, ...]
@@ -47,7 +47,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLadder:
-    """A planned ladder, what is behind each of its renditions, and messages for the user."""
+    """A planned ladder, the rung of each rendition, and messages for the user."""
 
     plan: LadderPlan
     rungs: tuple[Rung, ...]

@@ -1,8 +1,8 @@
 """Parts of a movie that stand for all of it: the whole of a short one, else a few, spread over its length.
 
-Each part is encoded with frames before and after it. The first keyframe of an encode has more bits than those of a
-movie, and the frames behind it have more quality; and where an encode ends, its lookahead ends as well. Neither belongs
-to the part.
+Each part is encoded with some frames before and after it, which are not measured: the first keyframe of an encode gets
+more bits than keyframes within a movie, and the frames after it more quality; and the lookahead ends where an encode
+ends.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from vidscale.jobs.estimates import expected_frames
 from vidscale.media.packets import length_s, video_packets
 from vidscale.media.probe import Source, open_container
 
-LEAD, TAIL = 12, 8  # frames; PSNR right behind a keyframe is up to 2 dB higher, after 8 to 16 frames as usual (x264)
+LEAD, TAIL = 12, 8  # frames; PSNR just after a keyframe is up to 2 dB higher, 8 to 16 frames later as usual (x264)
 _UNKNOWN_RATE = Fraction(25)
 _WHOLE_S = 10
 _WHOLE_PIXELS, _WHOLE_PIXELS_QUICK = 6e8, 2e7  # of all frames: longer or larger movies are sampled
@@ -28,7 +28,7 @@ _SHARE = 0.005  # of a movie's frames that are measured
 _LEAD_QUICK, _TAIL_QUICK = 6, 3  # of large pictures, where a probe would take half a minute
 _FRAMES, _FRAMES_QUICK, _FRAMES_LARGE = (72, 400), (54, 54), (27, 27)  # fewest and most
 _LARGE_PIXELS = 4e6
-_CHEAP_PIXELS = 5e7  # so many are measured in any case, up to _CHEAP_FRAMES
+_CHEAP_PIXELS = 5e7  # measured in any case, in at most _CHEAP_FRAMES frames
 _CHEAP_FRAMES = 120
 _LONGEST, _SHORTEST = 60, 24  # frames of a part
 _PARTS = 3, 8
@@ -95,7 +95,7 @@ def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = F
 
 
 def _extent(source: Source, time_range: TimeRange | None) -> tuple[int, Fraction]:
-    """Number of frames and duration of what is encoded; counted where the container does not tell."""
+    """Number of frames and duration of what is encoded; counted where the container does not say."""
     rate = source.video.frame_rate or _UNKNOWN_RATE
     length, frames = length_s(source), expected_frames(source, None)
     if length is None or length <= 0:

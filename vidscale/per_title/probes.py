@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from vidscale.compare.points import Candidate
 from vidscale.compare.progress import ComparisonProgress
@@ -25,6 +24,7 @@ from vidscale.media.probe import Source
 from vidscale.media.versions import versions
 from vidscale.per_title.parts import Part, Sampling
 from vidscale.quality import Metric
+from vidscale.system.folders import temporary_folder
 from vidscale.system.progress import Progress
 from vidscale.system.threads import worker_pool
 from vidscale.system.workspace import cache_folder
@@ -197,8 +197,8 @@ def prober(
     segments = tuple(part.segment for part in sampling.parts)
     movie = Movie(source.path.name, source, segments, tuple(content_digest(source, each) for each in segments))
     frames = _Frames(progress)
-    with TemporaryDirectory(prefix="vidscale-") as folder:
-        store = _store(Path(folder))
+    with temporary_folder() as folder:
+        store = _store(folder)
         decoded = DecodedSegments(free_memory() * _KEPT_SHARE, settings.interlaced, settings.alpha)
         runner = TrialRunner(compared, ffmpeg, store, versions(ffmpeg), frames, WarmUp(settings.device), decoded)
         yield Prober(sampling, source.video.format.bit_depth, runner, movie, frames)

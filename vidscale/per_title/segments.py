@@ -87,7 +87,7 @@ def _even(source: Source, seconds: Fraction) -> list[Fraction]:
 
 
 def _shots(source: Source, settings: EncodeSettings, progress: Progress) -> list[Fraction]:
-    """Where shots begin; a short one is one part with those behind it."""
+    """Where shots begin; a short one is merged with the next."""
     finder, log = ShotFinder(), ReadLog()
     frames = decode_frames(source, log=log, clock=Clock("decode"), interlaced=settings.interlaced, alpha=settings.alpha)
     progress.start("looking for shots", expected_frames(source, None))

@@ -129,7 +129,7 @@ class Atlas:
 
 
 def groups_of(channels: int) -> int:
-    """Texels that hold so many channels."""
+    """Number of texels that hold a number of channels."""
     return -(-channels // GROUP)
 
 

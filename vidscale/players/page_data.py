@@ -83,7 +83,7 @@ def page_data(renditions: Mapping[str, Sequence[SmallFile]], stem: str) -> PageD
 
 @dataclass
 class _Writing:
-    """The networks so far. Parts with the same pair, strength and sizes share one."""
+    """The networks so far. Parts with the same pair, strength and sizes share one, unless they are adapted."""
 
     stem: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -104,10 +104,13 @@ class _Writing:
 
     def _network(self, small: SmallFile, seen: Sequence[Span]) -> int:
         key = (small.pair.name, small.pair.sha256, small.strength, small.geometry)
-        if small.is_adapted or key not in self._known:
-            self._known[key] = len(self.networks)
-            self.networks.append(self._described(small, seen))
-        return self._known[key]
+        if not small.is_adapted and key in self._known:
+            return self._known[key]
+        number = len(self.networks)
+        self.networks.append(self._described(small, seen))
+        if not small.is_adapted:
+            self._known[key] = number
+        return number
 
     def _described(self, small: SmallFile, seen: Sequence[Span]) -> dict[str, Any]:
         geometry, scale = small.geometry, small.geometry.scale

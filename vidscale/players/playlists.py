@@ -11,10 +11,10 @@ _URI = re.compile(r'[:,]URI="([^"]*)"')
 
 
 def rendition_uris(master: Path) -> tuple[str, ...]:
-    """The video renditions of a master playlist, as they stand there.
+    """The URIs of a master playlist's video renditions, as written there.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: there are none.
     """
     lines, found = _lines(master), []
     for before, line in pairwise(lines):

@@ -208,7 +208,7 @@ def _files_table(report: Report) -> Table:
 def _shots_table(report: Report, table: Mapping[str, Column]) -> Table:
     """The shots in order; if there are many, those with the lowest PSNR-Y."""
     shots = shot_totals(report, table)
-    worst = {id(one) for one in sorted(shots, key=lambda one: one.psnr_y)[:SHOTS_SHOWN]}
+    worst = {id(one) for one in sorted(shots, key=lambda one: (math.isnan(one.psnr_y), one.psnr_y))[:SHOTS_SHOWN]}
     rows = tuple(
         (
             str(number),

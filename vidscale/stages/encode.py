@@ -133,7 +133,7 @@ def logging_quantisers(command: list[str], log: Path) -> list[str]:
 
 
 def mean_quantiser(log: Path) -> float | None:
-    """Mean over the frames of what `logging_quantisers` wrote; None where the encoder tells none."""
+    """Mean over the frames of what `logging_quantisers` wrote; None where the encoder reports none."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

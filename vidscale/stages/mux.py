@@ -103,7 +103,7 @@ def _inputs(
         for s in mapped
     ]
     if joined is not None:
-        others = ffmpeg_python.input(str(joined))
+        others = ffmpeg_python.input(file_word(joined))
         places = [at for at, s in enumerate(mapped) if s.index != source.stream_index and not s.is_cover]
         for number, at in enumerate(places):
             inputs[at] = others[str(number)]

@@ -133,7 +133,7 @@ def _times(playlist: Path) -> list[Fraction]:
     """Timestamps of all pictures, seconds."""
     try:
         with av.open(str(playlist)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.size]
+            packets = (packet for packet in container.demux(video=0) if packet.size)
             return [packet.pts * packet.time_base for packet in packets if packet.pts is not None and packet.time_base]
     except (av.FFmpegError, OSError) as error:
         raise EncodeError(f"the segments cannot be read back: {reason_of(error)}") from error

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.report.rows import FrameScore
+from vidscale.system.folders import temporary_folder
 
 LEAST_SIDE = 18  # libvmaf, as in ffmpeg 9.0, crashes with smaller pictures
 _VMAF_MODELS = "version=vmaf_v0.6.1:name=vmaf|version=vmaf_v0.6.1neg:name=neg"
@@ -63,7 +63,7 @@ class PerceptualMeter:
         self._stacked = replace(info, height=2 * half, sar=info.sar)
         self._frames = 0
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidscale-")))
+            self._folder = stack.enter_context(temporary_folder())
             command = _command(ffmpeg, settings, info, half, self._folder, every)
             self._process = stack.enter_context(FfmpegProcess(command, stdin=True))
             try:

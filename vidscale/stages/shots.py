@@ -1,14 +1,12 @@
 """Shot boundary detection by ffmpeg's scdet filter on thumbnails of the luma."""
 
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
-from typing import cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from vidscale.media.filters import link, pulled
 from vidscale.media.frames import Frame
 from vidscale.report.rows import Shot
 
@@ -88,7 +86,7 @@ def _thumbnail(frame: Frame) -> npt.NDArray[np.uint8]:
     Four are enough to detect a cut, and reading every sample would cost more than the detection.
     """
     luma = frame.planes[0]
-    half = max(1, frame.width // _COLUMNS) // 2
+    half = min(frame.width // _COLUMNS, frame.height) // 2
     if half:
         step, first = 2 * half, half // 2
         luma = luma[: luma.shape[0] // step * step, : luma.shape[1] // step * step]
@@ -111,15 +109,4 @@ def _graph(shape: tuple[int, ...]) -> av.filter.Graph:
 def link_detector(graph: av.filter.Graph, *steps: av.filter.context.FilterContext) -> None:
     """Links the steps of a graph and a shot detector: the graph outputs only the first frame of each shot."""
     detector = graph.add("scdet", f"threshold={THRESHOLD}:sc_pass=1")  # metadata of frames came with PyAV 18.1
-    for before, after in pairwise([*steps, detector, graph.add("buffersink")]):
-        before.link_to(after)
-    graph.configure()
-
-
-def pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    """The frames that a graph has ready."""
-    while True:
-        try:
-            yield cast("av.VideoFrame", graph.pull())
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+    link(graph, *steps, detector)

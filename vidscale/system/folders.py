@@ -1,4 +1,4 @@
-"""A folder that is written under a temporary name."""
+"""Temporary folders: for disposable files, and for a folder that gets its name when it is complete."""
 
 import contextlib
 import logging
@@ -9,11 +9,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidscale.errors import ConfigError, EncodeError, reason_of
-from vidscale.system.workspace import fcntl, locked, machine
+from vidscale.system.workspace import disposable, fcntl, locked, machine
 
 logger = logging.getLogger(__name__)
 
 _LOCK = "lock"
+
+
+class _Folder:
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="vidscale-"))
+
+    def clean(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for disposable files in the system's temporary folder; removed at the end, also by `discard_all`.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    with disposable(_Folder) as folder:
+        yield folder.path
 
 
 def check_new_folder(target: Path, *, record: str, source: Path, overwrite: bool) -> None:

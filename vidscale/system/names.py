@@ -8,6 +8,7 @@ import codecs
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 READABLE = "vidscale-readable"  # name of the error handler, for streams and files
@@ -25,12 +26,16 @@ def name_from_text(text: str) -> str:
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """Names for people; a repeated one gets a number: ``film``, ``film (2)``."""
-    found: list[str] = []
+    """Names for people, each once: a repeated one gets a number: ``film``, ``film (2)``."""
+    found: dict[str, None] = {}
+    used: Counter[str] = Counter()
     for name in names:
-        count = sum(known == name or known.startswith(f"{name} (") for known in found)
-        found.append(f"{name} ({count + 1})" if count else name)
-    return found
+        shown = name
+        while shown in found:
+            used[name] += 1
+            shown = f"{name} ({used[name] + 1})"
+        found[shown] = None
+    return list(found)
 
 
 def command_bytes(command: Sequence[str]) -> Sequence[str | bytes]:

@@ -1,9 +1,13 @@
-"""Progress reporting of a running job. The command line draws it; by default it is discarded."""
+"""Progress reporting of a running job, and estimates of the time left. The command line draws it; by default it is
+discarded.
+"""
 
 from collections.abc import Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_SOON_S, _LATE_S, _SHARE = 3.0, 30.0, 0.05
 
 
 class Progress:
@@ -36,3 +40,15 @@ def counted(items: Iterator[T], progress: Progress) -> Iterator[T]:
     for item in items:
         yield item
         progress.advance()
+
+
+def can_estimate(passed_s: float, done: int, total: int) -> bool:
+    """Whether what is done shows how long the rest takes: after 3 s and a twentieth of the job, or after 30 s."""
+    return passed_s >= _SOON_S and (passed_s >= _LATE_S or done >= _SHARE * total)
+
+
+def left_text(seconds: float | None) -> str:
+    """Such as ``40 s left`` or ``12 min left``; "" for None."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"

@@ -9,12 +9,12 @@ import re
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
+from typing import Protocol, TextIO, TypeVar
 
 from vidscale.errors import ConfigError, EncodeError, reason_of
 from vidscale.system.names import READABLE
@@ -29,7 +29,14 @@ logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"([0-9a-f]{8})\.\w+(\.\w+)?")  # after `_head`
 
-_open: set["Workspace"] = set()
+
+class _Temporary(Protocol):
+    def clean(self) -> None: ...
+
+
+TemporaryT = TypeVar("TemporaryT", bound=_Temporary)
+
+_open: set[_Temporary] = set()
 _open_lock = threading.Lock()
 
 
@@ -126,16 +133,9 @@ def partial_files(target: Path, *, source: Path | None, overwrite: bool) -> Iter
     check_target(target, source=source, overwrite=overwrite)
     remove_abandoned(target)
     try:
-        with _open_lock:
-            workspace = Workspace(target)
-            _open.add(workspace)
-        try:
+        with disposable(lambda: Workspace(target)) as workspace:
             yield workspace
             _name(workspace.result, target, overwrite)
-        finally:
-            workspace.clean()
-            with _open_lock:
-                _open.discard(workspace)
     except OSError as error:
         raise EncodeError(f"cannot write {target}: {reason_of(error)}") from error
 
@@ -176,11 +176,25 @@ def replacing(path: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
-def discard_all() -> None:
-    """Removes the temporary files of all outputs; the last step of an interruption."""
+@contextlib.contextmanager
+def disposable(make: Callable[[], TemporaryT]) -> Iterator[TemporaryT]:
+    """Temporary files that are cleaned up at the end of the block, or before by `discard_all`."""
     with _open_lock:
-        for workspace in _open:
-            workspace.clean()
+        made = make()
+        _open.add(made)
+    try:
+        yield made
+    finally:
+        made.clean()
+        with _open_lock:
+            _open.discard(made)
+
+
+def discard_all() -> None:
+    """Removes the temporary files of all jobs; the last step of an interruption."""
+    with _open_lock:
+        for temporary in _open:
+            temporary.clean()
 
 
 def remove_abandoned(target: Path) -> None:

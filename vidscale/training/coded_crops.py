@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidscale.errors import TrainingError
 from vidscale.media.encoders import ENCODERS, CodecName
-from vidscale.training.crops import mapped, turned
+from vidscale.training.crops import Records, turned
 from vidscale.training.material import CHUNKS, ChunkedSet
 from vidscale.training.recipes import STRICT
 
@@ -173,25 +173,24 @@ class CodedCrops:
         paths = [path for folder in folders for path in sorted(folder.glob(CHUNKS))]
         if not paths:
             raise TrainingError(f"no coded crops in {', '.join(map(str, folders))}")
-        self._chunks = [mapped(path) for path in paths]
-        kinds = {chunk.dtype for chunk in self._chunks}
+        self._records = Records(paths)
+        kinds = {chunk.dtype for chunk in self._records.files}
         if len(kinds) != 1 or not set(_FIELDS) <= set(kinds.pop().names or ()):  # older sets also have chroma
             raise TrainingError(f"no coded crops of a single size in {', '.join(map(str, folders))}")
-        self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._records)
 
     @property
     def scale(self) -> Fraction:
         """HR over LR."""
-        record = self._chunks[0].dtype
+        record = self._records.files[0].dtype
         return Fraction(record["hr"].shape[0], record["lr"].shape[0])
 
     @property
     def strengths(self) -> tuple[float, float]:
         """Lowest and highest strength (crf)."""
-        strengths = np.concatenate([chunk["strength"] for chunk in self._chunks])
+        strengths = np.concatenate([chunk["strength"] for chunk in self._records.files])
         return float(strengths.min()), float(strengths.max())
 
     def batch(self, number: int, examples: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,5 +207,4 @@ class CodedCrops:
         return lr, hr, torch.tensor([float(record["strength"]) for record in records])
 
     def __getitem__(self, index: int) -> Any:
-        chunk = int(np.searchsorted(self._ends, index, side="right"))
-        return self._chunks[chunk][index - int(self._ends[chunk])]
+        return self._records[index]

@@ -3,7 +3,6 @@
 A chunk depends only on the settings and its number, so making a set can stop and resume at any chunk.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -25,6 +24,7 @@ from vidscale.models.pairs import find_pair
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
+from vidscale.system.folders import temporary_folder
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
@@ -152,8 +152,8 @@ def round_trip(frames: Sequence[Frame], info: VideoInfo, settings: CodecSettings
     Raises:
         VidscaleError: ffmpeg fails, or the decoder returns fewer frames.
     """
-    with tempfile.TemporaryDirectory(prefix="vidscale-") as name:
-        path = Path(name) / "small.mp4"
+    with temporary_folder() as folder:
+        path = folder / "small.mp4"
         command = encode_command(ffmpeg, settings, info, path)
         encode_frames(frames, info, command=command, path=path, clock=Clock("encode"))
         decoded = list(decode_frames(probe(path), log=ReadLog(), clock=Clock("decode")))

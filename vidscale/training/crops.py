@@ -115,6 +115,32 @@ def mapped(path: Path) -> npt.NDArray[Any]:
         raise TrainingError(f"{path} cannot be read: {error}") from error
 
 
+class Records:
+    """The records of several ``.npy`` files, memory-mapped and numbered from 0.
+
+    Args:
+        paths: the files, in order.
+
+    Attributes:
+        files: their arrays.
+
+    Raises:
+        TrainingError: see `mapped`.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.files = [mapped(path) for path in paths]
+        self._ends = np.cumsum([len(file) for file in self.files])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if self.files else 0
+
+    def __getitem__(self, index: int) -> Any:
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        file = self.files[number]
+        return file[index - int(self._ends[number]) + len(file)]
+
+
 class Crops:
     """Packed crops, from which random smaller crops are cut.
 

@@ -17,7 +17,7 @@ from vidscale.errors import TrainingError
 from vidscale.training.codec_proxy import Motion as Positions
 from vidscale.training.codec_proxy import motion_positions
 from vidscale.training.coded_crops import Motion
-from vidscale.training.crops import mapped, turned
+from vidscale.training.crops import Records, turned
 from vidscale.training.material import CHUNKS, ChunkedSet
 from vidscale.training.motion_search import BLOCK, EDGE
 from vidscale.training.recipes import STRICT
@@ -107,24 +107,23 @@ class Triples:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._chunks = [mapped(path) for path in sorted(folder.glob(CHUNKS))]
-        if not self._chunks or len({chunk.dtype for chunk in self._chunks}) != 1:
+        self._records = Records(sorted(folder.glob(CHUNKS)))
+        if len({chunk.dtype for chunk in self._records.files}) != 1:
             raise TrainingError(f"no triples of a single size in {folder}")
-        self._ends = np.cumsum([len(chunk) for chunk in self._chunks])
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._records)
 
     @property
     def scale(self) -> Fraction:
         """HR over LR."""
-        record = self._chunks[0].dtype
+        record = self._records.files[0].dtype
         return Fraction(record["hr"].shape[-1], record["lr"].shape[-1])
 
     @property
     def inner(self) -> int:
         """Side of the area that is coded, LR samples."""
-        return int(self._chunks[0].dtype[_VECTORS[0]].shape[0]) * BLOCK
+        return int(self._records.files[0].dtype[_VECTORS[0]].shape[0]) * BLOCK
 
     def drawn(self, number: int, examples: torch.Generator) -> Batch:
         """Random triples, randomly flipped and transposed."""
@@ -135,7 +134,7 @@ class Triples:
     def batch(self, chosen: list[int], turns: list[int] | None = None) -> Batch:
         """Triples by number, each in one of its eight orientations."""
         turns = turns or [0] * len(chosen)
-        records = [self._record(index) for index in chosen]
+        records = [self._records[index] for index in chosen]
         pictures = (
             torch.from_numpy(np.stack([turned(r[name], t) for r, t in zip(records, turns, strict=True)])).float()
             for name in ("hr", "lr")
@@ -149,10 +148,6 @@ class Triples:
             for name in _VECTORS
         )
         return Batch(hr, lr, Positions(*motion))
-
-    def _record(self, index: int) -> Any:
-        chunk = int(np.searchsorted(self._ends, index, side="right"))
-        return self._chunks[chunk][index - (self._ends[chunk - 1] if chunk else 0)]
 
 
 def _turned_vectors(vectors: Any, turn: int) -> Any:

@@ -9,9 +9,10 @@ import av
 from vidscale.compare.settings import Samples
 from vidscale.config import TimeRange
 from vidscale.errors import DecodeError
+from vidscale.media.filters import pulled
 from vidscale.media.packets import VideoPackets, length_s, video_packets
 from vidscale.media.probe import Source
-from vidscale.stages.shots import link_detector, pulled
+from vidscale.stages.shots import link_detector
 from vidscale.stages.timeline import BestEffort
 
 WHOLE_S = 20

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -97,8 +98,7 @@ def _middle_frame(movie: Movie, index: int, interlaced: Interlaced) -> tuple[int
         interlaced=interlaced,
         alpha="drop",  # checked when the movie was opened
     )
-    *_, found = islice(enumerate(frames), middle + 1)
-    return found
+    return deque(islice(enumerate(frames), middle + 1), maxlen=1).pop()
 
 
 def _png(planes: tuple[Plane, ...], facts: SourceFacts) -> bytes:

@@ -38,6 +38,7 @@ def scaled_on_gpu(
 
 
 def resample(source: PlaneBuffer, target: PlaneBuffer, resampling: Resampling, bit_depth: int) -> None:
+    """Resamples or copies each plane of a frame into another on the same device, as `Resampling` says."""
     for index in resampling.copies:
         target.plane(index).copy_(source.plane(index))
     wanted = [(index, kind) for index, kind in enumerate(resampling.kinds) if kind is not None]

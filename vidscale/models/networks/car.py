@@ -156,7 +156,7 @@ class ResamplerNet(nn.Module):
         stem: channels at full size.
         body: channels at 1/2 and 1/4.
         trunk: channels at 1/8. All that is known of 8x8 pixels, 192 numbers, passes through them.
-        heads: channels behind the trunks, at the LR's size, where most of the time goes; None for as many as `trunk`.
+        heads: channels after the trunks, at the LR's size, where most of the time goes; None for as many as `trunk`.
         blocks: residual blocks at 1/4, at least 1.
     """
 
