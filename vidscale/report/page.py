@@ -97,7 +97,7 @@ def _verdict_tile(verdict: Verdict) -> Tile:
     """Bits against the full size."""
     if verdict.is_full:
         return Tile("Against full size", "0", "%", "this is the full size")
-    percent = f"{100 * verdict.bits:+.0f}".replace("-", "\N{MINUS SIGN}")
+    percent = f"{100 * verdict.bits:+z.0f}".replace("-", "\N{MINUS SIGN}")
     beside = f" ({verdict.beside})" if verdict.beside else ""
     detail = f"bits at equal {verdict.metric}{beside}; {verdict.interval} estimated from {verdict.basis}"
     return Tile("Against full size", percent, "%", detail, "saves" if verdict.bits < 0 else "costs")
