@@ -292,5 +292,8 @@ def test_announces_waits_for_the_end_or_no_longer_than_it_may(tmp_path: Path) ->
     with pytest.raises(subprocess.TimeoutExpired):
         processes.announces([str(slow)], b"said", timeout_s=0.3)
     wait_for(lambda: not processes_naming(tmp_path))
+    crashing = script(tmp_path / "crashing", "echo not said >&2; kill -SEGV $$")
+    with pytest.raises(subprocess.CalledProcessError):
+        processes.announces([str(crashing)], b"said", timeout_s=30)
     with pytest.raises(OSError, match="missing"):
         processes.announces([str(tmp_path / "missing")], b"said", timeout_s=1)

@@ -106,8 +106,8 @@ def compare(
         settings = CompareSettings.resolve(options.given(context, CompareSettings, codec="codecs"))
         if plot is not None:
             check_plot(plot, coming=folder)
-        console.finished = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"
-        comparison = run_comparison(movies, folder, settings, ComparisonView(console))
+        kept = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"
+        comparison = run_comparison(movies, folder, settings, ComparisonView(console, kept))
         if comparison.curves:  # otherwise keep what an earlier run wrote
             write_comparison(comparison, folder)
             if plot is not None:

@@ -252,7 +252,7 @@ class FfmpegProcess:
                 self._process.stdin.close()
         returncode = self._wait()
         if returncode < 0:
-            reason = f"was killed by {_signal_name(-returncode)}"
+            reason = f"was killed by {signal_name(-returncode)}"
         else:
             reason = f"exit status {returncode}"
             if lines := [line for line in self._tail if not line.startswith("Exiting with exit code")]:
@@ -288,7 +288,8 @@ def run_ffmpeg(cmd: Sequence[str], what: str, *, folder: Path | None = None) -> 
         process.wait(what)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Name of a signal, for messages: ``SIGKILL``."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
