@@ -270,7 +270,7 @@ def test_limit_of_size_holds(clip: Path, tmp_path: Path) -> None:
     [
         (["--target", "psnr=99", "--scale", "2"], "--target psnr_y=99 cannot be reached: the best is"),
         (["--max-size", "2k"], "--max-size 2,000 bytes leaves no room for video beside audio"),
-        (["--max-bitrate", "100"], "the video does not fit into"),
+        (["--max-bitrate", "100"], "--max-bitrate: the video does not fit into"),
         (["--pair", "nothing", "--scale", "auto"], "is installed at none of the scales"),
         (["--range", "100:"], "range"),
         (["--encoder-params", "qp=30"], "sets qp, but the scale is chosen by varying crf: name a --scale"),
@@ -370,7 +370,7 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
         ),
         (
             Verdict("VMAF NEG", 0, 0, 0, 0, 1.0, is_full=True),
-            "full size: no other way surely needs fewer bits at equal VMAF NEG",
+            "full size: no other way is certain to need fewer bits at equal VMAF NEG",
         ),
     ],
 )

@@ -221,6 +221,13 @@ def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypa
     assert run.stdout.splitlines()[-1] == "report: clip.vs2.mp4.report/index.html"
 
 
+def test_result_for_people_counts_a_single_frame(tmp_path: Path, make_clip: Clip) -> None:
+    small, restored = tmp_path / "small.mp4", tmp_path / "restored.mp4"
+    run = run_here("encode", make_clip(frames=1), "-o", small, *FAST, "--no-report")
+    assert run.stdout.startswith(f"{small}: 1 frame, 64x48 encoded at ")
+    assert run_here("decode", small, "-o", restored).stdout.startswith(f"{restored}: 1 frame, 64x48, ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("report", [[], ["--no-report"]])
 def test_quiet_is_silent(tmp_path: Path, make_clip: Clip, report: list[str]) -> None:

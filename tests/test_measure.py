@@ -339,7 +339,7 @@ def test_part_of_the_source_is_compared(pair: tuple[Path, Path], tmp_path: Path,
     assert [row.mse for row in report.rows] == [row.mse for row in measured(ref, dist).rows]
     width, height, x, y = where.split(":")
     assert (report.source.width, report.source.height) == (int(width), int(height))
-    assert f"of ref.mkv {width}x{height} at {x},{y} is compared" in report.notes
+    assert f"{width}x{height} at {x},{y} of ref.mkv is compared" in report.notes
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def _cells(result: "MovieResult") -> list[str]:
     name = show_path(Path(result.output))
     if result.state == "failed":
         return [name, *[""] * 6, "failed"]
-    share = f"{result.bytes / result.source_bytes:.1%}" if result.bytes and result.source_bytes else ""
+    share = f"{100 * result.bytes / result.source_bytes:.1f} %" if result.bytes and result.source_bytes else ""
     psnr = result.quality.get("psnr_y")
     return [
         name,
@@ -257,7 +257,7 @@ def _cells(result: "MovieResult") -> list[str]:
         format_bytes(result.bytes or 0),
         share,
         "" if psnr is None else f"{psnr:.2f}",
-        "" if result.bits is None else f"{result.bits:+.1%}",
+        "" if result.bits is None else f"{100 * result.bits:+.1f} %",
         f"{result.seconds:.0f} s",
         "below the limit" if result.is_low else result.state,
     ]

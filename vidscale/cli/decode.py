@@ -112,7 +112,10 @@ def _print_result(
             }
         )
     elif not console.quiet:
-        typer.echo(f"{show_path(path)}: {frames} frames, {info.width}x{info.height}, restored by {pair}")
+        from vidscale.report.totals import plural
+
+        counted = plural(frames, "frame")
+        typer.echo(f"{show_path(path)}: {counted}, {info.width}x{info.height}, restored by {pair}")
 
 
 def _to_y4m(

@@ -40,7 +40,7 @@ def check(
             for problem in problems:
                 typer.echo(f"{path}:{problem.line}: {problem.text}", err=True)
             if not problems and not console.quiet:
-                typer.echo(f"{path}: good")
+                typer.echo(f"{path}: ok")
         return good
 
     if not run_job(job, quiet=quiet):

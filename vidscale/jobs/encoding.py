@@ -122,5 +122,5 @@ def adapt_encoded(
 
 def strength_note(crf: float | None) -> str:
     """The note for encodes whose strength is set by ``--encoder-params``."""
-    strength = "how strongly is not known" if crf is None else f"about as strongly as with crf {crf:g}"
-    return f"coded by --encoder-params, not by --crf: {strength}, and the file tells its upscaler so"
+    told = "is not known" if crf is None else f"is {crf:g}, which is stored for the upscaler"
+    return f"--encoder-params set the rate instead of --crf; the crf of equal strength {told}"

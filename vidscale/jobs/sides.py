@@ -70,7 +70,7 @@ def cropped(source: Source, crop: Crop | None) -> Side:
         source,
         replace(video, width=crop.width, height=crop.height),
         (("crop", f"w={crop.width}:h={crop.height}:x={x}:y={y}:exact=1"),),
-        (f"of {source.path.name} {where} is compared",),
+        (f"{where} of {source.path.name} is compared",),
     )
 
 
