@@ -61,6 +61,21 @@ def test_help_tells(command: str) -> None:
     assert run_here(*command.split(), "-h") == run
 
 
+@pytest.mark.parametrize("group", ["", "images", "models", "train", "recipe", "stage"])
+def test_help_of_a_group_cuts_no_sentence(group: str) -> None:
+    assert "..." not in run_here(*group.split(), "--help").stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_of_this_command(command: str) -> None:
+    """Texts that commands share must hold for each of them."""
+    words = " ".join(run_here(*command.split(), "--help").stdout.split())
+    assert "...}" not in words
+    assert ("at --crf" in words) <= ("--crf CRF" in words)
+    if command == "batch":
+        assert "Chunks of each movie. [default: (auto)]" in words  # `encode` has one piece
+
+
 def test_no_command_shows_the_help() -> None:
     run = run_here()
     assert run.code == 2

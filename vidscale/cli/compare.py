@@ -19,7 +19,7 @@ DEFAULT_FOLDER = Path("vidscale-compare")
 def compare(
     context: typer.Context,
     movies: Annotated[
-        list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
+        list[Path], typer.Argument(help="Video files.", metavar="MOVIE", show_default=False, readable=False)
     ],
     pairs: Annotated[
         str | None,
@@ -93,7 +93,7 @@ def compare(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Does downscaling save bits? Encode movies at full size and through pairs of scalers, and compare."""
+    """Measure whether downscaling saves bits: encode movies at full size and through pairs of scalers, and compare."""
 
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView

@@ -24,10 +24,16 @@ Strength = Annotated[
 
 def decode(
     context: typer.Context,
-    source: options.Input,
+    source: options.SmallFile,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="File to write, - for stdout (y4m).", metavar="FILE", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write, - for stdout (y4m).",
+            metavar="FILE",
+            show_default="NAME.restored.EXT beside SOURCE",
+        ),
     ] = None,
     crf: Annotated[
         float | None,

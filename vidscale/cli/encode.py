@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 def encode(
     context: typer.Context,
     source: options.Input,
-    output: options.Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write; with --segments a folder.",
+            metavar="FILE",
+            show_default="NAME.vsSCALE.EXT beside SOURCE",
+            readable=False,
+        ),
+    ] = None,
     scale: options.EncodeScale = None,
     crf: Annotated[
         float | None,

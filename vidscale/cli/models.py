@@ -75,7 +75,7 @@ def show(
     run_job(job)
 
 
-@app.command("export")
+@app.command("export", short_help="Write a pair to a folder, or its upscaler as a shader or ONNX.")
 def export(
     name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", metavar="PAIR", show_default=False)],
     output: Annotated[
@@ -127,7 +127,7 @@ def export(
     run_job(job, quiet=quiet)
 
 
-@app.command("import-car")
+@app.command("import-car", short_help="Import the checkpoints published with CAR as a pair.")
 def import_car(
     kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", metavar="KGN", show_default=False)],
     usn: Annotated[Path, typer.Argument(help="Published upscaler, usn.pth.", metavar="USN", show_default=False)],
