@@ -205,6 +205,7 @@ def test_process_that_ends_well_is_no_error(tmp_path: Path) -> None:
         ),
         ("echo ' first '; echo first >&2; echo second >&2; exit 1", "coding: ffmpeg first", 1),
         ("echo odd >&2; echo 'x: No space left on device' >&2; exit 1", "coding: ffmpeg x: No space left on device", 1),
+        ("echo '[v @ 0xf0] no' >&2; echo 'Task finished with error (Invalid)' >&2; exit 1", "coding: ffmpeg [v] no", 1),
         ("printf 'no end' >&2; exit 1", "coding: ffmpeg no end", 1),
         ("printf '\\377\\376' >&2; exit 1", "coding: ffmpeg \ufffd\ufffd", 1),
         ("echo Exiting with exit code 2 >&2; exit 2", "coding: ffmpeg exit status 2", 2),
