@@ -82,9 +82,9 @@ def _scaled(
         raise ConfigError(f"{width}x{height} at scale {pair.scale} needs an input larger than {size}")
     sides = (info.height, geometry.small_height), (info.width, geometry.small_width)
     if any(read > max(needed + _MOST_PADDING, _SMALLEST) for read, needed in sides):
-        small = f"{geometry.small_width}x{geometry.small_height}"
+        needed_size = f"{geometry.small_width}x{geometry.small_height}"
         raise ConfigError(
-            f"{width}x{height} at scale {pair.scale} needs an input of {small}, not of {info.width}x{info.height}"
+            f"{width}x{height} at scale {pair.scale} needs an input of {needed_size}, not of {info.width}x{info.height}"
         )
     restored = replace(info, height=height, width=width)
     scaled = upscale(frames, pair=pair, geometry=geometry, strength=settings.strength, clock=clock)
