@@ -30,6 +30,8 @@ make_venv() {
     fi
     echo 'installing into .venv; the first time this takes some minutes'
     "$python" -m pip install $quiet --constraint constraints.txt --editable '.[dev]'
+    # pip leaves the cache of compiled filters of an earlier plain install, and Python would take that for the package.
+    rm -rf "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vidscale"
     installed_state >"$stamp"
 }
 

@@ -87,6 +87,27 @@ find_pair("lanczos", 2, "cpu").downscale(YuvImage(tuple(planes), PixelFormat("42
     assert {"scipy.linalg", "cffi"} <= loaded_after(code + "import scipy.linalg, cffi")
 
 
+def test_threads_load_the_kernels_at_once() -> None:
+    """A thread that enters numba by a submodule while another one imports numba gets half a module: Python breaks the
+    wait of one import for another, because numba's modules import each other."""
+    files = (Path(vidscale.__file__).parent / "triton_kernels").glob("*.py")
+    users = [f"vidscale.triton_kernels.{file.stem}" for file in files if "from numba" in file.read_text()]
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from threading import Barrier
+users = {users}
+begin = Barrier(len(users))
+def load(name):
+    begin.wait()
+    import_module(name)
+sys.setswitchinterval(1e-5)
+with ThreadPoolExecutor(len(users)) as pool:
+    list(pool.map(load, users))
+"""
+    assert set(users) <= loaded_after(code)
+
+
 @pytest.mark.slow
 def test_every_module_imports_without_triton() -> None:
     code = f"""

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from vidscale.errors import ConfigError, UsageError
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.probe import probe
 from vidscale.per_title import deciding
+from vidscale.per_title.checking import Check, better_crf
 from vidscale.per_title.curves import RateCurve, RatePoint
 from vidscale.per_title.evidence import Evidence, Goal, Movie
 from vidscale.per_title.parts import LEAD, Part, Sampling, sampling_of
@@ -270,7 +272,7 @@ def test_limit_of_size_holds(clip: Path, tmp_path: Path) -> None:
     [
         (["--target", "psnr=99", "--scale", "2"], "--target psnr_y=99 cannot be reached: the best is"),
         (["--max-size", "2k"], "--max-size 2,000 bytes leaves no room for video beside audio"),
-        (["--max-bitrate", "100"], "the video does not fit into"),
+        (["--max-bitrate", "100"], "--max-bitrate: the video does not fit into"),
         (["--pair", "nothing", "--scale", "auto"], "is installed at none of the scales"),
         (["--range", "100:"], "range"),
         (["--encoder-params", "qp=30"], "sets qp, but the scale is chosen by varying crf: name a --scale"),
@@ -353,6 +355,26 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("limit", "measured", "again"),
+    [
+        (False, [78.1, 80.8, 77.3], 29),  # the second is closest
+        (False, [78.1, 80.8, 79.3], None),  # so is the last
+        (False, [78.1, 77.4], None),  # but not by much
+        (True, [90, 104, 101], 30),  # the first fits
+        (True, [106, 104, 102], None),  # none does
+    ],
+)
+def test_goal_missed_by_all_tries_takes_the_closest(limit: bool, measured: list[float], again: float | None) -> None:
+    wanted = 100 if limit else 80
+    checks = [Check("goal", wanted, wanted, one, False, 30 - number, 25.0) for number, one in enumerate(measured)]
+    way = SimpleNamespace(codec="x264")
+    decision: Any = SimpleNamespace(
+        goal=SimpleNamespace(quality=None if limit else wanted), chosen=SimpleNamespace(way=way)
+    )
+    assert better_crf(decision, checks) == again
+
+
+@pytest.mark.parametrize(
     ("verdict", "sentence"),
     [
         (
@@ -371,7 +393,7 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
         ),
         (
             Verdict("VMAF NEG", 0, 0, 0, 0, 1.0, is_full=True),
-            "full size: no other way surely needs fewer bits at equal VMAF NEG",
+            "full size: no other way is certain to need fewer bits at equal VMAF NEG",
         ),
     ],
 )
@@ -434,10 +456,12 @@ def test_plan_prints_the_commands_of_all_ways(tmp_path: Path, clip: Path) -> Non
     page = tmp_path / "plan.html"
     run = run_here("plan", clip, *QUICK, "--crf", "30", "--table", "-o", page)
     assert run.code == 0, run.stderr
-    assert "equal VMAF NEG to full size at crf 30" in run.stdout
+    assert "full size at crf 30" in run.stdout
+    assert "equal VMAF NEG" in run.stdout
     assert f"vidscale encode {clip} --scale 1 --crf 30 --pair lanczos --preset veryfast" in run.stdout.splitlines()
     assert "probed" in run.stdout
-    assert "equal VMAF NEG to full size at crf 30" in page.read_text()
+    assert "full size at crf 30" in page.read_text()
+    assert "equal VMAF NEG" in page.read_text()
 
 
 def test_plan_as_json_is_documented(clip: Path) -> None:
@@ -463,7 +487,8 @@ def test_dry_run_decides_and_writes_nothing(tmp_path: Path, clip: Path) -> None:
         run = run_here("encode", movie, *QUICK, "--crf", "30", "--dry-run", "--json")
     (plan,) = records(run)
     assert plan["settings"]["scale"] in {"1", "3/2", "2", "3"}
-    assert "for equal VMAF NEG to full size at crf 30" in run.stderr
+    assert "full size at crf 30" in run.stderr
+    assert "equal VMAF NEG" in run.stderr
 
 
 def test_output_is_checked_before_any_probe(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -449,7 +449,7 @@ def test_setting_that_cannot_be_is_a_usage_error(clip: Path, options: list[str],
         (["--pair", "phantom"], "unknown pair 'phantom'; choose from lanczos"),
         (["--pair", "lanczos-xtwo"], "unknown pair 'lanczos-xtwo'"),
         (["--pair", ""], "unknown pair ''"),
-        (["--stream", "v:7"], "video stream(s) and no v:7"),
+        (["--stream", "v:7"], "has no video stream v:7, only v:0"),
         (["--range", "100:", *FAST], "holds no decodable frame in that range"),
     ],
 )

@@ -68,6 +68,14 @@ def test_output_folder_that_is_not_writable_is_refused(tmp_path: Path, clip: Pat
     assert list(locked.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="privileges are dropped as Linux does it")
+def test_comparison_that_cannot_be_written_keeps_nothing(tmp_path: Path, clip: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(0o555)
+    run = run_unprivileged("compare", clip, "-o", locked / "out", "--pairs", "lanczos", "--metrics", "psnr")
+    assert message(run).endswith("locked is not writable")
+
+
 @pytest.mark.parametrize("overwrite", [[], ["-y"]])
 def test_output_that_is_a_folder_is_refused(tmp_path: Path, clip: Path, overwrite: list[str]) -> None:
     (tmp_path / "small.mkv").mkdir()
@@ -382,6 +390,12 @@ def test_encoder_that_dies_is_reported(tmp_path: Path, clip: Path, action: str, 
 def test_muxer_that_dies_is_reported(tmp_path: Path, clip: Path, action: str, words: str) -> None:
     fake = fake_ffmpeg(tmp_path / "ffmpeg", "*signed.mp4*part*", f"{action}; exit 0")
     assert words in refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
+
+
+def test_trial_of_the_muxer_that_dies_loses_no_sound(tmp_path: Path, clip: Path) -> None:
+    fake = fake_ffmpeg(tmp_path / "ffmpeg", "*readrate*", "kill -9 $$")
+    said = refused(tmp_path, "encode", clip, "-o", tmp_path / "small.mp4", "--ffmpeg", fake, *FAST)
+    assert said.endswith(f"ffmpeg was killed by SIGKILL while it opened {clip}")
 
 
 @pytest.mark.parametrize(

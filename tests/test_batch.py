@@ -108,7 +108,7 @@ def test_batch_again_keeps_what_is_done_by_its_bytes(tmp_path: Path, season: Pat
     assert f"vidscale: one: {one} exists; -y replaces it" in run.stderr
     assert run_here(*words, "-y").code == 0
     assert one.read_bytes() == first
-    assert "exists; -y replaces it" in run_here(*words, "--crf", "33").stderr
+    assert f"one: {one} is from another source or other settings; -y" in run_here(*words, "--crf", "33").stderr
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_check_command(tmp_path: Path) -> None:
     run = run_here("recipe", "check", bad, PIPELINES / "archive.toml")
     assert run.code == 1
     assert run.stderr.splitlines() == [f"{bad}:2: fast is unknown", f"{bad}:4: batch.foo is unknown"]
-    assert run.stdout == f"{PIPELINES / 'archive.toml'}: good\n"
+    assert run.stdout == f"{PIPELINES / 'archive.toml'}: ok\n"
     run = run_here("recipe", "check", bad, "--json")
     record = json.loads(run.stdout)
     assert set(record) - {"event"} == documented("recipe")

@@ -143,7 +143,7 @@ def test_overlap_is_the_common_part_of_both_ranges() -> None:
 def test_no_overlap_is_an_answer() -> None:
     test = curve([(1000, 40.0), (2000, 43.0)], "lanczos")
     assert reason(bd_rate(curve(ANCHOR), test, "psnr_y")) == (
-        "no overlap in psnr_y: full size covers 30 to 39, lanczos-x2 covers 40 to 43"
+        "no overlap in PSNR-Y: full size covers 30 to 39, lanczos-x2 covers 40 to 43"
     )
     assert "no overlap" in reason(rate_intervals(curve(ANCHOR), test, "psnr_y"))
     far = curve([(10, 31.0), (20, 33.0)], "lanczos")
@@ -188,7 +188,7 @@ def test_within_that_a_curve_does_not_span_has_no_figure(bounds: tuple[float, fl
     wide = curve([(500, 20.0), *ANCHOR, (16000, 45.0)], "lanczos")
     for anchor, test in [(curve(ANCHOR), wide), (wide, curve(ANCHOR))]:
         figure = bd_rate(anchor, test, "psnr_y", within=("psnr_y", *bounds))
-        assert reason(figure).startswith("does not span psnr_y")
+        assert reason(figure).startswith("does not span PSNR-Y")
         assert reason(figure).endswith("full size covers 30 to 39")
 
 
@@ -199,7 +199,7 @@ def test_within_of_one_metric_takes_the_same_part_of_the_anchor_for_another() ->
     assert isinstance(by_rank, Delta)
     assert (by_rank.low, by_rank.high) == pytest.approx((33, 36))
     assert by_rank.value == pytest.approx(value(bd_rate(anchor, test, "psnr_y", within=("psnr_y", 33, 36))))
-    assert reason(bd_rate(anchor, test, "vmaf", within=("vmaf", 70, 80))).startswith("does not span vmaf 70 to 80")
+    assert reason(bd_rate(anchor, test, "vmaf", within=("vmaf", 70, 80))).startswith("does not span VMAF 70 to 80")
     better = bd_quality(anchor, test, "psnr_y", within=("vmaf", 70, 80))
     assert isinstance(better, Delta)
     assert (better.low, better.high) == pytest.approx((2000, 4000))

@@ -61,6 +61,21 @@ def test_help_tells(command: str) -> None:
     assert run_here(*command.split(), "-h") == run
 
 
+@pytest.mark.parametrize("group", ["", "images", "models", "train", "recipe", "stage"])
+def test_help_of_a_group_cuts_no_sentence(group: str) -> None:
+    assert "..." not in run_here(*group.split(), "--help").stdout.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_of_this_command(command: str) -> None:
+    """Texts that commands share must hold for each of them."""
+    words = " ".join(run_here(*command.split(), "--help").stdout.split())
+    assert "...}" not in words
+    assert ("at --crf" in words) <= ("--crf CRF" in words)
+    if command == "batch":
+        assert "Chunks of each movie. [default: (auto)]" in words  # `encode` has one piece
+
+
 def test_no_command_shows_the_help() -> None:
     run = run_here()
     assert run.code == 2
@@ -219,6 +234,13 @@ def test_result_for_people_names_sizes(tmp_path: Path, make_clip: Clip, monkeypa
     assert run.stdout.startswith("clip.vs2.mp4: 10 frames, 64x48 encoded at 32x24, ")
     assert "PSNR-Y" in run.stdout
     assert run.stdout.splitlines()[-1] == "report: clip.vs2.mp4.report/index.html"
+
+
+def test_result_for_people_counts_a_single_frame(tmp_path: Path, make_clip: Clip) -> None:
+    small, restored = tmp_path / "small.mp4", tmp_path / "restored.mp4"
+    run = run_here("encode", make_clip(frames=1), "-o", small, *FAST, "--no-report")
+    assert run.stdout.startswith(f"{small}: 1 frame, 64x48 encoded at ")
+    assert run_here("decode", small, "-o", restored).stdout.startswith(f"{restored}: 1 frame, 64x48, ")
 
 
 @pytest.mark.slow

@@ -527,6 +527,6 @@ def test_within_that_cannot_be_reached_gives_no_figure(tmp_path: Path, clip: Pat
     assert run.code == 0, run.stderr
     (record,) = [r for r in map(json.loads, run.stdout.splitlines()) if r["event"] == "bd"]
     assert record["bd_rate"] is None
-    assert record["no_figure"].startswith("does not span psnr_y 30 to 48")
+    assert record["no_figure"].startswith("does not span PSNR-Y 30 to 48")
     tried = [point.crf for point in curve_of(read_comparison(tmp_path / "out"), "lanczos-x2").points]
     assert min(tried) == 0

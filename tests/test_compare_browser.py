@@ -90,7 +90,7 @@ def test_view_is_linked(page, tmp_path):
 def test_reasons_are_listed(page, tmp_path):
     dom = browsed(page, tmp_path, "movie=b&each=")
     assert "no overlap" in table_rows(dom)[4][1]
-    assert "lanczos-x2 on b by PSNR-Y: no overlap in psnr_y" in dom
+    assert "lanczos-x2 on b by PSNR-Y: no overlap in PSNR-Y" in dom
 
 
 def test_stills_can_be_chosen_and_cut(page, tmp_path):

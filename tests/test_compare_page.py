@@ -274,7 +274,7 @@ def test_page_names_what_is_missing():
     data = data_of(render_page(EMPTY["one perfect"]))
     assert data["curves"][0][0]["points"][-1]["quality"] == ["inf", 99]
     assert "perfect copies, are left out" in data["curves"][0][0]["notes"][0][0]
-    assert data_of(render_page(EMPTY["no overlap"]))["figures"][0][0][1][0][0].startswith("no overlap in psnr_y")
+    assert data_of(render_page(EMPTY["no overlap"]))["figures"][0][0][1][0][0].startswith("no overlap in PSNR-Y")
 
 
 def test_stills_show_the_same_region_without_loss(tmp_path):

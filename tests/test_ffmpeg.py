@@ -205,6 +205,7 @@ def test_process_that_ends_well_is_no_error(tmp_path: Path) -> None:
         ),
         ("echo ' first '; echo first >&2; echo second >&2; exit 1", "coding: ffmpeg first", 1),
         ("echo odd >&2; echo 'x: No space left on device' >&2; exit 1", "coding: ffmpeg x: No space left on device", 1),
+        ("echo '[v @ 0xf0] no' >&2; echo 'Task finished with error (Invalid)' >&2; exit 1", "coding: ffmpeg [v] no", 1),
         ("printf 'no end' >&2; exit 1", "coding: ffmpeg no end", 1),
         ("printf '\\377\\376' >&2; exit 1", "coding: ffmpeg \ufffd\ufffd", 1),
         ("echo Exiting with exit code 2 >&2; exit 2", "coding: ffmpeg exit status 2", 2),
@@ -292,5 +293,8 @@ def test_announces_waits_for_the_end_or_no_longer_than_it_may(tmp_path: Path) ->
     with pytest.raises(subprocess.TimeoutExpired):
         processes.announces([str(slow)], b"said", timeout_s=0.3)
     wait_for(lambda: not processes_naming(tmp_path))
+    crashing = script(tmp_path / "crashing", "echo not said >&2; kill -SEGV $$")
+    with pytest.raises(subprocess.CalledProcessError):
+        processes.announces([str(crashing)], b"said", timeout_s=30)
     with pytest.raises(OSError, match="missing"):
         processes.announces([str(tmp_path / "missing")], b"said", timeout_s=1)

@@ -369,7 +369,7 @@ def test_peak_is_that_of_runs_near_the_target_duration() -> None:
         ({"targets": "vmaf=90,psnr=40"}, "are not of one metric"),
         ({"targets": "vmaf=90,vmaf=90"}, "name one of them twice"),
         ({"targets": []}, "targets"),
-        ({"segment_duration": 0}, "segment_duration"),
+        ({"segment_duration": 0}, "segment_duration = 0: not above 0"),
         ({"segment_duration": "1/0"}, "segment duration '1/0' is not a number"),
         ({"segment_duration": 100}, "segment_duration"),
         ({"crf": 20}, "a ladder has no setting 'crf'"),

@@ -226,6 +226,8 @@ def test_models_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> N
     result = vidscale("show", "nothing-x2")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "vidscale: unknown pair 'nothing-x2'; installed are none\n"
+    result = vidscale("export", "lanczos", "--to", "glsl", "-o", "lanczos.glsl")
+    assert result.stderr == "vidscale: lanczos is a fixed filter: there are no weights to export\n"
 
     missing = tmp_path / "kgn.pth"
     result = vidscale("import-car", missing, missing, "--scale", 2)

@@ -111,7 +111,7 @@ def test_notes_on_a_source_without_a_size(tmp_path: Path) -> None:
     assert json.loads(run.stdout)["source_bytes"] == size(tmp_path, "*.ts")
     run = run_here("encode", source, "-o", tmp_path / "small.mkv", "-y", *FAST)
     share = (tmp_path / "small.mkv").stat().st_size / size(tmp_path, "*.ts")
-    assert f"{share:.1%} of the source" in run.stdout
+    assert f"{100 * share:.1f} % of the source" in run.stdout
 
     numbered = tmp_path / "%03d.png"
     make(numbered, *picture("32x32", duration=0.2))

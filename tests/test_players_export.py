@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil
@@ -240,3 +241,11 @@ def test_export_errors(words: list[str], code: int, line: str, tmp_path: Path) -
     assert run.code == code
     assert line in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_export_without_onnx_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "onnx"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)  # what makes `import onnx` fail
+    run = run_here("models", "export", "adaptive-x2", "--to", "onnx", "-o", tmp_path / "out")
+    assert (run.code, run.stderr) == (1, "vidscale: --to onnx needs the package onnx: pip install 'vidscale[onnx]'\n")

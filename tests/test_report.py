@@ -210,6 +210,10 @@ def test_bitrate_unordered_and_unknown():
     assert np.isnan(sliding_bitrate_kbps([0.0], [5.0])).all()
 
 
+def test_report_is_printed_without_its_frames():
+    assert repr(report((score(0),))) == repr(report(tuple(score(index) for index in range(5000))))
+
+
 def test_json_round_trip(full_report, tmp_path):
     write_json(full_report, tmp_path / "a.json")
     again = read_json(tmp_path / "a.json")

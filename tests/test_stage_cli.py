@@ -282,6 +282,9 @@ def test_cut_off_nut_is_an_error(folder: Path) -> None:
         assert line.startswith("vidscale: the NUT stream ")
 
 
+WIDE = b"YUV4MPEG2 W96 H24 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(96 * 24 * 3 // 2)
+
+
 @pytest.mark.parametrize(
     ("words", "data", "code", "told"),
     [
@@ -292,6 +295,7 @@ def test_cut_off_nut_is_an_error(folder: Path) -> None:
         (["down", "--scale", "9"], None, 2, "scale 9 is outside 1 to 8"),
         (["up", "--size", "0x10"], None, 2, "size '0x10' is not WIDTHxHEIGHT"),
         (["up", "--size", "130x96"], None, 1, "130x96 at scale 2 needs an input larger than 64x48"),
+        (["up", "--size", "64x48"], WIDE, 1, "64x48 at scale 2 needs an input of 32x24, not of 96x24"),
         (["down", "--format", "avi"], None, 2, "format = 'avi'"),
     ],
 )

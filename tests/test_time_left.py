@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from vidscale.cli.compare_view import ComparisonView
-from vidscale.cli.console import Console
+from vidscale.cli.console import Console, Interrupted
 from vidscale.cli.time_left import TimeLeft
 
 
@@ -97,8 +97,16 @@ def test_jobs_of_unknown_length_and_wrong_totals(clock: Clock, capsys: pytest.Ca
         assert "left" not in lines[-1]
 
 
+def test_interrupted_console_says_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.interrupted = True
+    with pytest.raises(Interrupted):
+        console.note("the output does not hold: audio stream 1 (aac)")  # found by an ffmpeg that was killed
+    assert capsys.readouterr().err == ""
+
+
 def test_comparison_counts_only_trials_that_were_run(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    view = ComparisonView(Console())
+    view = ComparisonView(Console(), "")
     view.count(50, 60)  # stored by an earlier run
     clock.now += 20
     for done in range(50, 60):

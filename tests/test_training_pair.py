@@ -237,7 +237,7 @@ def test_recipe_refuses_nonsense(tmp_path):
         ("[coded]\nside = 7", "side 7 is not a multiple of 2"),
         ("[coded]\ncodings = []", "codings is empty"),
         ("[coded]\ntaken = 30", "taken at most frames"),
-        ("[coded]\npreset = 1", "preset is unknown"),
+        ("[coded]\npreset = 1", "coded.preset is unknown; there are "),
         ("[network]\nexpansion = -1", "expansion -1 is negative"),
         ("[network]\nwidth = 0", "no CompactUpscaler"),
         ("[network]\nreach = 4", "even support"),

@@ -17,6 +17,7 @@ Every message is one line that can be shown to the user unchanged.
 """
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 
@@ -130,7 +131,8 @@ def plain_reason(detail: Mapping[str, Any]) -> str:
     words = _PLAIN.get(kind, "").format_map(detail.get("ctx", {}))
     if not words:
         words = f"not {_KINDS.get(kind.split('_')[0], 'valid')}"
-    shown = ascii(detail["input"])
+    value = detail["input"]
+    shown = str(value) if isinstance(value, Fraction) else ascii(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
     return f"{name} = {shown}: {words}" if name else f"{shown}: {words}"
 

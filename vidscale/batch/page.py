@@ -89,7 +89,7 @@ def _write(
 
 def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
     name = os.path.relpath(result.output, folder)
-    share = f"{result.bytes / result.source_bytes:.1%}" if result.bytes and result.source_bytes else "–"
+    share = f"{100 * result.bytes / result.source_bytes:.1f} %" if result.bytes and result.source_bytes else "–"
     quality = [
         f"{result.quality[metric]:.{METRIC_TEXT[metric].digits}f}" if metric in result.quality else "–"
         for metric in metrics
@@ -100,7 +100,7 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
         *quality,
         "–" if result.bytes is None else format_bytes(result.bytes),
         share,
-        "–" if result.bits is None else f"{result.bits:+.1%}",
+        "–" if result.bits is None else f"{100 * result.bits:+.1f} %",
         result.scaling or "–",
         f"{result.seconds:.0f} s",
     )
@@ -123,7 +123,7 @@ def _tiles(results: Sequence[MovieResult], least: Target | None) -> list[Tile]:
     sizes = [(each.bytes, each.source_bytes) for each in results if each.bytes and each.source_bytes]
     if sizes:
         size, source = sum(pair[0] or 0 for pair in sizes), sum(pair[1] or 0 for pair in sizes)
-        tiles.append(Tile("Size", format_bytes(size), detail=f"{size / source:.1%} of the sources"))
+        tiles.append(Tile("Size", format_bytes(size), detail=f"{100 * size / source:.1f} % of the sources"))
     if least is not None:
         low = sum(each.is_low for each in results)
         label = METRIC_TEXT[least.metric].label
@@ -197,12 +197,12 @@ class StatusPage(Watch):
             tiles = [Tile("Movies", str(ended), detail=f"of {len(rows)}")]
             if ended < len(rows) and (total := self._progress.total):
                 left = left_text(self._progress.seconds_left())
-                tiles.append(Tile("Frames", f"{self._progress.done / total:.0%}", detail=left))
+                tiles.append(Tile("Frames", f"{100 * self._progress.done / total:.0f} %", detail=left))
             refresh = 0 if ended == len(rows) else max(1, round(_EVERY_S))
             head = ("Movie", "State", "Frames", "Chunks")
             _write(self._path, title=self._title, head=head, rows=rows, tiles=tiles, refresh=refresh)
 
 
 def _status_row(name: str, state: _State) -> Row:
-    share = f"{state.done / state.total:.0%}" if state.total else str(state.done or "")
+    share = f"{100 * state.done / state.total:.0f} %" if state.total else str(state.done or "")
     return Row(name, "", (state.task, share, state.chunks), "bad" if state.task == "failed" else "", state.reason)

@@ -4,7 +4,7 @@ import json
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vidscale.batch.database import open_database
 from vidscale.batch.tasks import sha256_of
@@ -82,14 +82,22 @@ class Results:
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO movies VALUES (?, ?, ?, ?, ?)", row)
 
+    def is_outdated(self, key: str, output: Path) -> bool:
+        """Whether the output was finished with other dependencies."""
+        row = self._row(output)
+        return row is not None and row[0] != key and output.is_file()
+
     def kept(self, key: str, output: Path) -> MovieResult | None:
         """A movie that was finished with these dependencies, if its file has the bytes that it had then."""
-        query = "SELECT key, size, sha256, result FROM movies WHERE output = ?"
-        with self._lock:
-            row = self._database.execute(query, (str(output.absolute()),)).fetchone()
+        row = self._row(output)
         if row is None or row[0] != key or not output.is_file():
             return None
         if output.stat().st_size != row[1] or sha256_of(output) != row[2]:
             return None
         record = json.loads(row[3])
         return MovieResult(**record | {"state": "kept", "seconds": 0.0, "notes": tuple(record["notes"])})
+
+    def _row(self, output: Path) -> Any:
+        query = "SELECT key, size, sha256, result FROM movies WHERE output = ?"
+        with self._lock:
+            return self._database.execute(query, (str(output.absolute()),)).fetchone()

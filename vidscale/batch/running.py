@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidscale.batch.batch_progress import Expected
-from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
+from vidscale.batch.chunked import ChunkedEncoder, folder_of, plan_chunked
 from vidscale.batch.inputs import Entry, check_targets, target_of
 from vidscale.batch.local import Engine
 from vidscale.batch.lock import Claim
@@ -184,6 +184,9 @@ class _Run:
     def _encoded(self, movie: BatchMovie, started: float) -> MovieResult:
         progress = MovieProgress(self.watch, movie.name)
         progress.start("planning", None)
+        begun = movie.settings.overwrite or folder_of(movie.target).exists()
+        if not begun and self.results.is_outdated(movie.key, movie.target):
+            raise ConfigError(f"{movie.target} is from another source or other settings; -y encodes it again")
         movie.target.parent.mkdir(parents=True, exist_ok=True)
         planned = plan_chunked(movie.source, movie.target, movie.settings, progress)
         count = None if movie.settings.chunks in (AUTO, None) else int(movie.settings.chunks)

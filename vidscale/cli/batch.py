@@ -27,7 +27,7 @@ def batch(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Videos, folders, patterns, lists (.txt), queues (.jsonl).", metavar="INPUT...", show_default=False
+            help="Videos, folders, patterns, lists (.txt), queues (.jsonl).", metavar="INPUT", show_default=False
         ),
     ] = None,
     output: Annotated[
@@ -35,7 +35,9 @@ def batch(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("--recipe", help="Recipe for encode; options win.", metavar="FILE.toml", show_default=False),
+        typer.Option(
+            "--recipe", help="Recipe of encode; options override it.", metavar="FILE.toml", show_default=False
+        ),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Wait for new files in the input folders, until interrupted.")
@@ -47,18 +49,24 @@ def batch(
     ray_address: Annotated[
         str | None,
         typer.Option(
-            "--ray-address", help="A running Ray.", metavar="auto|HOST:PORT", show_default="start one on this machine"
+            "--ray-address",
+            help="Running Ray to use.",
+            metavar="auto|HOST:PORT",
+            show_default="start one on this machine",
         ),
     ] = None,
     container: Annotated[
         str | None,
         typer.Option(
-            "--container", help="Of all outputs.", metavar="mp4|mkv|mov|webm|ts", show_default="the source's, else mkv"
+            "--container",
+            help="Container of all outputs.",
+            metavar="mp4|mkv|mov|webm|ts",
+            show_default="the source's, else mkv",
         ),
     ] = None,
     least: Annotated[
         str | None,
-        typer.Option("--least", help="Flag movies of a lower quality.", metavar="METRIC=VALUE", show_default=False),
+        typer.Option("--least", help="Flag movies below this quality.", metavar="METRIC=VALUE", show_default=False),
     ] = None,
     status: Annotated[
         Path | None,
@@ -80,7 +88,9 @@ def batch(
     client: options.Client = None,
     best_effort: options.BestEffort = False,
     effort: options.Effort = None,
-    chunks: options.Chunks = None,
+    chunks: Annotated[
+        str | None, typer.Option("--chunks", help="Chunks of each movie.", metavar="N|auto", show_default="auto")
+    ] = None,
     device: options.Device = None,
     time_range: options.TimeRange = None,
     report: Annotated[
@@ -249,7 +259,7 @@ def _cells(result: "MovieResult") -> list[str]:
     name = show_path(Path(result.output))
     if result.state == "failed":
         return [name, *[""] * 6, "failed"]
-    share = f"{result.bytes / result.source_bytes:.1%}" if result.bytes and result.source_bytes else ""
+    share = f"{100 * result.bytes / result.source_bytes:.1f} %" if result.bytes and result.source_bytes else ""
     psnr = result.quality.get("psnr_y")
     return [
         name,
@@ -257,7 +267,7 @@ def _cells(result: "MovieResult") -> list[str]:
         format_bytes(result.bytes or 0),
         share,
         "" if psnr is None else f"{psnr:.2f}",
-        "" if result.bits is None else f"{result.bits:+.1%}",
+        "" if result.bits is None else f"{100 * result.bits:+.1f} %",
         f"{result.seconds:.0f} s",
         "below the limit" if result.is_low else result.state,
     ]

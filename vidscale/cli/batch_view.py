@@ -94,7 +94,7 @@ class BatchView(Watch):
             self._bar.update(self._bar.task_ids[0], description=words, completed=done, total=total, left=left)
         elif not self._console.quiet and time.monotonic() - self._last_line > PLAIN_LINE_S:
             self._last_line = time.monotonic()
-            share = f"{done / total:.0%}" if total else ""
+            share = f"{100 * done / total:.0f} %" if total else ""
             typer.echo(", ".join(filter(None, [f"{self._ended} of {self._movies} movies", share, left])), err=True)
 
 

@@ -19,7 +19,7 @@ DEFAULT_FOLDER = Path("vidscale-compare")
 def compare(
     context: typer.Context,
     movies: Annotated[
-        list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
+        list[Path], typer.Argument(help="Video files.", metavar="MOVIE", show_default=False, readable=False)
     ],
     pairs: Annotated[
         str | None,
@@ -93,7 +93,7 @@ def compare(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Does downscaling save bits? Encode movies at full size and through pairs of scalers, and compare."""
+    """Measure whether downscaling saves bits: encode movies at full size and through pairs of scalers, and compare."""
 
     def job(console: Console) -> bool:
         from vidscale.cli.compare_view import ComparisonView
@@ -106,8 +106,8 @@ def compare(
         settings = CompareSettings.resolve(options.given(context, CompareSettings, codec="codecs"))
         if plot is not None:
             check_plot(plot, coming=folder)
-        console.finished = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"
-        comparison = run_comparison(movies, folder, settings, ComparisonView(console))
+        kept = f"finished trials are kept in {show_path(folder)}; rerun the same command to resume"
+        comparison = run_comparison(movies, folder, settings, ComparisonView(console, kept))
         if comparison.curves:  # otherwise keep what an earlier run wrote
             write_comparison(comparison, folder)
             if plot is not None:

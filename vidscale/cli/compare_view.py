@@ -17,10 +17,16 @@ _SHOWN = 2  # running jobs that are named
 
 
 class ComparisonView(ComparisonProgress):
-    """Draws a bar on a terminal, prints a line now and then elsewhere, nothing if quiet."""
+    """Draws a bar on a terminal, prints a line now and then elsewhere, nothing if quiet.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: the command's.
+        kept: what remains if the comparison ends early, in words.
+    """
+
+    def __init__(self, console: Console, kept: str) -> None:
         self._console = console
+        self._kept = kept
         self._lock = threading.Lock()
         self._running: list[str] = []
         self._done = self._total = 0
@@ -50,6 +56,7 @@ class ComparisonView(ComparisonProgress):
 
     def count(self, done: int, total: int) -> None:
         self._console.check()
+        self._console.finished = self._kept  # not before: an unusable folder keeps nothing
         with self._lock:
             self._done, self._total = done, total
             self._draw()

@@ -84,6 +84,7 @@ class Console(Progress):
             typer.echo(self._plain_line(), err=True)
 
     def note(self, text: str) -> None:
+        self.check()  # what is found out after an interruption may come from a killed ffmpeg
         if not self.quiet:
             typer.echo(text, err=True)
 

@@ -24,10 +24,16 @@ Strength = Annotated[
 
 def decode(
     context: typer.Context,
-    source: options.Input,
+    source: options.SmallFile,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="File to write, - for stdout (y4m).", metavar="FILE", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write, - for stdout (y4m).",
+            metavar="FILE",
+            show_default="NAME.restored.EXT beside SOURCE",
+        ),
     ] = None,
     crf: Annotated[
         float | None,
@@ -112,7 +118,10 @@ def _print_result(
             }
         )
     elif not console.quiet:
-        typer.echo(f"{show_path(path)}: {frames} frames, {info.width}x{info.height}, restored by {pair}")
+        from vidscale.report.totals import plural
+
+        counted = plural(frames, "frame")
+        typer.echo(f"{show_path(path)}: {counted}, {info.width}x{info.height}, restored by {pair}")
 
 
 def _to_y4m(

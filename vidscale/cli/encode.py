@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 def encode(
     context: typer.Context,
     source: options.Input,
-    output: options.Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write; with --segments a folder.",
+            metavar="FILE",
+            show_default="NAME.vsSCALE.EXT beside SOURCE",
+            readable=False,
+        ),
+    ] = None,
     scale: options.EncodeScale = None,
     crf: Annotated[
         float | None,
@@ -199,14 +209,14 @@ def _record(finished: "Finished", decision: "Decision | None", seconds: float) -
 
 
 def _lines(finished: "Finished") -> list[str]:
-    from vidscale.report.totals import summary_lines
+    from vidscale.report.totals import plural, summary_lines
 
     plan, outcome = finished.plan, finished.outcome
     video, geometry = plan.source.video, plan.geometry
     size, source_size = outcome.path.stat().st_size, plan.source.size_bytes
-    share = f", {size / source_size:.1%} of the source" if source_size and not plan.settings.range else ""
+    share = f", {100 * size / source_size:.1f} % of the source" if source_size and not plan.settings.range else ""
     lines = [
-        f"{show_path(outcome.path)}: {outcome.frames} frames, {video.width}x{video.height} encoded at "
+        f"{show_path(outcome.path)}: {plural(outcome.frames, 'frame')}, {video.width}x{video.height} encoded at "
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     ]
     for number, check in enumerate(finished.checks, start=1):

@@ -120,7 +120,7 @@ def round_trip(
     _run(work, context, json_output=json_output, quiet=quiet)
 
 
-@app.command("bench")
+@app.command("bench", short_help="Compare methods of scaling pictures, the way papers do.")
 def bench(
     context: typer.Context,
     paths: Paths,

@@ -20,6 +20,7 @@ def list_pairs(json_output: options.Json = False) -> None:
 
     def job(console: Console) -> None:
         from vidscale.errors import ModelError
+        from vidscale.media.geometry import scale_text
         from vidscale.models.cards import installed, read_card
         from vidscale.models.fixed_pair import families
 
@@ -36,7 +37,8 @@ def list_pairs(json_output: options.Json = False) -> None:
             if json_output:
                 emit({"event": "pair"} | _record(card, folder))
             else:
-                typer.echo(f"{card.name:<24} x{card.scale}, {card.parameters:,} parameters, licence: {card.licence}")
+                scale = f"x{scale_text(card.scale)}"
+                typer.echo(f"{card.name:<24} {scale}, {card.parameters:,} parameters, licence: {card.licence}")
         if broken:
             raise typer.Exit(1)
 
@@ -64,16 +66,16 @@ def show(
         if json_output:
             emit({"event": "pair"} | record)
             return
-        for field, value in record.items():
-            if value is None:
-                continue
+        known = {field: value for field, value in record.items() if value is not None}
+        width = max(12, *map(len, known))
+        for field, value in known.items():
             text = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
-            typer.echo(f"{field:<12} {text}")
+            typer.echo(f"{field:<{width}} {text}")
 
     run_job(job)
 
 
-@app.command("export")
+@app.command("export", short_help="Write a pair to a folder, or its upscaler as a shader or ONNX.")
 def export(
     name: Annotated[str, typer.Argument(help="Name of a pair, or its folder.", metavar="PAIR", show_default=False)],
     output: Annotated[
@@ -103,9 +105,12 @@ def export(
     """Write a pair to a folder, for use on other machines with --pair FOLDER, or its upscaler for other programs."""
 
     def job(console: Console) -> None:
-        from vidscale.errors import UsageError
+        from vidscale.errors import ModelError, UsageError
         from vidscale.models.cards import find_pair_dir
+        from vidscale.models.fixed_pair import families
 
+        if name in families():
+            raise ModelError(f"{name} is a fixed filter: there are no weights to export")
         if to != "folder":
             _convert(find_pair_dir(name), output, to, crf, overwrite=overwrite, json_output=json_output, quiet=quiet)
             return
@@ -122,7 +127,7 @@ def export(
     run_job(job, quiet=quiet)
 
 
-@app.command("import-car")
+@app.command("import-car", short_help="Import the checkpoints published with CAR as a pair.")
 def import_car(
     kgn: Annotated[Path, typer.Argument(help="Published downscaler, kgn.pth.", metavar="KGN", show_default=False)],
     usn: Annotated[Path, typer.Argument(help="Published upscaler, usn.pth.", metavar="USN", show_default=False)],

@@ -14,6 +14,15 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="File to write.", metavar="FILE", show_default=False, readable=False),
 ]
+SmallFile = Annotated[
+    Path,
+    typer.Argument(
+        help="Small file that vidscale encoded, or a playlist of ladder.",
+        metavar="SOURCE",
+        show_default=False,
+        readable=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, one object per line.")]
@@ -30,7 +39,7 @@ Effort = Annotated[
     str | None,
     typer.Option(
         "--effort",
-        help="Downscaler: a filter, or also a network, small or large, that corrects for the upscaler's errors.",
+        help="Downscaler: a filter alone, or with a small or large network that corrects for the upscaler's errors.",
         metavar="fast|normal|patient",
         show_default="by encoder, preset and scale",
     ),
@@ -150,7 +159,7 @@ EncodeScale = Annotated[
     typer.Option(
         "--scale",
         help="Source size over small size, 1 to 8; auto chooses the scale and the pair that need the fewest bits for "
-        "the quality that the full size has at --crf. Default: auto, or the scale of --pair.",
+        "equal quality. Default: auto, or the scale of --pair.",
         metavar="auto|2|1.5|3/2",
     ),
 ]
@@ -181,8 +190,8 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse to lose anything:
 Ssim = Annotated[
     str | None, typer.Option("--ssim", help="SSIM window.", metavar="gaussian|ffmpeg", show_default="gaussian")
 ]
-Vmaf = Annotated[bool, typer.Option("--vmaf", help="Add VMAF and VMAF NEG.")]
-Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Add XPSNR.")]
+Vmaf = Annotated[bool, typer.Option("--vmaf", help="Also measure VMAF and VMAF NEG.")]
+Xpsnr = Annotated[bool, typer.Option("--xpsnr", help="Also measure XPSNR.")]
 Alpha = Annotated[
     str | None,
     typer.Option(

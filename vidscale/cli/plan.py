@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def plan(
     context: typer.Context,
     movies: Annotated[
-        list[Path], typer.Argument(help="Video files.", metavar="MOVIE...", show_default=False, readable=False)
+        list[Path], typer.Argument(help="Video files.", metavar="MOVIE", show_default=False, readable=False)
     ],
     output: Annotated[
         Path | None,
@@ -58,7 +58,7 @@ def plan(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Probe movies: print what encode would choose, the evidence, and the commands."""
+    """Probe movies: print what each scale would need, which one encode takes, and the command of each."""
 
     def job(console: Console) -> bool:
         from vidscale.config import EncodeSettings

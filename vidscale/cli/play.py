@@ -24,7 +24,7 @@ _CANNOT_PLAY = 2  # mpv: the file could not be played, here because no GPU can
 
 
 def play(
-    source: options.Input,
+    source: options.SmallFile,
     pair: options.RestorePair = None,
     scale: options.RestoreScale = None,
     strength: Strength = None,

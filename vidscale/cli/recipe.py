@@ -16,10 +16,10 @@ def _group() -> None:
     """Recipes of jobs."""
 
 
-@app.command()
+@app.command(short_help="Check recipes of jobs without running them.")
 def check(
     recipes: Annotated[
-        list[Path], typer.Argument(help="Recipe files (TOML).", metavar="RECIPE...", show_default=False, readable=False)
+        list[Path], typer.Argument(help="Recipe files (TOML).", metavar="RECIPE", show_default=False, readable=False)
     ],
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -40,7 +40,7 @@ def check(
             for problem in problems:
                 typer.echo(f"{path}:{problem.line}: {problem.text}", err=True)
             if not problems and not console.quiet:
-                typer.echo(f"{path}: good")
+                typer.echo(f"{path}: ok")
         return good
 
     if not run_job(job, quiet=quiet):

@@ -10,11 +10,11 @@ from vidscale.cli.console import Console, emit, run_job, show_path
 from vidscale.cli.train_upscalers import espcn, print_trained, progressive
 
 app = typer.Typer(help="Train pairs of scalers.", no_args_is_help=True)
-app.command("espcn")(espcn)
-app.command("progressive")(progressive)
+app.command("espcn", short_help="Train ESPCN on your footage.")(espcn)
+app.command("progressive", short_help="Train the step-by-step upscaler, for scale 8.")(progressive)
 
 
-@app.command("pack")
+@app.command("pack", short_help="Pack random crops of photographs into one file.")
 def pack(
     photos: Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="PHOTOS", show_default=False)],
     output: Annotated[
@@ -46,7 +46,7 @@ def pack(
     run_job(job, quiet=quiet)
 
 
-@app.command("car")
+@app.command("car", short_help="Train CAR: downscaler and upscaler jointly, without a codec.")
 def car(
     crops: Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)],
     validation: Annotated[
@@ -79,7 +79,7 @@ def car(
     run_job(job, quiet=quiet)
 
 
-@app.command("pair")
+@app.command("pair", short_help="Train the upscaler of a pair on real encodes.")
 def pair(
     recipe: Annotated[
         Path,
@@ -118,7 +118,7 @@ def pair(
     run_job(job, quiet=quiet)
 
 
-@app.command("downscaler")
+@app.command("downscaler", short_help="Train the downscaler of a pair for its upscaler.")
 def downscaler(
     recipe: Annotated[
         Path,

@@ -36,7 +36,7 @@ def espcn(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train ESPCN (Shi, 2016) on your footage, and measure it on this and on other footage."""
+    """Train ESPCN (Shi et al. 2016) on your footage, and measure it on this and on other footage."""
 
     def job(console: Console) -> None:
         from vidscale.jobs.recipe import parse_assignments

@@ -11,7 +11,7 @@ from vidscale.cli.decode import Strength
 
 
 def web(
-    source: options.Input,
+    source: options.SmallFile,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write.", metavar="FOLDER", show_default=False)
     ],

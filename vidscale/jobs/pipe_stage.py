@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 Direction = Literal["down", "up"]
 RawFormat = Literal["y4m", "nut"]
 _SCALE = Fraction(2)  # of families that support several
+_SMALLEST, _MOST_PADDING = 64, 8  # samples of a side: encoders repeat the edge up to what they accept
 _LIKELY_MAX_FPS = 300  # a higher rate in a y4m header is the time base of a variable frame rate source
 
 
@@ -79,6 +80,12 @@ def _scaled(
     if geometry.small_height > info.height or geometry.small_width > info.width:
         size = f"{info.width}x{info.height}"
         raise ConfigError(f"{width}x{height} at scale {pair.scale} needs an input larger than {size}")
+    sides = (info.height, geometry.small_height), (info.width, geometry.small_width)
+    if any(read > max(needed + _MOST_PADDING, _SMALLEST) for read, needed in sides):
+        needed_size = f"{geometry.small_width}x{geometry.small_height}"
+        raise ConfigError(
+            f"{width}x{height} at scale {pair.scale} needs an input of {needed_size}, not of {info.width}x{info.height}"
+        )
     restored = replace(info, height=height, width=width)
     scaled = upscale(frames, pair=pair, geometry=geometry, strength=settings.strength, clock=clock)
     return restored, scaled

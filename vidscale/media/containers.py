@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ConfigError, DecodeError, reason_of
+from vidscale.media.ffmpeg import signal_name
 from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, StreamInfo
 from vidscale.system.processes import announces
@@ -230,7 +231,7 @@ def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
     Otherwise it would read until every stream has had a packet: the whole file when subtitles come late.
 
     Raises:
-        DecodeError: ffmpeg cannot be started or does not open the source.
+        DecodeError: ffmpeg cannot be started, crashes, or does not open the source in time.
     """
     maps = [word for index in indices for word in ("-map", f"0:{index}")]
     command = [ffmpeg, "-hide_banner", "-v", "info", "-nostdin", "-y"]
@@ -243,5 +244,8 @@ def _takes(source: Source, indices: list[int], muxer: str, ffmpeg: str) -> bool:
         return announces(command, b"Output #0, ", timeout_s=_OPEN_TIMEOUT_S)
     except OSError as error:
         raise DecodeError(f"{ffmpeg} cannot be started: {reason_of(error)}") from error
+    except subprocess.CalledProcessError as error:
+        name = signal_name(-error.returncode)
+        raise DecodeError(f"ffmpeg was killed by {name} while it opened {source.path}") from None
     except subprocess.TimeoutExpired:
         raise DecodeError(f"ffmpeg took more than {_OPEN_TIMEOUT_S} s to open {source.path}") from None

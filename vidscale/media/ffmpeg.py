@@ -26,6 +26,7 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 _STOWED = 0x100000  # from there to characters for private use, unused in file names
 _STOWED_BYTES = re.compile("[\U0010dc80-\U0010dcff]")
 _TAIL_BYTES = 1 << 16  # of an unterminated line
+_CONSEQUENCE = re.compile(r"Task finished with error|Terminating thread|Error sending frames|Could not open encoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,7 @@ class FfmpegProcess:
                 self._process.stdin.close()
         returncode = self._wait()
         if returncode < 0:
-            reason = f"was killed by {_signal_name(-returncode)}"
+            reason = f"was killed by {signal_name(-returncode)}"
         else:
             reason = f"exit status {returncode}"
             if lines := [line for line in self._tail if not line.startswith("Exiting with exit code")]:
@@ -291,7 +292,8 @@ def run_ffmpeg(cmd: Sequence[str], what: str, *, folder: Path | None = None) -> 
         process.wait(what)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Name of a signal, for messages: ``SIGKILL``."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
@@ -300,6 +302,8 @@ def _signal_name(number: int) -> str:
 
 def _most_telling(lines: list[str]) -> str:
     """The line of a log that names the cause: ffmpeg prints consequences after it."""
+    lines = [re.sub(r" @ 0x[0-9a-f]+", "", line) for line in lines]
+    lines = [line for line in lines if not _CONSEQUENCE.search(line)] or lines
     for line in lines:
         if re.search(r"No space left|Permission denied|x26[45] \[error\]|Invalid|not supported|Unrecognized", line):
             return line

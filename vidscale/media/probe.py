@@ -175,7 +175,8 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             covers = " but cover art" if any(s.is_cover for s in streams) else ""
             raise DecodeError(f"{path} holds no video stream{covers}")
         if stream >= len(video):
-            raise DecodeError(f"{path} has {len(video)} video stream(s) and no v:{stream}")
+            known = "only v:0" if len(video) == 1 else f"v:0 to v:{len(video) - 1}"
+            raise DecodeError(f"{path} has no video stream v:{stream}, {known}")
         index = video[stream].index
         chosen = cast("av.VideoStream", container.streams[index])
         block_alpha = BlockAlpha.of(chosen)

@@ -244,9 +244,10 @@ def _best_effort(ways: Sequence[WayEstimate], evidence: Evidence, settings: Enco
     goal = evidence.goal
     if goal.video_bytes is not None:
         least = min(ways, key=lambda one: one.video_bytes)
+        limit = "--max-size" if settings.max_size is not None else "--max-bitrate"
         raise ConfigError(
-            f"the video does not fit into {goal.video_bytes:,.0f} bytes: {least.way.scaling} at crf {least.crf:g} has "
-            f"{least.video_bytes:,.0f}"
+            f"{limit}: the video does not fit into {goal.video_bytes:,.0f} bytes; the smallest is "
+            f"{least.video_bytes:,.0f}, by {least.way.scaling} at crf {least.crf:g}"
         )
     best = max(ways, key=lambda one: one.quality[goal.metric])
     text = METRIC_TEXT[goal.metric]

@@ -11,6 +11,7 @@ from vidscale.media.encoders import ENCODERS
 from vidscale.per_title.curves import RateCurve, RatePoint
 from vidscale.per_title.evidence import Difference, Evidence, Goal
 from vidscale.quality import Metric
+from vidscale.report.totals import format_bytes
 
 _TOLERANCE: dict[Metric, float] = {"ssim_y": 0.0005}  # 0.05 for the others: a goal counts as reached
 _TABLE_STEPS = (-4, -2, 0, 2, 4)  # crf around the goal
@@ -214,7 +215,7 @@ def goal_text(decision: Decision) -> str:
     if goal.quality is not None:
         which = "" if goal.percentile is None else f"percentile {goal.percentile:g} of "
         return f"{which}{label} {goal.quality:g}"
-    return f"{(goal.video_bytes or 0) / 1e6:.3g} MB of video"
+    return f"{format_bytes(round(goal.video_bytes or 0))} of video"
 
 
 def bits_text(bits: Difference, basis: str) -> str:
@@ -232,8 +233,12 @@ def sentence(decision: Decision) -> str:
     text = f"{chosen.way.scaling} at crf {chosen.crf:g}, for {goal_text(decision)}"
     if decision.full is None:
         return text
+    if chosen.way.is_full and decision.goal.crf is not None:  # it is the goal itself
+        text = f"{chosen.way.scaling} at crf {chosen.crf:g}"
     if chosen.way.is_full:
-        return f"{text}: no other way surely needs fewer bits" if len(decision.ways) > 1 else text
+        label = METRIC_TEXT[decision.goal.metric].label
+        alone = f"{text}: no other way is certain to need fewer bits at equal {label}"
+        return alone if len(decision.ways) > 1 else text
     return f"{text}: {bits_text(chosen.bits, decision.basis)}; {_beside(decision, decision.full, chosen)}"
 
 
@@ -241,7 +246,7 @@ def _beside(decision: Decision, full: WayEstimate, chosen: WayEstimate) -> str:
     """The chosen way's difference to the full size by the other metrics."""
     others = [metric for metric in decision.metrics if metric != decision.goal.metric]
     found = [_more_text(metric, chosen.quality[metric] - full.quality[metric]) for metric in others]
-    return f"by others {', '.join(found)}"
+    return f"other metrics: {', '.join(found)}"
 
 
 def crf_table(decision: Decision) -> Iterator[tuple[WayEstimate, RatePoint, bool]]:

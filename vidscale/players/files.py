@@ -57,4 +57,4 @@ def _content(network: Network, kind: str, strength: float | None) -> bytes:
     try:
         return onnx_model(network, version=version("vidscale"), strength=strength)
     except ImportError as error:
-        raise ConfigError("--to onnx needs the package onnx: pip install onnx") from error
+        raise ConfigError("--to onnx needs the package onnx: pip install 'vidscale[onnx]'") from error

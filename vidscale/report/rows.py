@@ -218,7 +218,7 @@ class Report:
 
     source: SourceFacts
     distorted: DistortedFacts
-    rows: Sequence[FrameScore]
+    rows: Sequence[FrameScore] = field(repr=False)  # there may be thousands
     ssim_window: str = "gaussian11"
     unpaired: Unpaired = field(default_factory=Unpaired)
     stages: tuple[StageTiming, ...] = ()

@@ -56,7 +56,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in one sentence."""
         if self.is_full:
-            return f"full size: no other way surely needs fewer bits at equal {self.metric}"
+            return f"full size: no other way is certain to need fewer bits at equal {self.metric}"
         percent = f"{100 * abs(self.bits):.0f} %"
         based = f"at equal {self.metric} ({'roughly ' * self.is_rough}estimated from {self.basis}: {self.interval})"
         based += f"; there {self.beside}" if self.beside else ""

@@ -93,6 +93,7 @@ def announces(command: Sequence[str], words: bytes, *, timeout_s: float) -> bool
 
     Raises:
         OSError: it cannot be started.
+        subprocess.CalledProcessError: a signal ended it before the line.
         subprocess.TimeoutExpired: it took longer.
     """
     process = start(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -106,6 +107,8 @@ def announces(command: Sequence[str], words: bytes, *, timeout_s: float) -> bool
     timer.start()
     try:
         found = any(line.startswith(words) for line in process.stderr or ())
+        if not found:
+            process.wait()
     finally:
         timer.cancel()
         end(process)
@@ -113,4 +116,6 @@ def announces(command: Sequence[str], words: bytes, *, timeout_s: float) -> bool
             process.stderr.close()
     if expired.is_set() and not found:
         raise subprocess.TimeoutExpired(command, timeout_s)
+    if not found and process.returncode < 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
     return found

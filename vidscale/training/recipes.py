@@ -2,9 +2,9 @@
 
 import json
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from vidscale.errors import ConfigError, TrainingError, plain_reason, reason_of
 from vidscale.jobs.shipped_recipes import find_recipe
@@ -55,8 +55,19 @@ def _checked(kind: type[RecipeT], said: dict[str, Any], where: str) -> RecipeT:
         detail = error.errors()[0]
         name = ".".join(str(part) for part in detail["loc"])
         at = f"{name}: " if name and detail["type"] == "value_error" else ""
-        raise ConfigError(f"recipe {where}: {at}{plain_reason(detail)}") from None
+        known = _names_beside(kind, detail["loc"]) if detail["type"] == "unexpected_keyword_argument" else []
+        there = f"; there are {', '.join(known)}" if known else ""
+        raise ConfigError(f"recipe {where}: {at}{plain_reason(detail)}{there}") from None
     return recipe
+
+
+def _names_beside(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings in the table that a setting is in; none if that is an element of a list."""
+    for table in place[:-1]:
+        kind = get_type_hints(kind).get(str(table))
+        if not is_dataclass(kind):
+            return []
+    return [field.name for field in fields(kind)]
 
 
 def keep_recipe(recipe: Any, folder: Path, made: str = "*.pt") -> None:

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, codegen, config, types
+from numba import types
+from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
 
 from vidscale.triton_kernels.chain_layout import LANES

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vidscale.triton_kernels._vectors import _fma, _larger, _load, _pair_step, _spread

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from vidscale.compare.analysis.interpolation import Front, Numbers, difference, front_of, percent
-from vidscale.compare.metrics import Metric, Within
+from vidscale.compare.metrics import METRIC_TEXT, Metric, Within
 from vidscale.compare.points import Curve
 
 
@@ -118,7 +118,7 @@ def common_quality(anchor: Front, test: Front, metric: Metric) -> tuple[float, f
     """The range of quality that both curves cover."""
     low, high = max(anchor.quality[0], test.quality[0]), min(anchor.quality[-1], test.quality[-1])
     if low >= high:
-        return NoFigure(f"no overlap in {metric}: {anchor.quality_text()}, {test.quality_text()}")
+        return NoFigure(f"no overlap in {METRIC_TEXT[metric].label}: {anchor.quality_text()}, {test.quality_text()}")
     return float(low), float(high)
 
 
@@ -132,11 +132,14 @@ def _spanned_range(
         if isinstance(rates, NoFigure):
             return rates
         if not anchor.log_rate[0] <= rates[0] < rates[1] <= anchor.log_rate[-1]:
-            return NoFigure(f"{metric} was not measured over all of {within[0]} {within[1]:g} to {within[2]:g}")
+            whole = f"{METRIC_TEXT[within[0]].label} {within[1]:g} to {within[2]:g}"
+            return NoFigure(f"{METRIC_TEXT[metric].label} was not measured over all of {whole}")
         low, high = (float(quality) for quality in anchor.quality_at()(rates))
     for front in (anchor, test):
         if not front.spans(low, high):
-            return NoFigure(f"does not span {metric} {low:.4g} to {high:.4g}: {front.quality_text()}")
+            return NoFigure(
+                f"does not span {METRIC_TEXT[metric].label} {low:.4g} to {high:.4g}: {front.quality_text()}"
+            )
     return low, high
 
 
@@ -147,7 +150,7 @@ def _anchor_rates(anchor: Curve, within: Within) -> tuple[float, float] | NoFigu
     if front.shortage:
         return NoFigure(front.shortage)
     if not front.spans(low, high):
-        return NoFigure(f"does not span {metric} {low:g} to {high:g}: {front.quality_text()}")
+        return NoFigure(f"does not span {METRIC_TEXT[metric].label} {low:g} to {high:g}: {front.quality_text()}")
     first, last = front.rate_at()([low, high])
     return float(first), float(last)
 
