@@ -24,7 +24,6 @@ Row = dict[str, Any]
 
 _COLOUR = ("psnr_rgb", "psnr_y", "psnr_chroma")
 _REFINEMENTS = 3  # of the shipped pairs
-_JPEG_QUALITY = 90
 _NAMES = {"bicubic-x2": "edsr-x2", "bicubic-x4": "edsr-x4", "edsr-x2": "EDSR x2, 64 channels"}
 
 
@@ -45,7 +44,6 @@ def blocks() -> dict[str, str]:
     return {
         "validation": pairs_table(rows),
         "set5-pairs": pairs_table(set5),
-        "seeds": seeds_table(read_rows(RESULTS / "still_seeds.jsonl")),
         "set5": set5_table(),
         "colour": colour_table([row for row in colour if "written" in row]),
         "colour-network": colour_network_table([row for row in colour if "upscaled" in row]),
@@ -83,29 +81,6 @@ def name_of(row: Row) -> str:
         return _NAMES.get(name, name)
     corrections = "one correction" if row["repeats"] == 1 else f"{row['repeats']} corrections"
     return f"{name}, {corrections}, {row['refinements'] or 'no'} refinements"
-
-
-def seeds_table(rows: Sequence[Row]) -> str:
-    """CAR against its baseline, trained as long: a line for each scale and seed."""
-    lines = [
-        "| scale | seed | bicubic, dB | CAR, dB | gain, dB | gain with JPEG q90 small, dB "
-        "| small against bicubic, dB: mean, lowest |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    found = {(row["name"], row["seed"], row["jpeg_quality"]): row for row in rows}
-    for name, seed, quality in sorted(found, key=lambda key: key[:2]):
-        if not name.startswith("car") or quality is not None:
-            continue
-        car, scale = found[name, seed, None], name[-1]
-        base = f"bicubic-x{scale}"
-        gain, coded = (
-            found[name, seed, how]["psnr_y"] - found[base, seed, how]["psnr_y"] for how in (None, _JPEG_QUALITY)
-        )
-        lines.append(
-            f"| {scale} | {seed} | {found[base, seed, None]['psnr_y']:.2f} | {car['psnr_y']:.2f} | {gain:+.2f} "
-            f"| {coded:+.2f} | {car['lr_psnr']:.1f}, {car['lr_lowest']:.1f} |"
-        )
-    return "\n".join(lines)
 
 
 def set5_table() -> str:
