@@ -102,6 +102,20 @@ def test_standard_input_is_refused_with_the_way_out(command: str) -> None:
     assert "cannot come from standard input; name a file, or use vidscale stage in a pipe" in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["encode", "https://example.org/movie.mp4"], "movie.mp4 is an address, not a file"),
+        (["compare", "movie.mp4", "--codec", "x264,x266"], "codecs = 'x266': not 'x264'"),
+        (["decode", "movie.mp4", "--lossless", "--crf", "20"], "--lossless has no --crf"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(words: list[str], said: str) -> None:
+    run = run_here(*words)
+    assert run.code == 1
+    assert said in run.stderr
+
+
 def test_redirected_standard_input_is_refused(clip: Path, tmp_path: Path) -> None:
     with clip.open("rb") as file:  # a regular file here, but not for the ffmpeg that copies the audio
         run = run_apart("encode", "/dev/stdin", "-o", tmp_path / "small.mp4", *FAST, stdin=file)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vidscale.config.base import CodecSettings, OptionalScale, Settings, Size
 from vidscale.media.frames import Siting
@@ -22,6 +22,12 @@ class DecodeSettings(CodecSettings):
     strict: bool = Field(default=False, description="refuse to lose anything")
     overwrite: bool = Field(default=False, description="replace an existing output")
     ffmpeg: Path | None = Field(default=None, description="ffmpeg binary; None is the first suitable one")
+
+    @model_validator(mode="after")
+    def _rate_fits(self) -> "DecodeSettings":
+        if self.lossless and "crf" in self.model_fields_set:
+            raise ValueError(f"--lossless has no --crf, which is {self.crf:g}: leave one of them out")
+        return self
 
 
 class StageSettings(Settings):

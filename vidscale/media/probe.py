@@ -1,6 +1,7 @@
 """Inspection of a source file before any work starts."""
 
 import contextlib
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -27,6 +28,7 @@ from vidscale.media.side_data import carried, lasting
 _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_FRAMES = 4
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one of the slashes
 _NO_INDEX = "its index (moov) is missing; the file is cut off, or still being written"
 _NO_TIMESTAMPS = cast("int", FormatFlags.no_timestamps.value)
 
@@ -136,7 +138,8 @@ def open_container(path: Path) -> av.container.InputContainer:
             raise DecodeError(f"{path} is empty")
         container = av.open(str(path.absolute()), metadata_errors="replace")  # "a:b.mp4" would be a protocol
     except FileNotFoundError:
-        raise DecodeError(f"{path} does not exist") from None
+        what = "is an address, not a file: download it first" if _ADDRESS.match(str(path)) else "does not exist"
+        raise DecodeError(f"{path} {what}") from None
     except PermissionError:
         raise DecodeError(f"{path} cannot be read: permission denied") from None
     except av.error.EOFError:
