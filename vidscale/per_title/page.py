@@ -36,7 +36,7 @@ def decision_page(decisions: Sequence[Decision]) -> str:
         curves=[curve for name, decision in zip(names, decisions, strict=True) for curve in _curves(name, decision)],
         metrics=metrics,
     )
-    decided = [Decided(name, sentence(one), _table(one)) for name, one in zip(names, decisions, strict=True)]
+    decided = [Decided(name, sentence(one), _table(one), one.notes) for name, one in zip(names, decisions, strict=True)]
     return render_page(comparison, decided)
 
 

@@ -29,11 +29,13 @@ class Decided:
         movie: name.
         sentence: what was chosen, and what it saves.
         ways: each way to encode the movie.
+        notes: what else to know, a line each.
     """
 
     movie: str
     sentence: str
     ways: Table
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
