@@ -178,8 +178,8 @@ def probe(path: Path, *, stream: int = 0, ffmpeg: str | None = None) -> Source:
             covers = " but cover art" if any(s.is_cover for s in streams) else ""
             raise DecodeError(f"{path} holds no video stream{covers}")
         if stream >= len(video):
-            known = "only v:0" if len(video) == 1 else f"v:0 to v:{len(video) - 1}"
-            raise DecodeError(f"{path} has no video stream v:{stream}, {known}")
+            known = "v:0" if len(video) == 1 else f"v:0 to v:{len(video) - 1}"
+            raise DecodeError(f"{path} has no video stream v:{stream}, only {known}")
         index = video[stream].index
         chosen = cast("av.VideoStream", container.streams[index])
         block_alpha = BlockAlpha.of(chosen)
