@@ -121,7 +121,7 @@ def plain_reason(detail: Mapping[str, Any]) -> str:
     Returns:
         Such as ``width = 0: below 1``; the message itself where one of our own checks wrote it.
     """
-    kind, name = str(detail["type"]), _named(detail["loc"])
+    kind, name = str(detail["type"]), ".".join(map(str, detail["loc"]))
     if kind == "value_error":
         return str(detail["msg"]).removeprefix("Value error, ")
     if kind in ("missing", "missing_argument"):
@@ -135,11 +135,6 @@ def plain_reason(detail: Mapping[str, Any]) -> str:
     shown = str(value) if isinstance(value, Fraction) else ascii(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
     return f"{name} = {shown}: {words}" if name else f"{shown}: {words}"
-
-
-def _named(where: Sequence[str | int]) -> str:
-    """A setting by its name; the index of one of several values says nothing that the value does not."""
-    return ".".join(map(str, where[:-1] if len(where) > 1 and isinstance(where[-1], int) else where))
 
 
 def reason_of(error: BaseException) -> str:

@@ -62,6 +62,8 @@ def _first_error(error: ValidationError) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {name!r}"
+    if len(detail["loc"]) == 2 and isinstance(detail["loc"][1], int):  # of several values: the value says which
+        return plain_reason({**detail, "loc": detail["loc"][:1]})
     return plain_reason(detail)
 
 
