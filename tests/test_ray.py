@@ -49,8 +49,8 @@ def main():
     def lose():
         while len(list(output.glob("*.chunks/*.part.mp4"))) < 2:
             time.sleep(0.02)
+        print("> lost", flush=True)  # first: the job may end before the node has
         cluster.remove_node(lost, allow_graceful=False)
-        print("> lost", flush=True)
 
     def run(path, folder, preset):
         settings = EncodeSettings.resolve({"scale": 1, "preset": preset, "report": False, "chunks": 4})
@@ -70,8 +70,10 @@ def main():
         engine._begun = begun
         run(Path("/proc/self/cwd") / source.name, output.with_name("far"), "ultrafast")
         print(">", len(sizes[False]), max(sizes[False]), len(sizes[True]), sum(sizes[True]), flush=True)
-        threading.Thread(target=lose, daemon=True).start()
+        losing = threading.Thread(target=lose, daemon=True)
+        losing.start()
         run(source, output, "veryslow")
+        losing.join(60)
         print(">", len(sizes[True]), flush=True)
     cluster.shutdown()
 
