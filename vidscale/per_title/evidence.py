@@ -156,7 +156,7 @@ class Evidence:
         if by == self.goal.metric and self.wanted(without) is not None:
             anchor_crf = self.crf(self.anchor, without)
         else:
-            anchor_crf = anchor.crf_of_quality(by, curve.quality(by, crf))
+            anchor_crf = self._anchor_crf(way, by, without)
         return log(curve.video_bytes(crf) / anchor.video_bytes(anchor_crf))
 
     def lost(self, way: Candidate, judge: Metric | None = None) -> dict[Metric, float]:
@@ -166,14 +166,18 @@ class Evidence:
             way: where it meets the goal.
             judge: metric of the quality; None is that of the goal.
         """
-        curve, anchor, by = self.curve(way), self.curve(self.anchor), judge or self.goal.metric
-        crf = self.crf(way)
-        anchor_crf = crf if way == self.anchor else anchor.crf_of_quality(by, curve.quality(by, crf))
+        curve, anchor, crf = self.curve(way), self.curve(self.anchor), self.crf(way)
+        anchor_crf = crf if way == self.anchor else self._anchor_crf(way, judge or self.goal.metric)
         return {
             metric: min(anchor.quality(metric, anchor_crf), best) - min(curve.quality(metric, crf), best)
             for metric, best in _NO_DIFFERENCE.items()
             if metric in self.metrics
         }
+
+    def _anchor_crf(self, way: Candidate, metric: Metric, without: int | None = None) -> float:
+        """The crf at which the anchor has the quality of a way where that meets the goal."""
+        quality = self.curve(way, without).quality(metric, self.crf(way, without))
+        return self.curve(self.anchor, without).crf_of_quality(metric, quality)
 
     def difference(self, way: Candidate, other: Candidate | None = None, metric: Metric | None = None) -> Difference:
         """Bits of a way against another, None is the anchor; the interval is a jackknife over the parts."""

@@ -9,7 +9,7 @@ from vidscale.media.encoders import ENCODERS, STRONGEST
 from vidscale.per_title.curves import typical_slope
 from vidscale.per_title.decision import loses_too_much
 from vidscale.per_title.evidence import Evidence, Goal
-from vidscale.per_title.probes import Probe, Request
+from vidscale.per_title.probes import Request
 from vidscale.quality import VMAF_METRICS, Metric
 
 _MOST_PROBES = 5  # of one way
@@ -161,12 +161,13 @@ class Search:
         """Of the logarithm of a way's rate: grows with the distance from the nearest probe."""
         if way == self._ways[0]:
             return 0.0
-        is_single = len(evidence.probes[way]) == 1
-        share = _UNSURE if is_single else _UNSURE / 3
-        steps = evidence.curve(way).distance(evidence.crf(way)) / self._unit
-        near = _MARGIN + share * steps * -typical_slope(None, 0.0)
-        is_flat = is_single and steps > 1 and way.scale > 1 and _is_high(evidence.probes[way][0], evidence)
-        return near + _FLAT if is_flat else near
+        curve, metric = evidence.curve(way), self._goal.metric
+        steps = curve.distance(evidence.crf(way)) / self._unit
+        by_distance = steps * -typical_slope(None, 0.0)
+        if len(curve.points) > 1:
+            return _MARGIN + _UNSURE / 3 * by_distance
+        is_high = metric in VMAF_METRICS and curve.points[0].quality[metric] > _FLAT_ABOVE
+        return _MARGIN + _UNSURE * by_distance + (_FLAT if is_high and steps > 1 and way.scale > 1 else 0.0)
 
     def _further(self, evidence: Evidence) -> list[Candidate]:
         """The next ways to start."""
@@ -219,11 +220,6 @@ class Search:
     def _rounded(self, crf: float) -> float:
         """In steps of the encoder: SVT-AV1 has whole ones."""
         return min(max(float(round(crf, self._encoder.crf_digits)), 0.0), float(self._encoder.crf_max))
-
-
-def _is_high(probe: Probe, evidence: Evidence) -> bool:
-    metric = evidence.goal.metric
-    return metric in VMAF_METRICS and evidence.point(probe).quality[metric] > _FLAT_ABOVE
 
 
 def _lower(scale: Fraction, quality: float | None) -> float:

@@ -27,20 +27,9 @@ def verdict_of_decision(decision: Decision) -> Verdict | None:
     chosen = decision.chosen
     if decision.full is None:
         return None
-    verdict = Verdict(
-        metric=METRIC_TEXT[decision.goal.metric].label,
-        bits=chosen.bits.bits,
-        low=chosen.bits.low,
-        high=chosen.bits.high,
-        parts=len(decision.parts),
-        seconds=decision.seconds,
-        is_full=chosen.way.is_full,
-    )
-    return (
-        verdict
-        if chosen.way.is_full
-        else _with_others(verdict, _others(decision, chosen, decision.full), decision.goal)
-    )
+    others = {} if chosen.way.is_full else _others(decision, chosen, decision.full)
+    found = _verdict(chosen.bits, decision.goal, others, parts=len(decision.parts), seconds=decision.seconds)
+    return replace(found, is_full=chosen.way.is_full)
 
 
 def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Verdict | str:
@@ -74,16 +63,9 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
         bits = _inverse(evidence.difference(full))
     except (VidscaleError, OSError) as error:
         return f"no verdict against the full size: {error}"
-    found = Verdict(
-        metric=METRIC_TEXT[meter.judge].label,
-        bits=bits.bits,
-        low=bits.low,
-        high=bits.high,
-        parts=0 if sampling.is_whole else evidence.parts,
-        seconds=time.perf_counter() - started,
-    )
-    found = _with_others(found, evidence.lost(full), goal)
-    return found if search.is_known(full, evidence) else replace(found, is_rough=True)
+    parts, seconds = 0 if sampling.is_whole else evidence.parts, time.perf_counter() - started
+    found = _verdict(bits, goal, evidence.lost(full), parts=parts, seconds=seconds)
+    return replace(found, is_rough=not search.is_known(full, evidence))
 
 
 def _inverse(bits: Difference) -> Difference:
@@ -99,6 +81,15 @@ def _others(decision: Decision, chosen: WayEstimate, full: WayEstimate) -> dict[
     return {metric: chosen.quality[metric] - full.quality[metric] for metric in chosen.lost}
 
 
-def _with_others(verdict: Verdict, others: Mapping[Metric, float], goal: Goal) -> Verdict:
-    found = {metric: value for metric, value in others.items() if metric != goal.metric}
-    return replace(verdict, psnr_y=found.get("psnr_y"), ssim_y=found.get("ssim_y"))
+def _verdict(bits: Difference, goal: Goal, others: Mapping[Metric, float], *, parts: int, seconds: float) -> Verdict:
+    shown = {metric: value for metric, value in others.items() if metric != goal.metric}
+    return Verdict(
+        metric=METRIC_TEXT[goal.metric].label,
+        bits=bits.bits,
+        low=bits.low,
+        high=bits.high,
+        parts=parts,
+        seconds=seconds,
+        psnr_y=shown.get("psnr_y"),
+        ssim_y=shown.get("ssim_y"),
+    )
