@@ -32,12 +32,13 @@ class TimedSettings:
     """Settings of the loop.
 
     Attributes:
-        seconds: wall time, validations included.
+        seconds: time by `clock`, validations included.
         learning_rate: peak rate of Adam; it rises over `warmup` of the time, then decays to 0 along a cosine.
         warmup: fraction of the time.
         validate_every, log_every: seconds.
         device: "cpu" or "cuda".
         bfloat16: precision of the convolutions in training; validation is in float32.
+        clock: seconds since any moment; `time.process_time` gives equal work on a busy processor.
     """
 
     seconds: float
@@ -47,6 +48,7 @@ class TimedSettings:
     log_every: float = 30.0
     device: str = "cpu"
     bfloat16: bool = True
+    clock: Callable[[], float] = time.perf_counter
 
 
 class TimedTask(Protocol):
@@ -83,14 +85,13 @@ def train_for(
     Raises:
         TrainingError: the loss is not finite, or a file cannot be written.
     """
-    started = time.perf_counter()
+    log = _Log(folder, logged, settings.clock)
     network = task.network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99), fused=settings.device == "cuda")
     average = copy.deepcopy(network)
-    log = _Log(folder, logged)
-    step, spent, best = 0, 0.0, {"psnr_y": -math.inf}
+    step, best = 0, {"psnr_y": -math.inf}
     logged_at = validated_at = validation_s = 0.0
-    while (spent := time.perf_counter() - started) < settings.seconds - 1.5 * validation_s or step == 0:
+    while (spent := log.seconds()) < settings.seconds - 1.5 * validation_s or step == 0:
         done = spent / settings.seconds
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(done, settings.warmup, step)
@@ -107,42 +108,45 @@ def train_for(
             raise TrainingError(f"the loss is {value} at step {step}: try a lower learning rate")
         if spent - logged_at >= settings.log_every:
             logged_at = spent
-            log.add(step, spent, {"loss": float(loss.detach()), "rate": optimizer.param_groups[0]["lr"]})
+            log.add(step, {"loss": float(loss.detach()), "rate": optimizer.param_groups[0]["lr"]})
         if spent - validated_at >= settings.validate_every:
             validated_at = spent
-            best, validation_s = _validated(task, average, best, step, spent, log)
-    spent = time.perf_counter() - started
-    best, _ = _validated(task, average, best, step, spent, log)
-    result = best | {"seconds": round(time.perf_counter() - started, 1), "steps": step}
-    log.add(step, spent, {f"best_{key}": value for key, value in result.items()})
+            best, validation_s = _validated(task, average, best, step, log)
+    best, _ = _validated(task, average, best, step, log)
+    result = best | {"seconds": round(log.seconds(), 1), "steps": step}
+    log.add(step, {f"best_{key}": value for key, value in result.items()})
     return result
 
 
 class _Log:
-    def __init__(self, folder: Path, logged: Callable[[Row], None]) -> None:
+    """Rows with the time since the start."""
+
+    def __init__(self, folder: Path, logged: Callable[[Row], None], clock: Callable[[], float]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._logged = folder, logged
+        self._clock, self._started = clock, clock()
 
-    def add(self, step: int, seconds: float, row: Row) -> None:
-        row = {"step": step, "seconds": round(seconds, 1)} | row
+    def seconds(self) -> float:
+        return self._clock() - self._started
+
+    def add(self, step: int, row: Row) -> None:
+        row = {"step": step, "seconds": round(self.seconds(), 1)} | row
         with (self.folder / LOG).open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._logged(row)
 
 
-def _validated(
-    task: TimedTask, average: nn.Module, best: Row, step: int, seconds: float, log: _Log
-) -> tuple[Row, float]:
+def _validated(task: TimedTask, average: nn.Module, best: Row, step: int, log: _Log) -> tuple[Row, float]:
     """Validates the averaged weights; returns the best scores so far, and how many seconds that took."""
-    begun = time.perf_counter()
+    begun = log.seconds()
     task.network.eval()
     with averaged(task.network, average):
         scores = task.validate()
     if scores["psnr_y"] > best["psnr_y"]:
         best = scores | {"step": step}
         save_weights(log.folder / WEIGHTS, average)
-    took = time.perf_counter() - begun
-    log.add(step, seconds, scores | {"validation_seconds": round(took, 1)})
+    took = log.seconds() - begun
+    log.add(step, scores | {"validation_seconds": round(took, 1)})
     return best, took
 
 
