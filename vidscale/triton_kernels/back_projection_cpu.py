@@ -4,6 +4,8 @@ The upscaler runs forward and keeps one bit for each activation between its laye
 error back through the same layers: it is a chain of convolutions too, and the bits say where to multiply by the slope.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numba import uint64 as u64
@@ -63,19 +65,25 @@ def _subtract(hr: Samples, row: int, stores: Stores, line: Samples, codes: Codes
     at, upscaled = place(stores, ERRORS, row), place(stores, UPSCALED, 0)
     inside = min(hr.shape[1], count)
     upscaled_line = line[line.size // 2 :]
-    peak = np.int32(codes.peak >> codes.down)
     for y in range(large):
         samples = hr[min(row * large + y, hr.shape[0] - 1)]
         collect(stores, upscaled, large, upscaled_line)
         for x in range(large):
             line[x], line[large + count + x] = 0, 0  # beside the picture
         errors = line[large:]
-        for x in range(u64(count)):
-            code = np.int32(samples[min(x, u64(inside - 1))]) >> codes.down
-            errors[x] = (code - min(max(np.int32(upscaled_line[x]), np.int32(0)), peak)) << codes.up
+        for x in range(u64(inside)):
+            errors[x] = _difference(samples[x], upscaled_line[x], codes)
+        for x in range(inside, count):
+            errors[x] = _difference(samples[inside - 1], upscaled_line[x], codes)
         arrange(line, large, stores, at - stores.taken, stores.columns + 1)
         at += row_of_groups(stores, large)
         upscaled += row_of_groups(stores, large)
+
+
+@compiled
+def _difference(code: Any, upscaled: Any, codes: Codes) -> np.int32:
+    most = np.int32(codes.peak >> codes.down)
+    return ((np.int32(code) >> codes.down) - min(max(np.int32(upscaled), np.int32(0)), most)) << codes.up
 
 
 @compiled

@@ -155,18 +155,33 @@ def _mix(
     row: int, y: int, stores: Stores, planes: Planes, codes: Codes, mixing: Mixing, total: _Row, out: Samples
 ) -> None:
     """Add a g, b d and c to a row of samples, and round."""
-    small = codes.small
+    small, taken = codes.small, stores.taken
     reach = (planes.detail.shape[1] - stores.columns * small) // 2
-    peak = np.float32(codes.peak)
+    line, at = out[row * small + y], row * small + y
+    projected, detail = planes.projected[at, reach:], planes.detail[at, reach:]
+    if small == taken:  # cells have no gaps
+        a, b, c = _factor(stores, y, 0, 0, small), _factor(stores, y, 0, 1, small), _factor(stores, y, 0, 2, small)
+        _mix_line(total, a, b, c, projected, detail, mixing, codes, line)
+        return
     for x in range(small):
         a, b, c = _factor(stores, y, x, 0, small), _factor(stores, y, x, 1, small), _factor(stores, y, x, 2, small)
-        projected, detail = planes.projected[row * small + y, reach + x :], planes.detail[row * small + y, reach + x :]
-        before, line = total[x:], out[row * small + y, x:]
-        for i in range(u64(stores.columns)):
-            j, k = i * u64(small), i * u64(stores.taken)
-            value = before[j] + mixing.of_projected * np.float32(a[k]) * np.float32(projected[j])
-            value += mixing.of_detail * np.float32(b[k]) * np.float32(detail[j]) + mixing.free * np.float32(c[k])
-            line[j] = np.int32(min(max(value, np.float32(0)) + np.float32(0.5), peak))
+        _mix_line(
+            total[x::small], a[::taken], b[::taken], c[::taken], projected[x::small], detail[x::small], mixing, codes,
+            line[x::small],
+        )  # fmt: skip
+
+
+@compiled
+def _mix_line(
+    total: _Row, a: Samples, b: Samples, c: Samples, projected: Samples, detail: Samples, mixing: Mixing, codes: Codes,
+    out: Samples,
+) -> None:  # fmt: skip
+    """In a function of its own, because LLVM does not vectorise it as a loop in `_mix`."""
+    of_projected, of_detail, free, peak = mixing.of_projected, mixing.of_detail, mixing.free, np.float32(codes.peak)
+    for x in range(u64(out.size)):
+        value = total[x] + of_projected * np.float32(a[x]) * np.float32(projected[x])
+        value += of_detail * np.float32(b[x]) * np.float32(detail[x]) + free * np.float32(c[x])
+        out[x] = np.int32(min(max(value, np.float32(0)) + np.float32(0.5), peak))
 
 
 @compiled
