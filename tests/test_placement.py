@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vidscale.models import placement, plane_pair
-from vidscale.models.pairs import find_pair
+from vidscale.models.pairs import find_pair, with_effort
 from vidscale.system import devices
 from vidscale.system.workspace import cache_folder
 
@@ -43,6 +43,15 @@ def test_auto_is_the_faster_device_tried_once(tried, monkeypatch):
     assert len(tried) == 4
     assert pair.downscale_backend.device == "cpu"  # a network of its own, tried on its own
     assert len(tried) == 6
+
+
+def test_each_size_of_a_network_is_tried(tried):
+    """These downscalers differ in their guides, which cards do not describe."""
+    large, small = find_pair("adaptive-x2", None), find_pair("adaptive-vmaf-x2", None)
+    assert large.card.downscaler["width"] == small.card.downscaler["width"]
+    for pair, tries in ((large, 2), (small, 4), (with_effort(large, "normal"), 4)):
+        assert pair.downscale_backend.device == "cuda"
+        assert len(tried) == tries
 
 
 def test_a_gpu_that_fails_is_not_used(tried, monkeypatch, caplog):

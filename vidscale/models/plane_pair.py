@@ -20,7 +20,7 @@ from vidscale.models.chains import chain_of
 from vidscale.models.fixed_pair import FixedPair, filter_of
 from vidscale.models.pair import IN_FLIGHT, Backend
 from vidscale.models.placement import faster_device
-from vidscale.models.precision import quickest
+from vidscale.models.precision import quickest, shape_of
 from vidscale.models.updates import Update, updated
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
@@ -106,8 +106,13 @@ class PlanePair:
             pair = halves[where]
             return pair.parallel_downscales if direction == "downscale" else pair.parallel_frames
 
-        network = f"{self._part} {self.card.downscaler}" if direction == "downscale" else str(self.card.upscaler)
-        return faster_device(f"{direction} {self.scale} {network}", scale, parallel)
+        if direction == "downscale":
+            projection = self._projection(_TRIAL_STRENGTH)
+            correction = "x".join(str(layer.bias.size) for layer in projection.convolutions)
+            network = f"{correction} guided by {shape_of(projection.guide)}"
+        else:
+            network = shape_of(self.chain(_TRIAL_STRENGTH))
+        return faster_device(f"{direction} {network}", scale, parallel)
 
     @property
     def parallel_frames(self) -> int:

@@ -21,7 +21,7 @@ def quickest(chain: Chain) -> Precision:
     if len(options) == 1:
         return options[0]
     return fastest(
-        "precisions.json", f"{processor()}: {_shape(chain)}", options, lambda option: _seconds(chain, option)
+        "precisions.json", f"{processor()}: {shape_of(chain)}", options, lambda option: _seconds(chain, option)
     )
 
 
@@ -38,7 +38,8 @@ def _seconds(chain: Chain, precision: Precision) -> float:
     return min(times)
 
 
-def _shape(chain: Chain) -> str:
+def shape_of(chain: Chain) -> str:
+    """What the time of a chain depends on, as text: sides of its cells and the sizes of its kernels."""
     layers = [layer.weight for layer in chain.convolutions] + ([] if chain.linear is None else [chain.linear])
     return " ".join([f"{chain.small}:{chain.large}", *("x".join(map(str, weight.shape[:3])) for weight in layers)])
 
