@@ -53,6 +53,13 @@ class _WithoutError(BackProjection):
         return torch.zeros_like(error), projected
 
 
+class _Blind(BackProjection):
+    """Knows the small picture alone: no upscaler runs."""
+
+    def back_project(self, hr: Tensor, lr: Tensor, strength: Tensor, peak: int = 255) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(hr), torch.zeros_like(lr)
+
+
 class _Linear(BackProjection):
     """Only the filter of gradient and detail: the convolutions stay at zero."""
 
@@ -93,6 +100,7 @@ VARIANTS: dict[str, tuple[_Make, type[_Task]]] = {
     "all": (BackProjection, _Task),
     "without the projected error": (_WithoutProjection, _Task),
     "without the error": (_WithoutError, _Task),
+    "without either": (_Blind, _Task),
     "filter of gradient and detail alone": (_Linear, _Task),
     "transform grid at one place": (BackProjection, _OneGrid),
     "two steps": (_Twice, _Task),
