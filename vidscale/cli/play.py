@@ -102,12 +102,17 @@ def _playback(small: "SmallFile") -> "ShaderPlayback | None":
 
 def _play_with_shader(playback: "ShaderPlayback", movie: Path) -> bool:
     """Runs mpv on the small file. Returns False if its window could not be opened: no usable GPU."""
+    from vidscale.system import processes
     from vidscale.system.folders import temporary_folder
 
     with temporary_folder() as folder:
         shader = folder / "restore.glsl"
         shader.write_text(playback.shader, encoding="utf-8")
-        code = subprocess.call(playback.command(shader, movie.absolute()))
+        process = processes.start(playback.command(shader, movie.absolute()), shares_terminal=True)
+        try:
+            code = process.wait()
+        finally:
+            processes.end(process)
     if code == _CANNOT_PLAY:
         typer.echo("mpv cannot use a GPU here; restoring on the CPU instead, without seeking", err=True)
     return code != _CANNOT_PLAY
@@ -124,6 +129,8 @@ def _pipe(player: str, small: "SmallFile", console: Console) -> None:
 @contextlib.contextmanager
 def _player(player: str, small: "SmallFile") -> Iterator[IO[bytes]]:
     """A player that reads y4m from its stdin."""
+    from vidscale.system import processes
+
     movie = str(small.source.path.absolute())
     has_sound = any(stream.kind == "audio" for stream in small.source.streams)
     if player == "mpv":
@@ -137,9 +144,9 @@ def _player(player: str, small: "SmallFile") -> Iterator[IO[bytes]]:
         sink: IO[bytes] | None = None
         for command in commands:
             is_last = command is commands[-1]
-            process = running.enter_context(
-                subprocess.Popen(command, stdin=source, stdout=None if is_last else subprocess.PIPE)
-            )
+            process = processes.start(command, stdin=source, stdout=None if is_last else subprocess.PIPE)
+            running.callback(processes.end, process)
+            running.callback(process.wait)  # it plays what it has read
             sink = sink or process.stdin
             if process.stdout is not None:
                 source = process.stdout

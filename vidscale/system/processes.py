@@ -11,22 +11,26 @@ from typing import Any
 from vidscale.system.names import command_bytes
 
 _live: set["subprocess.Popen[bytes]"] = set()
+_sharing_terminal: set["subprocess.Popen[bytes]"] = set()
 _live_lock = threading.Lock()
 
 
-def start(command: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
+def start(command: Sequence[str], *, shares_terminal: bool = False, **pipes: Any) -> "subprocess.Popen[bytes]":
     """Starts a program in its own session, so that only vidscale receives Ctrl-C. `end` must follow.
 
     Args:
         command: program and arguments.
+        shares_terminal: stay in this session; the program reads keys from the terminal, and receives Ctrl-C, too.
         pipes: ``stdin``, ``stdout``, ``stderr``, ``bufsize`` and ``cwd`` as in `subprocess.Popen`.
 
     Raises:
         OSError: it cannot be started.
     """
     with _live_lock:  # `kill_all` must not miss a process that was just started
-        process = subprocess.Popen(command_bytes(command), start_new_session=True, **pipes)
+        process = subprocess.Popen(command_bytes(command), start_new_session=not shares_terminal, **pipes)
         _live.add(process)
+        if shares_terminal:
+            _sharing_terminal.add(process)
     return process
 
 
@@ -36,11 +40,19 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
     with _live_lock:
         _live.discard(process)
+        _sharing_terminal.discard(process)
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kills a process and its children: it may be a wrapper script around the real program."""
-    if process.poll() is None:
+    """Kills a process and its children: it may be a wrapper script around the real program.
+
+    One that shares the terminal is asked to exit instead, since only it can restore the terminal's modes.
+    """
+    if process.poll() is not None:
+        return
+    if process in _sharing_terminal:
+        process.terminate()
+    else:
         kill_group(process)
 
 
