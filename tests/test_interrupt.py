@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 import pytest
-from material import ffmpeg
+from material import coded, ffmpeg
 from robustness import Run, content, fake_ffmpeg, finish, message, processes_naming, run_here, start, wait_for
 
 from vidscale.system.workspace import remove_abandoned
@@ -242,6 +242,50 @@ def test_encoder_that_is_killed_is_reported(tmp_path: Path, film: Path) -> None:
     run = finish(process)
     assert message(run) == "encoding stopped: ffmpeg was killed by SIGKILL"
     assert_nothing_but(tmp_path, "film.mp4")
+
+
+PLAYERS = {  # a player that plays on when its input has ended
+    "shader": ("mpv", []),
+    "pipe": ("mpv", ["--pipe"]),
+    "pipe of two": ("ffplay", ["--player", "ffplay"]),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("name", "words"), PLAYERS.values(), ids=PLAYERS)
+def test_play_ends_with_its_player(
+    tmp_path: Path, make_clip: Callable[..., Path], name: str, words: list[str], number: int
+) -> None:
+    small = coded(make_clip(audio=True), tmp_path / "small.mp4", scale="2", pair="adaptive")
+    (scratch := tmp_path / "tmp").mkdir()
+    (player := tmp_path / "bin" / name).parent.mkdir()
+    player.write_text(f"#!/bin/sh\ntouch {scratch}/plays\nexec timeout 30 tail -f {player}\n")
+    player.chmod(0o755)
+    paths = {"PATH": f"{player.parent}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
+    process = start("play", small, *words, env=os.environ | paths, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (scratch / "plays").exists())
+    interrupted(process, number)
+    wait_for(lambda: not processes_naming(tmp_path), timeout_s=5)
+    assert set(content(scratch)) == {"plays"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("exists", [False, True])
+def test_web_ends_at_once(tmp_path: Path, make_clip: Callable[..., Path], exists: bool, number: int) -> None:
+    """While it copies a large movie."""
+    small = coded(make_clip(), tmp_path / "small.mp4", scale="2", pair="adaptive")
+    site = tmp_path / "new" / "site"
+    if exists:
+        assert run_here("web", small, "-o", site).code == 0
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
+    slow = "import shutil, sys, time; from pathlib import Path; from vidscale.cli import app\n"
+    slow += "shutil.copyfile = lambda source, target: (Path(target).write_bytes(b'slowly'), time.sleep(60))\n"
+    words = [sys.executable, "-c", f"{slow}app()", "web", small, "-o", site, "-y"]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: any(path.read_bytes() == b"slowly" for path in site.glob(".*")))
+    interrupted(process, number)
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
+    assert (tmp_path / "new").exists() == exists
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

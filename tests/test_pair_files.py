@@ -1,7 +1,9 @@
 """`vidscale.models.pair_files`, `cards` and ``vidscale models``: pairs written, read, found, damaged."""
 
+import errno
 import hashlib
 import json
+import os
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -94,6 +96,24 @@ def test_write_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^cannot write .*file: File exists$"):
         write_pair_dir(tmp_path / "file", "car-x2", *networks)
+
+
+@pytest.mark.parametrize("folder", ["pair", "new/pair"])
+def test_folder_of_a_pair_is_not_left_empty(
+    networks: tuple[ResamplerNet, EDSR], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    def full(path: Path, _: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ConfigError, match=r"^cannot write .*pair: No space left on device$"):
+        write_pair_dir(tmp_path / folder, "car-x2", *networks)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(ConfigError):
+        write_pair_dir(tmp_path / folder, "car-x2", *networks)
+    assert list((tmp_path / folder).iterdir()) == []
 
 
 def test_load_pair_dir_errors(networks: tuple[ResamplerNet, EDSR], tmp_path: Path) -> None:

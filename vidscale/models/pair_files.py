@@ -20,6 +20,7 @@ from vidscale.models.networks.error_fed import ErrorFedDownscaler
 from vidscale.models.networks.espcn import ESPCN
 from vidscale.models.networks.progressive import ProgressiveUpscaler
 from vidscale.models.weight_files import WEIGHTS, Arrays, content_hash, part, read_weights
+from vidscale.system.folders import created_folder
 
 _QUICK = "quick_downscaler"
 
@@ -127,11 +128,11 @@ def _write(folder: Path, arrays: Arrays, card: PairCard, *, overwrite: bool) -> 
 
     weights, text = folder / f".{WEIGHTS}.partial", folder / f".{CARD}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        weights.write_bytes(save(arrays))  # save_file would make it readable by the owner only
-        text.write_text(card.to_json(), encoding="utf-8")
-        weights.replace(folder / WEIGHTS)
-        text.replace(folder / CARD)
+        with created_folder(folder):
+            weights.write_bytes(save(arrays))  # save_file would make it readable by the owner only
+            text.write_text(card.to_json(), encoding="utf-8")
+            weights.replace(folder / WEIGHTS)
+            text.replace(folder / CARD)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"cannot write {folder}: {reason_of(error)}") from error
     finally:

@@ -1,6 +1,5 @@
 """A web page that plays a small file, or a playlist of them, restored: plain modules, the movie, its networks."""
 
-import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.playlists import MASTER
 from vidscale.players.page_data import page_data
 from vidscale.players.playlists import files_of, rendition_uris
-from vidscale.system.workspace import check_folder, check_target
+from vidscale.system.folders import created_folder
+from vidscale.system.workspace import Workspace, check_folder, check_target, disposable, remove_abandoned
 
 ELEMENT = "vidscale-video.js"
 MODULES = (ELEMENT, "markup.js", "networks.js", "restorer.js", "shaders.js", "stream.js")
@@ -73,29 +73,24 @@ def write_site(movie: Path, folder: Path, settings: DecodeSettings) -> Site:
 def _write(folder: Path, contents: dict[str, bytes], movie: Path, copied: Sequence[str], *, overwrite: bool) -> None:
     """Writes all files under temporary names and renames them when they are complete, the page last."""
     check_folder(folder, record=ELEMENT)
-    parts: dict[Path, Path] = {}
-    is_new = not folder.exists()
     try:
-        for name in (*contents, *copied):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            source = movie.parent / name if name in copied else movie
-            check_target(folder / name, source=source, overwrite=overwrite or name in (_INDEX, *MODULES))
-        for name in (*contents, *copied):
-            target = folder / name
-            parts[target] = target.with_name(f".{secrets.token_hex(4)}.part")
-            if name in contents:
-                parts[target].write_bytes(contents[name])
-            else:
-                shutil.copyfile(movie.parent / name, parts[target])
-        for target in (folder / name for name in (*copied, *reversed(contents))):
-            parts.pop(target).replace(target)
+        with created_folder(folder):
+            for name in (*contents, *copied):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                source = movie.parent / name if name in copied else movie
+                check_target(folder / name, source=source, overwrite=overwrite or name in (_INDEX, *MODULES))
+            remove_abandoned(folder / _INDEX)
+            with disposable(lambda: Workspace(folder / _INDEX)) as workspace:
+                parts = {name: workspace.file(f"{number}.part") for number, name in enumerate((*contents, *copied))}
+                for name, part in parts.items():
+                    if name in contents:
+                        part.write_bytes(contents[name])
+                    else:
+                        shutil.copyfile(movie.parent / name, part)
+                for name in (*copied, *reversed(contents)):
+                    parts[name].replace(folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {reason_of(error)}") from error
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-        if parts and is_new:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(movie: Path, renditions: Iterable[Sequence[SmallFile]]) -> SmallFile:

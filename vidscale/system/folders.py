@@ -35,6 +35,34 @@ def temporary_folder() -> Iterator[Path]:
         yield folder.path
 
 
+class _Created:
+    def __init__(self, path: Path) -> None:
+        self._made = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
+        self.is_complete = False
+        path.mkdir(parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        if self.is_complete or not self._made:
+            return
+        folder, *parents = self._made
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another program may use them by now
+            for parent in parents:
+                parent.rmdir()
+
+
+@contextlib.contextmanager
+def created_folder(path: Path) -> Iterator[None]:
+    """A folder that is created if it is missing, and then removed unless the block succeeds, also by `discard_all`.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    with disposable(lambda: _Created(path)) as folder:
+        yield
+        folder.is_complete = True
+
+
 def check_new_folder(target: Path, *, record: str, source: Path, overwrite: bool) -> None:
     """Checks that a folder can be written, before work starts.
 
