@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from material import coded, make, pixels, restored
 from players import enlarged, missing_vulkan, need, played
-from robustness import documented, run_here
+from robustness import content, documented, message, run_here
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio as psnr
 
@@ -241,6 +241,14 @@ def test_export_errors(words: list[str], code: int, line: str, tmp_path: Path) -
     assert run.code == code
     assert line in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["glsl", "onnx"])
+def test_file_name_needs_its_format(kind: str, tmp_path: Path) -> None:
+    """Without --to, the pair's folder would have the name of a shader."""
+    run = run_here("models", "export", "adaptive-x2", "-o", tmp_path / f"x.{kind}")
+    assert message(run, code=2) == f"{tmp_path}/x.{kind} would be a folder; --to {kind} writes a file"
+    assert content(tmp_path) == {}
 
 
 def test_export_without_onnx_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

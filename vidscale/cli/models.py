@@ -116,6 +116,8 @@ def export(
             return
         if crf is not None:
             raise UsageError(f"--crf {crf:g}: only with --to glsl or onnx")
+        if (kind := output.suffix.lower().removeprefix(".")) in ("glsl", "onnx"):
+            raise UsageError(f"{output} would be a folder; --to {kind} writes a file")
         from vidscale.models.pair_files import copy_pair_dir
 
         card = copy_pair_dir(find_pair_dir(name), output, overwrite=overwrite)
