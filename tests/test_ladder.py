@@ -20,6 +20,7 @@ from robustness import content, documented, message, run_here
 
 from vidscale import api
 from vidscale.config import LadderSettings
+from vidscale.config.ladder import OF_ONE_FILE
 from vidscale.errors import UsageError
 from vidscale.jobs.ladder import Rendition
 from vidscale.media.codec_strings import codec_string
@@ -338,6 +339,7 @@ def test_recipe_and_dry_run(movie: Path, tmp_path: Path) -> None:
     assert record["output"] == str(tmp_path / "out")
     assert record["settings"]["targets"] == ["psnr_y=25"]
     assert record["settings"]["segment_duration"] == "6"
+    assert set(OF_ONE_FILE) & set(record["settings"]) == set()  # those of `encode` that a ladder refuses
     (command,) = record["commands"]
     assert "-force_key_frames:v:0 'expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+5.999500))'" in command
     assert not (tmp_path / "out").exists()
@@ -479,12 +481,24 @@ def test_strict_refuses_to_lose_subtitles(tmp_path: Path) -> None:
 
 
 def test_one_frame_and_black_are_one_rendition(make_clip: Clip, tmp_path: Path) -> None:
-    """Targets that ask for the same encode give it once."""
-    black = make(tmp_path / "black.mp4", "-f", "lavfi", "-i", "color=s=64x64:d=0.04:r=25", "-frames:v", 1)
+    """Targets that ask for the same encode give it once. The target duration, in whole seconds, is not rounded to 0."""
+    image = ["-f", "lavfi", "-i", "color=s=64x64:d=0.04:r=25", "-f", "lavfi", "-i", "sine=d=0.04", "-frames:v", 1]
+    black = make(tmp_path / "black.mp4", *image)
     done = run_here("ladder", black, "-o", tmp_path / "out", "--target", "psnr=30", "--target", "psnr=40")
     assert done.code == 0, done.stderr
     assert "psnr_y=30 would be the same rendition as psnr_y=40: it is left out" in done.stderr
     assert len(variants(tmp_path / "out" / "master.m3u8")) == 1
+    for playlist in ("v1/video.m3u8", "audio1/audio.m3u8"):
+        assert "#EXT-X-TARGETDURATION:1\n" in (tmp_path / "out" / playlist).read_text()
+
+
+def test_only_what_was_measured_is_printed(make_clip: Clip, tmp_path: Path) -> None:
+    words = ["--target", "psnr=30", "--scale", "1", "--pair", "lanczos", "--preset", "ultrafast"]
+    heads = [
+        run_here("ladder", make_clip(), "-o", tmp_path / name, *words, *more).stdout.splitlines()[1].split()
+        for name, more in (("one", []), ("other", ["--no-verify"]))
+    ]
+    assert heads[0] == [*heads[1], "measured"]
 
 
 def test_other_audio_is_encoded_as_aac_and_picture_keeps_its_delay(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def write_planned(
     json_output: bool,
 ) -> None:
     """Writes a planned ladder and prints the result; shared with `encode --segments`."""
+    from vidscale.config.ladder import OF_ONE_FILE, LadderSettings
     from vidscale.per_title.ladder import run_ladder
 
     for note in planned.notes:
@@ -116,7 +117,9 @@ def write_planned(
     if dry_run:
         encodes = [plan for rendition in planned.plan.renditions for plan in rendition.plans]
         commands = [plan.encode_command(plan.output.path) for plan in encodes]
-        print_plan(planned.plan.folder, settings.model_dump(mode="json"), commands, json_output=json_output)
+        unused = set(OF_ONE_FILE) if isinstance(settings, LadderSettings) else set()
+        shown = settings.model_dump(mode="json", exclude=unused)
+        print_plan(planned.plan.folder, shown, commands, json_output=json_output)
         return
     finished = run_ladder(planned, console, verify=verify)
     console.close()
@@ -149,7 +152,8 @@ def _print_result(
     from vidscale.report.totals import plural
 
     typer.echo(f"{show_path(ladder.master)}: {plural(ladder.frames, 'frame')} in {plural(segments, 'segment')}")
-    for line in aligned([_HEAD, *(row for rendition in renditions for row in _rows(rendition))]):
+    rows = [_HEAD, *(row for rendition in renditions for row in _rows(rendition))]
+    for line in aligned(rows if finished.measured else [row[:-1] for row in rows]):
         typer.echo(line.rstrip())
 
 

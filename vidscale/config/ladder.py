@@ -10,7 +10,7 @@ from vidscale.media.encoders import ENCODERS, parsed_params
 from vidscale.media.geometry import plain_fraction
 from vidscale.quality import Target, parse_target
 
-_OF_ONE_FILE = (
+OF_ONE_FILE = (
     *("crf", "target", "max_size", "max_bitrate", "report", "report_dir", "verdict", "ssim", "vmaf", "xpsnr"),
     *("chunks", "jobs"),
 )
@@ -53,7 +53,7 @@ class LadderSettings(EncodeSettings):
 
     @model_validator(mode="after")
     def _one_goal(self) -> "LadderSettings":  # in place of that of encode
-        if given := [name for name in _OF_ONE_FILE if name in self.model_fields_set]:
+        if given := [name for name in OF_ONE_FILE if name in self.model_fields_set]:
             raise ValueError(f"a ladder has no setting {given[0]!r}: targets name the quality of each rendition")
         if len({target.metric for target in self.targets}) > 1:
             raise ValueError(f"the targets {', '.join(map(str, self.targets))} are not of one metric")
@@ -69,5 +69,5 @@ class LadderSettings(EncodeSettings):
     def of_rendition(self, target: Target) -> EncodeSettings:
         """The settings of `encode` for one rendition."""
         own: dict[str, Any] = {"target": target, "report": False, "verdict": False}
-        shared = {name: getattr(self, name) for name in EncodeSettings.model_fields if name not in _OF_ONE_FILE}
+        shared = {name: getattr(self, name) for name in EncodeSettings.model_fields if name not in OF_ONE_FILE}
         return EncodeSettings(**(shared | own))

@@ -10,6 +10,7 @@ from pathlib import Path
 MASTER = "master.m3u8"
 PART = "video.m3u8"
 """The playlist of a rendition, and of each of its parts if it has several."""
+_TARGET_DURATION = "#EXT-X-TARGETDURATION:"
 _SOUNDS = "audio"  # GROUP-ID
 _PART = re.compile(r'#EXT-X-MAP:URI="(p\d+)/init\.mp4"')
 _VIDEO_RANGE = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
@@ -131,6 +132,12 @@ def part_playlists(playlist: Path) -> tuple[Path, ...]:
     return found if len(found) > 1 and all(path.is_file() for path in found) else ()
 
 
+def raise_target_duration(playlist: Path) -> None:
+    """Makes the target duration of a media playlist 1 s if ffmpeg has rounded that of a very short stream to 0."""
+    text = playlist.read_text(encoding="utf-8")
+    playlist.write_text(text.replace(f"{_TARGET_DURATION}0\n", f"{_TARGET_DURATION}1\n"), encoding="utf-8")
+
+
 def joined_text(parts: Sequence[tuple[str, str]]) -> str:
     """A media playlist of the segments of several, each with its own initialization section. The timestamps go on from
     part to part, as in the audio, so that there is no discontinuity.
@@ -142,7 +149,7 @@ def joined_text(parts: Sequence[tuple[str, str]]) -> str:
     for uri, text in parts:
         folder = uri.rpartition("/")[0]
         for line in text.splitlines():
-            if line.startswith("#EXT-X-TARGETDURATION:"):
+            if line.startswith(_TARGET_DURATION):
                 longest = max(longest, int(line.partition(":")[2]))
             elif line.startswith("#EXT-X-MAP:"):
                 lines.append(line.replace('URI="', f'URI="{folder}/'))
@@ -150,7 +157,7 @@ def joined_text(parts: Sequence[tuple[str, str]]) -> str:
                 lines.append(line)
             elif line and not line.startswith("#"):
                 lines.append(f"{folder}/{line}")
-    head = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{longest}", "#EXT-X-MEDIA-SEQUENCE:0"]
+    head = ["#EXTM3U", "#EXT-X-VERSION:7", f"{_TARGET_DURATION}{longest}", "#EXT-X-MEDIA-SEQUENCE:0"]
     return "\n".join([*head, "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS", *lines, "#EXT-X-ENDLIST", ""])
 
 

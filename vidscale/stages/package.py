@@ -11,7 +11,7 @@ from vidscale.errors import EncodeError, reason_of
 from vidscale.media.codec_strings import codec_string
 from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
 from vidscale.media.frames import VideoInfo
-from vidscale.media.playlists import PART, Sound, Variant, segments_of
+from vidscale.media.playlists import PART, Sound, Variant, raise_target_duration, segments_of
 from vidscale.media.probe import StreamInfo
 
 _EVERY_KEYFRAME_S = "0.001"  # shorter than any: keyframes are only where segments begin
@@ -36,6 +36,7 @@ def package_video(
     playlist = folder / PART
     command = hls_command(ffmpeg, file, "0:v:0", playlist.name, _EVERY_KEYFRAME_S, start_s=start_s)
     run_ffmpeg(command, "writing the segments failed", folder=folder)
+    raise_target_duration(playlist)
     codec, record, _ = _facts(folder / "init.mp4", "video")
     times = _times(playlist)
     if len(times) != frames:
@@ -75,6 +76,7 @@ def package_audio(
         ffmpeg, file, f"0:a:{index}", playlist.name, f"{float(seconds):.6f}", coding, starts_early=start_s <= 0
     )
     run_ffmpeg(command, "writing the audio segments failed", folder=folder)
+    raise_target_duration(playlist)
     codec, record, written = _facts(folder / "init.mp4", "audio")
     language = stream.metadata.get("language", "und").replace("und", "")
     return Sound(
