@@ -212,7 +212,7 @@ def test_mean_counts_what_has_no_figure() -> None:
 
 
 def test_crossing_is_where_straight_lines_meet() -> None:
-    # Both straight over log rate: 10 dB a decade from (1 Mb/s, 30 dB), 20 dB a decade through (4 Mb/s, 36.02 dB).
+    # Both straight over log rate: 10 dB a decade from (1 Mbit/s, 30 dB), 20 dB a decade through (4 Mbit/s, 36.02 dB).
     meeting = 30 + 10 * math.log10(4)
     anchor = [(1000 * 10 ** ((quality - 30) / 10), quality) for quality in (30, 33, 36, 39)]
     test = [(4000 * 10 ** ((quality - meeting) / 20), quality) for quality in (30, 33, 36, 39)]
@@ -222,10 +222,10 @@ def test_crossing_is_where_straight_lines_meet() -> None:
     assert found[0].high_kbps == found[1].low_kbps == pytest.approx(4000)
     assert found[0].high == pytest.approx(meeting)
     assert crossing_sentence(curve(anchor), curve(test, "lanczos"), "psnr_y") == (
-        "below 4 Mb/s lanczos-x2 costs bits against full size, above it saves bits"
+        "below 4 Mbit/s lanczos-x2 costs bits against full size, above it saves bits"
     )
     assert crossing_sentence(curve(test), curve(anchor, "lanczos"), "psnr_y") == (
-        "below 4 Mb/s lanczos-x2 saves bits against full size, above it costs bits"
+        "below 4 Mbit/s lanczos-x2 saves bits against full size, above it costs bits"
     )
 
 
@@ -236,12 +236,12 @@ def test_intervals_of_one_winner_are_one() -> None:
     assert [(s.low, s.high, s.verdict) for s in found] == [(30, 39, "saves")]
     assert found[0].rate == pytest.approx(-20)
     sentence = crossing_sentence(curve(ANCHOR), test, "psnr_y")
-    assert sentence == "from 1 Mb/s to 8 Mb/s lanczos-x2 saves bits against full size"
+    assert sentence == "from 1 Mbit/s to 8 Mbit/s lanczos-x2 saves bits against full size"
 
 
 def test_equal_curves_are_level() -> None:
     sentence = crossing_sentence(curve(ANCHOR), curve(ANCHOR, "area"), "psnr_y")
-    assert sentence == "from 1 Mb/s to 8 Mb/s area-x2 is level with full size"
+    assert sentence == "from 1 Mbit/s to 8 Mbit/s area-x2 is level with full size"
 
 
 @hypothesis.given(STEPS, STEPS, st.floats(28, 32))
@@ -260,7 +260,12 @@ def test_intervals_add_up_to_the_bd_rate(first: Pairs, second: Pairs, start: flo
     assert all((left.rate < 0) != (right.rate < 0) for left, right in pairwise(found))
 
 
-@pytest.mark.parametrize(("kbps", "text"), [(849.7, "850 kb/s"), (999.9, "1 Mb/s"), (1923, "1.9 Mb/s"), (54, "54 kb/s"),
-                                            (12345, "12 Mb/s"), (998.9, "1000 kb/s")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kbps", "text"),
+    [
+        *((849.7, "850 kbit/s"), (999.9, "1 Mbit/s"), (1923, "1.9 Mbit/s")),
+        *((54, "54 kbit/s"), (12345, "12 Mbit/s"), (998.9, "1000 kbit/s")),
+    ],
+)
 def test_bitrates_for_people(kbps: float, text: str) -> None:
     assert rate_text(kbps) == text

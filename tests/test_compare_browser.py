@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
-def browsed(page: str, folder: Path, view: str = "", then: str = "") -> str:
+def browsed(page: str, folder: Path, view: str = "", then: str = "", width: int = 800) -> str:
     """The page's text and markup after its scripts and then `then`, a line of JavaScript, ran in a browser."""
     assert CHROMIUM is not None
     errors = "<script>addEventListener('error', e => { document.documentElement.dataset.failed = e.message; })</script>"
@@ -26,6 +26,7 @@ def browsed(page: str, folder: Path, view: str = "", then: str = "") -> str:
     (folder / "page.html").write_text(page.replace("<body>", f"<body>{errors}").replace("</body>", f"{late}</body>"))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}"]
+    options.append(f"--window-size={width},600")
     command = [CHROMIUM, *options, "--virtual-time-budget=1500", "--dump-dom", f"file://{folder / 'page.html'}#{view}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "data-failed" not in result.stdout.split("<head>")[0]
@@ -70,7 +71,21 @@ def test_table_and_curves_are_drawn(page, tmp_path):
         "−20.0 % +0.97 dB 100 % overlap 1 of 2 movies",
     ]
     assert dom.count('class="trace scatter') > 3
-    assert "From 250 kb/s to 4 Mb/s lanczos-x2 saves bits against full size." in dom
+    assert "From 250 kbit/s to 4 Mbit/s lanczos-x2 saves bits against full size." in dom
+
+
+@pytest.mark.parametrize("octaves", [1, 2, 4, 10])
+@pytest.mark.parametrize("width", [500, 1400])
+def test_labels_of_the_rates_do_not_overlap(tmp_path, octaves, width):
+    then = """
+        const boxes = [...document.querySelectorAll('#curves .xtick text')].map(label => label.getBoundingClientRect());
+        const ends = boxes.filter(box => box.width).map(box => [box.left, box.right]);
+        document.querySelector('main').append('ends=' + ends + ';');"""
+    curves = [modelled_curve(one, psnr=(30, 30 + 3 * octaves)) for one in (FULL, LANCZOS)]
+    dom = browsed(render_page(modelled_comparison(*curves)), tmp_path, then=then, width=width)
+    ends = [float(end) for end in dom.split("ends=")[1].split(";")[0].split(",")]
+    assert len(ends) >= 6
+    assert ends == sorted(ends)
 
 
 def test_view_is_linked(page, tmp_path):

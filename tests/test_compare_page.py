@@ -85,7 +85,7 @@ def test_answer_names_crossings_per_movie():
     steep = modelled_curve(LANCZOS, bits=1.9, slope=2, psnr=(30, 33, 36, 39))  # crosses where 1.9 * 2**x = 1
     comparison = modelled_comparison(modelled_curve(FULL), steep, metrics=["psnr_y"])
     (answer,) = answers(comparison, Figures(comparison))
-    crossing = "below 530 kb/s lanczos-x2 saves bits against full size, above it costs bits"
+    crossing = "below 530 kbit/s lanczos-x2 saves bits against full size, above it costs bits"
     assert answer.crossings == (("film.mp4", (f"By PSNR-Y, {crossing}.",)),)
     assert crossing in visible(render_page(comparison))
 

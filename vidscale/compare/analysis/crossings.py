@@ -73,7 +73,7 @@ def rate_intervals(anchor: Curve, test: Curve, metric: Metric) -> tuple[RateInte
 
 
 def crossing_sentence(anchor: Curve, test: Curve, metric: Metric) -> str:
-    """Where the test saves bits: "below 1.9 Mb/s lanczos-x2 saves bits against full size, above it costs bits"."""
+    """Where the test saves bits: "below 1.9 Mbit/s lanczos-x2 saves bits against full size, above it costs bits"."""
     found = rate_intervals(anchor, test, metric)
     name, other = test.candidate.scaling, anchor.candidate.scaling
     if isinstance(found, NoFigure):
@@ -103,10 +103,10 @@ def _where(at: int, intervals: list[RateInterval]) -> str:
 
 
 def rate_text(kbps: float) -> str:
-    """A bitrate with two significant digits: "850 kb/s", "1.9 Mb/s"."""
+    """A bitrate with two significant digits: "850 kbit/s", "1.9 Mbit/s"."""
     if kbps < 999.5:
-        return f"{float(f'{kbps:.2g}'):g} kb/s"
-    return f"{float(f'{kbps / 1000:.2g}'):g} Mb/s"
+        return f"{float(f'{kbps:.2g}'):g} kbit/s"
+    return f"{float(f'{kbps / 1000:.2g}'):g} Mbit/s"
 
 
 def _joined(left: RateInterval, right: RateInterval) -> RateInterval:

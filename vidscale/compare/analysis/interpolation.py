@@ -47,7 +47,7 @@ class Front:
 
     def rate_text(self) -> str:
         """The range of bitrates, as text."""
-        return f"{self.name} has {10 ** self.log_rate[0]:.4g} to {10 ** self.log_rate[-1]:.4g} kb/s"
+        return f"{self.name} has {10 ** self.log_rate[0]:.4g} to {10 ** self.log_rate[-1]:.4g} kbit/s"
 
     def rate_at(self) -> Poly:
         """log10 of the bitrate as a function of quality; nan outside the measured range."""

@@ -56,7 +56,7 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
-const rateText = kbps => kbps < 999.5 ? `${Number(kbps.toPrecision(3))} kb/s` : `${Number((kbps / 1000).toPrecision(3))} Mb/s`;
+const rateText = kbps => kbps < 999.5 ? `${Number(kbps.toPrecision(3))} kbit/s` : `${Number((kbps / 1000).toPrecision(3))} Mbit/s`;
 function signed(value, digits) {
   const size = Math.abs(value).toFixed(digits);
   return (Number(size) === 0 ? "" : value < 0 ? "−" : "+") + size;

@@ -41,13 +41,21 @@ function candidateTraces(candidate, curve, top) {
   return traces;
 }
 
-// Marks at 1, 2, 5 of each decade, or at every digit where few decades are shown. Low and high are logarithms.
-function rateTicks(low, high) {
+// Marks at 1, 2, 5 of each decade, or at every digit where few decades are shown; those without room for their text have
+// none. Low and high are logarithms, width is that of the axis, pixels.
+function rateTicks(low, high, width) {
   const digits = high - low > 2.2 ? [1, 3] : high - low > 0.9 ? [1, 2, 5] : high - low > 0.35 ? [1, 1.5, 2, 3, 4, 5, 6, 8] : [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9];
   const values = [];
   for (let decade = Math.floor(low); decade <= high; decade++) for (const digit of digits) values.push(digit * 10 ** decade);
   const shown = values.filter(value => Math.log10(value) >= low && Math.log10(value) <= high);
-  return { tickmode: "array", tickvals: shown, ticktext: shown.map(rateText) };
+  let end = -Infinity;
+  const texts = shown.map(value => {
+    const text = rateText(value), middle = (Math.log10(value) - low) / (high - low) * width, half = 3.4 * text.length + 4;
+    if (middle - half < end) return "";
+    end = middle + half;
+    return text;
+  });
+  return { tickmode: "array", tickvals: shown, ticktext: texts };
 }
 
 function shownCurves() {
@@ -68,11 +76,12 @@ function curvesFigure(width, stretch) {
   const air = Math.max(0.05, 0.04 * (Math.max(...rates) - Math.min(...rates)));
   const range = [Math.min(...rates) - air, Math.max(...rates) + air];
   const title = (text, y) => ({ text: `<b>${text}</b>`, xref: "paper", yref: "paper", x: 0, xanchor: "left", y, yanchor: "bottom", yshift: 4, showarrow: false });
+  const margin = { l: narrow ? 44 : 64, r: 16, t: 30, b: 40 };
   Object.assign(layout, {
-    margin: { l: narrow ? 44 : 64, r: 16, t: 30, b: 40 }, hovermode: "closest",
+    margin, hovermode: "closest",
     legend: { orientation: "h", x: 0, y: -0.08, yanchor: "top", bgcolor: "rgba(0,0,0,0)" },
     annotations: [title(metric.label + (metric.unit && ", " + metric.unit), 1)],
-    xaxis: { ...axis, type: "log", range, ...rateTicks(...range), anchor: below.length ? "y2" : "y", tickangle: 0 },
+    xaxis: { ...axis, type: "log", range, ...rateTicks(...range, width - margin.l - margin.r), anchor: below.length ? "y2" : "y", tickangle: 0 },
     yaxis: { ...axis, domain: below.length ? [0.42, 1] : [0, 1] },
   });
   if (below.length) {
@@ -117,7 +126,7 @@ if (curvesPlot) {
   curvesPlot.on("plotly_relayout", change => {
     const range = change["xaxis.range[0]"] !== undefined ? [change["xaxis.range[0]"], change["xaxis.range[1]"]] : null;
     if (range) {
-      const ticks = rateTicks(...range);
+      const ticks = rateTicks(...range, curvesPlot._fullLayout._size.w);
       Plotly.relayout(curvesPlot, { "xaxis.tickvals": ticks.tickvals, "xaxis.ticktext": ticks.ticktext });
     } else if (change["xaxis.autorange"]) draw(...drawnAt);
   });
