@@ -464,10 +464,20 @@ def test_bench_of_odd_pictures(photographs: Photographs, tmp_path: Path) -> None
     assert means["psnr_y"] > 20
 
 
+@pytest.mark.parametrize("command", ["down", "roundtrip"])
+def test_help_names_the_pair_that_is_used(photographs: Photographs, command: str) -> None:
+    text = " ".join(run_here("images", command, "--help").stdout.split())
+    default = re.search(r"--pair PAIR .*?\[default: \((.*?)\)\]", text)
+    assert default is not None
+    words = ["-o", "small"] if command == "down" else []
+    run = run_here("images", command, photographs("a.png"), *words, "--json")
+    assert json.loads(run.stdout.splitlines()[0])["pair"] == f"{default[1]}-x2"
+
+
 def test_api_does_the_same(photographs: Photographs) -> None:
     source = photographs("a.png")
     (down,) = api.images_down([source], "small", pair="bicubic", scale=2)
-    (up,) = api.images_up(["small"], "large")
+    (up,) = api.images_up("small", "large")
     (both,) = api.images_roundtrip([source], pair="bicubic")
     assert (down.pair, up.pair, both.pair) == ("bicubic-x2",) * 3
     assert both.bytes == down.bytes == Path("small/a.png").stat().st_size

@@ -286,12 +286,12 @@ def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: 
 
 
 def images_down(
-    paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
+    paths: str | Path | Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
     """Downscales pictures: one result for each; a failure does not stop the others.
 
     Args:
-        paths: folders and files.
+        paths: folders and files; one may be given alone.
         output: folder to write.
         progress: receives the progress, in pictures.
         settings: fields of `vidscale.config.ImageSettings`.
@@ -303,24 +303,30 @@ def images_down(
 
 
 def images_up(
-    paths: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
+    paths: str | Path | Sequence[str | Path], output: str | Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Scaled | Failed]:
     """Restores small pictures to the size of their sources; arguments and errors as in `images_down`."""
     return list(jobs.upscale_folder(_paths(paths), Path(output), ImageSettings.resolve(settings), progress))
 
 
 def images_roundtrip(
-    paths: Sequence[str | Path], output: str | Path | None = None, *, progress: Progress | None = None, **settings: Any
+    paths: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **settings: Any,
 ) -> list[Scaled | Failed]:
     """Downscales, restores and measures pictures; as `images_down`, but without an output nothing is written."""
     return list(jobs.round_trip_folder(_paths(paths), _path(output), ImageSettings.resolve(settings), progress))
 
 
-def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = None, **settings: Any) -> BenchResult:
+def images_bench(
+    paths: str | Path | Sequence[str | Path], *, progress: Progress | None = None, **settings: Any
+) -> BenchResult:
     """Compares methods of downscaling and restoring pictures; `vidscale.images.bench_files` writes the result to files.
 
     Args:
-        paths: folders and files.
+        paths: folders and files; one may be given alone.
         progress: receives the progress, in pictures.
         settings: fields of `vidscale.config.BenchSettings`.
 
@@ -331,7 +337,9 @@ def images_bench(paths: Sequence[str | Path], *, progress: Progress | None = Non
     return BenchResult.of(methods, list(run_bench(_paths(paths), methods, crops=True, progress=progress)))
 
 
-def _paths(paths: Sequence[str | Path]) -> list[Path]:
+def _paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    if isinstance(paths, str | Path):
+        return [Path(paths)]
     return [Path(path) for path in paths]
 
 

@@ -35,6 +35,15 @@ FolderOrNone = Annotated[
         "-o", "--output", help="Folder to write; without it, nothing is written.", metavar="FOLDER", show_default=False
     ),
 ]
+Pair = Annotated[
+    str | None,
+    typer.Option(
+        "--pair",
+        help="Pair of scalers: a family (lanczos, car), a full name (car-x2) or a folder.",
+        metavar="PAIR",
+        show_default="lanczos",
+    ),
+]
 Format = Annotated[
     str | None, typer.Option("--format", help="Format to write.", metavar="png|jpeg|webp|tiff", show_default="png")
 ]
@@ -50,7 +59,7 @@ def down(
     paths: Paths,
     output: Folder,
     scale: options.Scale = None,
-    pair: options.Pair = None,
+    pair: Pair = None,
     picture_format: Format = None,
     quality: Quality = None,
     device: options.Device = None,
@@ -102,7 +111,7 @@ def round_trip(
     paths: Paths,
     output: FolderOrNone = None,
     scale: options.Scale = None,
-    pair: options.Pair = None,
+    pair: Pair = None,
     picture_format: Format = None,
     quality: Quality = None,
     device: options.Device = None,

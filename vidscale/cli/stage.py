@@ -26,7 +26,12 @@ Location = Annotated[
     ),
 ]
 Strength = Annotated[float, typer.Option("--strength", help="crf of the encoded video.", metavar="CRF")]
-PairName = Annotated[str, typer.Option("--pair", help="Pair of scalers.", metavar="PAIR")]
+PairName = Annotated[
+    str,
+    typer.Option(
+        "--pair", help="Pair of scalers: a family (lanczos, adaptive), a full name or a folder.", metavar="PAIR"
+    ),
+]
 
 
 @app.command("down")
