@@ -179,7 +179,7 @@ def test_placeholders_are_filled_once(tmp_path: Path) -> None:
         ([CAT_INPUT, python("sys.exit(7)"), WRITE_OUTPUT], "ended with status 7"),
         ([CAT_INPUT, python("import os; os.kill(os.getpid(), 9)"), WRITE_OUTPUT], "ended with status -9"),
         ([["sleep", "1000"], ["no-such-program-here"]], "cannot start no-such-program-here"),
-        ([CAT_INPUT, ["vidscale", "stage", "down"], WRITE_OUTPUT], "ended with status 1"),
+        ([CAT_INPUT, ["vidscale", "stage", "down"], WRITE_OUTPUT], "vidscale (stage 2 of 3) ended with status 1"),
         ([CAT_INPUT, python("")], "no stage of the pipe wrote {output}"),
     ],
 )
@@ -250,5 +250,7 @@ def test_recipes_in_the_package_are_listed_and_found_by_name(tmp_path: Path, mon
     own = written(tmp_path, 'command = "encode"').rename(tmp_path / "vod_x265.toml")
     assert find_recipe(Path("vod_x265.toml")) == Path("vod_x265.toml")  # a file of one's own comes first
     assert find_recipe(own) == own
-    with pytest.raises(ConfigError, match="recipe nothing cannot be read"):
-        read_recipe(find_recipe(Path("nothing")))
+    with pytest.raises(ConfigError, match="recipe nothing is neither a file nor in the package: vidscale run --list"):
+        find_recipe(Path("nothing"))
+    with pytest.raises(ConfigError, match=r"recipe none/nothing\.toml cannot be read: No such file"):
+        read_recipe(find_recipe(Path("none/nothing.toml")))

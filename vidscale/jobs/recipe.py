@@ -102,7 +102,8 @@ def run_pipe(recipe: Recipe, source: Path, output: Path, *, ffmpeg: str, overwri
         for stage, code in ended:
             if code:  # the first to fail makes the others fail
                 command = commands[stage]
-                name, of = Path(command[0]).name, f"stage {stage + 1} of {len(commands)}"
+                is_own = recipe.stages[stage][0] == "vidscale"
+                name, of = "vidscale" if is_own else Path(command[0]).name, f"stage {stage + 1} of {len(commands)}"
                 raise EncodeError(f"{name} ({of}) ended with status {code}", cmd=command, returncode=code)
         if not workspace.result.exists():
             raise EncodeError("no stage of the pipe wrote {output}")

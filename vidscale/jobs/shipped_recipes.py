@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidscale.errors import ConfigError
+
 FOLDER = (Path(__file__).parent.parent / "pipelines").resolve()  # a link in a checkout
 SUFFIX = ".toml"
 
@@ -38,6 +40,14 @@ def shipped_recipes() -> list[ShippedRecipe]:
 
 
 def find_recipe(path: Path) -> Path:
-    """The file itself, or the recipe of that name in the package if there is no such file."""
+    """The file itself, or the recipe of that name in the package if there is no such file.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if path.exists() or path != Path(path.name):
+        return path
     shipped = FOLDER / f"{path.name.removesuffix(SUFFIX)}{SUFFIX}"
-    return shipped if not path.exists() and path == Path(path.name) and shipped.is_file() else path
+    if not shipped.is_file():
+        raise ConfigError(f"recipe {path} is neither a file nor in the package: vidscale run --list names those")
+    return shipped
