@@ -321,6 +321,13 @@ def test_summary_lines(full_report):
     assert len(starts) == 1
 
 
+@pytest.mark.parametrize(("errors", "is_told"), [([0, 0], False), ([4, 4], False), ([0, 4], True)])
+def test_summary_names_perfect_frames_only_beside_others(errors, is_told):
+    lines = summary_lines(report(tuple(score(number, (error,) * 3) for number, error in enumerate(errors))))
+    (line,) = [line for line in lines if line.startswith("PSNR-Y ")]
+    assert ("without perfect" in line) == is_told
+
+
 def test_remarks_say_hdr():
     hdr = report(source=dataclasses.replace(SOURCE, color=Color(transfer="smpte2084")))
     assert any("code values" in line for line in remarks(hdr, totals(hdr)))

@@ -204,7 +204,8 @@ def summary_lines(report: Report) -> list[str]:
     cells.append(("frames", f"{sums.frames} compared, {only}"))
     for label, psnr_sums in (("PSNR-Y", sums.psnr_y), ("PSNR-YUV", sums.psnr_yuv)):
         if psnr_sums:
-            perfect = f" ({psnr_sums.mean_of_frames_finite:.3f} without perfect)" if psnr_sums.perfect_frames else ""
+            has_both = 0 < psnr_sums.perfect_frames < sums.frames
+            perfect = f" ({psnr_sums.mean_of_frames_finite:.3f} without perfect ones)" if has_both else ""
             means = f"{psnr_sums.of_mean_mse:.3f} dB of mean MSE, {psnr_sums.mean_of_frames:.3f} mean of frames"
             cells.append((label, f"{means}{perfect}, {_low_end(psnr_sums, 2)}"))
     for label, metric, digits in (
