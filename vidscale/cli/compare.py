@@ -87,7 +87,8 @@ def compare(
     effort: options.Effort = None,
     device: options.Device = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", help="Trials in parallel.", show_default="limited by cores and memory")
+        int | None,
+        typer.Option("--jobs", help="Trials in parallel.", metavar="N", show_default="limited by cores and memory"),
     ] = None,
     ffmpeg: options.Ffmpeg = None,
     json_output: options.Json = False,
