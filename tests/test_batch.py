@@ -270,6 +270,8 @@ def test_status_page_refreshes_until_the_end(tmp_path: Path) -> None:
     text = (tmp_path / "status.html").read_text()
     assert "failed: no reason" in text
     assert 'http-equiv="refresh"' not in text
+    assert "of 2, 1 failed" in text
+    assert "The worst first." not in text  # they are in the order of the batch
 
 
 @pytest.mark.parametrize(("encoding", "measuring"), [(0.01, 0.017), (0.03, 0.02), (0.04, None)])

@@ -72,14 +72,22 @@ def write_index(results: Sequence[MovieResult], folder: Path, least: Target | No
         "Scale",
         "Time",
     )
-    _write(path, title=folder.resolve().name, head=head, rows=rows, tiles=_tiles(results, least), refresh=0)
+    tiles = _tiles(results, least)
+    _write(path, title=folder.resolve().name, head=head, rows=rows, tiles=tiles, hint="The worst first.")
     return path
 
 
 def _write(
-    path: Path, *, title: str, head: Sequence[str], rows: Sequence[Row], tiles: Sequence[Tile], refresh: int
+    path: Path,
+    *,
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Row],
+    tiles: Sequence[Tile],
+    hint: str = "",
+    refresh: int = 0,
 ) -> None:
-    page = render_template("batch.html.j2", title=title, head=head, rows=rows, tiles=tiles, refresh=refresh)
+    page = render_template("batch.html.j2", title=title, head=head, rows=rows, tiles=tiles, hint=hint, refresh=refresh)
     try:
         with replacing(path) as file:
             file.write(page)
@@ -111,15 +119,7 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
 
 def _tiles(results: Sequence[MovieResult], least: Target | None) -> list[Tile]:
     failed = sum(each.state == "failed" for each in results)
-    detail = f"of {len(results)}" + (f", {failed} failed" if failed else "")
-    tiles = [
-        Tile(
-            "Movies",
-            str(len(results) - failed),
-            detail=detail,
-            tone="warning" if failed else "",
-        ),
-    ]
+    tiles = [_count(len(results) - failed, len(results), failed)]
     sizes = [(each.bytes, each.source_bytes) for each in results if each.bytes and each.source_bytes]
     if sizes:
         size, source = sum(pair[0] or 0 for pair in sizes), sum(pair[1] or 0 for pair in sizes)
@@ -129,6 +129,11 @@ def _tiles(results: Sequence[MovieResult], least: Target | None) -> list[Tile]:
         label = METRIC_TEXT[least.metric].label
         tiles.append(Tile(f"Below {label} {least.value:g}", str(low), tone="warning" if low else ""))
     return tiles
+
+
+def _count(complete: int, movies: int, failed: int) -> Tile:
+    detail = f"of {movies}" + (f", {failed} failed" if failed else "")
+    return Tile("Movies", str(complete), detail=detail, tone="warning" if failed else "")
 
 
 @dataclass(slots=True)
@@ -194,13 +199,15 @@ class StatusPage(Watch):
             self._written = time.monotonic()
             rows = [_status_row(name, state) for name, state in self._states.items()]
             ended = sum(state.is_ended for state in self._states.values())
-            tiles = [Tile("Movies", str(ended), detail=f"of {len(rows)}")]
+            failed = sum(row.tone == "bad" for row in rows)
+            tiles = [_count(ended - failed, len(rows), failed)]
             if ended < len(rows) and (total := self._progress.total):
                 left = left_text(self._progress.seconds_left())
                 tiles.append(Tile("Frames", f"{100 * self._progress.done / total:.0f} %", detail=left))
             refresh = 0 if ended == len(rows) else max(1, round(_EVERY_S))
             head = ("Movie", "State", "Frames", "Chunks")
-            _write(self._path, title=self._title, head=head, rows=rows, tiles=tiles, refresh=refresh)
+            hint = "This page refreshes itself." if refresh else ""
+            _write(self._path, title=self._title, head=head, rows=rows, tiles=tiles, hint=hint, refresh=refresh)
 
 
 def _status_row(name: str, state: _State) -> Row:
