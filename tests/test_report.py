@@ -363,6 +363,18 @@ def test_figure_bins_keep_extremes():
     json.dumps(drawn, allow_nan=False)
 
 
+def test_page_of_a_perfect_copy():
+    """Nothing says or shows what there is not: triangles, a mean of other frames, an SSIM above 1."""
+    perfect = report(tuple(dataclasses.replace(score(i, (0.0,) * 3), ssim=(1.0,) * 3) for i in range(3)))
+    text = render_html(perfect)
+    assert "Triangles" not in text.split("<script>")[0]
+    row = re.search(r"PSNR-Y, dB</th>(.*?)</tr>", text, re.DOTALL)
+    assert row is not None
+    assert row[1].strip().endswith("–</td>")
+    low, high = figure(perfect, columns(perfect))["layout"]["yaxis"]["range"]
+    assert 0.95 < low < 1 < high < 1.01
+
+
 def test_html_is_self_contained(full_report):
     text = render_html(full_report)
     assert Page(text).references

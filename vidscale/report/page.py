@@ -45,6 +45,7 @@ def render_html(report: Report) -> str:
     """Renders the page. All values are escaped; scripts, styles and pictures are embedded."""
     table = columns(report)
     sums = totals(report, table)
+    drawn = figure(report, table)
     notes = remarks(report, sums) + (color_notes(report.source) if report.worst else [])
     return render_template(
         "report.html.j2",
@@ -53,8 +54,8 @@ def render_html(report: Report) -> str:
         verdict=_verdict(report, sums),
         tiles=_tiles(report, sums),
         notes=notes,
-        figure=figure(report, table),
-        perfect=sums.psnr_y.perfect_frames > 0,
+        figure=drawn,
+        perfect=any(trace["meta"]["series"] == "perfect" for trace in drawn["data"]),
         decimated=f"{BINS} points, each the mean of several frames, with a band from their lowest to highest value"
         if sums.frames > MAX_POINTS
         else "",
@@ -173,7 +174,8 @@ def _quality_table(report: Report, sums: Totals) -> Table:
 
 def _psnr_cells(sums: PsnrTotals) -> tuple[str, ...]:
     values = (sums.mean_of_frames, sums.of_mean_mse, sums.minimum, sums.p1, sums.p5)
-    finite = shown(sums.mean_of_frames_finite, 3) if sums.perfect_frames else "–"
+    has_both = sums.perfect_frames and math.isfinite(sums.mean_of_frames_finite)
+    finite = shown(sums.mean_of_frames_finite, 3) if has_both else "–"
     return (*(shown(value, 3) for value in values), str(sums.perfect_frames), finite)
 
 

@@ -212,6 +212,16 @@ def _marks(times: FloatColumn, values: FloatColumn, digits: int) -> dict[str, An
     return {"x": _milliseconds(times), "y": _plain(values, digits), "type": "scatter", "mode": "markers", "zorder": 2}
 
 
+def _y_axis(plot: _Plot, table: Mapping[str, Column]) -> dict[str, Any]:
+    """Type or range of a plot's axis, where plotly's own choice does not fit."""
+    if plot.series[0].column == "bytes":
+        return {"type": "log", "exponentformat": "SI", "dtick": 1}
+    values = np.concatenate([table[series.column] for series in plot.series if _plottable(table, series)])
+    if plot.title == "SSIM" and np.nanmin(values) == np.nanmax(values):  # a range of two would be drawn around it
+        return {"range": [float(values[0]) - 0.01, float(values[0]) + 0.002]}
+    return {}
+
+
 def _layout(plots: list[_Plot], table: Mapping[str, Column]) -> dict[str, Any]:
     height = sum(plot.height_px for plot in plots) + _GAP_PX * (len(plots) - 1)
     layout: dict[str, Any] = {
@@ -227,8 +237,7 @@ def _layout(plots: list[_Plot], table: Mapping[str, Column]) -> dict[str, Any]:
         axis = "" if number == 1 else str(number)
         domain = [(top - plot.height_px) / height, top / height]
         above = {"y": domain[1], "yanchor": "bottom"}
-        log = {"type": "log", "exponentformat": "SI", "dtick": 1} if plot.series[0].column == "bytes" else {}
-        layout[f"yaxis{axis}"] = {"domain": domain, **log}
+        layout[f"yaxis{axis}"] = {"domain": domain, **_y_axis(plot, table)}
         layout[f"legend{axis}"] = {"orientation": "h", "x": 1, "xanchor": "right", **above}
         layout["annotations"].append(
             {
