@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.config import FilesSettings
 from vidscale.errors import ConfigError, MeasureError
-from vidscale.jobs.evaluation import evaluate_encode, evaluate_files
+from vidscale.jobs.evaluation import _timings, evaluate_encode, evaluate_files
 from vidscale.media.frames import Frame, PixelFormat
 from vidscale.report.files import read_json, write_json
 from vidscale.report.rows import Report, Unpaired
 from vidscale.report.totals import columns, psnr, remarks, totals
 from vidscale.stages.pairing import paired
+from vidscale.system.threads import Clock
 
 FFV1 = ["-c:v", "ffv1", "-level", "3"]
 SIZE = "176x144"  # libvmaf wants some pixels
@@ -438,3 +439,9 @@ def test_many_frames_alone_are_told_first_and_fail(
     html = (page / "index.html").read_text(encoding="utf-8")
     assert (html.index("Frames compared") < html.index("PSNR-Y</dt>")) == alone
     assert ("have no partner, over the limit of" in text.stderr) == bool(code)
+
+
+def test_stage_that_did_nothing_has_no_speed() -> None:
+    """With --adapt, the frames that are encoded have been decoded before: 0 frames in 0 s were "inf" per second."""
+    (timing,) = _timings([Clock("decode"), Clock("encode", 50, 2.0)], {})
+    assert (timing.name, timing.fps) == ("encode", 25)

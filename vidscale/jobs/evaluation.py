@@ -176,7 +176,7 @@ def _encoder_text(plan: EncodePlan) -> str:
 
 def _timings(clocks: Iterable[Clock], backends: Mapping[str, Backend]) -> list[StageTiming]:
     timings = []
-    for clock in clocks:
+    for clock in (each for each in clocks if each.frames):  # with --adapt, the frames encoded were decoded before
         device, implementation = backends.get(clock.stage, Backend("cpu", "PyAV"))
         timings.append(StageTiming(clock.stage, clock.busy_s, clock.frames, device, implementation))
     return timings
