@@ -15,8 +15,8 @@ from typing import Any
 from marked_page import rewrite
 
 from vidscale.compare.analysis.bd_rate import NoFigure, bd_rate
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Curve, Point
+from vidscale.quality import Metric
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "benchmarks" / "results" / "adapt.jsonl"

@@ -10,8 +10,8 @@ from stored_points import Stored
 from vidscale.compare.analysis.bd_rate import NoFigure
 from vidscale.compare.analysis.crossings import rate_intervals
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import METRIC_TEXT, Metric, Within
 from vidscale.compare.points import Candidate, Comparison
+from vidscale.quality import METRIC_TEXT, Metric, Within
 
 YARDSTICK = "ffmpeg-lanczos"  # the plain ffmpeg job
 _WIDTH = 120  # of lines in documents

@@ -29,9 +29,9 @@ from readme_table import WITHIN, readme_table
 from speed_text import decode_table, effort_table, read_rows, readme_lines
 from stored_points import Stored
 
-from vidscale.compare.metrics import Within
 from vidscale.compare.output.files import read_comparison
 from vidscale.compare.settings import CompareSettings
+from vidscale.quality import Within
 
 _ROOT = Path(__file__).parents[1]
 _PAIRS = (

@@ -8,8 +8,8 @@ from bd_tables import head, limits, rate_text, row, wrapped
 from stored_points import Stored
 
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import Within
 from vidscale.compare.points import Candidate, Comparison
+from vidscale.quality import Within
 
 WITHIN: Within = ("vmaf", 70.0, 85.0)  # no higher range is reached by all of `_ROWS` but the last on every clip
 _ROWS = {

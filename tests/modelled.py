@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point
+from vidscale.quality import Metric
 
 FULL = Candidate("", "", Fraction(1), "x265", "medium")
 LANCZOS = Candidate("lanczos", "lanczos", Fraction(2), "x265", "medium")

@@ -12,8 +12,8 @@ import pytest
 
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
 from vidscale.compare.analysis.crossings import crossing_sentence, rate_intervals, rate_text
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Curve, Point
+from vidscale.quality import Metric
 
 Pairs = Sequence[tuple[float, float]]
 

@@ -33,9 +33,9 @@ from vidscale.report.rows import (
     Unpaired,
     WorstFrame,
 )
-from vidscale.report.totals import columns, format_bytes, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
+from vidscale.report.totals import columns, psnr, remarks, sliding_bitrate_kbps, summary_lines, totals
 from vidscale.report.worst_frames import PICTURE_WIDTH, WorstFrames, color_notes, pictures
-from vidscale.web.page import timecode
+from vidscale.text import format_bytes, timecode
 
 YUV420 = PixelFormat("420", 8)
 SOURCE = SourceFacts(

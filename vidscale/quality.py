@@ -1,4 +1,4 @@
-"""Names of quality metrics, and what users ask for: a value of a metric, a size, a bitrate."""
+"""Quality metrics, how they are displayed, and what users ask for: a value of a metric, a size, a bitrate."""
 
 import re
 from dataclasses import dataclass
@@ -11,6 +11,42 @@ METRICS: tuple[Metric, ...] = ("psnr_y", "ssim_y", "vmaf", "vmaf_neg", "xpsnr_y"
 
 VMAF_METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg")
 """Those on the scale of VMAF, which libvmaf measures."""
+
+Within = tuple[Metric, float, float]
+"""A metric and the range of it, low before high, in which rates are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricText:
+    """How a metric is displayed.
+
+    Attributes:
+        label: its name.
+        unit: "dB", or "" for none.
+        digits: decimal places of a mean over frames.
+    """
+
+    label: str
+    unit: str
+    digits: int
+
+    @property
+    def title(self) -> str:
+        """Name and unit, as on an axis."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    def named(self, value: float, sign: str = "") -> str:
+        """A value with name and unit: "PSNR-Y 1.20 dB"; ``sign`` is that of a format, "+" for differences."""
+        return f"{self.label} {value:{sign}.{self.digits}f}{self.unit and f' {self.unit}'}"
+
+
+METRIC_TEXT: dict[Metric, MetricText] = {
+    "psnr_y": MetricText("PSNR-Y", "dB", 2),
+    "ssim_y": MetricText("SSIM-Y", "", 4),
+    "vmaf": MetricText("VMAF", "", 2),
+    "vmaf_neg": MetricText("VMAF NEG", "", 2),
+    "xpsnr_y": MetricText("XPSNR-Y", "dB", 2),
+}
 
 # The names without a plane are those of the options of other commands.
 METRIC_NAMES: dict[str, Metric] = {

@@ -11,12 +11,11 @@ from urllib.parse import quote
 from vidscale.batch.batch_progress import BatchProgress, Expected
 from vidscale.batch.results import MovieResult
 from vidscale.batch.watching import Watch
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.errors import VidscaleError, reason_of
-from vidscale.quality import METRICS, Metric, Target
-from vidscale.report.totals import format_bytes
+from vidscale.quality import METRIC_TEXT, METRICS, Metric, Target
 from vidscale.system.progress import left_text
 from vidscale.system.workspace import replacing
+from vidscale.text import format_bytes
 from vidscale.web.page import Tile, render_template
 
 INDEX = "index.html"

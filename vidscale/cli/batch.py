@@ -254,7 +254,7 @@ def _print_summary(
 
 
 def _cells(result: "MovieResult") -> list[str]:
-    from vidscale.report.totals import format_bytes
+    from vidscale.text import format_bytes
 
     name = show_path(Path(result.output))
     if result.state == "failed":

@@ -29,7 +29,7 @@ def answer_lines(comparison: "Comparison") -> Iterator[str]:
 
 def table_lines(rows: "Sequence[BdRow]") -> Iterator[str]:
     """A table for each encoder, metric and anchor, followed by where each candidate saves bits."""
-    from vidscale.compare.metrics import METRIC_TEXT
+    from vidscale.quality import METRIC_TEXT
 
     for (anchor, metric), group in groupby(rows, key=lambda row: (row.anchor, row.metric)):
         found = list(group)
@@ -57,7 +57,7 @@ def _mean_text(row: "BdRow") -> str:
 
 def _cells(row: "BdRow") -> list[str]:
     from vidscale.compare.analysis.bd_rate import Delta, NoFigure
-    from vidscale.compare.metrics import METRIC_TEXT
+    from vidscale.quality import METRIC_TEXT
 
     text = METRIC_TEXT[row.metric]
     rate = "no figure" if isinstance(row.rate, NoFigure) else f"{row.rate.value:+z.1f} %"

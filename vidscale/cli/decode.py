@@ -118,7 +118,7 @@ def _print_result(
             }
         )
     elif not console.quiet:
-        from vidscale.report.totals import plural
+        from vidscale.text import plural
 
         counted = plural(frames, "frame")
         typer.echo(f"{show_path(path)}: {counted}, {info.width}x{info.height}, restored by {pair}")

@@ -209,7 +209,8 @@ def _record(finished: "Finished", decision: "Decision | None", seconds: float) -
 
 
 def _lines(finished: "Finished") -> list[str]:
-    from vidscale.report.totals import plural, summary_lines
+    from vidscale.report.totals import summary_lines
+    from vidscale.text import plural
 
     plan, outcome = finished.plan, finished.outcome
     video, geometry = plan.source.video, plan.geometry

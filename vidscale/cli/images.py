@@ -271,7 +271,7 @@ def _plain(value: object) -> object:
 
 def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
     """One line per picture, and a total."""
-    from vidscale.report.totals import format_bytes
+    from vidscale.text import format_bytes
 
     rows = [
         (
@@ -290,7 +290,7 @@ def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:
 
 
 def _total(summary: "Summary") -> str:
-    from vidscale.report.totals import format_bytes, plural
+    from vidscale.text import format_bytes, plural
 
     read, made = format_bytes(summary.source_bytes), format_bytes(summary.bytes)
     total = f"{plural(summary.pictures, 'picture')}, {made} of {read}, {summary.seconds:.1f} s"

@@ -149,7 +149,7 @@ def _print_result(
         return
     if console.quiet:
         return
-    from vidscale.report.totals import plural
+    from vidscale.text import plural
 
     typer.echo(f"{show_path(ladder.master)}: {plural(ladder.frames, 'frame')} in {plural(segments, 'segment')}")
     rows = [_HEAD, *(row for rendition in renditions for row in _rows(rendition))]

@@ -129,8 +129,8 @@ def _print(movie: Path, decision: "Decision", *, with_table: bool, json_output: 
 
 def _rows(decision: "Decision") -> list[list[str]]:
     """A row for each way; the chosen one is marked, given-up ones have rough figures."""
-    from vidscale.compare.metrics import METRIC_TEXT
-    from vidscale.report.totals import format_bytes
+    from vidscale.quality import METRIC_TEXT
+    from vidscale.text import format_bytes
 
     labels = [METRIC_TEXT[metric].label for metric in decision.metrics]
     rows = [["", "crf", "kbit/s", "video", *labels, "encode", "restore", "bits"]]
@@ -158,9 +158,9 @@ def _rows(decision: "Decision") -> list[list[str]]:
 
 def _table(decision: "Decision") -> list[list[str]]:
     """Quality and size of each way at crfs around the goal, between the probes by interpolation."""
-    from vidscale.compare.metrics import METRIC_TEXT
     from vidscale.per_title.decision import crf_table
-    from vidscale.report.totals import format_bytes
+    from vidscale.quality import METRIC_TEXT
+    from vidscale.text import format_bytes
 
     labels = [METRIC_TEXT[metric].label for metric in decision.metrics]
     rows = [["", "crf", "video", *labels, ""]]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePath
 
-from vidscale.compare.metrics import Metric, Within
 from vidscale.config import Adapt
 from vidscale.media.encoders import CodecName
 from vidscale.media.geometry import scale_text
+from vidscale.quality import Metric, Within
 
 ADAPTED, LIGHTLY = "+adapt", "+light"
 """What follows the name of a pair whose upscaler is adapted, as by `--adapt full` and `--adapt light`."""

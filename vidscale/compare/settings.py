@@ -6,11 +6,10 @@ from typing import Annotated, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vidscale.compare.metrics import Metric, Within
 from vidscale.config import Codec, Interlaced, Scale, Settings
 from vidscale.media.alpha import Alpha
 from vidscale.media.encoders import ENCODERS, CodecName, Effort
-from vidscale.quality import METRIC_NAMES, metric_named
+from vidscale.quality import METRIC_NAMES, Metric, Within, metric_named
 from vidscale.system.devices import Device
 
 _MAX_SAMPLES = 1000

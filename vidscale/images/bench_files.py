@@ -11,10 +11,10 @@ from vidscale.images.bench import BenchCrop, BenchResult, Scored, side_multiple
 from vidscale.images.summary import Mean
 from vidscale.media.geometry import scale_text
 from vidscale.media.versions import versions
-from vidscale.report.totals import plural
 from vidscale.system.names import READABLE
 from vidscale.system.workspace import check_folder, check_target, partial_files
-from vidscale.web.page import render_template, shown
+from vidscale.text import plural, shown
+from vidscale.web.page import render_template
 
 MARKDOWN, CSV, PAGE = "bench.md", "bench.csv", "index.html"
 

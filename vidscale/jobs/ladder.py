@@ -26,6 +26,7 @@ from vidscale.stages.read_log import ReadLog
 from vidscale.system.folders import partial_folder
 from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Shared, queue_depth, worker_pool
+from vidscale.text import plural
 
 _EARLY_S = 0.0005  # timestamps may be rounded to ms
 
@@ -191,8 +192,7 @@ def _encode(
     """Encodes renditions from one reading of the source."""
     first, clock, count = plan.first, Clock("decode"), len(renditions)
     again = " again" if before else ""
-    text = f"encoding {count} rendition{'s' * (count > 1)}{again}"
-    progress.start(text, expected_frames(plan.source, first.settings.range))
+    progress.start(f"encoding {plural(count, 'rendition')}{again}", expected_frames(plan.source, first.settings.range))
     frames = counted(source_frames(first, log, clock), progress)
     with worker_pool(count) as pool, Shared(frames, count, queue_depth(plan.source.video.frame_bytes)) as shared:
         jobs = {

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.media.encoders import ENCODERS
 from vidscale.per_title.curves import typical_slope
 from vidscale.per_title.decision import Decision
-from vidscale.quality import Metric
+from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.report.rows import Report
 from vidscale.triton_kernels.metrics import psnr
 

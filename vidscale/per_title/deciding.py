@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.programs import FILTERS, trial_ffmpeg
 from vidscale.config import EncodeSettings
@@ -24,7 +23,7 @@ from vidscale.per_title.probes import Prober, Request, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
 from vidscale.per_title.ways import settings_for, ways_of
-from vidscale.quality import VMAF_METRICS, Metric
+from vidscale.quality import METRIC_TEXT, VMAF_METRICS, Metric
 from vidscale.stages.perceptual import LEAST_SIDE
 from vidscale.system.progress import Progress
 

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.points import Candidate
 from vidscale.config import EncodeSettings, TimeRange
 from vidscale.media.encoders import ENCODERS
 from vidscale.per_title.curves import RateCurve, RatePoint
 from vidscale.per_title.evidence import Difference, Evidence, Goal
-from vidscale.quality import Metric
-from vidscale.report.totals import format_bytes
+from vidscale.quality import METRIC_TEXT, Metric
+from vidscale.text import format_bytes, plural
 
 _TOLERANCE: dict[Metric, float] = {"ssim_y": 0.0005}  # 0.05 for the others: a goal counts as reached
 _TABLE_STEPS = (-4, -2, 0, 2, 4)  # crf around the goal
@@ -100,9 +99,7 @@ class Decision:
     @property
     def basis(self) -> str:
         """What the estimate is from: "3 parts", "the whole movie"."""
-        if not self.parts:
-            return "the whole movie"
-        return f"{len(self.parts)} part{'s' * (len(self.parts) > 1)}"
+        return plural(len(self.parts), "part") if self.parts else "the whole movie"
 
     def bitrate_kbps(self, one: WayEstimate) -> float:
         """Predicted bitrate of a way, video only, 1000 bit/s."""
@@ -194,17 +191,11 @@ def refused_notes(ways: Sequence[WayEstimate], chosen: WayEstimate, judge: Metri
     """A line for each way that needs fewer bits than the chosen one, but loses too much by other metrics."""
     for one in ways:
         if one.is_reached and _is_better(one) and loses_too_much(one.lost) and one.bits.bits < chosen.bits.bits:
-            lost = ", ".join(_more_text(metric, -value) for metric, value in one.lost.items())
+            lost = ", ".join(METRIC_TEXT[metric].named(-value, "+z") for metric, value in one.lost.items())
             yield (
                 f"{one.way.scaling} is not chosen, though it needs {-100 * one.bits.bits:.0f} % fewer bits: "
                 f"compared with full size at equal {METRIC_TEXT[judge].label} it has {lost}"
             )
-
-
-def _more_text(metric: Metric, more: float) -> str:
-    """A difference of quality: "PSNR-Y -3.66 dB"."""
-    text = METRIC_TEXT[metric]
-    return f"{text.label} {more:+z.{text.digits}f}{' ' + text.unit if text.unit else ''}"
 
 
 def goal_text(decision: Decision) -> str:
@@ -245,7 +236,7 @@ def sentence(decision: Decision) -> str:
 def _beside(decision: Decision, full: WayEstimate, chosen: WayEstimate) -> str:
     """The chosen way's difference to the full size by the other metrics."""
     others = [metric for metric in decision.metrics if metric != decision.goal.metric]
-    found = [_more_text(metric, chosen.quality[metric] - full.quality[metric]) for metric in others]
+    found = [METRIC_TEXT[metric].named(chosen.quality[metric] - full.quality[metric], "+z") for metric in others]
     return f"other metrics: {', '.join(found)}"
 
 

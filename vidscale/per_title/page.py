@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.compare.output.page import Decided, render_page
 from vidscale.compare.points import Comparison, Curve, MovieFacts, Point
 from vidscale.errors import VidscaleError, reason_of
 from vidscale.per_title.decision import Decision, sentence
-from vidscale.report.totals import format_bytes
+from vidscale.quality import METRIC_TEXT
 from vidscale.system.names import numbered
 from vidscale.system.workspace import replacing
+from vidscale.text import format_bytes
 from vidscale.web.page import Table
 
 

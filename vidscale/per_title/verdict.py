@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vidscale.compare.metrics import METRIC_TEXT
 from vidscale.errors import VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
@@ -15,7 +14,7 @@ from vidscale.per_title.parts import sampling_of
 from vidscale.per_title.probes import prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.ways import full_size, named_way
-from vidscale.quality import Metric
+from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
 

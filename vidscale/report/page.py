@@ -10,23 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.report.plots import BINS, MAX_POINTS, figure
 from vidscale.report.rows import Report, WorstFrame
 from vidscale.report.summary import MetricTotals, PsnrTotals, Totals
-from vidscale.report.totals import (
-    Column,
-    columns,
-    format_bytes,
-    plural,
-    psnr,
-    remarks,
-    shot_totals,
-    totals,
-    unpaired_warning,
-)
+from vidscale.report.totals import Column, columns, psnr, remarks, shot_totals, totals, unpaired_warning
 from vidscale.report.verdict import Verdict
 from vidscale.report.worst_frames import AMPLIFICATION, HEAT, color_notes, pictures
-from vidscale.web.page import Table, Tile, render_template, shown, timecode
+from vidscale.text import format_bytes, plural, shown, timecode
+from vidscale.web.page import Table, Tile, render_template
 
 UNPAIRED_SHOWN = 40
 SHOTS_SHOWN = 100
@@ -113,11 +105,16 @@ def _tiles(report: Report, sums: Totals) -> list[Tile]:
         )
     tiles = [Tile("PSNR-Y", shown(luma.of_mean_mse, 2), "dB", f"of the mean MSE; mean of frames {mean}")]
     tiles.append(Tile("SSIM-Y", shown(ssim.mean, 4), "", f"mean of frames; 1st percentile {shown(ssim.p1, 4)}"))
-    for label, metric in (("VMAF", sums.vmaf), ("VMAF NEG", sums.vmaf_neg), ("XPSNR-Y", sums.xpsnr_y)):
-        if metric:
-            tiles.append(
-                Tile(label, shown(metric.mean, 2), "", f"mean of frames; 1st percentile {shown(metric.p1, 2)}")
-            )
+    perceptual: dict[Metric, MetricTotals | None] = {
+        "vmaf": sums.vmaf,
+        "vmaf_neg": sums.vmaf_neg,
+        "xpsnr_y": sums.xpsnr_y,
+    }
+    for metric, values in perceptual.items():
+        if values:
+            text = METRIC_TEXT[metric]
+            detail = f"mean of frames; 1st percentile {shown(values.p1, text.digits)}"
+            tiles.append(Tile(text.label, shown(values.mean, text.digits), text.unit, detail))
     if sums.bitrate_kbps is not None:
         bpp = "" if sums.bpp is None else f"{sums.bpp:.4f} bit per source pixel"
         tiles.append(Tile("Video bitrate", f"{sums.bitrate_kbps:,.0f}", "kbit/s", bpp))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vidscale.report.rows import Report
 from vidscale.report.summary import MetricTotals, PsnrTotals, ShotTotals, Totals
-from vidscale.web.page import timecode
+from vidscale.text import format_bytes, plural, timecode
 
 SLIDING_WINDOW_S = 1.0
 MANY_UNPAIRED = 0.1  # of the frames of a video: with more, the measured ones may not represent the whole
@@ -236,21 +236,6 @@ def _shots_text(shots: list[ShotTotals]) -> str:
     low, high = min(measured, key=lambda one: one.psnr_y), max(measured, key=lambda one: one.psnr_y)
     where = f"at {timecode(low.shot.start_s)}, {plural(low.shot.frames, 'frame')}"
     return f"{len(shots)}, PSNR-Y from {low.psnr_y:.3f} dB ({where}) to {high.psnr_y:.3f}"
-
-
-def format_bytes(count: int) -> str:
-    """Formats a size with decimal prefixes: ``640 B``, ``1.23 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.2f} TB"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 frame``, ``2 frames``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _low_end(sums: MetricTotals | PsnrTotals, digits: int) -> str:

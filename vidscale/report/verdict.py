@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from vidscale.quality import METRIC_TEXT, Metric
+from vidscale.text import plural
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -33,9 +36,7 @@ class Verdict:
     @property
     def basis(self) -> str:
         """What the estimate is from, as text: "3 parts"."""
-        if not self.parts:
-            return "the whole movie"
-        return f"{self.parts} part{'s' * (self.parts > 1)}"
+        return plural(self.parts, "part") if self.parts else "the whole movie"
 
     @property
     def interval(self) -> str:
@@ -45,10 +46,10 @@ class Verdict:
     @property
     def beside(self) -> str:
         """The difference by the other metrics, as text: "PSNR-Y 1.20 dB lower, SSIM-Y 0.0120 lower"."""
-        found = [("PSNR-Y", self.psnr_y, 2, " dB"), ("SSIM-Y", self.ssim_y, 4, "")]
+        found: list[tuple[Metric, float | None]] = [("psnr_y", self.psnr_y), ("ssim_y", self.ssim_y)]
         return ", ".join(
-            f"{label} {abs(more):.{digits}f}{unit} {'lower' if more < 0 else 'higher'}"
-            for label, more, digits, unit in found
+            f"{METRIC_TEXT[metric].named(abs(more))} {'lower' if more < 0 else 'higher'}"
+            for metric, more in found
             if more is not None
         )
 

@@ -1,13 +1,11 @@
-"""Renders HTML pages from templates, and formats numbers and times for them.
+"""Renders HTML pages from templates.
 
 Each page is one self-contained file. Its template extends templates/page.html.j2; static styles and scripts are in the
 same folder.
 """
 
-import math
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -59,22 +57,6 @@ def render_template(name: str, **values: Any) -> str:
     environment.filters["bound"] = _bound
     environment.globals.update(asset=_asset, plotly=_plotly)
     return environment.get_template(name).render(values)
-
-
-def shown(value: float, digits: int) -> str:
-    """Formats a number: "34.62", "∞", or "–" for nan."""
-    if math.isnan(value):
-        return "–"
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
-
-
-def timecode(seconds: Fraction) -> str:
-    """Formats a presentation time, such as ``0:04.170`` or ``1:02:03.000``."""
-    sign, thousandths = "-" if seconds < 0 else "", round(abs(seconds) * 1000)
-    minutes, thousandths = divmod(thousandths, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{sign}{head}:{thousandths // 1000:02}.{thousandths % 1000:03}"
 
 
 def _bound(text: str) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta
 from vidscale.compare.analysis.crossings import Verdict, crossing_sentence, verdict_of
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.points import Candidate, Comparison
+from vidscale.quality import METRIC_TEXT, Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from vidscale.compare.analysis.interpolation import Front, Numbers, difference, front_of, percent
-from vidscale.compare.metrics import METRIC_TEXT, Metric, Within
 from vidscale.compare.points import Curve
+from vidscale.quality import METRIC_TEXT, Metric, Within
 
 
 @dataclass(frozen=True, slots=True)

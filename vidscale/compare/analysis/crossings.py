@@ -8,8 +8,8 @@ import numpy as np
 
 from vidscale.compare.analysis.bd_rate import NoFigure, common_quality
 from vidscale.compare.analysis.interpolation import difference, front_of, percent
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Curve
+from vidscale.quality import Metric
 
 Verdict = Literal["saves", "level", "costs"]
 

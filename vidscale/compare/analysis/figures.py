@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure, bd_quality, bd_rate, mean_delta
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Comparison, Curve, ordered_candidates
+from vidscale.quality import Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Curve
+from vidscale.quality import Metric
 
 Poly = Any  # scipy.interpolate.PPoly; scipy is imported where it is needed, and has no types
 Numbers = npt.NDArray[np.float64]

@@ -6,8 +6,8 @@ import numpy as np
 
 from vidscale.compare.analysis.bd_rate import NoFigure, common_quality
 from vidscale.compare.analysis.interpolation import Numbers, Poly, difference, front_of
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Curve
+from vidscale.quality import Metric
 
 SAMPLES = 49
 _FINE = 64 * SAMPLES  # samples from which these are chosen

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from vidscale.compare.analysis.bd_rate import Delta, MeanDelta, NoFigure
 from vidscale.compare.analysis.crossings import crossing_sentence
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Comparison, Curve
+from vidscale.quality import Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Any
 from vidscale.compare.analysis.answers import Answer, answers
 from vidscale.compare.analysis.crossings import rate_text
 from vidscale.compare.analysis.figures import Figures
-from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.output.page_data import page_data
 from vidscale.compare.output.page_stills import ShownFrame, shown_frames
 from vidscale.compare.output.styles import PALETTE
 from vidscale.compare.points import Candidate, Comparison, Curve, MovieFacts, Point, Still
-from vidscale.report.totals import plural
-from vidscale.web.page import Table, Tile, render_template, shown, timecode
+from vidscale.quality import METRIC_TEXT, Metric
+from vidscale.text import plural, shown, timecode
+from vidscale.web.page import Table, Tile, render_template
 
 _LITTLE_OVERLAP = 0.5  # below, the page warns that a figure covers little of the curves
 

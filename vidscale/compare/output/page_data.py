@@ -13,9 +13,9 @@ from vidscale.compare.analysis.crossings import LEVEL_PERCENT, crossing_sentence
 from vidscale.compare.analysis.figures import Deltas, Figures, MeanDeltas
 from vidscale.compare.analysis.interpolation import front_of
 from vidscale.compare.analysis.lines import Line, rate_line, relative_line
-from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.output.styles import curve_styles
 from vidscale.compare.points import Candidate, Comparison, Curve, Point
+from vidscale.quality import METRIC_TEXT, Metric
 
 
 def page_data(comparison: Comparison, figures: Figures) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.analysis.lines import rate_line
-from vidscale.compare.metrics import METRIC_TEXT, Metric
 from vidscale.compare.output.styles import PALETTE, CurveStyle, curve_styles
 from vidscale.compare.points import Comparison, Curve
 from vidscale.errors import ConfigError, VidscaleError, reason_of
+from vidscale.quality import METRIC_TEXT, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

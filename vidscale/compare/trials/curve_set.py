@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from vidscale.compare.metrics import Metric
 from vidscale.compare.points import Candidate, Curve, Point
 from vidscale.compare.settings import CompareSettings
 from vidscale.compare.trials.measuring import stored_name
@@ -12,6 +11,7 @@ from vidscale.compare.trials.movies import Movie
 from vidscale.compare.trials.rates import Range, common_target, rates_to_span, start_rates
 from vidscale.compare.trials.runner import Trial
 from vidscale.compare.trials.store import TrialResult
+from vidscale.quality import Metric
 from vidscale.triton_kernels.metrics import psnr
 
 _EXTRA_POINTS = 3  # per curve, with automatic rates

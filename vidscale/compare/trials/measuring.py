@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 
-from vidscale.compare.metrics import Metric
 from vidscale.compare.trials.decoded import DecodedSegments
 from vidscale.compare.trials.restoring import CodedTrial, ffmpeg_seconds, restored
 from vidscale.compare.trials.window import WHOLE, Window
@@ -16,6 +15,7 @@ from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.restore import part_of
 from vidscale.media.frames import Frame
 from vidscale.media.probe import open_container
+from vidscale.quality import Metric
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
