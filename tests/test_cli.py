@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 import pytest
-from material import FFMPEG
+from material import FFMPEG, make
 from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
@@ -211,6 +211,23 @@ def test_a_perfect_copy_is_json_too(make_clip: Clip) -> None:
     clip = make_clip()
     (measured,) = records(run_here("measure", clip, clip, "--json"))
     assert measured["totals"]["psnr_y"]["mean_of_frames"] == "inf"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "encode -o {}.mp4 --no-verdict --target psnr=40",
+        "batch -o {} --no-verdict",
+        "plan --target psnr=40",
+        pytest.param("ladder -o {} --target psnr=40 --verify", marks=pytest.mark.slow),
+    ],
+)
+def test_a_perfect_encode_is_json_too(tmp_path: Path, words: str) -> None:
+    """Of gray, which every encoder copies exactly."""
+    movie = make(tmp_path / "gray.mp4", "-f", "lavfi", "-i", "color=gray:s=64x48:r=25:d=0.4", "-pix_fmt", "yuv420p")
+    command, *others = words.format(tmp_path / "out").split()
+    found = records(run_here(command, movie, *FAST, *others, "--json"))
+    assert found
 
 
 def test_results_without_a_report_as_json(make_clip: Clip) -> None:

@@ -1,7 +1,9 @@
-"""Numbers, sizes and times as text for people."""
+"""Numbers, sizes and times as text for people; values as JSON has them."""
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 
 def shown(value: float, digits: int) -> str:
@@ -33,3 +35,21 @@ def format_bytes(count: int) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 frame``, ``2 frames``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def json_value(value: Any) -> Any:
+    """A value in JSON's types: infinity as "inf", nan as null, fractions, paths and others as strings."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, float):
+        return json_number(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def json_number(value: float) -> float | str | None:
+    """A number that JSON may lack: infinity as "inf", nan as null."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)

@@ -15,7 +15,7 @@ from vidscale.errors import VidscaleError, reason_of
 from vidscale.quality import METRIC_TEXT, METRICS, Metric, Target
 from vidscale.system.progress import left_text
 from vidscale.system.workspace import replacing
-from vidscale.text import format_bytes
+from vidscale.text import format_bytes, shown
 from vidscale.web.page import Tile, render_template
 
 INDEX = "index.html"
@@ -98,7 +98,7 @@ def _row(result: MovieResult, folder: Path, metrics: Sequence[Metric]) -> Row:
     name = os.path.relpath(result.output, folder)
     share = f"{100 * result.bytes / result.source_bytes:.1f} %" if result.bytes and result.source_bytes else "–"
     quality = [
-        f"{result.quality[metric]:.{METRIC_TEXT[metric].digits}f}" if metric in result.quality else "–"
+        shown(result.quality[metric], METRIC_TEXT[metric].digits) if metric in result.quality else "–"
         for metric in metrics
     ]
     state = "below the limit" if result.is_low else result.state

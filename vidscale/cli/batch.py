@@ -254,7 +254,7 @@ def _print_summary(
 
 
 def _cells(result: "MovieResult") -> list[str]:
-    from vidscale.text import format_bytes
+    from vidscale.text import format_bytes, shown
 
     name = show_path(Path(result.output))
     if result.state == "failed":
@@ -266,7 +266,7 @@ def _cells(result: "MovieResult") -> list[str]:
         str(result.frames),
         format_bytes(result.bytes or 0),
         share,
-        "" if psnr is None else f"{psnr:.2f}",
+        "" if psnr is None else shown(psnr, 2),
         "" if result.bits is None else f"{100 * result.bits:+.1f} %",
         f"{result.seconds:.0f} s",
         "below the limit" if result.is_low else result.state,

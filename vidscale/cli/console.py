@@ -244,8 +244,9 @@ def fail(error: object, finished: str = "") -> NoReturn:
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object as one line on stdout."""
     from vidscale.system.names import readable
+    from vidscale.text import json_value
 
-    text = json.dumps(record, default=str, ensure_ascii=False)
+    text = json.dumps(json_value(record), ensure_ascii=False, allow_nan=False)
     typer.echo(json.dumps(json.loads(readable(text))))
 
 

@@ -225,22 +225,22 @@ def _print_failure(failed: "Failed") -> None:
 
 
 def _record(result: "Result") -> dict[str, Any]:
-    record = {key: _plain(value) for key, value in asdict(result).items()}
+    record = asdict(result)
     return {"event": "picture_failed" if "error" in record else "picture"} | record
 
 
 def _totals(summary: "Summary") -> dict[str, Any]:
-    record = {key: _plain(value) for key, value in asdict(summary).items()}
+    record = asdict(summary)
     for metric in ("psnr_y", "ssim_y"):
         mean = getattr(summary, metric)
-        record[metric] = None if mean is None else _plain(mean.value)
+        record[metric] = None if mean is None else mean.value
     perfect = None if summary.psnr_y is None else summary.psnr_y.perfect
     return {"event": "pictures"} | record | {"perfect": perfect}
 
 
 def _scores(scored: "Scored", methods: "Sequence[Method]") -> dict[str, Any]:
     scores = {
-        method.name: {"psnr_y": _plain(score.psnr_y), "ssim_y": _plain(score.ssim_y)}
+        method.name: {"psnr_y": score.psnr_y, "ssim_y": score.ssim_y}
         for method, score in zip(methods, scored.scores, strict=True)
     }
     record = {"event": "picture_scores", "source": str(scored.path), "width": scored.width, "height": scored.height}
@@ -252,21 +252,14 @@ def _means(bench: "BenchResult") -> dict[str, Any]:
 
     methods = {
         row.method: {
-            "psnr_y": _plain(row.psnr_y.value),
+            "psnr_y": row.psnr_y.value,
             "perfect": row.psnr_y.perfect,
-            "ssim_y": _plain(row.ssim_y.value),
+            "ssim_y": row.ssim_y.value,
         }
         for row in bench.rows
     }
     counts = {"pictures": len(bench.pictures), "failed": len(bench.failures)}
     return {"event": "benched", "scale": str(bench.scale)} | counts | {"methods": methods, "versions": versions()}
-
-
-def _plain(value: object) -> object:
-    """The value for JSON: inf as "inf", nan as null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
 
 
 def _table(scaled: "list[Scaled]", summary: "Summary") -> list[str]:

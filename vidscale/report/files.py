@@ -21,6 +21,7 @@ from vidscale.report.summary import ShotTotals
 from vidscale.report.totals import PLANE_NAMES, Column, columns, remarks, shot_totals, totals
 from vidscale.report.verdict import Verdict
 from vidscale.system.workspace import replacing
+from vidscale.text import json_number, json_value
 
 SCHEMA_VERSION = 1
 RECORD = "report.json"
@@ -95,7 +96,7 @@ def write_json(report: Report, path: Path) -> None:
         "remarks": remarks(report, sums),
     }
     with replacing(path) as file:
-        text = json.dumps(_plain(head), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(json_value(head), indent=2, ensure_ascii=False, allow_nan=False)
         file.write(text.removesuffix("\n}") + ',\n  "frames": [')
         for number, row in enumerate(_json_rows(report, table)):
             file.write((",\n    " if number else "\n    ") + json.dumps(row, allow_nan=False))
@@ -104,7 +105,7 @@ def write_json(report: Report, path: Path) -> None:
 
 def totals_record(report: Report) -> dict[str, Any]:
     """The totals as in report.json: infinity as ``"inf"``, missing numbers as None."""
-    record: dict[str, Any] = _plain(
+    record: dict[str, Any] = json_value(
         {name: value for name, value in asdict(totals(report)).items() if value is not None}
     )
     return record
@@ -181,21 +182,8 @@ def _shot(totals_: ShotTotals) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Converts a value to JSON types: infinity to a string, nan to null, fractions, paths and others to strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return _number(value, None)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
 def _number(value: float, missing: str | None) -> float | str | None:
-    if math.isnan(value):
-        return missing
-    return value if math.isfinite(value) else str(value)
+    return missing if math.isnan(value) else json_number(value)
 
 
 def _cells(name: str, column: Column, missing: str | None) -> list[Any]:
