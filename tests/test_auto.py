@@ -28,8 +28,8 @@ from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.probe import probe
 from vidscale.per_title import deciding
 from vidscale.per_title.checking import Check, better_crf
-from vidscale.per_title.curves import RateCurve, RatePoint
-from vidscale.per_title.evidence import Evidence, Goal, Movie
+from vidscale.per_title.curves import RateCurve, RatePoint, pooled
+from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
 from vidscale.per_title.parts import LEAD, Part, Sampling, sampling_of
 from vidscale.per_title.probes import PartProbe, Probe, _part_probe
 from vidscale.per_title.ways import ways_of
@@ -175,7 +175,7 @@ def evidence_of(*parts: tuple[float, float]) -> tuple[Evidence, Candidate]:
     def probe_of(which: int, candidate: Candidate) -> Probe:
         return Probe(candidate, 20.0, tuple(part(sizes[which]) for sizes in parts))
 
-    movie = Movie(1000, 4.0, is_whole=False, bit_depth=8)
+    movie = SampledMovie(1000, 4.0, is_whole=False, bit_depth=8)
     probes = {full: [probe_of(0, full)], way: [probe_of(1, way)]}
     return Evidence(full, Goal("vmaf_neg", crf=20.0), movie, ("vmaf_neg",), probes), way
 
@@ -258,6 +258,22 @@ def test_percentile_of_a_target(clip: Path, tmp_path: Path) -> None:
     assert encoded.report
     worst = np.percentile([row.mse[0] for row in encoded.report.rows], 90)
     assert 10 * np.log10(255**2 / worst) == pytest.approx(24, abs=0.2)
+
+
+@pytest.mark.parametrize(("percentile", "worst"), [(25, 100.0), (26, 9.0), (50, 9.0), (75, 4.0), (99, 1.0)])
+def test_percentile_is_the_value_of_a_frame(percentile: float, worst: float) -> None:
+    """As `p1` and `p5` of a report: a quarter of four frames is one, the one with the largest error."""
+    found = pooled("psnr_y", np.array([4.0, 100.0, 1.0, 9.0]), percentile, 8)
+    assert found == pytest.approx(10 * np.log10(255**2 / worst))
+
+
+def test_target_exceeded_at_the_highest_crf_is_met(tmp_path: Path) -> None:
+    """A black movie has more than 40 dB at any crf."""
+    movie = make(tmp_path / "black.mkv", "-f", "lavfi", "-i", "color=black:s=64x48:r=25:d=0.4")
+    encoded = api.encode(movie, tmp_path / "small.mkv", target="psnr=40", scale=2, pair="lanczos", **FAST)
+    (check,) = encoded.checks
+    assert (check.crf, check.is_met) == (51, True)
+    assert check.measured > 40
 
 
 def test_limit_of_size_holds(clip: Path, tmp_path: Path) -> None:

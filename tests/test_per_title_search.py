@@ -14,7 +14,7 @@ from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Candidate, Curve
 from vidscale.compare.trials.measuring import stored_name
 from vidscale.per_title.decision import WayEstimate, choose, estimate, refused_notes
-from vidscale.per_title.evidence import Evidence, Goal, Movie
+from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
 from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.per_title.search import Search
 from vidscale.quality import Metric
@@ -24,7 +24,7 @@ WAYS = ("full size", "restore-vmaf-x1", "adaptive-vmaf-x1.5", "adaptive-vmaf-x2"
 METRICS: tuple[Metric, ...] = ("vmaf", "vmaf_neg", "psnr_y")
 LEFT_OUT = "adaptive-x2"  # not considered when VMAF NEG judges, and never better then
 FRAMES = 60
-MOVIE = Movie(FRAMES, 1, is_whole=True, bit_depth=8)
+MOVIE = SampledMovie(FRAMES, 1, is_whole=True, bit_depth=8)
 
 
 @dataclass

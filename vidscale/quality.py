@@ -1,6 +1,7 @@
 """Quality metrics, how they are displayed, and what users ask for: a value of a metric, a size, a bitrate."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -55,7 +56,6 @@ METRIC_NAMES: dict[str, Metric] = {
     "xpsnr": "xpsnr_y",
     **{metric: metric for metric in METRICS},
 }
-_HIGHEST: dict[Metric, float] = {"ssim_y": 1.0}  # the others end at 100, or have more decibels than any codec reaches
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmg]?)(i?)(b?)", re.IGNORECASE)
 _FACTOR = {"": 0, "k": 1, "m": 2, "g": 3}
 
@@ -78,6 +78,16 @@ def metric_named(name: str) -> Metric:
     return METRIC_NAMES[name]
 
 
+def highest(metric: Metric) -> float:
+    """The highest value of a metric; of those in dB, which have none, more than any codec reaches."""
+    return 1.0 if metric == "ssim_y" else 100.0
+
+
+def measuring(metrics: Collection[Metric]) -> dict[str, bool]:
+    """The settings that measure these metrics, by the names in `vidscale.config.MeasureSettings`."""
+    return {"vmaf": any(metric in VMAF_METRICS for metric in metrics), "xpsnr": "xpsnr_y" in metrics}
+
+
 def parse_target(text: str) -> Target:
     """A target from ``METRIC=VALUE``; ValueError when it is malformed or no picture can have it."""
     name, _, number = text.strip().partition("=")
@@ -86,9 +96,8 @@ def parse_target(text: str) -> Target:
     except ValueError:
         raise ValueError(f"target {text!r} is not METRIC=VALUE, such as vmaf=93") from None
     metric = metric_named(name.strip().lower().replace("-", "_"))
-    highest = _HIGHEST.get(metric, 100.0)
-    if not 0 < value <= highest:
-        raise ValueError(f"target {text} is outside 0 to {highest:g}")
+    if not 0 < value <= highest(metric):
+        raise ValueError(f"target {text} is outside 0 to {highest(metric):g}")
     return Target(metric, value)
 
 

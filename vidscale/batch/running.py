@@ -27,7 +27,7 @@ from vidscale.media.probe import probe
 from vidscale.media.versions import versions
 from vidscale.per_title.checking import measured_quality
 from vidscale.per_title.encoding import Finished, run_title
-from vidscale.quality import METRICS, VMAF_METRICS, Metric
+from vidscale.quality import METRICS, Metric, measuring
 from vidscale.report.files import write_report
 from vidscale.report.rows import Report
 from vidscale.system.names import numbered
@@ -95,9 +95,7 @@ def plan_batch(
 def _measuring(metric: Metric, settings: EncodeSettings) -> dict[str, bool]:
     if not settings.report:
         raise UsageError("--least needs the report that --no-report leaves out")
-    if metric in VMAF_METRICS:
-        return {"vmaf": True}
-    return {"xpsnr": True} if metric == "xpsnr_y" else {}
+    return {name: True for name, is_needed in measuring([metric]).items() if is_needed}
 
 
 def run_batch(

@@ -154,6 +154,10 @@ class Encoder:
         values = {"primaries": color.primaries, "transfer": color.transfer, "matrix": color.matrix}
         return replace(color, **{field: None for field, value in values.items() if value in self.unwritable})
 
+    def nearest_crf(self, crf: float) -> float:
+        """The crf that it takes in place of any number: within its range, in its steps."""
+        return min(max(float(round(crf, self.crf_digits)), 0.0), float(self.crf_max))
+
     def strength(self, crf: float) -> float:
         """The crf as upscalers receive it, on the scale of x264 and x265: 0 to 51."""
         return crf * STRONGEST / self.crf_max

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from vidscale.compare.trials.measuring import frame_values
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.curves import typical_slope
+from vidscale.per_title.curves import pooled, typical_slope
 from vidscale.per_title.decision import Decision
 from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.report.rows import Report
-from vidscale.triton_kernels.metrics import psnr
 
-TOLERANCE: dict[Metric, float] = {"vmaf": 0.5, "vmaf_neg": 0.5, "psnr_y": 0.1, "xpsnr_y": 0.1, "ssim_y": 0.002}
+_TOLERANCE: dict[Metric, float] = {"vmaf": 0.5, "vmaf_neg": 0.5, "psnr_y": 0.1, "xpsnr_y": 0.1, "ssim_y": 0.002}
 _TRIES = 3  # encodes: a size limit must hold; a target is corrected once, and again between two that missed it
 _UNUSED = 0.05  # of a size limit that may be left unused
 _AIM = 0.985  # of a size limit, when the first encode missed it
 _LEAST_STEP = 0.4  # of the usual slope: flatter ones, near a perfect copy, would ask for absurd steps
+_LEAST_RATE_SLOPE = 0.02  # of the logarithm of the rate per crf, for the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,17 @@ class Check:
         return f"{self.goal}: {self.measured:{digits}} measured, {self.predicted:{digits}} predicted"
 
 
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit of a size or a bitrate, what was measured and predicted of it, and bytes that it leaves for video."""
+
+    value: int
+    unit: str
+    measured: float
+    predicted: float
+    room: float
+
+
 def check(decision: Decision, crf: float, report: Report, path: Path) -> Check:
     """Compares a finished encode with the goal of its decision.
 
@@ -69,20 +81,20 @@ def _target_check(decision: Decision, crf: float, report: Report) -> Check:
     goal, chosen, target = decision.goal, decision.chosen, decision.settings.target
     wanted = goal.quality or 0.0
     measured = measured_quality(report, goal.metric, goal.percentile)
-    usual = typical_slope(goal.metric, measured, ENCODERS[chosen.way.codec].crf_max)
+    encoder = ENCODERS[chosen.way.codec]
+    usual = typical_slope(goal.metric, measured, encoder.crf_max)
     slope = min(chosen.slopes[goal.metric], _LEAST_STEP * usual)
     missing = wanted - measured
-    tolerance = TOLERANCE[goal.metric]
-    is_met = abs(missing) <= tolerance or (missing > 0 and not chosen.is_reached)
+    is_extreme = not chosen.is_reached if missing > 0 else crf == encoder.crf_max
     which = "" if goal.percentile is None else f", percentile {goal.percentile:g}"
     return Check(
         f"{target}{which}",
         wanted,
         chosen.quality[goal.metric],
         measured,
-        is_met,
+        abs(missing) <= _TOLERANCE[goal.metric] or is_extreme,
         crf,
-        _bounded(decision, crf + missing / slope),
+        encoder.nearest_crf(crf + missing / slope),
     )
 
 
@@ -90,19 +102,21 @@ def _size_check(decision: Decision, crf: float, report: Report, path: Path) -> C
     """The size of the file, and the bitrate, whichever is closer to its limit."""
     settings, chosen = decision.settings, decision.chosen
     size, video = path.stat().st_size, report.distorted.video_bytes or 0
-    limits: list[tuple[str, int, float, float, float]] = []
+    limits: list[_Limit] = []
     if settings.max_size is not None:
         besides = max(0, size - video)
-        limits.append(("bytes", settings.max_size, size, settings.max_size - besides, chosen.video_bytes + besides))
+        limits.append(
+            _Limit(settings.max_size, "bytes", size, chosen.video_bytes + besides, settings.max_size - besides)
+        )
     if settings.max_bitrate is not None and report.distorted.duration_s:
         per_byte = 8 / float(report.distorted.duration_s)
         rate = settings.max_bitrate
-        limits.append(("bit/s", rate, video * per_byte, rate / per_byte, chosen.video_bytes * per_byte))
-    unit, limit, measured, room, predicted = max(limits, key=lambda each: each[2] / each[1])
-    is_met = limit * (1 - _UNUSED) <= measured <= limit or (measured < limit and crf == 0)
-    slope = min(chosen.log_rate_slope, -0.02)
-    wanted = crf + log(max(1.0, room * _AIM) / max(1, video)) / slope
-    return Check(f"at most {limit:,} {unit}", limit, predicted, measured, is_met, crf, _bounded(decision, wanted))
+        limits.append(_Limit(rate, "bit/s", video * per_byte, chosen.video_bytes * per_byte, rate / per_byte))
+    one = max(limits, key=lambda each: each.measured / each.value)
+    is_met = one.value * (1 - _UNUSED) <= one.measured <= one.value or (one.measured < one.value and crf == 0)
+    slope = min(chosen.log_rate_slope, -_LEAST_RATE_SLOPE)
+    next_crf = ENCODERS[chosen.way.codec].nearest_crf(crf + log(max(1.0, one.room * _AIM) / max(1, video)) / slope)
+    return Check(f"at most {one.value:,} {one.unit}", one.value, one.predicted, one.measured, is_met, crf, next_crf)
 
 
 def better_crf(decision: Decision, checks: Sequence[Check]) -> float | None:
@@ -140,12 +154,8 @@ def _closer_crf(checks: Sequence[Check], *, is_limit: bool) -> float | None:
 def _between(one: Check, other: Check, decision: Decision) -> float:
     """The crf between two files of which one is above the goal and one below, by a line through both."""
     share = (one.wanted - one.measured) / (other.measured - one.measured)
-    return _bounded(decision, one.crf + share * (other.crf - one.crf))
-
-
-def _bounded(decision: Decision, crf: float) -> float:
     encoder = ENCODERS[decision.chosen.way.codec]
-    return min(max(round(crf, encoder.crf_digits), 0.0), float(encoder.crf_max))
+    return encoder.nearest_crf(one.crf + share * (other.crf - one.crf))
 
 
 def measured_quality(report: Report, metric: Metric, percentile: float | None) -> float:
@@ -156,12 +166,7 @@ def measured_quality(report: Report, metric: Metric, percentile: float | None) -
         metric: which.
         percentile: of the frames; None for the mean.
     """
-    if metric == "psnr_y":
-        errors = np.array([row.mse[0] for row in report.rows])
-        error = errors.mean() if percentile is None else np.percentile(errors, 100 - percentile)
-        return psnr(float(error), report.source.format.bit_depth)
-    values = [row.ssim[0] if metric == "ssim_y" else getattr(row, metric) for row in report.rows]
-    found = np.minimum(np.array([value for value in values if value is not None], dtype=np.float64), 100.0)
-    if not found.size:
+    values = frame_values(report.rows, metric)
+    if not values:
         raise ValueError(f"the report has no {METRIC_TEXT[metric].label}")
-    return float(np.mean(found) if percentile is None else np.percentile(found, percentile, method="inverted_cdf"))
+    return pooled(metric, np.array(values), percentile, report.source.format.bit_depth)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from math import exp, isfinite, log
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from vidscale.media.encoders import STRONGEST
-from vidscale.quality import VMAF_METRICS, Metric
+from vidscale.quality import VMAF_METRICS, Metric, highest
+from vidscale.triton_kernels.metrics import psnr
 
 _BISECTIONS = 40
-_BEST: dict[Metric, float] = {"ssim_y": 1.0}  # 100 for the others
 # Of 8 clips with x264 and x265 medium at VMAF NEG 60 to 94 (benchmarks/results/compare*), per step of crf.
 _LOG_RATE_SLOPE = -0.12
 _DECIBELS = -0.5
@@ -34,7 +37,28 @@ class RatePoint:
 
 def finite_quality(metric: Metric, value: float) -> float:
     """A quality with which to compute: a perfect copy has the highest one."""
-    return value if isfinite(value) else _BEST.get(metric, 100.0)
+    return value if isfinite(value) else highest(metric)
+
+
+def pooled(metric: Metric, values: npt.NDArray[np.float64], percentile: float | None, bit_depth: int) -> float:
+    """Quality of a movie from that of its frames; PSNR may be inf.
+
+    Args:
+        metric: which.
+        values: [N], N > 0, without nan: its value for each frame; for PSNR the mean squared error instead.
+        percentile: of the frames, nearest rank: the value of a real frame; None for the mean, for PSNR that of the
+            mean of the errors.
+        bit_depth: of luma.
+    """
+    if metric == "psnr_y":  # the worst frames have the largest errors
+        error = values.mean() if percentile is None else -_nearest_rank(-values, percentile)
+        return psnr(float(error), bit_depth)
+    finite = np.minimum(values, 100.0)
+    return float(finite.mean() if percentile is None else _nearest_rank(finite, percentile))
+
+
+def _nearest_rank(values: npt.NDArray[np.float64], percentile: float) -> float:
+    return float(np.percentile(values, percentile, method="inverted_cdf"))
 
 
 class RateCurve:
@@ -52,7 +76,7 @@ class RateCurve:
 
     def quality(self, metric: Metric, crf: float) -> float:
         """Quality at a crf."""
-        return min(self._function(metric)(crf), _BEST.get(metric, 100.0))
+        return min(self._function(metric)(crf), highest(metric))
 
     def video_bytes(self, crf: float) -> float:
         """Bytes of the movie at a crf."""

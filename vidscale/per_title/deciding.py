@@ -17,13 +17,13 @@ from vidscale.media.ffmpeg import Ffmpeg
 from vidscale.media.probe import Source
 from vidscale.per_title.adapted import adapted_requests, unadapted_note
 from vidscale.per_title.decision import Decision, WayEstimate, choose, estimate, refused_notes
-from vidscale.per_title.evidence import Evidence, Goal, Movie
+from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
 from vidscale.per_title.parts import Sampling, sampling_of
 from vidscale.per_title.probes import Prober, Request, prober
 from vidscale.per_title.search import Search
 from vidscale.per_title.sizes import expected_keyframes, video_budget
 from vidscale.per_title.ways import settings_for, ways_of
-from vidscale.quality import METRIC_TEXT, VMAF_METRICS, Metric
+from vidscale.quality import METRIC_TEXT, VMAF_METRICS, Metric, measuring
 from vidscale.stages.perceptual import LEAST_SIDE
 from vidscale.system.progress import Progress
 
@@ -123,15 +123,14 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
     """The settings that encode a way of a decision; None is the chosen one."""
     one = one or decision.chosen
     settings = settings_for(one.way, decision.settings, one.crf)
-    measured = {"vmaf": decision.goal.metric in VMAF_METRICS, "xpsnr": decision.goal.metric == "xpsnr_y"}
     verified = decision.settings.has_goal and decision.settings.verify is not False
-    wanted = {name: True for name, is_needed in measured.items() if verified and is_needed}
-    return settings.model_copy(update=wanted)
+    needed = measuring([decision.goal.metric]) if verified else {}
+    return settings.model_copy(update={name: True for name, is_needed in needed.items() if is_needed})
 
 
-def sampled_movie(source: Source, settings: EncodeSettings, sampling: Sampling) -> Movie:
+def sampled_movie(source: Source, settings: EncodeSettings, sampling: Sampling) -> SampledMovie:
     """What is known of a movie from its container, for evidence from its parts."""
-    return Movie(
+    return SampledMovie(
         sampling.frames,
         expected_keyframes(source, settings, sampling.frames),
         is_whole=sampling.is_whole,
@@ -143,7 +142,9 @@ Probing = Callable[[Sequence[Request]], Evidence]
 """Runs probes; returns what all probes so far have found."""
 
 
-def probing_by(runner: Prober, anchor: Candidate, goal: Goal, movie: Movie, metrics: Sequence[Metric]) -> Probing:
+def probing_by(
+    runner: Prober, anchor: Candidate, goal: Goal, movie: SampledMovie, metrics: Sequence[Metric]
+) -> Probing:
     """The probes of a movie as evidence; arguments as of `Evidence`."""
 
     def run(requests: Sequence[Request]) -> Evidence:

@@ -12,7 +12,7 @@ from vidscale.per_title.evidence import Difference, Evidence, Goal
 from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.text import format_bytes, plural
 
-_TOLERANCE: dict[Metric, float] = {"ssim_y": 0.0005}  # 0.05 for the others: a goal counts as reached
+_REACHED: dict[Metric, float] = {"ssim_y": 0.0005}  # so far below a goal it counts as reached; 0.05 for the others
 _TABLE_STEPS = (-4, -2, 0, 2, 4)  # crf around the goal
 # What a way may lose at equal quality by the judge. Pairs tuned for VMAF lose up to 3.9 dB and 0.07 where they save
 # bits; on noise, which VMAF NEG hardly sees, 9.5 dB and 0.58.
@@ -115,13 +115,11 @@ def estimate(way: Candidate, evidence: Evidence, judge: Metric, *, is_known: boo
         judge: metric of the judge.
         is_known: see `WayEstimate`.
     """
-    encoder, curve = ENCODERS[way.codec], evidence.curve(way)
-    exact = evidence.crf(way)
-    crf = min(max(round(exact, encoder.crf_digits), 0.0), float(encoder.crf_max))
+    curve, exact = evidence.curve(way), evidence.crf(way)
+    crf = ENCODERS[way.codec].nearest_crf(exact)
     nearest = min(evidence.probes[way], key=lambda probe: abs(probe.crf - crf)).parts
     coded, restored = sum(part.coded_frames for part in nearest), sum(part.restored_frames for part in nearest)
-    step = 0.5
-    around = curve.video_bytes(crf + step), curve.video_bytes(crf - step)
+    below, above = crf - 0.5, crf + 0.5
     bits = evidence.difference(way)
     return WayEstimate(
         way=way,
@@ -134,11 +132,8 @@ def estimate(way: Candidate, evidence: Evidence, judge: Metric, *, is_known: boo
         encode_s=sum(part.encode_s for part in nearest) / max(1, coded) * evidence.movie.frames,
         restore_s=sum(part.decode_s for part in nearest) / max(1, restored) * evidence.movie.frames,
         points=tuple(evidence.point(probe) for probe in sorted(evidence.probes[way], key=lambda probe: probe.crf)),
-        slopes={
-            metric: (curve.quality(metric, crf + step) - curve.quality(metric, crf - step)) / (2 * step)
-            for metric in evidence.metrics
-        },
-        log_rate_slope=(around[0] / around[1] - 1) / (2 * step),
+        slopes={metric: curve.quality(metric, above) - curve.quality(metric, below) for metric in evidence.metrics},
+        log_rate_slope=curve.video_bytes(above) / curve.video_bytes(below) - 1,
         is_reached=_is_reached(way, evidence, exact),
         is_known=is_known,
     )
@@ -149,7 +144,7 @@ def _is_reached(way: Candidate, evidence: Evidence, crf: float) -> bool:
     wanted = evidence.wanted()
     if wanted is None:
         return curve.video_bytes(crf) <= (goal.video_bytes or 0.0) * 1.001
-    return curve.quality(goal.metric, crf) >= wanted - _TOLERANCE.get(goal.metric, 0.05)
+    return curve.quality(goal.metric, crf) >= wanted - _REACHED.get(goal.metric, 0.05)
 
 
 def choose(ways: Sequence[WayEstimate], evidence: Evidence) -> WayEstimate | None:

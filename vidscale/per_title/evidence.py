@@ -9,10 +9,9 @@ import numpy as np
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.measuring import stored_name
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.curves import RateCurve, RatePoint, finite_quality, typical_slope
+from vidscale.per_title.curves import RateCurve, RatePoint, finite_quality, pooled, typical_slope
 from vidscale.per_title.probes import PartProbe, Probe
 from vidscale.quality import Metric
-from vidscale.triton_kernels.metrics import psnr
 
 _INTERPOLATION = 0.01  # of the rate, between probes: encoders do not follow a smooth curve
 _SLOPE_ERROR = 0.35  # of the usual change of rate with crf, from movie to movie
@@ -42,7 +41,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Movie:
+class SampledMovie:
     """What is known of the movie that the parts stand for.
 
     Attributes:
@@ -98,7 +97,7 @@ class Evidence:
         self,
         anchor: Candidate,
         goal: Goal,
-        movie: Movie,
+        movie: SampledMovie,
         metrics: Sequence[Metric],
         probes: Mapping[Candidate, Sequence[Probe]],
     ) -> None:
@@ -203,7 +202,7 @@ class Evidence:
         if len(self.probes[way]) > 1:
             return 0.0
         curve = self.curve(way)
-        return _SLOPE_ERROR * -typical_slope(None, 0.0) * curve.distance(self.crf(way)) * 51 / curve.crf_max
+        return _SLOPE_ERROR * -typical_slope(None, 0.0, curve.crf_max) * curve.distance(self.crf(way))
 
     def _quality(self, metric: Metric, parts: Sequence[PartProbe]) -> float:
         """Of all measured frames: the mean, or the percentile that the goal is for."""
@@ -212,8 +211,4 @@ class Evidence:
         if not values.size:
             return 0.0
         percentile = self.goal.percentile if metric == self.goal.metric else None
-        if metric == "psnr_y":  # stored as squared errors, of which the worst are the largest
-            error = values.mean() if percentile is None else np.percentile(values, 100 - percentile)
-            return finite_quality(metric, psnr(float(error), self.movie.bit_depth))
-        finite = np.minimum(values, 100.0)
-        return float(finite.mean() if percentile is None else np.percentile(finite, percentile, method="inverted_cdf"))
+        return finite_quality(metric, pooled(metric, values, percentile, self.movie.bit_depth))

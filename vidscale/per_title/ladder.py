@@ -23,7 +23,7 @@ from vidscale.per_title.checking import Check, better_crf, check, measured_quali
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.segments import decide_parts, segments_of
-from vidscale.quality import VMAF_METRICS
+from vidscale.quality import measuring
 from vidscale.report.rows import Report
 from vidscale.system.folders import check_new_folder
 from vidscale.system.progress import Progress
@@ -178,8 +178,7 @@ class _Verification:
         return None if plans == list(rendition.plans) else replace(rendition, plans=tuple(plans))
 
     def _measured(self, rendition: Rendition, part: CodedPart, decision: Decision) -> Report:
-        metric = decision.goal.metric
-        update: dict[str, Any] = {"vmaf": metric in VMAF_METRICS, "xpsnr": metric == "xpsnr_y"}
+        update: dict[str, Any] = {**measuring([decision.goal.metric])}
         if len(rendition.plans) > 1:
             update["range"] = rendition.parts[part.index]
         plan = replace(part.plan, settings=part.plan.settings.model_copy(update=update))

@@ -77,7 +77,7 @@ class Search:
 
     def also(self, requests: Sequence[Request]) -> list[Request]:
         """Considers further ways, from these probes on."""
-        added = [(way, self._rounded(crf)) for way, crf in requests]
+        added = [(way, self._encoder.nearest_crf(crf)) for way, crf in requests]
         self._ways += [way for way, _ in added]
         self._started += [way for way, _ in added]
         self._asked.update(way for way, _ in added)
@@ -120,12 +120,12 @@ class Search:
         reach = _FARTHEST * self._unit
         if len(curve.points) == 1 and abs(crf - nearest) < _BESIDE * self._unit:  # two probes this close give no slope
             crf = nearest + copysign(_BESIDE * self._unit, crf - nearest)
-        wanted = self._rounded(min(max(crf, nearest - reach), nearest + reach))
+        wanted = self._encoder.nearest_crf(min(max(crf, nearest - reach), nearest + reach))
         return None if any(point.crf == wanted for point in curve.points) else wanted
 
     def polished(self, way: Candidate, evidence: Evidence) -> list[Request]:
         """A last probe of the chosen way, where it decides how well a target is met."""
-        crf = self._rounded(evidence.crf(way))
+        crf = self._encoder.nearest_crf(evidence.crf(way))
         is_near = evidence.curve(way).distance(crf) <= _POLISHED * self._unit
         if self._goal.quality is None or not evidence.movie.is_whole or is_near:
             return []
@@ -139,7 +139,7 @@ class Search:
                 continue
             curve, crf = evidence.curve(way), evidence.crf(way)
             for side in (-_AROUND, _AROUND):
-                beside = self._rounded(crf + side * self._unit)
+                beside = self._encoder.nearest_crf(crf + side * self._unit)
                 if self.is_known(way, evidence) and curve.distance(beside) > _AROUND / 2 * self._unit:
                     requests.append((way, beside))
         return requests
@@ -204,10 +204,11 @@ class Search:
         if self._goal.crf is not None:
             return self._goal.crf
         if self._goal.quality is None:
-            return self._rounded(_GUESS * self._unit)
+            return self._encoder.nearest_crf(_GUESS * self._unit)
         quality, crf = _USUAL[self._goal.metric]
         slope = typical_slope(self._goal.metric, (quality + self._goal.quality) / 2)
-        return self._rounded(min(max(crf + (self._goal.quality - quality) / slope, 12.0), 42.0) * self._unit)
+        wanted = min(max(crf + (self._goal.quality - quality) / slope, 12.0), 42.0)
+        return self._encoder.nearest_crf(wanted * self._unit)
 
     def _guess(self, way: Candidate, anchor_crf: float, evidence: Evidence | None = None) -> float:
         """The first crf of another way."""
@@ -215,11 +216,7 @@ class Search:
         if evidence is not None and self._goal.metric in VMAF_METRICS:
             quality = evidence.wanted()
         lower = _lower(way.scale, quality) - _lower(self._ways[0].scale, quality)
-        return self._rounded(max(1.0, anchor_crf - lower * self._unit))
-
-    def _rounded(self, crf: float) -> float:
-        """In steps of the encoder: SVT-AV1 has whole ones."""
-        return min(max(float(round(crf, self._encoder.crf_digits)), 0.0), float(self._encoder.crf_max))
+        return self._encoder.nearest_crf(max(1.0, anchor_crf - lower * self._unit))
 
 
 def _lower(scale: Fraction, quality: float | None) -> float:

@@ -1,6 +1,6 @@
 """Measures the encoded file of a trial against its source: luma, at the source's size, one decode of each file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.restore import part_of
 from vidscale.media.frames import Frame
 from vidscale.media.probe import open_container
-from vidscale.quality import Metric
+from vidscale.quality import Metric, measuring
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
@@ -74,6 +74,12 @@ def stored_name(metric: Metric) -> str:
     return _STORED[metric][0]
 
 
+def frame_values(rows: Iterable[FrameScore], metric: Metric) -> tuple[float, ...]:
+    """What a metric is computed from, for each frame that has it: for PSNR the mean squared error of luma."""
+    value_of = _STORED[metric][1]
+    return tuple(value for row in rows if (value := value_of(row)) is not None)
+
+
 def measure_trial(
     trial: CodedTrial,
     segment: TimeRange | None,
@@ -101,7 +107,7 @@ def measure_trial(
     video = trial.source.video
     decoding, upscaling = Clock("decode"), Clock("upscale")
     measured = Measurement(every=window.every, luma_only=True)
-    wanted = MeasureSettings(vmaf="vmaf" in metrics or "vmaf_neg" in metrics, xpsnr="xpsnr_y" in metrics)
+    wanted = MeasureSettings.resolve(measuring(metrics))
     kept = None if decoded is None else decoded.of(trial.source, segment)
     source = iter(kept.frames) if kept else _source_frames(trial, segment, interlaced)
     with restored(trial, decoding, upscaling, window) as frames:
@@ -134,8 +140,4 @@ def coded_frames(path: Path) -> CodedFrames:
 
 
 def _scores(rows: Sequence[FrameScore], metrics: Sequence[Metric]) -> dict[str, tuple[float, ...]]:
-    scores = {}
-    for metric in metrics:
-        name, value_of = _STORED[metric]
-        scores[name] = tuple(value for row in rows if (value := value_of(row)) is not None)
-    return scores
+    return {stored_name(metric): frame_values(rows, metric) for metric in metrics}
