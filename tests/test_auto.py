@@ -1,6 +1,8 @@
 """`--scale auto`, targets and limits, `plan`, and the verdict: on encodes."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,8 +29,9 @@ from vidscale.errors import ConfigError, UsageError
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.probe import probe
 from vidscale.per_title import deciding
-from vidscale.per_title.checking import Check, better_crf
+from vidscale.per_title.checking import Check, better_crf, closest
 from vidscale.per_title.curves import RateCurve, RatePoint, pooled
+from vidscale.per_title.encoding import Planned, plan_title, run_title
 from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
 from vidscale.per_title.parts import LEAD, Part, Sampling, sampling_of
 from vidscale.per_title.probes import PartProbe, Probe, _part_probe
@@ -371,23 +374,52 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("limit", "measured", "again"),
+    ("limit", "measured", "kept"),
     [
-        (False, [78.1, 80.8, 77.3], 29),  # the second is closest
-        (False, [78.1, 80.8, 79.3], None),  # so is the last
-        (False, [78.1, 77.4], None),  # but not by much
-        (True, [90, 104, 101], 30),  # the first fits
-        (True, [106, 104, 102], None),  # none does
+        (False, [78.1, 80.8, 77.3], 1),
+        (False, [78.1, 80.8, 79.3], 2),
+        (False, [78.1, 77.4], 0),
+        (True, [90, 104, 101], 0),  # only the first fits
+        (True, [90, 104, 60], 0),  # the last does as well
+        (True, [106, 104, 102], 2),  # none does
     ],
 )
-def test_goal_missed_by_all_tries_takes_the_closest(limit: bool, measured: list[float], again: float | None) -> None:
+def test_goal_missed_by_all_tries_takes_the_closest(limit: bool, measured: list[float], kept: int) -> None:
     wanted = 100 if limit else 80
     checks = [Check("goal", wanted, wanted, one, False, 30 - number, 25.0) for number, one in enumerate(measured)]
     way = SimpleNamespace(codec="x264")
     decision: Any = SimpleNamespace(
         goal=SimpleNamespace(quality=None if limit else wanted), chosen=SimpleNamespace(way=way)
     )
-    assert better_crf(decision, checks) == again
+    assert better_crf(decision, checks) is None
+    assert closest(decision, checks) == kept
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_earlier_file_that_is_closer_is_kept(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Of three files: below the limit, above it, and far below it, because the predicted slope is far too flat."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    settings = EncodeSettings.resolve({"max_bitrate": "150k", "scale": 2, "pair": "lanczos", "report": False, **FAST})
+    planned = plan_title(clip, tmp_path / "small.mp4", settings)
+    assert planned.decision
+    chosen = replace(planned.decision.chosen, log_rate_slope=-1e-9)
+    lower = planned.plan.settings.model_copy(update={"crf": chosen.crf + 1.5})
+    planned = Planned(replace(planned.plan, settings=lower), replace(planned.decision, ways=(chosen,), chosen=chosen))
+    files: list[bytes] = []
+    finished = run_title(planned, encoded=lambda outcome: files.append(outcome.path.read_bytes()))
+    rates = [check.measured for check in finished.checks]
+    assert rates[2] < rates[0] < 0.95 * 150_000 < 150_000 < rates[1]
+    assert [check.is_kept for check in finished.checks] == [True, False, False]
+    assert finished.outcome.path.read_bytes() == files[0]
+    assert finished.plan.settings.crf == finished.checks[0].crf
+    assert [path.name for path in tmp_path.iterdir()] == ["small.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from vidscale.jobs.ladder import Rendition
 from vidscale.media.codec_strings import codec_string
 from vidscale.media.dash import manifest_text
 from vidscale.media.playlists import Segment, Sound, Variant, master_text, mean_rate, peak_rate
+from vidscale.per_title import ladder as per_title_ladder
 from vidscale.per_title.ladder import plan_ladder, run_ladder
 from vidscale.system.folders import partial_folder
 from vidscale.system.progress import Progress
@@ -275,6 +276,30 @@ def test_rendition_that_misses_its_target_is_encoded_again(segments: str | None,
     assert corrected > spoiled.plans[last].settings.crf + 1
     for _, playlist in variants(tmp_path / "out" / "master.m3u8"):
         assert shown_times(playlist) == pytest.approx(shown_times(movie), abs=1e-3)
+
+
+def test_earlier_try_that_is_closer_is_kept(movie: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is taken as it is: the source is not read a third time."""
+    settings = {"targets": ["psnr=34"], "scale": "1", "pair": "lanczos", "preset": "veryfast"}
+    planned = plan_ladder(movie, tmp_path / "out", LadderSettings.resolve(settings))
+    run_ladder(planned)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out" / "v1").iterdir()}
+    monkeypatch.setattr(
+        per_title_ladder, "better_crf", lambda decision, checks: checks[0].crf + 8 if len(checks) == 1 else None
+    )
+    steps: list[str] = []
+
+    class Steps(Progress):
+        def start(self, name: str, total: int | None) -> None:
+            steps.append(name)
+
+    finished = run_ladder(planned, Steps(), verify=True)
+    assert [step for step in steps if step.startswith("encoding")] == [
+        "encoding 1 rendition",
+        "encoding 1 rendition again",
+    ]
+    assert finished.measured == pytest.approx([34], abs=0.5)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "v1").iterdir()} == first
 
 
 @pytest.mark.slow

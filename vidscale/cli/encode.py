@@ -221,8 +221,10 @@ def _lines(finished: "Finished") -> list[str]:
         f"{geometry.coded_width}x{geometry.coded_height}, {size:,} bytes{share}"
     ]
     for number, check in enumerate(finished.checks, start=1):
-        end = ", encoded again" if number < len(finished.checks) else "" if check.is_met else ", missed"
-        lines.append(f"{check.text}{end}")
+        is_last = number == len(finished.checks)
+        end = ("" if check.is_met else ", missed") if is_last else ", encoded again"
+        kept = ", but kept: the closest" if check.is_kept and not is_last else ""
+        lines.append(f"{check.text}{end}{kept}")
     if finished.report is not None and plan.settings.report:
         lines += [*summary_lines(finished.report), f"report: {show_path(plan.report_dir / 'index.html')}"]
     return lines

@@ -115,8 +115,8 @@ def keyframe_times(segment_s: Fraction) -> str:
 
 
 Verifier = Callable[[int, Rendition, Sequence[CodedPart]], Rendition | None]
-"""Looks at a finished rendition of that number, whose files still exist, and names one to encode in its place, or None.
-Parts with the same plan are not encoded again."""
+"""Looks at a finished rendition of that number, whose files still exist, and names one to take in its place, or None.
+Parts whose plans were executed before, for this rendition or one that it replaced, are not encoded again."""
 
 
 def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Verifier | None = None) -> Ladder:
@@ -132,14 +132,7 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
     """
     progress = progress or Progress()
     with partial_folder(plan.folder) as work:
-        renditions = dict(enumerate(plan.renditions))
-        coded: dict[int, list[CodedPart]] = {}
-        wanted = renditions
-        while wanted:
-            log = ReadLog()
-            coded |= _encode(plan, wanted, coded, work, log, progress)
-            wanted = _replaced(wanted, coded, verify) if verify else {}
-            renditions |= wanted
+        renditions, coded, log = _encode_verified(plan, verify, work, progress)
         progress.start("writing the segments", None)
         sounds = _package_sounds(plan, log, work)
         variants, parts = [], []
@@ -155,6 +148,25 @@ def write_ladder(plan: LadderPlan, progress: Progress | None = None, verify: Ver
         (work / "new" / MANIFEST).write_text(manifest, encoding="utf-8", newline="\n")
     frames = sum(part.outcome.frames for part in coded[0])
     return Ladder(plan.folder / MASTER, tuple(renditions.values()), tuple(variants), sounds, frames, _notes(coded))
+
+
+def _encode_verified(
+    plan: LadderPlan, verify: Verifier | None, work: Path, progress: Progress
+) -> tuple[dict[int, Rendition], dict[int, list[CodedPart]], ReadLog]:
+    """Encodes the renditions, and what takes their place; returns them with their parts, and the log of the source."""
+    renditions = dict(enumerate(plan.renditions))
+    made: dict[int, list[CodedPart]] = {number: [] for number in renditions}
+    coded: dict[int, list[CodedPart]] = {}
+    wanted, log = renditions, ReadLog()
+    while wanted:
+        earlier = {n: kept for n, one in wanted.items() if (kept := _earlier(one, coded.get(n, []), made[n]))}
+        if new := {number: one for number, one in wanted.items() if number not in earlier}:
+            log = ReadLog()
+            coded |= _encode(plan, new, made, work, log, progress)
+        coded |= earlier
+        wanted = _replaced(wanted, coded, verify) if verify else {}
+        renditions |= wanted
+    return renditions, coded, log
 
 
 def _notes(coded: Mapping[int, Sequence[CodedPart]]) -> tuple[str, ...]:
@@ -181,17 +193,28 @@ def _replaced(
     return {number: better for number, better in found.items() if better is not None}
 
 
+def _earlier(rendition: Rendition, coded: Sequence[CodedPart], made: Sequence[CodedPart]) -> list[CodedPart] | None:
+    """The parts of a rendition that replaces ``coded``, if all of them were made before."""
+    found = [_known(rendition, part.index, made) for part in coded]
+    return [part for part in found if part is not None] if found and None not in found else None
+
+
+def _known(rendition: Rendition, index: int, made: Sequence[CodedPart]) -> CodedPart | None:
+    """A part of a rendition, if it was made before."""
+    return next((part for part in made if part.index == index and part.plan is rendition.plans[index]), None)
+
+
 def _encode(
     plan: LadderPlan,
     renditions: dict[int, Rendition],
-    before: dict[int, list[CodedPart]],
+    made: dict[int, list[CodedPart]],
     work: Path,
     log: ReadLog,
     progress: Progress,
 ) -> dict[int, list[CodedPart]]:
-    """Encodes renditions from one reading of the source."""
+    """Encodes renditions from one reading of the source; adds their new parts to those that were made before."""
     first, clock, count = plan.first, Clock("decode"), len(renditions)
-    again = " again" if before else ""
+    again = " again" if any(made.values()) else ""
     progress.start(f"encoding {plural(count, 'rendition')}{again}", expected_frames(plan.source, first.settings.range))
     frames = counted(source_frames(first, log, clock), progress)
     with worker_pool(count) as pool, Shared(frames, count, queue_depth(plan.source.video.frame_bytes)) as shared:
@@ -201,7 +224,7 @@ def _encode(
                 rendition,
                 shared.read(reader),
                 work / f"v{number + 1}",
-                {part.index: part for part in before.get(number, [])},
+                made[number],
                 log,
                 clock,
             )
@@ -216,25 +239,26 @@ def _encode_parts(
     rendition: Rendition,
     frames: Iterator[Frame],
     stem: Path,
-    before: dict[int, CodedPart],
+    made: list[CodedPart],
     log: ReadLog,
     clock: Clock,
 ) -> list[CodedPart]:
-    """Encodes the parts of a rendition one after another; those without a frame are left out."""
+    """Encodes the parts of a rendition one after another, but for those made before; those without a frame are left
+    out."""
     coded, starts = [], rendition.starts[1:]
     for index, part in groupby(frames, lambda frame: bisect(starts, frame.time)):
         plan = rendition.plans[index]
-        if index in before and before[index].plan is plan:
-            coded.append(before[index])
+        if known := _known(rendition, index, made):
+            coded.append(known)
             continue
-        output = replace(plan.output, path=stem.with_name(f"{stem.name}-{index + 1}.mp4"))
-        output.path.unlink(missing_ok=True)
+        output = replace(plan.output, path=stem.with_name(f"{stem.name}-{len(made) + 1}.mp4"))
         first = next(part)
         origin = first.pts if starts else 0
         shifted = (replace(frame, pts=frame.pts - origin) for frame in chain([first], part))
         read = partial(source_frames, _of_part(plan, rendition, index))
         outcome = encode_from(shifted, replace(plan, output=output), log, clock, read=read)
-        coded.append(CodedPart(index, plan, outcome, origin * first.time_base))
+        made.append(CodedPart(index, plan, outcome, origin * first.time_base))
+        coded.append(made[-1])
     return coded
 
 

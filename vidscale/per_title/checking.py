@@ -32,6 +32,7 @@ class Check:
         is_met: within the tolerance.
         crf: constant rate factor of the file.
         next_crf: the one that should meet the goal.
+        is_kept: of several files, this is the result.
     """
 
     goal: str
@@ -41,6 +42,7 @@ class Check:
     is_met: bool
     crf: float
     next_crf: float
+    is_kept: bool = False
 
     @property
     def text(self) -> str:
@@ -122,8 +124,6 @@ def _size_check(decision: Decision, crf: float, report: Report, path: Path) -> C
 def better_crf(decision: Decision, checks: Sequence[Check]) -> float | None:
     """The crf of another encode if the last one missed the goal; None if it did not, or no crf is better.
 
-    When all tries have missed, it is that of an earlier one that was much closer.
-
     Args:
         decision: with a target or a limit.
         checks: one for each encode so far.
@@ -132,23 +132,25 @@ def better_crf(decision: Decision, checks: Sequence[Check]) -> float | None:
     is_limit = decision.goal.quality is None
     is_between = (first.measured - first.wanted) * (last.measured - last.wanted) < 0
     tries = _TRIES if (last.measured > last.wanted if is_limit else is_between) else 2
-    if last.is_met:
+    if last.is_met or len(checks) >= tries:
         return None
-    if len(checks) >= tries:
-        return _closer_crf(checks, is_limit=is_limit)
     crf = _between(first, last, decision) if is_between and not is_limit else last.next_crf
     return None if crf == last.crf else crf
 
 
-def _closer_crf(checks: Sequence[Check], *, is_limit: bool) -> float | None:
-    """The crf of an earlier file that is worth encoding again in place of the last one; None if there is none."""
-    last = checks[-1]
-    if is_limit:
-        within = [one for one in checks if one.measured <= one.wanted]
-        return max(within, key=lambda one: one.measured).crf if within and last not in within else None
-    best = min(checks, key=lambda one: abs(one.measured - one.wanted))
-    is_closer = 2 * abs(best.measured - best.wanted) < abs(last.measured - last.wanted)
-    return best.crf if is_closer and best.crf != last.crf else None
+def closest(decision: Decision, checks: Sequence[Check]) -> int:
+    """Which of the files comes closest to the goal: to a target in either direction, to a limit from below if one does.
+
+    Args:
+        decision: with a target or a limit.
+        checks: one for each encode.
+    """
+
+    def distance(number: int) -> tuple[bool, float]:
+        over = checks[number].measured - checks[number].wanted
+        return decision.goal.quality is None and over > 0, abs(over)
+
+    return min(range(len(checks)), key=distance)
 
 
 def _between(one: Check, other: Check, decision: Decision) -> float:

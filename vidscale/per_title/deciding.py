@@ -123,8 +123,7 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
     """The settings that encode a way of a decision; None is the chosen one."""
     one = one or decision.chosen
     settings = settings_for(one.way, decision.settings, one.crf)
-    verified = decision.settings.has_goal and decision.settings.verify is not False
-    needed = measuring([decision.goal.metric]) if verified else {}
+    needed = measuring([decision.goal.metric]) if decision.is_verified else {}
     return settings.model_copy(update={name: True for name, is_needed in needed.items() if is_needed})
 
 

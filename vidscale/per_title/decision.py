@@ -97,6 +97,11 @@ class Decision:
         return next((one for one in self.ways if one.way.is_full), None)
 
     @property
+    def is_verified(self) -> bool:
+        """Whether the finished file is measured against the goal."""
+        return self.settings.has_goal and self.settings.verify is not False
+
+    @property
     def basis(self) -> str:
         """What the estimate is from: "3 parts", "the whole movie"."""
         return plural(len(self.parts), "part") if self.parts else "the whole movie"

@@ -1,4 +1,4 @@
-"""A whole encode: decides, encodes, measures, checks the goal, encodes again if it was missed, adds the verdict."""
+"""A whole encode: decides, encodes, measures, encodes again while the goal is missed, adds the verdict."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from vidscale.jobs.evaluation import Measure, evaluate_encode
 from vidscale.jobs.pipeline import Outcome, encode
 from vidscale.jobs.planning import plan_encode
 from vidscale.jobs.plans import EncodePlan
-from vidscale.per_title.checking import Check, better_crf, check
+from vidscale.per_title.checking import Check, better_crf, check, closest
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.record import decision_record
@@ -20,6 +20,7 @@ from vidscale.per_title.verdict import verdict_of_decision, verdict_of_encode
 from vidscale.report.rows import Report
 from vidscale.report.verdict import Verdict
 from vidscale.system.progress import Progress
+from vidscale.system.versions import Versions
 
 Encoder = Callable[[EncodePlan, Progress | None], Outcome]
 
@@ -37,7 +38,7 @@ class Finished:
     """A finished encode.
 
     Attributes:
-        plan, outcome: of the last encode.
+        plan, outcome: of the encode that was kept.
         report: None if nothing was measured; with ``report=False`` it was only measured for the goal.
         checks: one for each encode that had a goal.
     """
@@ -91,27 +92,48 @@ def run_title(
         VidscaleError: it failed.
     """
     started = time.perf_counter() if started is None else started
-    plan, decision = planned.plan, planned.decision
-    verifies = decision is not None and decision.settings.has_goal and decision.settings.verify is not False
-    checks: list[Check] = []
-    while True:
-        if progress and (plan.settings.report or verifies):
+    decision = planned.decision
+    is_verified = decision is not None and decision.is_verified
+
+    def attempt(plan: EncodePlan) -> Finished:
+        is_measured = plan.settings.report or is_verified
+        if progress and is_measured:
             progress.expect("measuring", expected_frames(plan.source, plan.settings.range))
         outcome = encoder(plan, progress)
         encoded(outcome)
-        if not (plan.settings.report or verifies):
-            return Finished(plan, outcome, None)
-        report = evaluate_encode(plan, outcome, progress, started, measure=measure)
-        if decision is None or not verifies:
-            break
-        checks.append(check(decision, plan.settings.crf, report, outcome.path))
-        crf = better_crf(decision, checks)
-        if crf is None:
-            break
-        again = plan.settings.model_copy(update={"crf": crf, "overwrite": True})
-        plan = plan_encode(plan.source.path, plan.output.path, again, pair=plan.pair)
-    report = with_verdict(report, plan, decision, progress)
-    return Finished(plan, outcome, replace(report, wall_s=time.perf_counter() - started), tuple(checks))
+        report = evaluate_encode(plan, outcome, progress, started, measure=measure) if is_measured else None
+        return Finished(plan, outcome, report)
+
+    finished = attempt(planned.plan)
+    if decision is not None and is_verified:
+        finished = _until_met(finished, decision, attempt)
+    if finished.report is None:
+        return finished
+    report = with_verdict(finished.report, finished.plan, decision, progress)
+    return replace(finished, report=replace(report, wall_s=time.perf_counter() - started))
+
+
+def _until_met(first: Finished, decision: Decision, attempt: Callable[[EncodePlan], Finished]) -> Finished:
+    """Encodes again while the goal is missed and another crf may meet it; keeps the file that comes closest."""
+    tries, checks = [first], [_checked(first, decision)]
+    with Versions(first.plan.output.path) as versions:
+        while (crf := better_crf(decision, checks)) is not None:
+            versions.keep()
+            again = first.plan.settings.model_copy(update={"crf": crf, "overwrite": True})
+            plan = plan_encode(first.plan.source.path, first.plan.output.path, again, pair=first.plan.pair)
+            tries.append(attempt(plan))
+            checks.append(_checked(tries[-1], decision))
+        best = closest(decision, checks)
+        if best < len(tries) - 1:
+            versions.bring_back(best)
+    checks[best] = replace(checks[best], is_kept=True)
+    return replace(tries[best], checks=tuple(checks))
+
+
+def _checked(finished: Finished, decision: Decision) -> Check:
+    if finished.report is None:
+        raise ValueError(f"{finished.outcome.path} was not measured")
+    return check(decision, finished.plan.settings.crf, finished.report, finished.outcome.path)
 
 
 def with_verdict(

@@ -19,7 +19,7 @@ from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.ffmpeg import find_ffmpeg
 from vidscale.media.playlists import MASTER
 from vidscale.media.probe import Source, probe
-from vidscale.per_title.checking import Check, better_crf, check, measured_quality
+from vidscale.per_title.checking import Check, better_crf, check, closest, measured_quality
 from vidscale.per_title.deciding import chosen_settings, decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.segments import decide_parts, segments_of
@@ -137,52 +137,66 @@ def run_ladder(planned: PlannedLadder, progress: Progress | None = None, *, veri
     return FinishedLadder(ladder, tuple(quality for _, quality in sorted(verification.measured.items())))
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """An encode of a part: how it was made, what was measured, and that against a target; None without one."""
+
+    plan: EncodePlan
+    report: Report
+    check: Check | None
+
+
 @dataclass
 class _Verification:
     """Measures finished renditions, and corrects the crf of parts that miss their targets.
 
     Attributes:
         measured: quality of each rendition, by number.
-        reports: of each part, by the number of its rendition and its own, with the plan that it is of.
-        checks: of each part with a target, by the same numbers.
+        tries: encodes of each part, by the number of its rendition and its own.
     """
 
     planned: PlannedLadder
     progress: Progress | None
     measured: dict[int, float] = field(default_factory=dict)
-    reports: dict[tuple[int, int], tuple[EncodePlan, Report]] = field(default_factory=dict)
-    checks: dict[tuple[int, int], list[Check]] = field(default_factory=dict)
+    tries: dict[tuple[int, int], list[_Try]] = field(default_factory=dict)
 
     def check(self, number: int, rendition: Rendition, parts: Sequence[CodedPart]) -> Rendition | None:
         """Measures a rendition; returns one to encode in its place, None if it is near enough to its target."""
         rung = self.planned.rungs[number]
         plans = list(rendition.plans)
+        reports = []
         for part in parts:
-            if (number, part.index) in self.reports and self.reports[number, part.index][0] is part.plan:
-                continue
-            decision = rung.decisions[part.index]
-            report = self._measured(rendition, part, decision)
-            self.reports[number, part.index] = part.plan, report
-            if decision.goal.quality is None:
-                continue
-            checks = self.checks.setdefault((number, part.index), [])
-            checks.append(check(decision, part.plan.settings.crf, report, part.outcome.path))
-            if (crf := better_crf(decision, checks)) is not None:
-                ladder = self.planned.plan
-                path = ladder.source.path
-                plans[part.index] = _planned(path, rung.settings, decision, ladder.audio, ladder.segment_s, crf)
-        reports = [self.reports[number, part.index][1] for part in parts]
+            tries = self.tries.setdefault((number, part.index), [])
+            known = [one.report for one in tries if one.plan is part.plan]
+            if not known:
+                decision = rung.decisions[part.index]
+                tries.append(self._measured(rendition, part, decision))
+                plans[part.index] = self._better(rung, decision, tries)
+            reports += known or [tries[-1].report]
         whole = replace(reports[0], rows=[row for report in reports for row in report.rows])
         goal = rung.decisions[0].goal
         self.measured[number] = measured_quality(whole, goal.metric, goal.percentile)
         return None if plans == list(rendition.plans) else replace(rendition, plans=tuple(plans))
 
-    def _measured(self, rendition: Rendition, part: CodedPart, decision: Decision) -> Report:
+    def _better(self, rung: Rung, decision: Decision, tries: Sequence[_Try]) -> EncodePlan:
+        """The plan to encode next, or that of the try to keep."""
+        checks = [one.check for one in tries if one.check]
+        if not checks:
+            return tries[-1].plan
+        if (crf := better_crf(decision, checks)) is None:
+            return tries[closest(decision, checks)].plan
+        ladder = self.planned.plan
+        return _planned(ladder.source.path, rung.settings, decision, ladder.audio, ladder.segment_s, crf)
+
+    def _measured(self, rendition: Rendition, part: CodedPart, decision: Decision) -> _Try:
         update: dict[str, Any] = {**measuring([decision.goal.metric])}
         if len(rendition.plans) > 1:
             update["range"] = rendition.parts[part.index]
         plan = replace(part.plan, settings=part.plan.settings.model_copy(update=update))
-        return evaluate_encode(plan, part.outcome, self.progress)
+        report = evaluate_encode(plan, part.outcome, self.progress)
+        has_target = decision.goal.quality is not None
+        checked = check(decision, part.plan.settings.crf, report, part.outcome.path) if has_target else None
+        return _Try(part.plan, report, checked)
 
 
 def _decisions(
