@@ -26,6 +26,7 @@ from vidscale.stages.shots import ShotFinder
 from vidscale.system.devices import resolve
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
+from vidscale.text import plural
 
 if TYPE_CHECKING:
     from vidscale.adapt.adapting import Adapted, Adapter
@@ -265,7 +266,7 @@ def adaptation_note(segments: Sequence[SegmentFacts], name: str = "shot") -> str
         name: what a segment is called.
     """
     adapted = [one for one in segments if one.kind != "none"]
-    shots = f"{len(adapted)} of {len(segments)} {name}{'s' if len(segments) > 1 else ''}"
+    shots = f"{len(adapted)} of {plural(len(segments), name)}"
     seconds = f"{sum(one.seconds for one in segments):.0f} s of training"
     if not adapted:
         return f"upscaler adapted to {shots}: it would not have paid ({seconds})"

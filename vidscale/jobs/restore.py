@@ -13,7 +13,7 @@ from vidscale.config import DecodeSettings, TimeRange
 from vidscale.errors import DamagedIdentityError, IdentityError, UnusableIdentityError
 from vidscale.jobs.conversion import alpha_of, has_alpha
 from vidscale.media.encoders import ENCODERS
-from vidscale.media.file_identity import carries_identity, probe_identity
+from vidscale.media.file_identity import carries_identity, count_videos, probe_identity
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, extract, extract_update
@@ -135,11 +135,12 @@ def find_identity(path: Path) -> tuple[Identity | None, int]:
     With several streams it is the one with an in-band identity; the container's tag does not name the stream.
 
     Raises:
+        DecodeError: the file cannot be opened.
         IdentityError: see `probe_identity`.
     """
-    count = sum(1 for stream in probe(path).streams if stream.kind == "video" and not stream.is_cover)
-    streams = list(range(count))
-    if count > 1:
+    with open_container(path) as container:
+        streams = list(range(count_videos(container)))
+    if len(streams) > 1:
         streams.sort(key=lambda stream: not carries_identity(path, stream=stream))
     unusable = None
     for stream in streams:

@@ -55,6 +55,11 @@ def carries_identity(path: str | Path, *, stream: int) -> bool:
     return bool(in_band or damage)
 
 
+def count_videos(container: "InputContainer") -> int:
+    """Number of video streams that are not cover art."""
+    return sum(1 for _ in _moving(container))
+
+
 @contextmanager
 def _opened(path: str | Path) -> "Iterator[InputContainer]":
     """Opens the file; errors are prefixed with its name."""
@@ -90,12 +95,16 @@ def _probe(container: "InputContainer", path: str | Path, index: int) -> Identit
 
 
 def _video_stream(container: "InputContainer", index: int) -> "VideoStream":
-    from av.stream import Disposition
-
-    pictures = (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
-    if (stream := next(islice(pictures, index, None), None)) is None:
+    if (stream := next(islice(_moving(container), index, None), None)) is None:
         raise DecodeError("no video stream")
     return stream
+
+
+def _moving(container: "InputContainer") -> "Iterator[VideoStream]":
+    """The video streams that are not cover art."""
+    from av.stream import Disposition
+
+    return (stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition)
 
 
 def _first_in_band(
