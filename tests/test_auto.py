@@ -33,6 +33,7 @@ from vidscale.per_title.checking import Check, better_crf, closest
 from vidscale.per_title.curves import RateCurve, RatePoint, pooled
 from vidscale.per_title.encoding import Planned, plan_title, run_title
 from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
+from vidscale.per_title.meter import meter_for
 from vidscale.per_title.parts import LEAD, Part, Sampling, sampling_of
 from vidscale.per_title.probes import PartProbe, Probe, _part_probe
 from vidscale.per_title.ways import ways_of
@@ -363,11 +364,11 @@ def test_judge_without_libvmaf_is_ssim(clip: Path, monkeypatch: pytest.MonkeyPat
         return find_ffmpeg(*args, filters=filters, **others)
 
     monkeypatch.setattr(programs, "find_ffmpeg", without)
-    meter = deciding.meter_for(probe(clip), EncodeSettings())
+    meter = meter_for(probe(clip), EncodeSettings())
     assert meter.judge == "ssim_y"
     assert "libvmaf" in meter.notes[0]
     with pytest.raises(ConfigError):
-        deciding.meter_for(probe(clip), EncodeSettings.resolve({"judge": "vmaf"}))
+        meter_for(probe(clip), EncodeSettings.resolve({"judge": "vmaf"}))
 
 
 # The verdict.

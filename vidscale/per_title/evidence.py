@@ -8,9 +8,13 @@ import numpy as np
 
 from vidscale.compare.points import Candidate
 from vidscale.compare.trials.measuring import stored_name
+from vidscale.config import EncodeSettings
 from vidscale.media.encoders import ENCODERS
+from vidscale.media.probe import Source
 from vidscale.per_title.curves import RateCurve, RatePoint, finite_quality, pooled, typical_slope
+from vidscale.per_title.parts import Sampling
 from vidscale.per_title.probes import PartProbe, Probe
+from vidscale.per_title.sizes import expected_keyframes
 from vidscale.quality import Metric
 
 _INTERPOLATION = 0.01  # of the rate, between probes: encoders do not follow a smooth curve
@@ -66,6 +70,16 @@ class SampledMovie:
             return self.frames * sum(part.total_bytes for part in parts) / sum(part.coded_frames for part in parts)
         inter = sum(part.inter_bytes for part in parts) / inter_frames
         return inter * (self.frames - self.keyframes) + self.keyframes * sum(keys) / len(keys)
+
+
+def sampled_movie(source: Source, settings: EncodeSettings, sampling: Sampling) -> SampledMovie:
+    """What is known of a movie from its container, for evidence from its parts."""
+    return SampledMovie(
+        sampling.frames,
+        expected_keyframes(source, settings, sampling.frames),
+        is_whole=sampling.is_whole,
+        bit_depth=source.video.format.bit_depth,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which ways to probe at which crf, so that few probes find the best way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import copysign, log, log2
 
@@ -8,8 +8,8 @@ from vidscale.compare.points import Candidate
 from vidscale.media.encoders import ENCODERS, STRONGEST
 from vidscale.per_title.curves import typical_slope
 from vidscale.per_title.decision import loses_too_much
-from vidscale.per_title.evidence import Evidence, Goal
-from vidscale.per_title.probes import Request
+from vidscale.per_title.evidence import Evidence, Goal, SampledMovie
+from vidscale.per_title.probes import Prober, Request
 from vidscale.quality import VMAF_METRICS, Metric
 
 _MOST_PROBES = 5  # of one way
@@ -35,6 +35,10 @@ _USUAL: dict[Metric, tuple[float, float]] = {  # quality at a crf
     "xpsnr_y": (35.0, 28.0),
     "ssim_y": (0.93, 28.0),
 }
+
+
+Probing = Callable[[Sequence[Request]], Evidence]
+"""Runs probes; returns what all probes so far have found."""
 
 
 class Search:
@@ -224,3 +228,25 @@ def _lower(scale: Fraction, quality: float | None) -> float:
     octaves = log2(scale)
     high = 0.0 if quality is None or quality <= 1 else min(max((quality - 75) / 15, 0.0), 1.0)
     return float(_LOWER * octaves**_SCALE_POWER * (1 + high / 2))
+
+
+def probing_by(
+    runner: Prober, anchor: Candidate, goal: Goal, movie: SampledMovie, metrics: Sequence[Metric]
+) -> Probing:
+    """The probes of a movie as evidence; arguments as of `Evidence`."""
+
+    def run(requests: Sequence[Request]) -> Evidence:
+        runner.run(requests)
+        return Evidence(anchor, goal, movie, metrics, runner.probes())
+
+    return run
+
+
+def run_search(search: Search, probe: Probing, requests: Sequence[Request] = ()) -> Evidence:
+    """Probes until the search has ended, from these requests on or from the first; returns what was found."""
+    requests = requests or search.first()
+    while True:
+        evidence = probe(requests)
+        requests = search.next(evidence)
+        if not requests:
+            return evidence

@@ -7,12 +7,12 @@ from dataclasses import replace
 from vidscale.errors import VidscaleError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import ENCODERS
-from vidscale.per_title.deciding import meter_for, probing_by, run_search, sampled_movie
 from vidscale.per_title.decision import Decision, WayEstimate
-from vidscale.per_title.evidence import Difference, Goal
+from vidscale.per_title.evidence import Difference, Goal, sampled_movie
+from vidscale.per_title.meter import meter_for
 from vidscale.per_title.parts import sampling_of
 from vidscale.per_title.probes import prober
-from vidscale.per_title.search import Search
+from vidscale.per_title.search import Search, probing_by, run_search
 from vidscale.per_title.ways import full_size, named_way
 from vidscale.quality import METRIC_TEXT, Metric
 from vidscale.report.verdict import Verdict
@@ -54,9 +54,9 @@ def verdict_of_encode(plan: EncodePlan, progress: Progress | None = None) -> Ver
         sampling = sampling_of(source, settings.range, quick=True)
         movie = sampled_movie(source, settings, sampling)
         goal = Goal(meter.judge, crf=settings.crf)
-        with prober(source, settings, sampling, meter.metrics, meter.ffmpeg, progress) as probing:
+        with prober(source, settings, sampling, meter.metrics, meter.ffmpeg, progress) as runner:
             search = Search([way, full], goal, exhaustive=True)
-            evidence = run_search(search, probing_by(probing, way, goal, movie, meter.metrics))
+            evidence = run_search(search, probing_by(runner, way, goal, movie, meter.metrics))
         if full not in evidence.probes:
             return "no verdict against the full size: it cannot be encoded"
         bits = _inverse(evidence.difference(full))
