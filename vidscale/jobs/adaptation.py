@@ -23,6 +23,7 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import Encoded
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.shots import ShotFinder
+from vidscale.stages.updates import TimedUpdates
 from vidscale.system.devices import resolve
 from vidscale.system.progress import Progress
 from vidscale.system.threads import Clock
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from vidscale.adapt.adapting import Adapted, Adapter
 
 _WORTHS = (0.5, 1.0)  # relative to `distortion_per_bit`: what a bit is worth differs that much from movie to movie
-
-Updates = tuple[tuple[int, bytes], ...]
-"""Updates of a movie, each with the timestamp that it holds from, in the source's time base, in order; b"" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +61,12 @@ class Adaptation:
     """The updates of a movie.
 
     Attributes:
-        updates: of its segments; empty if none has one.
+        updates: of its segments, in the source's time base; empty if none has one.
         segments: their results.
         notes: messages for the user, one line each.
     """
 
-    updates: Updates = ()
+    updates: TimedUpdates = ()
     segments: tuple[SegmentFacts, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -151,7 +149,7 @@ def adapt_upscaler(
     encoded: Encoded,
     shots: Sequence[Shot],
     progress: Progress,
-    encode_again: Callable[[Updates], Encoded],
+    encode_again: Callable[[TimedUpdates], Encoded],
     read: Read | None = None,
 ) -> tuple[Encoded, Adaptation]:
     """Trains updates for the segments of an encoded movie, and keeps those that pay.
@@ -219,7 +217,7 @@ def _adapted(
     return adapter.adapt(segments, lambda: _pairs(plan, encoded, read), progress.advance, known)
 
 
-def _updates(encoded: Encoded, found: Sequence["Adapted"]) -> Updates:
+def _updates(encoded: Encoded, found: Sequence["Adapted"]) -> TimedUpdates:
     return tuple((encoded.pts[one.segment.start], one.update) for one in found)
 
 

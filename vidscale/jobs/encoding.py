@@ -1,13 +1,12 @@
 """Encodes the frames of a plan into a file with one video stream, and once more for an adapted upscaler."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from vidscale.jobs.adaptation import NOTHING, Adaptation, Updates, adapt_upscaler, adapts
+from vidscale.jobs.adaptation import NOTHING, Adaptation, adapt_upscaler, adapts
 from vidscale.jobs.estimates import expected_frames
 from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.reading import Read, source_frames
@@ -17,6 +16,7 @@ from vidscale.report.rows import Shot
 from vidscale.stages.downscale import downscale
 from vidscale.stages.encode import Encoded, encode_frames, logging_quantisers
 from vidscale.stages.read_log import ReadLog
+from vidscale.stages.updates import TimedUpdates, update_at
 from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, Prefetch, queue_depth
 
@@ -31,7 +31,7 @@ def downscaled(frames: Iterable[Frame], plan: EncodePlan, clock: Clock) -> Itera
 
 @contextmanager
 def small_frames(
-    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: Updates = (), read: Read | None = None
+    plan: EncodePlan, log: ReadLog, clocks: Sequence[Clock], updates: TimedUpdates = (), read: Read | None = None
 ) -> Iterator[Iterator[Frame]]:
     """The small frames of a plan's range, from stages that run in threads of their own.
 
@@ -47,10 +47,8 @@ def small_frames(
         yield downscaled(_with_updates(frames, updates) if updates else frames, plan, clocks[1])
 
 
-def _with_updates(frames: Iterable[Frame], updates: Updates) -> Iterator[Frame]:
-    begins = [begin for begin, _ in updates]
-    for frame in frames:
-        yield replace(frame, update=updates[max(bisect_right(begins, frame.pts) - 1, 0)][1])
+def _with_updates(frames: Iterable[Frame], updates: TimedUpdates) -> Iterator[Frame]:
+    return (replace(frame, update=update_at(updates, frame.pts)) for frame in frames)
 
 
 def encode_video(
@@ -108,7 +106,7 @@ def adapt_encoded(
     if not shots and not (plan.keyframes and adapts(plan)):
         return encoded, NOTHING
 
-    def encode_again(updates: Updates) -> Encoded:
+    def encode_again(updates: TimedUpdates) -> Encoded:
         progress.start("encoding again", expected_frames(plan.source, plan.settings.range))
         clocks = (Clock("decode"), Clock("downscale"), Clock("encode"))
         with (

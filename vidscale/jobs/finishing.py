@@ -16,6 +16,7 @@ from vidscale.stages.mux import STREAMED, mux, reproducible, save_covers
 from vidscale.stages.pieces import Piece
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.sign import Muxer, sign
+from vidscale.stages.updates import TimedUpdates
 from vidscale.system.workspace import Workspace
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def finish(
     log: ReadLog,
     workspace: Workspace,
     *,
-    updates: Sequence[tuple[int, bytes]] = (),
+    updates: TimedUpdates = (),
     is_joined: bool = False,
 ) -> None:
     """Turns the encoded video into the output: signs it, muxes it with the other streams, checks the result.

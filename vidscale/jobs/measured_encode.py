@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidscale.config import DecodeSettings, TimeRange
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.measurement import Measurement, Window, as_compared
+from vidscale.jobs.measurement import Measurement, TimeWindow, as_compared
 from vidscale.jobs.plans import EncodePlan
 from vidscale.jobs.restore import SmallFile, open_small, restored_frames
 from vidscale.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -36,7 +36,7 @@ class EncodePart:
         origin_s: source time of the output's zero.
     """
 
-    window: Window
+    window: TimeWindow
     read: TimeRange
     small: TimeRange
     origin_s: Fraction
@@ -59,12 +59,12 @@ def encode_part(
         """A time between a frame and the one before it: a muxer may round both."""
         return (times[index - 1] + times[index]) / 2 if 0 < index < len(times) else None
 
-    def time_range(window: Window, zero: Fraction, whole: TimeRange) -> TimeRange:
+    def time_range(window: TimeWindow, zero: Fraction, whole: TimeRange) -> TimeRange:
         start = whole.start if window.start_s is None else max(Fraction(0), window.start_s - zero)
         return TimeRange(start=start, end=whole.end if window.end_s is None else window.end_s - zero)
 
-    window = Window(begin(first), begin(end))
-    around = Window(begin(max(0, first - _BEFORE)), begin(end + _BEHIND))
+    window = TimeWindow(begin(first), begin(end))
+    around = TimeWindow(begin(max(0, first - _BEFORE)), begin(end + _BEHIND))
     read = time_range(around, plan.source.start_s - origin_s, plan.settings.range or TimeRange())
     return EncodePart(window, read, time_range(window, small_start_s, TimeRange()), origin_s)
 

@@ -26,7 +26,7 @@ _Pair = tuple[Frame, Frame]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeWindow:
     """The part of a movie that is measured, as times of the source's frames; None for the beginning and the end."""
 
     start_s: Fraction | None = None
@@ -65,7 +65,7 @@ class Measurement:
     every: int = 1
     offset: Offset = field(default_factory=Offset)
     luma_only: bool = False
-    window: Window = Window()
+    window: TimeWindow = TimeWindow()
     rows: list[FrameScore] = field(default_factory=list)
     unpaired: Unpaired = field(default_factory=Unpaired)
     worst: WorstFrames = field(default_factory=WorstFrames)

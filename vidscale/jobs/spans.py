@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vidscale.jobs.restore import SmallFile, inspection
 from vidscale.media.packets import video_packets
 from vidscale.stages.read_log import ReadLog
-from vidscale.stages.updates import Updates
+from vidscale.stages.updates import KeyframeUpdates
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def spans(small: SmallFile, log: ReadLog) -> tuple[Span, ...]:
     Raises:
         IdentityError: the identity changes within the file.
     """
-    inspect, updates, shown = inspection(small, log), Updates(), []
+    inspect, updates, shown = inspection(small, log), KeyframeUpdates(), []
     with video_packets(small.source) as packets:
         unit = packets.time_base
         for packet in packets:

@@ -19,7 +19,7 @@ from vidscale.stages.decoder import Decoder, decode_the_end, read_packets
 from vidscale.stages.ending import Ending, find_ending
 from vidscale.stages.read_log import ReadLog
 from vidscale.stages.timeline import Timeline
-from vidscale.stages.updates import Updates
+from vidscale.stages.updates import KeyframeUpdates
 from vidscale.system.threads import Clock
 
 Inspect = Callable[["av.Packet[av.VideoStream]"], bytes]
@@ -109,7 +109,7 @@ def _decoded(
     block_alpha: BlockAlpha | None,
 ) -> Iterator[Picture]:
     """Decoded pictures in presentation order."""
-    reading, updates = read_packets(packets, log), Updates()
+    reading, updates = read_packets(packets, log), KeyframeUpdates()
     while True:
         with clock.measure(frames=0):
             packet = next(reading, None)

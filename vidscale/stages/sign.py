@@ -1,6 +1,5 @@
 """Signing: copies encoded video packet by packet, and adds the identity, closed captions and durations."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from vidscale.media.rawpipe import write_all
 from vidscale.media.timing import Timing
 from vidscale.media.units import Codec
 from vidscale.stages.pieces import Piece, joined_packets
+from vidscale.stages.updates import TimedUpdates, update_at
 
 _COLOR_RANGE: dict[str | None, int] = {None: 0} | {word: code for code, word in h273.COLOR_RANGE.items()}
 
@@ -32,7 +32,7 @@ def sign(
     info: VideoInfo,
     timing: Timing,
     captions: Captions,
-    updates: Sequence[tuple[int, bytes]] = (),
+    updates: TimedUpdates = (),
     *,
     muxer: Muxer,
 ) -> None:
@@ -108,10 +108,9 @@ def _inserter(
     identity: Identity | None,
     time_base: Fraction,
     captions: Captions,
-    updates: Sequence[tuple[int, bytes]],
+    updates: TimedUpdates,
 ) -> Callable[[Any], Any]:
     """A function that adds to a packet the captions of its picture, and to a keyframe the identity and its update."""
-    starts = [pts for pts, _ in updates]
     extradata = stream.codec_context.extradata
     codec = cast("Codec", stream.codec_context.codec.canonical_name)
 
@@ -120,8 +119,7 @@ def _inserter(
             data = insert_captions(memoryview(packet), codec=codec, extradata=extradata, cc_data=cc_data)
             packet = _with_data(packet, data)
         if identity is not None and packet.is_keyframe:
-            at = bisect_right(starts, _pts(packet, time_base)) if starts else 0
-            update = updates[at - 1][1] if at else b""
+            update = update_at(updates, _pts(packet, time_base)) if updates else b""
             data = insert_identity(
                 memoryview(packet), codec=codec, extradata=extradata, identity=identity, update=update
             )

@@ -1,7 +1,18 @@
 """Which update of the upscaler holds for a picture."""
 
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
+
+TimedUpdates = Sequence[tuple[int, bytes]]
+"""Updates, each with the timestamp that it holds from, in order; b"" is none."""
+
+
+def update_at(updates: TimedUpdates, pts: int) -> bytes:
+    """The update that holds at a timestamp in their unit."""
+    number = bisect_right(updates, pts, key=lambda update: update[0])
+    return updates[number - 1][1] if number else b""
 
 
 class _Shown(Protocol):
@@ -13,8 +24,8 @@ class _Shown(Protocol):
     def key_frame(self) -> bool: ...
 
 
-class Updates:
-    """Updates by picture.
+class KeyframeUpdates:
+    """Updates by picture, as keyframes bring them.
 
     An update holds from its keyframe on, in presentation order: pictures that are decoded after a keyframe but shown
     before it belong to the keyframe before.
