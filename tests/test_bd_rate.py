@@ -168,8 +168,8 @@ def test_points_that_no_curve_goes_through_are_left_out_and_named() -> None:
     assert value(figure) == pytest.approx(-50)
     assert isinstance(figure, Delta)
     assert figure.notes == (
-        "full size: points without a finite psnr_y, such as perfect copies, are left out",
-        "full size: 2 points are left out, of more bits but no better psnr_y than another",
+        "full size: points without a finite PSNR-Y, such as perfect copies, are left out",
+        "full size: 2 points are left out, of more bits but no better PSNR-Y than another",
     )
 
 

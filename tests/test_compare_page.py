@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -273,8 +274,21 @@ def test_page_names_what_is_missing():
     assert "∞" in text["perfect"]
     data = data_of(render_page(EMPTY["one perfect"]))
     assert data["curves"][0][0]["points"][-1]["quality"] == ["inf", 99]
-    assert "perfect copies, are left out" in data["curves"][0][0]["notes"][0][0]
+    assert "perfect copies, are left out." in data["curves"][0][0]["notes"][0][0]
     assert data_of(render_page(EMPTY["no overlap"]))["figures"][0][0][1][0][0].startswith("no overlap in PSNR-Y")
+
+
+@pytest.mark.parametrize("down", ["lanczos", "mine", "my_pair"])
+def test_notes_begin_with_a_capital_or_the_name_of_a_pair(down):
+    named = Candidate(down, down, Fraction(2), FULL.codec, FULL.preset)
+    apart = modelled_curve(named, psnr=(10, 12))
+    full = replace(modelled_curve(FULL), points=[*modelled_curve(FULL).points, PERFECT])
+    (curves,) = data_of(render_page(modelled_comparison(full, apart)))["curves"]
+    (note,), (other,) = (curve["notes"][0] for curve in curves)
+    assert note == "Full size: points without a finite PSNR-Y, such as perfect copies, are left out."
+    assert other.startswith(f"{down}-x2 cannot be compared with full size: no overlap in PSNR-Y")
+    (crossing,) = data_of(render_page(modelled_comparison(full, modelled_curve(named))))["curves"][0][1]["notes"][0]
+    assert crossing.startswith("From ")
 
 
 def test_stills_show_the_same_region_without_loss(tmp_path):

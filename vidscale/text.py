@@ -37,6 +37,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def capitalized(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def json_value(value: Any) -> Any:
     """A value in JSON's types: infinity as "inf", nan as null, fractions, paths and others as strings."""
     if isinstance(value, Mapping):

@@ -17,7 +17,7 @@ from vidscale.report.summary import MetricTotals, PsnrTotals, Totals
 from vidscale.report.totals import Column, columns, psnr, remarks, shot_totals, totals, unpaired_warning
 from vidscale.report.verdict import Verdict
 from vidscale.report.worst_frames import AMPLIFICATION, HEAT, color_notes, pictures
-from vidscale.text import format_bytes, plural, shown, timecode
+from vidscale.text import capitalized, format_bytes, plural, shown, timecode
 from vidscale.web.page import Table, Tile, render_template
 
 UNPAIRED_SHOWN = 40
@@ -69,7 +69,7 @@ def render_html(report: Report) -> str:
 
 def _verdict(report: Report, sums: Totals) -> str:
     coded, source = report.distorted, report.source
-    lead = f"{_capital(report.verdict.sentence)}. " if report.verdict else ""
+    lead = f"{capitalized(report.verdict.sentence)}. " if report.verdict else ""
     size = "" if sums.size_ratio is None else f"At {_percent(sums.size_ratio)} of the source's size, "
     shape = f"coded at {coded.coded_width}×{coded.coded_height}"
     if (coded.coded_width, coded.coded_height) != (source.width, source.height):
@@ -79,11 +79,7 @@ def _verdict(report: Report, sums: Totals) -> str:
         text += f", VMAF {shown(sums.vmaf.mean, 2)}"
     if not sums.frames:
         return "No frames could be paired: nothing was compared."
-    return f"{lead}{_capital(text)} over {plural(sums.frames, 'frame')}."
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
+    return f"{lead}{capitalized(text)} over {plural(sums.frames, 'frame')}."
 
 
 def _verdict_tile(verdict: Verdict) -> Tile:

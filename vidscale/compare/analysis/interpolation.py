@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.compare.points import Curve
-from vidscale.quality import Metric
+from vidscale.quality import METRIC_TEXT, Metric
 
 Poly = Any  # scipy.interpolate.PPoly; scipy is imported where it is needed, and has no types
 Numbers = npt.NDArray[np.float64]
@@ -64,12 +64,12 @@ def front_of(curve: Curve, metric: Metric) -> Front:
     Left out are points without the metric, with an infinite one (perfect copies), and points that need more bits than
     another for no better quality.
     """
-    name = curve.candidate.scaling
+    name, label = curve.candidate.scaling, METRIC_TEXT[metric].label
     measured = [(p.bitrate_kbps, p.metrics[metric]) for p in curve.points if metric in p.metrics]
     finite = sorted({(rate, quality) for rate, quality in measured if rate > 0 and np.isfinite(quality)})
     notes = []
     if any(not np.isfinite(quality) for _, quality in measured):
-        notes.append(f"{name}: points without a finite {metric}, such as perfect copies, are left out")
+        notes.append(f"{name}: points without a finite {label}, such as perfect copies, are left out")
     kept: list[tuple[float, float]] = []
     for rate, quality in finite:
         if kept and rate == kept[-1][0]:
@@ -78,7 +78,7 @@ def front_of(curve: Curve, metric: Metric) -> Front:
             kept.append((rate, quality))
     if lost := len({rate for rate, _ in finite}) - len(kept):
         points = "1 point is" if lost == 1 else f"{lost} points are"
-        notes.append(f"{name}: {points} left out, of more bits but no better {metric} than another")
+        notes.append(f"{name}: {points} left out, of more bits but no better {label} than another")
     numbers = np.array(kept, dtype=np.float64).reshape(-1, 2)
     return Front(name, np.log10(numbers[:, 0]), numbers[:, 1], tuple(notes))
 

@@ -16,6 +16,7 @@ from vidscale.compare.analysis.lines import Line, rate_line, relative_line
 from vidscale.compare.output.styles import curve_styles
 from vidscale.compare.points import Candidate, Comparison, Curve, Point
 from vidscale.quality import METRIC_TEXT, Metric
+from vidscale.text import capitalized
 
 
 def page_data(comparison: Comparison, figures: Figures) -> dict[str, Any]:
@@ -77,9 +78,10 @@ def _curve(comparison: Comparison, figures: Figures, movie: str, candidate: Cand
 
 
 def _notes(anchor: Curve | None, curve: Curve, metric: Metric) -> list[str]:
-    """Where the curve crosses that of the full size, and which points were left out of it."""
-    notes = list(front_of(curve, metric).notes)
-    return [crossing_sentence(anchor, curve, metric), *notes] if anchor else notes
+    """Sentences: where the curve crosses that of the full size, and which points were left out of it."""
+    notes = [*([crossing_sentence(anchor, curve, metric)] if anchor else []), *front_of(curve, metric).notes]
+    pair = None if curve.candidate.is_full else curve.candidate.scaling
+    return [f"{note if pair and note.startswith(pair) else capitalized(note)}." for note in notes]
 
 
 def _point(point: Point, comparison: Comparison) -> dict[str, Any]:

@@ -93,11 +93,6 @@ function curvesFigure(width, stretch) {
   return { traces, layout, config };
 }
 
-function capitalized(sentence) {
-  const isName = /[-:]/.test(sentence.split(" ", 1)[0]);  // lanczos-x2, movie.mp4:
-  return isName ? sentence : sentence[0].toUpperCase() + sentence.slice(1);
-}
-
 function showNotes() {
   const notes = document.getElementById("notes");
   notes.replaceChildren();
@@ -105,7 +100,7 @@ function showNotes() {
     for (const sentence of curve.notes[chosen.metric]) {
       const item = element("li"), swatch = element("span", "", { class: "swatch" });
       swatch.style.borderTop = `4px ${{ dash: "dashed", dot: "dotted", dashdot: "dashed" }[candidate.dash] ?? "solid"} var(--${candidate.color})`;
-      item.append(swatch, element("span", capitalized(sentence) + "."));
+      item.append(swatch, element("span", sentence));
       notes.append(item);
     }
   }
