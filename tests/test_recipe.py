@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from vidscale.cli import app
 from vidscale.config import EncodeSettings, LadderSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
-from vidscale.jobs.recipe import Recipe, parse_assignments, read_recipe, run_pipe
-from vidscale.jobs.shipped_recipes import find_recipe
+from vidscale.jobs.recipe import Recipe, parse_assignments, read_recipe
+from vidscale.jobs.recipe_commands import run_pipe
+from vidscale.jobs.recipe_files import find_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
 PIPELINES = [path for path in RECIPES if "command = " in path.read_text()]  # the others are for `vidscale train`

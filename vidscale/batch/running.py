@@ -22,7 +22,7 @@ from vidscale.batch.watching import MovieProgress, Watch
 from vidscale.config import AUTO, BatchSettings, EncodeSettings
 from vidscale.errors import ConfigError, UsageError, VidscaleError, reason_of
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.recipe import filled_commands, run_after
+from vidscale.jobs.recipe_commands import filled_commands, run_after
 from vidscale.media.probe import probe
 from vidscale.media.versions import versions
 from vidscale.per_title.checking import measured_quality

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _list(wanted: bool) -> None:
     if wanted:
-        from vidscale.jobs.shipped_recipes import shipped_recipes
+        from vidscale.jobs.recipe_files import shipped_recipes
 
         recipes = shipped_recipes()
         width = max(len(recipe.name) for recipe in recipes)
@@ -51,7 +51,7 @@ def run(
         from vidscale.config import DecodeSettings, EncodeSettings
         from vidscale.errors import UsageError
         from vidscale.jobs.recipe import parse_assignments, read_recipe
-        from vidscale.jobs.shipped_recipes import find_recipe
+        from vidscale.jobs.recipe_files import find_recipe
 
         wanted = read_recipe(find_recipe(recipe))
         layers: list[dict[str, Any]] = [
@@ -98,7 +98,7 @@ def _pipe(
     json_output: bool,
 ) -> None:
     from vidscale.errors import DecodeError
-    from vidscale.jobs.recipe import pipe_commands, run_pipe
+    from vidscale.jobs.recipe_commands import filled_commands, run_pipe
     from vidscale.media.ffmpeg import find_ffmpeg
     from vidscale.system.workspace import check_target
 
@@ -107,7 +107,7 @@ def _pipe(
     binary = find_ffmpeg(ffmpeg).path
     if dry_run:
         check_target(target, source=source, overwrite=overwrite)
-        commands = pipe_commands(recipe, source, target, ffmpeg=binary)
+        commands = filled_commands(recipe.stages, source, target, ffmpeg=binary)
         print_plan(target, {}, commands, json_output=json_output)
         return
     run_pipe(recipe, source, target, ffmpeg=binary, overwrite=overwrite)

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from vidscale.config import DecodeSettings, EncodeSettings, LadderSettings
-from vidscale.errors import ConfigError, plain_reason, reason_of
-from vidscale.jobs.recipe import Recipe
-from vidscale.system.names import name_from_text
+from vidscale.errors import plain_reason
+from vidscale.jobs.recipe import NO_COMMAND, Recipe
+from vidscale.jobs.recipe_files import recipe_text
 
 _SETTINGS = {"encode": EncodeSettings, "decode": DecodeSettings, "ladder": LadderSettings}
 
@@ -31,16 +31,13 @@ def check_recipe(path: Path) -> list[Problem]:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        text = name_from_text(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
+    text = recipe_text(path)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return [_syntax_problem(str(error), text)]
     if "command" not in data:
-        return [Problem(1, "no command: encode, decode, ladder or pipe (recipes to train are for `train`)")]
+        return [Problem(1, NO_COMMAND)]
     lines = _lines(text)
     try:
         Recipe.model_validate(data)

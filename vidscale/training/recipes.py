@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from vidscale.errors import ConfigError, TrainingError, plain_reason, reason_of
-from vidscale.jobs.shipped_recipes import find_recipe
-from vidscale.system.names import name_from_text
+from vidscale.jobs.recipe_files import find_recipe, recipe_text
 from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
@@ -31,9 +30,10 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
     """
     said: dict[str, Any] = {}
     if path is not None:
+        text = recipe_text(find_recipe(path))
         try:
-            said = tomllib.loads(name_from_text(find_recipe(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            said = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
     for name, value in (assignments or {}).items():
         *tables, key = name.split(".")

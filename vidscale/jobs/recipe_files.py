@@ -1,9 +1,10 @@
-"""Recipes in the package, for `run` and for `train`."""
+"""Files of recipes, for `run` and for `train`: those in the package, and the text of any."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidscale.errors import ConfigError
+from vidscale.errors import ConfigError, reason_of
+from vidscale.system.names import name_from_text
 
 FOLDER = (Path(__file__).parent.parent / "pipelines").resolve()  # a link in a checkout
 SUFFIX = ".toml"
@@ -51,3 +52,15 @@ def find_recipe(path: Path) -> Path:
     if not shipped.is_file():
         raise ConfigError(f"recipe {path} is neither a file nor in the package: vidscale run --list names those")
     return shipped
+
+
+def recipe_text(path: Path) -> str:
+    """The text of a recipe file, with names of files as the locale writes them.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return name_from_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} cannot be read: {reason_of(error)}") from error
