@@ -86,10 +86,10 @@ class Adapter:
         before = {(one.segment.start, one.segment.end): one for one in known}
         memory = Memory()
 
-        def adapt(material: Material) -> _Found:
+        def adapt(material: Material) -> _Candidates:
             found = before.get((material.segment.start, material.segment.end))
             try:
-                return self._found(material, None if found is None else found.update, advanced)
+                return self._candidates(material, None if found is None else found.update, advanced)
             finally:
                 memory.free(material.segment)
 
@@ -102,9 +102,9 @@ class Adapter:
         adapted = [self._kept(one) for one in found]
         return [_since(before.get((one.segment.start, one.segment.end)), one) for one in adapted]
 
-    def _found(self, material: Material, known: bytes | None, advanced: Callable[[], None]) -> "_Found":
+    def _candidates(self, material: Material, known: bytes | None, advanced: Callable[[], None]) -> "_Candidates":
         """Trains updates, and restores all frames with them if they are in memory, until one is cheap enough."""
-        found = _Found(material.segment, material.bit_depth)
+        found = _Candidates(material.segment, material.bit_depth)
         updates = self._trained(material, known)
         if material.frames is not None:
             found.scores += self._tried(material.frames, [b""], found.bit_depth, advanced)
@@ -136,13 +136,13 @@ class Adapter:
             results.append(result)
         return [Score(column) for column in zip(*results, strict=True)]
 
-    def _try_again(self, found: Sequence["_Found"], frames: FramePairs, advanced: Callable[[], None]) -> None:
+    def _try_again(self, found: Sequence["_Candidates"], frames: FramePairs, advanced: Callable[[], None]) -> None:
         """Reads the movie again for the segments whose frames did not fit into memory."""
         for one, (_, some) in zip(found, by_segment([one.segment for one in found], frames), strict=True):
             if one.scores:
                 deque(some, maxlen=0)
                 continue
-            coded = [b"", *(trained.update.to_bytes() for trained in one.updates)]
+            coded = [one.coded(n) for n in range(len(one.updates) + 1)]
             samples = (sample_of(*pair, self.geometry) for _, pair in some)
             one.scores += self._tried(samples, coded, one.bit_depth, advanced)
 
@@ -155,8 +155,7 @@ class Adapter:
             bit_depth: of the codes.
             worth: of a bit, relative to `distortion_per_bit`.
         """
-        samples = self.geometry.height * self.geometry.width
-        errors = sum(one.mse * samples * (one.segment.end - one.segment.start) for one in adapted)
+        errors = sum(one.mse * self._samples * (one.segment.end - one.segment.start) for one in adapted)
         updates = sum(carried_bytes(len(one.update)) * one.segment.keyframes for one in adapted)
         return errors + worth * self._per_bit(bit_depth) * 8 * (video_bytes + updates)
 
@@ -187,33 +186,35 @@ class Adapter:
     def _per_bit(self, bit_depth: int) -> float:
         return distortion_per_bit(self.strength, self.pair.scale, bit_depth)
 
-    def _is_cheap(self, found: "_Found", n: int) -> bool:
+    def _is_cheap(self, found: "_Candidates", n: int) -> bool:
         """Whether no other update needs to be tried after the nth."""
-        trained = found.updates[n - 1]
-        own, other, size = found.scores[0], found.scores[n], len(trained.update.to_bytes())
-        keyframes, per_bit = found.segment.keyframes, self._per_bit(found.bit_depth)
-        best = chosen([own, other], [0, size], keyframes, per_bit, self._samples, found.bit_depth)
-        return best == 1 and trained.is_best and is_cheap(own, other, size, keyframes, per_bit)
+        if not found.updates[n - 1].is_best or self._best(found, [0, n]) == 0:
+            return False
+        own, other, size = found.scores[0], found.scores[n], len(found.coded(n))
+        return is_cheap(own, other, size, found.segment.keyframes, self._per_bit(found.bit_depth))
 
-    def _kept(self, found: "_Found") -> Adapted:
-        count = next((n for n in range(1, len(found.scores)) if self._is_cheap(found, n)), len(found.updates))
-        coded = [b"", *(trained.update.to_bytes() for trained in found.updates[:count])]
-        scores, segment = found.scores[: count + 1], found.segment
-        best = chosen(
-            scores,
-            [len(update) for update in coded],
-            segment.keyframes,
+    def _best(self, found: "_Candidates", numbers: Sequence[int]) -> int:
+        """Which of some updates to restore with, by their numbers from 1 on; 0 is the pair's own network."""
+        at = chosen(
+            [found.scores[n] for n in numbers],
+            [len(found.coded(n)) for n in numbers],
+            found.segment.keyframes,
             self._per_bit(found.bit_depth),
             self._samples,
             found.bit_depth,
         )
-        mse = [score.total / (self._samples * len(score.errors)) for score in scores]
+        return numbers[at]
+
+    def _kept(self, found: "_Candidates") -> Adapted:
+        count = next((n for n in range(1, len(found.scores)) if self._is_cheap(found, n)), len(found.updates))
+        best = self._best(found, range(count + 1))
+        mse = [found.scores[n].total / (self._samples * len(found.scores[n].errors)) for n in (0, best)]
         kind = found.updates[best - 1].update.kind if best else None
-        return Adapted(segment, kind, coded[best], mse[0], mse[best], found.seconds)
+        return Adapted(found.segment, kind, found.coded(best), mse[0], mse[1], found.seconds)
 
 
 @dataclass(slots=True)
-class _Found:
+class _Candidates:
     """The updates of a segment in the order of training, and the scores of the pair's own network and of each."""
 
     segment: Segment
@@ -221,6 +222,10 @@ class _Found:
     updates: list[Trained] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     seconds: float = 0.0
+
+    def coded(self, n: int) -> bytes:
+        """The nth update, from 1 on, as stored in the stream; b"" for 0, the pair's own network."""
+        return self.updates[n - 1].update.to_bytes() if n else b""
 
     def timed(self, updates: Iterator[Trained]) -> Trained | None:
         """The next update; adds the time of its training."""

@@ -54,14 +54,16 @@ class _Vectors:
         self._mean, self._square = torch.zeros_like(flat), torch.zeros_like(flat)
 
     def observe(self, betas: tuple[float, float]) -> None:
+        """Adds the gradients to the means of them and of their squares."""
         gradient = torch.cat([_gradient(one) for one in self._parameters])
         self._mean.lerp_(gradient, 1 - betas[0])
         self._square.lerp_(gradient.square(), 1 - betas[1])
 
     def turn(self) -> None:
-        pass
+        """Vectors have no basis."""
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
+        """Updates the parameters; the corrections are of the means, which begin at 0."""
         step = rate * _normalised(self._mean, self._square, corrections, 1e-8)
         for one, part in zip(
             self._parameters, torch.split(step, [one.numel() for one in self._parameters]), strict=True
@@ -70,7 +72,11 @@ class _Vectors:
 
 
 class _Matrices:
-    """Matrices of one shape: [count, rows, columns]."""
+    """Matrices of one shape: [count, rows, columns].
+
+    `_mean` is in the parameters' own basis, `_square` in the eigenbasis [count, rows, rows] and [count, columns,
+    columns] of `_left` and `_right`, the means of the products of gradients.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._parameters = parameters
@@ -84,6 +90,7 @@ class _Matrices:
         (self._left, self._rows), (self._right, self._columns) = sides
 
     def observe(self, betas: tuple[float, float]) -> None:
+        """Adds the gradients to the means of them, of their products and, in the eigenbasis, of their squares."""
         gradient = torch.stack([_gradient(one).reshape(len(one), -1) for one in self._parameters])
         self._mean.lerp_(gradient, 1 - betas[0])
         self._left.lerp_(gradient @ gradient.mT, 1 - betas[1])
@@ -91,12 +98,14 @@ class _Matrices:
         self._square.lerp_(self._turned(gradient).square(), 1 - betas[1])
 
     def turn(self) -> None:
+        """Changes to the eigenbasis of the products so far."""
         (left, self._rows), (right, self._columns) = torch.linalg.eigh(self._left), torch.linalg.eigh(self._right)
         total = left.sum(1).clamp(min=_TINY**2)[:, None, None]
         self._square = left.clamp(min=0)[:, :, None] * right.clamp(min=0)[:, None] / total
         self._square += 1e-4 * self._square.mean((1, 2), keepdim=True)  # directions without a gradient so far
 
     def move(self, rate: float, corrections: Sequence[float]) -> None:
+        """Updates the parameters; the corrections are of the means, which begin at 0."""
         step = _normalised(self._turned(self._mean), self._square, corrections)
         for one, part in zip(self._parameters, rate * (self._rows @ step @ self._columns.mT), strict=True):
             one.sub_(part.reshape(one.shape))
