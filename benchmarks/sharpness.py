@@ -29,7 +29,7 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.perceptual import PerceptualMeter
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.threads import Clock
-from vidscale.training.coded_crops import Motion
+from vidscale.training.coded_crops import MotionLimits
 from vidscale.training.coded_maker import round_trip
 from vidscale.training.crops import find_pictures, read_rgb
 from vidscale.training.motion import shot
@@ -95,7 +95,7 @@ def _shots(folder: Path | None, number: int, count: int) -> Iterator[tuple[str, 
     for index in range(number if photos else 0):
         rng = np.random.default_rng([77, index])
         photo, other = (read_rgb(photos[int(rng.integers(len(photos)))]) for _ in range(2))
-        frames = shot(photo, other, (352, 640), count, rng, Motion())
+        frames = shot(photo, other, (352, 640), count, rng, MotionLimits())
         yield f"shot {index}", [Frame(planes, _LAYOUT, pts, 1 / _RATE) for pts, planes in enumerate(frames)]
 
 

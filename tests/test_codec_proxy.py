@@ -19,8 +19,8 @@ from vidscale.models.fixed_pair import FixedPair
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.system.threads import Clock
 from vidscale.training import codec_proxy
-from vidscale.training.codec_proxy import Motion, coefficient_bits, encode, motion_positions, quantised
-from vidscale.training.coded_crops import Motion as Camera
+from vidscale.training.codec_proxy import MotionPositions, coefficient_bits, encode, motion_positions, quantised
+from vidscale.training.coded_crops import MotionLimits
 from vidscale.training.motion import shot
 from vidscale.training.motion_search import EDGE, search
 
@@ -98,7 +98,7 @@ class Shot(NamedTuple):
 
     lanczos: list
     variants: dict
-    motion: Motion
+    motion: MotionPositions
 
 
 def triples(small):
@@ -112,7 +112,7 @@ def motion_in(parts):
     pairs = ((2, 0), (1, 0), (1, 2))
     frames = parts.numpy()
     vectors = [np.stack([search(part[to], part[start]) for part in frames]) for to, start in pairs]
-    return Motion(*(motion_positions(torch.from_numpy(v), SIDE) for v in vectors))
+    return MotionPositions(*(motion_positions(torch.from_numpy(v), SIDE) for v in vectors))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,9 @@ def shots():
     made = []
     for number, photograph in enumerate(PHOTOGRAPHS):
         rng = np.random.default_rng(number)
-        lumas = [planes[0] for planes in shot(photograph(), data.rocket(), (384, 512), FRAMES, rng, Camera(pan=3.0))]
+        lumas = [
+            planes[0] for planes in shot(photograph(), data.rocket(), (384, 512), FRAMES, rng, MotionLimits(pan=3.0))
+        ]
         lanczos = [LANCZOS(luma) for luma in lumas]
         variants = {name: downscale(lumas) for name, downscale in DOWNSCALERS.items()}
         made.append(Shot(lanczos, variants, motion_in(triples(lanczos))))
@@ -218,7 +220,7 @@ def test_blocks_are_coded_as_by_a_real_dct():
 @pytest.mark.slow
 def test_finer_quantiser_keeps_the_picture(shots):
     parts = triples(shots[1].lanczos)[:4]
-    motion = Motion(*(positions[:4] for positions in shots[1].motion))
+    motion = MotionPositions(*(positions[:4] for positions in shots[1].motion))
     coded = encode(parts, motion, torch.full((4,), -20.0))
     inner = slice(EDGE, SIDE - EDGE)
     assert float((coded.p - parts[:, 2:3, inner, inner]).abs().max()) < 1
@@ -230,7 +232,7 @@ def test_still_shots_cost_next_to_nothing(shots):
     """P and B frames that equal the I frame have only what the quantiser of the I frame lost to code."""
     parts = triples(shots[0].lanczos)
     still = parts[:, :1].expand(-1, 3, -1, -1)
-    none = Motion(*[motion_positions(torch.zeros(len(parts), 12, 12, 2, dtype=torch.int16), SIDE)] * 3)
+    none = MotionPositions(*[motion_positions(torch.zeros(len(parts), 12, 12, 2, dtype=torch.int16), SIDE)] * 3)
     crf = torch.full((len(parts),), 27.0)
     with torch.no_grad():
         moving, unmoved = encode(parts, shots[0].motion, crf), encode(still, none, crf)

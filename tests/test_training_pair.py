@@ -24,7 +24,7 @@ from vidscale.models.networks.luma import Cell
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.system.progress import Progress
 from vidscale.training.clips import Clips
-from vidscale.training.coded_crops import CodedCrops, CodedSettings, Coding, Motion
+from vidscale.training.coded_crops import CodedCrops, CodedSettings, Coding, MotionLimits
 from vidscale.training.coded_maker import Maker
 from vidscale.training.collapsible import collapse, widen
 from vidscale.training.downscaler_pair import DownscalerRecipe
@@ -69,7 +69,7 @@ def made(settings, photos, folder, clips=None):
 
 def test_shot_shows_the_photograph_and_moves_smoothly():
     photo = data.coffee()
-    motion = Motion(pan=3.0, grain=0.0, passing=0.0, reduction=1.0)
+    motion = MotionLimits(pan=3.0, grain=0.0, passing=0.0, reduction=1.0)
     frames = [luma.astype(float) for luma, _, _ in shot(photo, photo, (96, 128), 8, np.random.default_rng(5), motion)]
     steps = [np.abs(after - before).mean() for before, after in pairwise(frames)]
     apart = np.abs(frames[-1] - frames[0]).mean()
@@ -81,7 +81,7 @@ def test_shot_shows_the_photograph_and_moves_smoothly():
 def test_shot_keeps_colours():
     photo = np.empty((300, 300, 3), np.uint8)
     photo[:] = (200, 60, 30)
-    luma, blue, red = next(shot(photo, photo, (48, 64), 1, np.random.default_rng(0), Motion(grain=0.0)))
+    luma, blue, red = next(shot(photo, photo, (48, 64), 1, np.random.default_rng(0), MotionLimits(grain=0.0)))
     pixel = ["-f", "lavfi", "-i", "color=0xC83C1E:s=64x48:r=1:d=1", "-vf", "scale=out_color_matrix=bt709:out_range=tv"]
     truth = ffmpeg(*pixel, "-pix_fmt", "yuv444p", "-f", "rawvideo", "-")
     want = np.frombuffer(truth, np.uint8).reshape(3, 48, 64)[:, 20, 20]

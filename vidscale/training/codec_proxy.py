@@ -49,7 +49,7 @@ class Encoder:
 X265 = Encoder()
 
 
-class Motion(NamedTuple):
+class MotionPositions(NamedTuple):
     """Positions that the prediction of each sample of the inner area is read from; from `motion_positions`.
 
     Attributes:
@@ -94,7 +94,7 @@ def motion_positions(vectors: Tensor, side: int) -> Tensor:
 
 
 def encode(
-    frames: Tensor, motion: Motion, crf: Tensor, grid: tuple[int, int] = (0, 0), encoder: Encoder = X265
+    frames: Tensor, motion: MotionPositions, crf: Tensor, grid: tuple[int, int] = (0, 0), encoder: Encoder = X265
 ) -> Coded:
     """Encodes triples of small pictures.
 

@@ -25,7 +25,7 @@ _FIELDS = ("lr", "hr", "strength", "codec", "pict_type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Motion:
+class MotionLimits:
     """Limits of the synthetic motion; each shot draws uniformly up to these.
 
     Attributes:
@@ -113,7 +113,7 @@ class CodedSettings(ChunkedSet):
         Coding(codec="x264", preset="veryfast", crf=(18, 40)),
         Coding(codec="x265", preset="fast", crf=(18, 40)),
     )
-    motion: Motion = field(default_factory=Motion)
+    motion: MotionLimits = field(default_factory=MotionLimits)
     clip_share: float = 0.25
     seed: int = 0
 

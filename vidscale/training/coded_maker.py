@@ -25,15 +25,13 @@ from vidscale.stages.decode import decode_frames
 from vidscale.stages.encode import encode_command, encode_frames
 from vidscale.stages.read_log import ReadLog
 from vidscale.system.folders import temporary_folder
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import Clock, in_order
 from vidscale.training.clips import CODED_FORMAT, Clips
 from vidscale.training.coded_crops import CodedSettings, Coding, crop_type
 from vidscale.training.crops import find_pictures, read_rgb
-from vidscale.training.files import replacing
-from vidscale.training.material import CHUNKS
+from vidscale.training.material import make_chunks
 from vidscale.training.motion import shot
-from vidscale.training.recipes import keep_recipe
 
 _COLOR = Color("tv", "bt709", "bt709", "bt709", "left")
 _RATE = Fraction(25)
@@ -64,17 +62,11 @@ class Maker:
         Raises:
             VidscaleError: a photograph cannot be read, ffmpeg fails, or the folder cannot be written.
         """
-        settings = self.settings
-        keep_recipe(settings, self.folder, CHUNKS)
-        missing = settings.missing(self.folder)
-        progress.start("coding", len(missing) * settings.shots, "shots")
-        for chunk in missing:
-            parts = []
-            for part in in_order(self._shot, range(chunk * settings.shots, (chunk + 1) * settings.shots), jobs):
-                parts.append(part)
-                progress.advance()
-            with replacing(settings.chunk(self.folder, chunk)) as file:
-                np.save(file, np.concatenate(parts))
+
+        def records(numbers: range) -> npt.NDArray[Any]:
+            return np.concatenate(list(counted(in_order(self._shot, numbers, jobs), progress)))
+
+        make_chunks(self.settings, self.folder, "coding", records, progress)
 
     def _shot(self, number: int) -> npt.NDArray[Any]:
         """The crops of one shot."""

@@ -5,12 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from vidscale.errors import TrainingError
 from vidscale.media.geometry import parse_scale
 from vidscale.system.progress import Progress
 from vidscale.system.threads import core_count
+from vidscale.training.files import replacing
 from vidscale.training.recipes import keep_recipe
 
 CHUNKS = "chunk-*.npy"
@@ -40,12 +44,13 @@ class ChunkedSet:
 
     Attributes:
         scale: HR over LR, as text.
-        chunks: number of chunks.
+        chunks, shots: number of chunks, and of shots per chunk.
     """
 
     __slots__ = ()
     scale: str
     chunks: int
+    shots: int
 
     @property
     def ratio(self) -> Fraction:
@@ -59,6 +64,30 @@ class ChunkedSet:
     def missing(self, folder: Path) -> list[int]:
         """Numbers of the missing chunks."""
         return [number for number in range(self.chunks) if not self.chunk(folder, number).exists()]
+
+
+def make_chunks(
+    settings: ChunkedSet, folder: Path, task: str, records: Callable[[range], npt.NDArray[Any]], progress: Progress
+) -> None:
+    """Makes the missing chunks of a set. A chunk depends only on the settings and its number.
+
+    Args:
+        settings: of the set.
+        folder: of the set.
+        task: what this is called.
+        records: makes the records of some shots, by their numbers; advances the progress with each shot.
+        progress: begins to count shots.
+
+    Raises:
+        TrainingError: the folder cannot be written or has different settings.
+    """
+    keep_recipe(settings, folder, CHUNKS)
+    missing = settings.missing(folder)
+    progress.start(task, len(missing) * settings.shots, "shots")
+    for chunk in missing:
+        made = records(range(chunk * settings.shots, (chunk + 1) * settings.shots))
+        with replacing(settings.chunk(folder, chunk)) as file:
+            np.save(file, made)
 
 
 class Maker(Protocol):

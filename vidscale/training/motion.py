@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from vidscale.training.coded_crops import Motion
+from vidscale.training.coded_crops import MotionLimits
 
 Codes = npt.NDArray[np.uint8]
 Image32 = npt.NDArray[np.float32]
@@ -19,7 +19,7 @@ _KR, _KB = 0.2126, 0.0722  # BT.709
 
 
 def shot(
-    photo: Codes, other: Codes, size: tuple[int, int], frames: int, rng: np.random.Generator, motion: Motion
+    photo: Codes, other: Codes, size: tuple[int, int], frames: int, rng: np.random.Generator, motion: MotionLimits
 ) -> Iterator[tuple[Codes, Codes, Codes]]:
     """Frames of one shot, yuv420p, BT.709, limited range, chroma sited left.
 
@@ -60,7 +60,7 @@ def _happens(rng: np.random.Generator, share: float) -> bool:
     return bool(rng.random() < share)
 
 
-def _camera(size: tuple[int, int], frames: int, rng: np.random.Generator, motion: Motion) -> Matrix:
+def _camera(size: tuple[int, int], frames: int, rng: np.random.Generator, motion: MotionLimits) -> Matrix:
     """A matrix [2, 3] per frame that maps a pixel (x, y, 1) to scene coordinates."""
     still = rng.random() < 0.15  # a tripod
     speed = 0.0 if still else rng.uniform(0, motion.pan)

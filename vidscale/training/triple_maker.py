@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from vidscale.media.frames import PixelFormat, Plane, YuvImage
 from vidscale.models.fixed_pair import FixedPair
-from vidscale.system.progress import Progress
+from vidscale.system.progress import Progress, counted
 from vidscale.system.threads import in_order
 from vidscale.training.clips import Clips
 from vidscale.training.crops import find_pictures, read_rgb
-from vidscale.training.files import replacing
-from vidscale.training.material import CHUNKS
+from vidscale.training.material import make_chunks
 from vidscale.training.motion import shot
 from vidscale.training.motion_search import search
-from vidscale.training.recipes import keep_recipe
 from vidscale.training.triples import GAP, TripleSettings, triple_type
 
 _FRAMES = 2 * GAP + 1
@@ -52,19 +50,15 @@ class TripleMaker:
         Raises:
             VidscaleError: a photograph or clip cannot be read, or the folder cannot be written.
         """
-        settings = self._settings
-        keep_recipe(settings, self._folder, CHUNKS)
-        missing = settings.missing(self._folder)
-        progress.start("preparing", len(missing) * settings.shots, "shots")
-        for chunk in missing:
-            records = np.empty(settings.shots, triple_type(settings))
-            numbers = range(chunk * settings.shots, (chunk + 1) * settings.shots)
-            for record, made in zip(records, in_order(self._triple, numbers, jobs), strict=True):
+
+        def records(numbers: range) -> npt.NDArray[Any]:
+            filled = np.empty(len(numbers), triple_type(self._settings))
+            for record, made in zip(filled, counted(in_order(self._triple, numbers, jobs), progress), strict=True):
                 for name, value in made.items():
                     record[name] = value
-                progress.advance()
-            with replacing(settings.chunk(self._folder, chunk)) as file:
-                np.save(file, records)
+            return filled
+
+        make_chunks(self._settings, self._folder, "preparing", records, progress)
 
     def _triple(self, number: int) -> dict[str, npt.NDArray[Any]]:
         settings = self._settings

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from vidscale.errors import TrainingError
-from vidscale.training.codec_proxy import Motion as Positions
-from vidscale.training.codec_proxy import motion_positions
-from vidscale.training.coded_crops import Motion
+from vidscale.training.codec_proxy import MotionPositions, motion_positions
+from vidscale.training.coded_crops import MotionLimits
 from vidscale.training.crops import Records, turned
 from vidscale.training.material import CHUNKS, ChunkedSet
 from vidscale.training.motion_search import BLOCK, EDGE
@@ -49,7 +48,7 @@ class TripleSettings(ChunkedSet):
     inner: int = 96
     chunks: int = 16
     shots: int = 250
-    motion: Motion = field(default_factory=Motion)
+    motion: MotionLimits = field(default_factory=MotionLimits)
     clip_share: float = 0.25
     seed: int = 0
 
@@ -89,11 +88,13 @@ class Batch(NamedTuple):
 
     hr: Tensor
     lr: Tensor
-    motion: Positions
+    motion: MotionPositions
 
     def to(self, device: torch.device) -> "Batch":
         """The same triples on a device."""
-        return Batch(self.hr.to(device), self.lr.to(device), Positions(*(part.to(device) for part in self.motion)))
+        return Batch(
+            self.hr.to(device), self.lr.to(device), MotionPositions(*(part.to(device) for part in self.motion))
+        )
 
 
 class Triples:
@@ -147,7 +148,7 @@ class Triples:
             )
             for name in _VECTORS
         )
-        return Batch(hr, lr, Positions(*motion))
+        return Batch(hr, lr, MotionPositions(*motion))
 
 
 def _turned_vectors(vectors: Any, turn: int) -> Any:
