@@ -7,7 +7,8 @@ import typer
 
 from vidscale.cli import options
 from vidscale.cli.console import Console, emit, run_job, show_path
-from vidscale.cli.train_upscalers import espcn, print_trained, progressive
+from vidscale.cli.train_upscalers import espcn, progressive
+from vidscale.cli.training import print_trained, recipe_settings
 
 app = typer.Typer(help="Train pairs of scalers.", no_args_is_help=True)
 
@@ -38,12 +39,10 @@ def pair(
     """Train a pair whose upscaler learns from real encodes of small pictures."""
 
     def job(console: Console) -> None:
-        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.material import Material
         from vidscale.training.pair import PairRecipe, train_pair
-        from vidscale.training.recipes import read_recipe
 
-        settings = read_recipe(PairRecipe, recipe, parse_assignments(assignments or []))
+        settings = recipe_settings(PairRecipe, recipe, assignments)
         material = Material(photos=photos, validation=validation, clips=clips, sets=coded or output / "coded")
         trained = train_pair(settings, material, output, console)
         print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
@@ -77,12 +76,10 @@ def downscaler(
     """Train the downscaler of a pair for its upscaler, through a differentiable model of the encoder."""
 
     def job(console: Console) -> None:
-        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.downscaler_pair import DownscalerRecipe, train_downscaler
         from vidscale.training.material import Material
-        from vidscale.training.recipes import read_recipe
 
-        settings = read_recipe(DownscalerRecipe, recipe, parse_assignments(assignments or []))
+        settings = recipe_settings(DownscalerRecipe, recipe, assignments)
         sets = Material(photos=photos, validation=validation, clips=clips, sets=material or output)
         trained = train_downscaler(settings, sets, output, console)
         print_trained(trained, output, settings.name, json_output=json_output, quiet=quiet)
@@ -110,12 +107,10 @@ def car(
     """Train CAR (Sun and Chen 2020): downscaler and upscaler jointly, without a codec in between."""
 
     def job(console: Console) -> None:
-        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.car import CarRecipe, train_car
         from vidscale.training.crops import find_pictures
-        from vidscale.training.recipes import read_recipe
 
-        settings = read_recipe(CarRecipe, recipe, parse_assignments(assignments or []))
+        settings = recipe_settings(CarRecipe, recipe, assignments)
         trained = train_car(settings, crops, find_pictures(validation), output, console)
         title = f"CAR, scale {settings.scale}, down by {settings.down}"
         print_trained(trained, output, title, json_output=json_output, quiet=quiet)

@@ -1,6 +1,5 @@
 """``vidscale train espcn`` and ``vidscale train progressive``."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidscale.cli import options
-from vidscale.cli.console import Console, aligned, emit, run_job, show_path
+from vidscale.cli.console import Console, aligned, emit, run_job
+from vidscale.cli.training import print_trained, recipe_settings
 
 if TYPE_CHECKING:
     from vidscale.training.log import Section
-    from vidscale.training.loop import Trained
 
 _Recipe = Annotated[
     Path | None, typer.Option("--recipe", help="Recipe file (TOML).", metavar="FILE", show_default=False)
@@ -39,13 +38,11 @@ def espcn(
     """Train ESPCN (Shi et al. 2016) on your footage, and measure it on this and on other footage."""
 
     def job(console: Console) -> None:
-        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.espcn import EspcnRecipe, section, train_espcn
         from vidscale.training.log import epochs, read_log
         from vidscale.training.loop import LOG
-        from vidscale.training.recipes import read_recipe
 
-        settings = read_recipe(EspcnRecipe, recipe, parse_assignments(assignments or []))
+        settings = recipe_settings(EspcnRecipe, recipe, assignments)
         done = train_espcn(settings, footage, unfamiliar, output, console)
         table = section(done.scores)
         if json_output:
@@ -78,12 +75,10 @@ def progressive(
     """Train the step-by-step upscaler: each stage separately, then end to end."""
 
     def job(console: Console) -> None:
-        from vidscale.jobs.recipe import parse_assignments
         from vidscale.training.crops import find_pictures
         from vidscale.training.progressive import ProgressiveRecipe, train_progressive
-        from vidscale.training.recipes import read_recipe
 
-        settings = read_recipe(ProgressiveRecipe, recipe, parse_assignments(assignments or []))
+        settings = recipe_settings(ProgressiveRecipe, recipe, assignments)
         done = train_progressive(settings, crops, find_pictures(validation), output, console)
         for name, part in done.parts.items():
             title = f"Step by step, scale {settings.scale}, {name}"
@@ -95,39 +90,6 @@ def progressive(
             typer.echo(", ".join(f"{way} {value:.2f} dB" for way, value in ways.items() if value is not None))
 
     run_job(job, quiet=quiet)
-
-
-def print_trained(
-    trained: "Trained",
-    folder: Path,
-    title: str,
-    sections: "Sequence[Section]" = (),
-    *,
-    json_output: bool,
-    quiet: bool,
-) -> None:
-    """Plots the curves of a training, and prints its result."""
-    from vidscale.training.log import plot_log, read_log
-    from vidscale.training.loop import LOG
-
-    page = folder / "training.html"
-    plot_log(read_log(folder / LOG), page, title=title, sections=sections)
-    if json_output:
-        emit(
-            {
-                "event": "trained",
-                "folder": str(folder),
-                "steps": trained.steps,
-                "seconds": round(trained.seconds, 1),
-                "best_step": trained.best_step,
-                "validation_db": round(trained.best_db, 4),
-            }
-        )
-    elif not quiet:
-        typer.echo(
-            f"{show_path(folder)}: {trained.best_db:.2f} dB at step {trained.best_step} of {trained.steps}, "
-            f"{trained.seconds / 60:.1f} min; curves in {show_path(page)}"
-        )
 
 
 def _print_table(section: "Section") -> None:
