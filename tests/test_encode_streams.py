@@ -44,7 +44,8 @@ from vidscale.media.identity import Identity, extract, tag_from_metadata
 from vidscale.media.probe import probe
 from vidscale.media.timing import Timing
 from vidscale.models.cards import find_pair_dir, read_card
-from vidscale.report.files import read_json, write_report
+from vidscale.report.files import write_report
+from vidscale.report.reading import read_json
 from vidscale.report.rows import Unpaired
 from vidscale.stages.check import check_output
 

@@ -18,7 +18,8 @@ from vidscale.config import FilesSettings
 from vidscale.errors import ConfigError, MeasureError
 from vidscale.jobs.evaluation import _timings, evaluate_encode, evaluate_files
 from vidscale.media.frames import Frame, PixelFormat
-from vidscale.report.files import read_json, write_json
+from vidscale.report.files import write_json
+from vidscale.report.reading import read_json
 from vidscale.report.rows import Report, Unpaired
 from vidscale.report.totals import columns, psnr, remarks, totals
 from vidscale.stages.pairing import paired

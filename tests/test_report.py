@@ -19,9 +19,10 @@ from web import Page, assert_self_contained
 
 from vidscale.errors import VidscaleError
 from vidscale.media.frames import Color, Frame, PixelFormat
-from vidscale.report.files import read_json, write_csv, write_json, write_report
+from vidscale.report.files import write_csv, write_json, write_report
 from vidscale.report.page import _shots_table, render_html
 from vidscale.report.plots import BINS, figure
+from vidscale.report.reading import read_json
 from vidscale.report.rows import (
     DistortedFacts,
     FrameScore,

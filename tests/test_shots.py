@@ -12,7 +12,8 @@ from material import ffmpeg, make, picture
 from vidscale.config import FilesSettings
 from vidscale.jobs.evaluation import evaluate_files
 from vidscale.media.frames import Frame, PixelFormat
-from vidscale.report.files import read_json, write_json, write_report
+from vidscale.report.files import write_json, write_report
+from vidscale.report.reading import read_json
 from vidscale.report.rows import Report
 from vidscale.report.totals import columns, shot_totals, summary_lines
 from vidscale.stages.shots import ShotFinder

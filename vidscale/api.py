@@ -45,7 +45,7 @@ from vidscale.per_title.deciding import decide
 from vidscale.per_title.decision import Decision
 from vidscale.per_title.ladder import FinishedLadder, plan_ladder, run_ladder
 from vidscale.players.web import Site, write_site
-from vidscale.report.files import read_json
+from vidscale.report.reading import read_json
 from vidscale.report.rows import Report
 from vidscale.system.progress import Progress
 
