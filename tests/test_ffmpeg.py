@@ -15,7 +15,8 @@ from material import FFMPEG
 from robustness import fake_ffmpeg, processes_naming, wait_for
 
 from vidscale.errors import ConfigError, EncodeError
-from vidscale.media.ffmpeg import FfmpegProcess, find_ffmpeg, library_versions, refused_params, run_ffmpeg
+from vidscale.media.ffmpeg import find_ffmpeg, library_versions, refused_params
+from vidscale.media.ffmpeg_process import FfmpegProcess, run_ffmpeg
 from vidscale.system import processes
 
 

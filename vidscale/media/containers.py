@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidscale.errors import ConfigError, DecodeError, reason_of
-from vidscale.media.ffmpeg import signal_name
+from vidscale.media.ffmpeg_process import signal_name
 from vidscale.media.orientation import lost_turn
 from vidscale.media.probe import Source, StreamInfo
 from vidscale.system.processes import announces

@@ -14,7 +14,8 @@ from vidscale.config import CodecSettings
 from vidscale.errors import EncodeError
 from vidscale.media.captions import Captions
 from vidscale.media.encoders import ENCODERS, hdr_params
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
+from vidscale.media.ffmpeg_process import FfmpegProcess
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.system.threads import Clock

@@ -13,7 +13,8 @@ import ffmpeg as ffmpeg_python
 from vidscale.config import TimeRange
 from vidscale.errors import EncodeError, reason_of
 from vidscale.media.containers import STALE_TAGS, OutputPlan
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
+from vidscale.media.ffmpeg_process import FfmpegProcess
 from vidscale.media.identity import TAG, Identity
 from vidscale.media.mp4 import write_keys
 from vidscale.media.probe import Source, StreamInfo, open_container

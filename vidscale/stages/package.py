@@ -9,7 +9,8 @@ import av
 
 from vidscale.errors import EncodeError, reason_of
 from vidscale.media.codec_strings import codec_string
-from vidscale.media.ffmpeg import Ffmpeg, run_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg
+from vidscale.media.ffmpeg_process import run_ffmpeg
 from vidscale.media.frames import VideoInfo
 from vidscale.media.playlists import PART, Sound, Variant, raise_target_duration, segments_of
 from vidscale.media.probe import StreamInfo

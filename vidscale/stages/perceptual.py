@@ -12,7 +12,8 @@ import numpy as np
 
 from vidscale.config import MeasureSettings
 from vidscale.errors import EncodeError, MeasureError
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
+from vidscale.media.ffmpeg_process import FfmpegProcess
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.nut import NutWriter
 from vidscale.report.rows import FrameScore

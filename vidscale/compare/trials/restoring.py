@@ -17,7 +17,8 @@ from vidscale.compare.trials.encoding import geometry_of
 from vidscale.compare.trials.window import WHOLE, Window
 from vidscale.config import DecodeSettings
 from vidscale.jobs.restore import SmallFile, open_small, part_of, restored_frames
-from vidscale.media.ffmpeg import Ffmpeg, FfmpegProcess, command_line, file_word, run_ffmpeg
+from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
+from vidscale.media.ffmpeg_process import FfmpegProcess, run_ffmpeg
 from vidscale.media.frames import Frame
 from vidscale.media.nut import read_nut
 from vidscale.media.probe import Source, probe
