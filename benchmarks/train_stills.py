@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 WALL_TIME_AT_START = time.perf_counter()
 
-_SIZES = {"batch": "crops per step", "crop": "side of a crop", "blocks": "of the upscaler", "width": "of the upscaler"}
+_SIZES = {
+    "batch": "crops per step",
+    "crop": "side of a crop",
+    "blocks": "of the upscaler",
+    "width": "of the upscaler",
+    "repeats": "corrections of CAR",
+    "refinements": "of CAR",
+}
 
 
 def main() -> None:
@@ -86,7 +93,7 @@ def _train(name: str, seed: int, options: argparse.Namespace) -> None:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         torch.set_num_threads(1)
-    changes = {key: value for key in _SIZES if (value := getattr(options, key))}
+    changes = {key: value for key in _SIZES if (value := getattr(options, key)) is not None}
     recipe = replace(RECIPES[name], **changes)
     folder = options.out / f"{name}-{seed}"
     pictures = ResidentPictures(find_pictures(options.data / "train"), device)
