@@ -149,6 +149,8 @@ def test_effort_table_is_of_the_stored_rows() -> None:
         ratios = {way: seconds[way] / seconds["full"] for way in ways}
         assert [float(cell) for cell in cells[1:6]] == pytest.approx([*ratios.values()], abs=0.011)
         assert ratios[cells[6]] <= 0.8
+        more = ("fast", "normal", "patient").index(cells[6]) + 1
+        assert all(ratios[f"AVX2 {effort}"] > 0.8 for effort in ("fast", "normal", "patient")[more:])
 
 
 def test_bits_of_chunks_are_the_stored_ones() -> None:

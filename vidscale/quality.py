@@ -84,8 +84,9 @@ def highest(metric: Metric) -> float:
 
 
 def measuring(metrics: Collection[Metric]) -> dict[str, bool]:
-    """The settings that measure these metrics, by the names in `vidscale.config.MeasureSettings`."""
-    return {"vmaf": any(metric in VMAF_METRICS for metric in metrics), "xpsnr": "xpsnr_y" in metrics}
+    """The settings to switch on for these metrics, by the names in `vidscale.config.MeasureSettings`."""
+    needed = {"vmaf": any(metric in VMAF_METRICS for metric in metrics), "xpsnr": "xpsnr_y" in metrics}
+    return {name: True for name, is_needed in needed.items() if is_needed}
 
 
 def parse_target(text: str) -> Target:

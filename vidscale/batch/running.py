@@ -95,7 +95,7 @@ def plan_batch(
 def _measuring(metric: Metric, settings: EncodeSettings) -> dict[str, bool]:
     if not settings.report:
         raise UsageError("--least needs the report that --no-report leaves out")
-    return {name: True for name, is_needed in measuring([metric]).items() if is_needed}
+    return measuring([metric])
 
 
 def run_batch(

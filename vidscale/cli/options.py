@@ -215,6 +215,11 @@ ValidationPhotos = Annotated[
     Path | None,
     typer.Option("--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False),
 ]
+ValidationPictures = Annotated[
+    Path,
+    typer.Option("--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False),
+]
+PackedCrops = Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)]
 TrainingClips = Annotated[
     Path | None,
     typer.Option("--clips", help="Folder of videos to train on as well.", metavar="FOLDER", show_default=False),

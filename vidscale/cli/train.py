@@ -89,13 +89,8 @@ def downscaler(
 
 @app.command("car", short_help="Train CAR: downscaler and upscaler jointly, without a codec.")
 def car(
-    crops: Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)],
-    validation: Annotated[
-        Path,
-        typer.Option(
-            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
-        ),
-    ],
+    crops: options.PackedCrops,
+    validation: options.ValidationPictures,
     output: options.TrainingFolder,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="Recipe file (TOML).", metavar="FILE", show_default="the paper's")

@@ -59,13 +59,8 @@ def espcn(
 
 
 def progressive(
-    crops: Annotated[Path, typer.Argument(help="Packed crops (train pack).", metavar="CROPS", show_default=False)],
-    validation: Annotated[
-        Path,
-        typer.Option(
-            "--validation", help="Folder of photographs to validate on.", metavar="FOLDER", show_default=False
-        ),
-    ],
+    crops: options.PackedCrops,
+    validation: options.ValidationPictures,
     output: options.TrainingFolder,
     recipe: _Recipe = None,
     assignments: options.Assignments = None,

@@ -213,7 +213,7 @@ class PlanePair:
         """
         if not self._corrects or (self.downscale_backend.device == "cuda" and implementation("cuda") != "triton"):
             return False
-        return _shapes(self._projection(_TRIAL_STRENGTH).guide) == _shapes(self.chain(_TRIAL_STRENGTH))
+        return shape_of(self._projection(_TRIAL_STRENGTH).guide) == shape_of(self.chain(_TRIAL_STRENGTH))
 
     @cached_property
     def _luma_correction(self) -> Callable[[float, int], BackProjectionRunner]:
@@ -265,11 +265,6 @@ class PlanePair:
 
 def _gray(side: int) -> YuvImage:
     return YuvImage((np.full((side, side), 128, np.uint8),), PixelFormat("gray", 8))
-
-
-def _shapes(chain: Chain) -> list[tuple[int, ...]]:
-    linear = [] if chain.linear is None else [chain.linear.shape]
-    return [*linear, *(layer.weight.shape for layer in chain.convolutions)]
 
 
 def _runner(projection: BackProjection, bit_depth: int) -> BackProjectionRunner:

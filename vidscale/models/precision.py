@@ -39,7 +39,7 @@ def _seconds(chain: Chain, precision: Precision) -> float:
 
 
 def shape_of(chain: Chain) -> str:
-    """What the time of a chain depends on, as text: sides of its cells and the sizes of its kernels."""
+    """The shape of a chain as text, on which its time depends: sides of its cells, sizes of its kernels."""
     layers = [layer.weight for layer in chain.convolutions] + ([] if chain.linear is None else [chain.linear])
     return " ".join([f"{chain.small}:{chain.large}", *("x".join(map(str, weight.shape[:3])) for weight in layers)])
 

@@ -104,8 +104,7 @@ def chosen_settings(decision: Decision, one: WayEstimate | None = None) -> Encod
     """The settings that encode a way of a decision; None is the chosen one."""
     one = one or decision.chosen
     settings = settings_for(one.way, decision.settings, one.crf)
-    needed = measuring([decision.goal.metric]) if decision.is_verified else {}
-    return settings.model_copy(update={name: True for name, is_needed in needed.items() if is_needed})
+    return settings.model_copy(update=measuring([decision.goal.metric]) if decision.is_verified else {})
 
 
 def _full_size_plan(path: Path, output: Path | None, settings: EncodeSettings) -> EncodePlan:
