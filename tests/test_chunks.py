@@ -124,6 +124,15 @@ def test_chunks_of_all_kinds_of_sources(tmp_path: Path, chunked: Chunked, name: 
 
 
 @pytest.mark.slow
+def test_rounded_timestamps_in_chunks_are_said_once(tmp_path: Path, chunked: Chunked) -> None:
+    source = make(tmp_path / "ntsc.mp4", *picture(rate="30000/1001", duration=8), "-preset", "ultrafast", "-g", "40")
+    outcome = chunked(source, tmp_path / "chunked.mkv", 2)
+    count = sum(a != b for a, b in zip(shown_times(source), shown_times(outcome.path), strict=True))
+    assert count > 200
+    assert outcome.notes == (f"Matroska stores timestamps in ms: those of {count} frames are rounded",)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["1.48:9.2", "2:", ":8.04"])
 def test_chunks_of_a_range(tmp_path: Path, movie: Path, chunked: Chunked, text: str) -> None:
     outcome = chunked(movie, tmp_path / "chunked.mp4", 2, range=text)

@@ -36,8 +36,11 @@ from material import (
 from typer.testing import CliRunner
 
 from vidscale.cli import app
+from vidscale.config import DecodeSettings
 from vidscale.errors import ConfigError, EncodeError, UsageError
 from vidscale.jobs.evaluation import evaluate_encode
+from vidscale.jobs.pipeline import Outcome, decode
+from vidscale.jobs.planning import plan_decode
 from vidscale.jobs.restore import find_identity
 from vidscale.media.file_identity import probe_identity
 from vidscale.media.identity import Identity, extract, tag_from_metadata
@@ -220,11 +223,40 @@ def test_varying_frame_rate_keeps_every_timestamp(
         assert any(p.pts != p.dts for p in opened.demux(video=0) if p.size) == (codec != "svtav1")  # B-frames
 
 
-def test_timestamps_finer_than_matroska_are_said_once_and_kept_in_the_identity(vfr: Path, tmp_path: Path) -> None:
-    decided = plan(vfr, tmp_path / "small.mkv")
-    assert sum("nearest ms" in note for note in decided.notes) == 1
-    assert decided.identity.time_base == "1/90000"
-    assert not any("nearest ms" in note for note in plan(vfr, tmp_path / "small.mp4").notes)
+def moved(source: Path, written: Path) -> int:
+    """How many frames have another timestamp than in the source."""
+    return sum(a != b for a, b in zip(shown_times(source), shown_times(written), strict=True))
+
+
+def rounded(outcome: Outcome) -> list[str]:
+    """The notes about rounded timestamps."""
+    return [note for note in outcome.notes if "Matroska stores timestamps in ms" in note]
+
+
+@pytest.mark.parametrize("container", ["mkv", "webm", "mp4", "ts"])
+@pytest.mark.parametrize("rate", ["25", "30", "30000/1001", "62.5", "vfr"])
+def test_rounded_timestamps_are_said_once(rate: str, container: str, vfr: Path, tmp_path: Path) -> None:
+    source = vfr if rate == "vfr" else make(tmp_path / "source.mp4", *picture(rate=rate, duration=2), *X264)
+    outcome = coding(source, tmp_path / f"small.{container}", codec="svtav1" if container == "webm" else "x264")
+    count = moved(source, outcome.path)
+    assert (count > 0) == (container in ("mkv", "webm") and rate not in ("25", "62.5"))
+    expected = f"Matroska stores timestamps in ms: those of {count} frames are rounded"
+    assert rounded(outcome) == ([expected] if count else [])
+
+
+def test_rounded_timestamps_of_a_restored_file(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.mp4", *picture(rate=30), *X264)
+    exact, in_ms = coded(source, tmp_path / "exact.mp4"), coded(source, tmp_path / "in_ms.mkv")
+    settings = DecodeSettings(lossless=True)
+    of_exact, of_rounded = (decode(plan_decode(path, None, settings)) for path in (exact, in_ms))
+    assert moved(exact, of_exact.path) == 20
+    assert [note.split(": ")[1] for note in rounded(of_exact)] == ["those of 20 frames are rounded"]
+    assert moved(in_ms, of_rounded.path) == 0
+    assert rounded(of_rounded) == []
+
+
+def test_time_base_of_the_source_is_in_the_identity(vfr: Path, tmp_path: Path) -> None:
+    assert plan(vfr, tmp_path / "small.mkv").identity.time_base == "1/90000"
 
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])

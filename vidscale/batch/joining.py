@@ -10,7 +10,7 @@ from vidscale.batch.tasks import ChunkResult
 from vidscale.errors import EncodeError
 from vidscale.jobs.adaptation import adapts, joined
 from vidscale.jobs.encoding import strength_note
-from vidscale.jobs.finishing import distinct, finish
+from vidscale.jobs.finishing import distinct, finish, rounding_notes
 from vidscale.jobs.losses import found_notes
 from vidscale.jobs.pipeline import Outcome
 from vidscale.jobs.plans import EncodePlan
@@ -56,7 +56,7 @@ def join(
     _check(plan, chunks, results, origins)
     for _ in distinct(timing.pts, lambda pts: pts * unit, plan.output):
         pass
-    notes = found_notes(plan, log)
+    notes = (*found_notes(plan, log), *rounding_notes(timing, plan.output))
     if plan.measures_strength:
         plan = plan.with_quantiser(_mean_quantiser(results))
         notes = (*notes, strength_note(plan.identity.crf))

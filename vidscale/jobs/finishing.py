@@ -18,6 +18,7 @@ from vidscale.stages.read_log import ReadLog
 from vidscale.stages.sign import Muxer, sign
 from vidscale.stages.updates import TimedUpdates
 from vidscale.system.workspace import Workspace
+from vidscale.text import plural
 
 T = TypeVar("T")
 
@@ -96,6 +97,15 @@ def distinct(items: Iterable[T], time_of: Callable[[T], Fraction], output: Outpu
             )
         last = stamp
         yield item
+
+
+def rounding_notes(timing: Timing, output: OutputPlan) -> tuple[str, ...]:
+    """A message for the user if the output cannot store every timestamp exactly."""
+    if output.time_unit is None:
+        return ()
+    ticks = timing.time_base / output.time_unit
+    rounded = sum(pts * ticks.numerator % ticks.denominator != 0 for pts in timing.pts)
+    return (f"Matroska stores timestamps in ms: those of {plural(rounded, 'frame')} are rounded",) if rounded else ()
 
 
 def _signed_muxer(output: OutputPlan, codec: str) -> Muxer:

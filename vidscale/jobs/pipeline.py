@@ -12,7 +12,7 @@ from pathlib import Path
 from vidscale.jobs.adaptation import NOTHING, SegmentFacts, adapts, shots_to_adapt
 from vidscale.jobs.encoding import adapt_encoded, downscaled, encode_video, strength_note
 from vidscale.jobs.estimates import expected_frames
-from vidscale.jobs.finishing import distinct, finish
+from vidscale.jobs.finishing import distinct, finish, rounding_notes
 from vidscale.jobs.losses import found_notes
 from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.reading import Read, ReadOnce, source_frames
@@ -134,5 +134,5 @@ def _write(
         progress.start("writing", None)
         timing = Timing(encoded.pts, encoded.until, plan.written.time_base)
         finish(plan, [Piece(encoded.path)], timing, encoded.captions, log, workspace, updates=adaptation.updates)
-    notes = (*notes, *adaptation.notes)
+    notes = (*notes, *rounding_notes(timing, plan.output), *adaptation.notes)
     return Outcome(plan.output.path, len(encoded.pts), log, clocks, notes, adaptation.segments)

@@ -156,12 +156,9 @@ def _identity(source: Source, pair: Pair, geometry: Geometry, settings: EncodeSe
 
 def _notes(source: Source, target: OutputPlan, settings: EncodeSettings, pair: Pair) -> tuple[str, ...]:
     notes = list(loss_notes(source, target, ENCODERS[settings.codec].codec, settings.strict))
-    video = source.video
     notes += [*conversion_notes(source, ENCODERS[settings.codec]), *alpha_notes(source, settings.alpha)]
     if settings.adapt != "off":
         notes += filter(None, [why_not_adapted(settings, pair) or why_not_encoded_again(settings, pair)])
-    if target.time_unit and video.time_base < target.time_unit:
-        notes.append("Matroska stores timestamps in ms, coarser than the source: they are rounded to the nearest ms")
     return tuple(notes)
 
 
