@@ -1,11 +1,17 @@
 """The pairs in the package: complete, small, and better than the filters they are based on."""
 
+import json
+import re
+import shutil
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from skimage import data
+from typer.testing import CliRunner
 
+from vidscale.cli import app
 from vidscale.errors import UsageError
 from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
@@ -55,6 +61,31 @@ def test_shipped_pair_is_whole_and_says_where_it_comes_from(name):
     most = 2 * 2**20 if card.upscaler["network"] == "edsr" else 1_000_000  # EDSR and CAR are for pictures
     assert sum(path.stat().st_size for path in folder.iterdir()) < most
     assert UNKNOWN not in (card.licence, card.data, card.training)
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if read_card(SHIPPED[name]).downscaler.get("guide_width")])
+def test_models_show_tells_the_sizes_of_each_downscaler_from_the_weights(name, tmp_path):
+    record = json.loads((SHIPPED[name] / "card.json").read_text())
+    halves = [half for half in ("downscaler", "quick_downscaler") if half in record]
+    for half in halves:  # as in older cards
+        record[half] = {key: size for key, size in record[half].items() if not key.startswith("guide_")}
+    (tmp_path / "card.json").write_text(json.dumps(record))
+    shutil.copy(SHIPPED[name] / "weights.safetensors", tmp_path)
+
+    result = CliRunner().invoke(app, ["models", "show", str(tmp_path), "--json"])
+
+    shown = json.loads(result.stdout)
+    shapes = {key: weights.shape for key, weights in load_file(tmp_path / "weights.safetensors").items()}
+    for half in halves:
+        convolutions = [shapes[key] for key in sorted(shapes) if re.match(rf"{half}\.guide\.convs\.\d+\.weight", key)]
+        assert shown[half]["guide_depth"] == len(convolutions)
+        assert [shown[half][f"guide_{size}"] for size in ("width", "first")] == [convolutions[0][0], convolutions[0][2]]
+        assert shown[half]["guide_small"] ** 2 == convolutions[0][1]
+        assert shown[half]["guide_large"] ** 2 == convolutions[-1][0]
+        assert shown[half]["guide_reach"] == shapes[f"{half}.guide.linear.weight"][2]
+        assert shown[half]["width"] == shapes[f"{half}.convs.0.weight"][0]
+    assert ("quick_downscaler" in halves) == (shown["quick_downscaler"] is not None)
+    assert shown["downscaler"] != shown["quick_downscaler"]
 
 
 @pytest.mark.slow

@@ -125,6 +125,14 @@ def test_training_starts_from_a_downscaler_of_another_guide(photos, tmp_path):
         torch.testing.assert_close(weights, started[name], rtol=0, atol=1e-6)
 
 
+def test_training_cannot_start_from_a_downscaler_of_other_cells(tmp_path):
+    guide = CompactUpscaler(Cell(2, 4), width=4, depth=3)
+    write_pair_dir(tmp_path / "guide", "guide-x2", FixedPair("lanczos", Fraction(2)), guide)
+    recipe = DownscalerRecipe(start="adaptive-x2", guide=str(tmp_path / "guide"), triples=SMALL)
+    with pytest.raises(TrainingError, match="adaptive-x2: its downscaler is not the one that the recipe describes"):
+        train_downscaler(recipe, nothing(tmp_path), tmp_path / "run")
+
+
 def nothing(folder):
     return Material(photos=None, validation=None, clips=None, sets=folder)
 

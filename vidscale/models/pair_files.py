@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,7 +37,8 @@ _UPSCALERS: dict[str, type[Upscaler]] = {
 
 @dataclass(frozen=True, eq=False)
 class LoadedPair:
-    """A pair read from a folder: its card, and its networks on the CPU in eval mode."""
+    """A pair read from a folder: its card, with the sizes that the weights have, and its networks on the CPU in eval
+    mode."""
 
     card: PairCard
     downscaler: Downscaler
@@ -162,6 +163,12 @@ def _loaded(folder: Path, card: PairCard, arrays: Arrays) -> LoadedPair:
             f"{folder}: the networks have scales {downscaler.scale} and {upscaler.scale}, the card {card.scale}"
         )
     quick = None if card.quick_downscaler is None else _back_projection(card, _tensors(arrays, f"{_QUICK}."))
+    card = replace(
+        card,
+        downscaler=downscaler.sizes,
+        upscaler=upscaler.sizes,
+        quick_downscaler=quick.sizes if quick else None,
+    )
     return LoadedPair(card, downscaler, upscaler, quick)
 
 

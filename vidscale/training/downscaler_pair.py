@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from vidscale.errors import ModelError, TrainingError
 from vidscale.models.cards import check_name, find_pair_dir
@@ -146,12 +147,20 @@ def _network(recipe: DownscalerRecipe, guide: CompactUpscaler) -> BackProjection
     except ValueError as error:
         raise TrainingError(str(error)) from error
     if recipe.start:
-        first = _downscaler_of(recipe.start)
-        if first.sizes | {"sharpness": 0.0} != network.sizes:
+        own = _own_weights(_downscaler_of(recipe.start))
+        if _shapes(own) != _shapes(_own_weights(network)):
             raise TrainingError(f"{recipe.start}: its downscaler is not the one that the recipe describes")
-        own = {name: value for name, value in first.state_dict().items() if not name.startswith("guide.")}
-        network.load_state_dict(own | {f"guide.{name}": value for name, value in guide.state_dict().items()})
+        network.load_state_dict(network.state_dict() | own)
     return network
+
+
+def _own_weights(network: BackProjection) -> dict[str, Tensor]:
+    """Without those of the guide."""
+    return {name: value for name, value in network.state_dict().items() if not name.startswith("guide.")}
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def _downscaler_of(name: str) -> BackProjection:

@@ -136,8 +136,8 @@ class BackProjection(nn.Module):
 
     @property
     def sizes(self) -> Sizes:
-        """Kind and sizes for the card."""
-        return {
+        """Kind and sizes for the card, and those of the guide."""
+        sizes: Sizes = {
             "network": BACK_PROJECTION,
             "family": "lanczos",
             "sharpness": self.sharpness,
@@ -145,6 +145,7 @@ class BackProjection(nn.Module):
             "depth": len(self.convs),
             "reach": self.filter.kernel_size[0],
         }
+        return sizes | {f"guide_{name}": size for name, size in self.guide.sizes.items() if name != "network"}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
