@@ -42,6 +42,12 @@ def written(folder: Path, text: str) -> Path:
         ('command = "encode"\nsettings.scale = 9', (2, "scale 9 is outside 1 to 8")),
         ('command = "encode"\n[batch]\ncontainer = "mkv"\njobs = 0', (4, "batch.jobs = 0: below 1")),
         ('command = "encode"\n[batch]\nthen = [["true"],\n []]', (3, "too short")),
+        ('command = "encode"\n[batch]\noutput = "{input}"', (3, "{input}: placeholders are filled in only in command")),
+        ('command = "encode"\n[batch]\nthen = [["true"], ["cp", "-{Output}"]]', (3, "unknown placeholder {Output}")),
+        (
+            'command = "pipe"\nsuffix = ".mkv"\nstages = [["cp", "{inptu}"]]',
+            (3, "unknown placeholder {inptu}"),
+        ),
         ('command = "decode"\n[batch]\njobs = 1', (2, "decode takes no table batch, which is for encode")),
         ('command = "pipe"\nstages = [["cp"]]\nsuffix = 3', (3, "suffix = 3: not text")),
     ],

@@ -164,10 +164,9 @@ def test_placeholders_are_filled_once(tmp_path: Path) -> None:
     source, output = tmp_path / "{output} {ffmpeg}.bin", tmp_path / "out.bin"
     source.write_bytes(b"data")
     echo = [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(repr(sys.argv[2:]))"]
-    run_pipe(
-        pipe([*echo, "{output}", "{input}", "-{ffmpeg}-", "{other}"]), source, output, ffmpeg="FF", overwrite=False
-    )
-    assert output.read_text() == repr([str(source), "-FF-", "{other}"])
+    others = ["${other}", "%{other}", "{{other}}", "{ print }", "a{2}", "{}", "{a,b}"]
+    run_pipe(pipe([*echo, "{output}", "{input}", "-{ffmpeg}-", *others]), source, output, ffmpeg="FF", overwrite=False)
+    assert output.read_text() == repr([str(source), "-FF-", *others])
 
 
 @pytest.mark.slow
@@ -231,6 +230,10 @@ def test_run_without_a_source_is_refused(tmp_path: Path) -> None:
         ('command = "encode"\nsettings = "none"', "settings = 'none': not a table"),
         ('command = "encode"\ncrf = 20', "crf is unknown"),
         ('command = "pipe"', "a pipe needs stages, each a list of words"),
+        (
+            'command = "pipe"\nstages = [["cp", "{inptu}", "{output}"]]',
+            "unknown placeholder {inptu}; known are {input}, {output}, {ffmpeg}",
+        ),
     ],
 )
 def test_what_is_wrong_is_described_in_plain_words(tmp_path: Path, text: str, words: str) -> None:

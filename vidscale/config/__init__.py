@@ -9,11 +9,13 @@ from vidscale.config.encode import SHOTS, Adapt, EncodeSettings
 from vidscale.config.images import BenchSettings, ImageSettings
 from vidscale.config.ladder import LadderSettings
 from vidscale.config.measure import Crop, FilesSettings
+from vidscale.config.placeholders import PLACEHOLDERS, CommandLine
 from vidscale.config.restore import DecodeSettings, StageSettings
 from vidscale.config.source import SourceSettings, TimeRange
 
 __all__ = [
     "AUTO",
+    "PLACEHOLDERS",
     "SHOTS",
     "Adapt",
     "BatchRecipe",
@@ -21,6 +23,7 @@ __all__ = [
     "BenchSettings",
     "Codec",
     "CodecSettings",
+    "CommandLine",
     "Crop",
     "DecodeSettings",
     "EncodeSettings",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vidscale.config.base import OptionalTarget, Settings
+from vidscale.config.placeholders import CommandLine, PlainName
 
 
 class BatchSettings(Settings):
@@ -31,8 +32,8 @@ class BatchRecipe(BatchSettings):
     """The table ``[batch]`` of a recipe: a whole job. Options of the command line win."""
 
     inputs: tuple[str, ...] = Field(default=(), description="movies, folders, patterns, lists, queues")
-    output: str | None = Field(default=None, description="folder to write")
-    then: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = Field(
+    output: PlainName | None = Field(default=None, description="folder to write")
+    then: tuple[Annotated[CommandLine, Field(min_length=1)], ...] = Field(
         default=(), description="command lines to run after each movie, with {input}, {output}, {ffmpeg} filled in"
     )
 

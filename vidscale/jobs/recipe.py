@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vidscale.config import BatchRecipe
+from vidscale.config import BatchRecipe, CommandLine
 from vidscale.errors import ConfigError, UsageError, plain_reason, reason_of
 from vidscale.jobs.recipe_files import recipe_text
 
@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     description: str = Field(default="", description="one line for the user")
     command: Command = Field(description="encode, decode, ladder or pipe")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the command")
-    stages: tuple[tuple[str, ...], ...] = Field(default=(), description="command lines of a pipe")
+    stages: tuple[CommandLine, ...] = Field(default=(), description="command lines of a pipe")
     batch: BatchRecipe | None = Field(default=None, description="many movies")
     suffix: str = Field(default=".mkv", description="of the output of a pipe when none is named")
 

@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from vidscale.config import PLACEHOLDERS
 from vidscale.errors import EncodeError, reason_of
 from vidscale.jobs.recipe import Recipe
 from vidscale.system import processes
 from vidscale.system.workspace import partial_files
 
-_PLACEHOLDER = re.compile(r"\{(input|output|ffmpeg)\}")
+_PLACEHOLDER = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 _STDERR = 2
 
 
