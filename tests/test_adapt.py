@@ -29,6 +29,7 @@ from vidscale.adapt.samples import Patches, Sample, sampled
 from vidscale.adapt.segments import Segment, long_shots, segments_of
 from vidscale.adapt.soap import Soap
 from vidscale.adapt.training import Steps, Target, trained_updates
+from vidscale.batch import local
 from vidscale.batch.chunk_encode import run_chunk
 from vidscale.batch.chunked import ChunkedEncoder, plan_chunked
 from vidscale.batch.tasks import ChunkResult, ChunkTask
@@ -535,6 +536,32 @@ def test_chunks_are_encoded_again(tmp_path, monkeypatch):
     assert len(lumas(files["best"], log)) == 180
     assert log.lost_updates == 0
     assert packet_data(files["best"], 0) != packet_data(files["full"], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_movies_of_a_batch_carry_their_updates(chunks, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "LocalEngine", lambda _: contextlib.nullcontext(local.ThisProcess()))
+    source, output = photographs(tmp_path, frames=90), tmp_path / "out"
+    how = ["--pair", PAIR, "--scale", "2", "--codec", "x265", "--preset", "ultrafast", "--crf", "26"]
+    words = ["batch", source, "-o", output, *how, "--chunks", chunks, "--no-report", "--adapt", "full", "--json"]
+    run = run_here(*words)
+    assert run.code == 0, run.stderr
+    assert re.search(r"movie: upscaler adapted to \d of 2 shots: \+\d\.\d+ dB", run.stderr)
+    small = output / "movie.mkv"
+    updates = [update for _, update in keyframe_updates(small, "hevc")]
+    assert len(set(filter(None, updates))) == 2
+
+    generic = without_updates(small, tmp_path / "generic.mkv")
+    files = {path: tmp_path / f"restored {path.name}" for path in (small, generic)}
+    lines = [run_here("decode", path, "-o", file, "--lossless").stderr for path, file in files.items()]
+    assert "cannot be used" not in lines[0]
+    assert psnr_y(source, files[small]) > psnr_y(source, files[generic]) + 0.02
+
+    others = run_here("batch", source, "-o", output, *how, "--no-report", "--chunks", chunks)
+    assert others.code == 1
+    assert "is from another source or other settings; -y encodes it again" in others.stderr
 
 
 def test_updates_of_parts_are_joined():

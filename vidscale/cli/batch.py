@@ -88,6 +88,7 @@ def batch(
     client: options.Client = None,
     best_effort: options.BestEffort = False,
     effort: options.Effort = None,
+    adapt: options.Adapt = None,
     chunks: Annotated[
         str | None, typer.Option("--chunks", help="Chunks of each movie.", metavar="N|auto", show_default="auto")
     ] = None,
