@@ -15,6 +15,9 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Chroma = Literal["420", "422", "444", "gray"]
 Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
 
+ASSUMED_FRAME_RATE = Fraction(25)
+"""Frames per second of a video whose rate is unknown: what ffmpeg assumes for raw video and y4m."""
+
 _SUBSAMPLING: dict[Chroma, tuple[int, int]] = {"420": (2, 2), "422": (1, 2), "444": (1, 1), "gray": (1, 1)}
 # Distance of the first chroma sample from the top / left edge, in luma samples (H.273, chroma_sample_loc_type).
 _SITING_OFFSET: dict[Siting, tuple[Fraction, Fraction]] = {
@@ -152,7 +155,7 @@ class VideoInfo:
         format: pixel format of the frames that the decoding stage yields.
         color: colour description.
         time_base: unit of every pts, seconds; the stream's own or a part of it.
-        frame_rate: average rate in 1/s, None when unknown.
+        frame_rate: average rate in 1/s, None when unknown; see `ASSUMED_FRAME_RATE`.
         sar: sample aspect ratio, width over height.
         display_matrix: nine integers (16.16 and 2.30 fixed point): how players rotate the picture; None when absent.
         mastering_display, content_light: static HDR metadata.

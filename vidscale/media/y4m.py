@@ -16,7 +16,7 @@ from typing import IO, Self, cast
 import numpy as np
 
 from vidscale.errors import ConfigError, DecodeError
-from vidscale.media.frames import Chroma, Color, Frame, PixelFormat, Siting, VideoInfo
+from vidscale.media.frames import ASSUMED_FRAME_RATE, Chroma, Color, Frame, PixelFormat, Siting, VideoInfo
 from vidscale.media.rawpipe import (
     Y4M_MAGIC,
     check_frame,
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _FRAME_MAGIC = b"FRAME"
 _LINE_MAX = 1024  # bytes; ffmpeg writes less than 100
-_UNKNOWN_RATE_TIME_BASE = Fraction(1, 25)  # as in ffmpeg
 _INTERLACED = {"t": "top field first", "b": "bottom field first", "m": "mixed"}
 _RANGE = {"FULL": "pc", "LIMITED": "tv"}
 _SITING_SUFFIX: dict[Siting, str] = {"center": "jpeg", "left": "mpeg2", "topleft": "paldv"}
@@ -103,7 +102,7 @@ def _parse_header(line: str) -> VideoInfo:
         height=height,
         format=pixel_format,
         color=Color(color_range=_RANGE.get(extensions.get("COLORRANGE", "")), chroma_location=siting),
-        time_base=_UNKNOWN_RATE_TIME_BASE if frame_rate is None else 1 / frame_rate,
+        time_base=1 / (frame_rate or ASSUMED_FRAME_RATE),
         frame_rate=frame_rate,
         sar=_ratio(fields, "A") or Fraction(1),
     )

@@ -17,6 +17,7 @@ from vidscale.jobs.plans import EncodePlan
 from vidscale.media.containers import OutputPlan, plan_streaming
 from vidscale.media.encoders import ENCODERS, Encoder
 from vidscale.media.ffmpeg import find_ffmpeg
+from vidscale.media.frames import ASSUMED_FRAME_RATE
 from vidscale.media.playlists import MASTER
 from vidscale.media.probe import Source, probe
 from vidscale.per_title.checking import Check, better_crf, check, closest, measured_quality
@@ -27,8 +28,6 @@ from vidscale.quality import measuring
 from vidscale.report.rows import Report
 from vidscale.system.folders import check_new_folder
 from vidscale.system.progress import Progress
-
-_UNKNOWN_RATE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def _decisions(
     output: Path,
 ) -> tuple[Decision, ...]:
     """A decision for each part, from probes with as many keyframes as the rendition has."""
-    interval = max(1, round(segment_s * (source.video.frame_rate or _UNKNOWN_RATE)))
+    interval = max(1, round(segment_s * (source.video.frame_rate or ASSUMED_FRAME_RATE)))
     params = [settings.encoder_params, f"keyint={interval}", "open-gop=0" if settings.codec == "x265" else ""]
     update = {"encoder_params": ":".join(filter(None, params)), "overwrite": True, "report": False}
     probed = settings.model_copy(update=update)

@@ -15,11 +15,11 @@ import av
 from vidscale.compare.trials.window import Window
 from vidscale.config import TimeRange
 from vidscale.jobs.estimates import expected_frames
+from vidscale.media.frames import ASSUMED_FRAME_RATE
 from vidscale.media.packets import length_s, video_packets
 from vidscale.media.probe import Source, open_container
 
 LEAD, TAIL = 12, 8  # frames; PSNR just after a keyframe is up to 2 dB higher, 8 to 16 frames later as usual (x264)
-_UNKNOWN_RATE = Fraction(25)
 _WHOLE_S = 10
 _WHOLE_PIXELS, _WHOLE_PIXELS_QUICK = 6e8, 2e7  # of all frames: longer or larger movies are sampled
 _EVERY_FRAME_PIXELS = 8e7  # of all measured frames; above, every third is measured
@@ -96,7 +96,7 @@ def sampling_of(source: Source, time_range: TimeRange | None, *, quick: bool = F
 
 def _extent(source: Source, time_range: TimeRange | None) -> tuple[int, Fraction]:
     """Number of frames and duration of what is encoded; counted where the container does not say."""
-    rate = source.video.frame_rate or _UNKNOWN_RATE
+    rate = source.video.frame_rate or ASSUMED_FRAME_RATE
     length, frames = length_s(source), expected_frames(source, None)
     if length is None or length <= 0:
         with video_packets(source) as packets, contextlib.suppress(av.FFmpegError):

@@ -10,6 +10,7 @@ from vidscale.config import EncodeSettings
 from vidscale.errors import ConfigError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import parsed_params
+from vidscale.media.frames import ASSUMED_FRAME_RATE
 from vidscale.media.packets import Demuxed
 from vidscale.media.probe import Source, open_container
 
@@ -78,7 +79,9 @@ def _interval(settings: EncodeSettings, source: Source) -> float:
         with contextlib.suppress(ValueError):
             if (given := int(params.get(name, ""))) > 0:
                 return given
-    return _KEYINT if settings.codec != "svtav1" else float(_SVTAV1_KEYINT_S * (source.video.frame_rate or 25))
+    if settings.codec != "svtav1":
+        return _KEYINT
+    return float(_SVTAV1_KEYINT_S * (source.video.frame_rate or ASSUMED_FRAME_RATE))
 
 
 def _share(source: Source, frames: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidscale.config import TimeRange
 from vidscale.errors import TrainingError, VidscaleError
-from vidscale.media.frames import Frame, PixelFormat
+from vidscale.media.frames import ASSUMED_FRAME_RATE, Frame, PixelFormat
 from vidscale.media.probe import Source, probe
 from vidscale.stages.decode import decode_frames
 from vidscale.stages.read_log import ReadLog
@@ -57,7 +57,7 @@ class Clips:
             2 * int(rng.integers((there - side) // 2 + 1))
             for there, side in ((video.height, height), (video.width, width))
         )
-        length = (video.duration_s or Fraction(0)) - frames / (video.frame_rate or Fraction(25))
+        length = (video.duration_s or Fraction(0)) - frames / (video.frame_rate or ASSUMED_FRAME_RATE)
         start = max(Fraction(0), length) * Fraction(float(rng.random())).limit_denominator(1000)
         decoded = decode_frames(source, log=ReadLog(), clock=Clock("decode"), time_range=TimeRange(start=start))
         return [

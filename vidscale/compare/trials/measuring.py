@@ -13,7 +13,7 @@ from vidscale.config import Interlaced, MeasureSettings, TimeRange
 from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.restore import part_of
-from vidscale.media.frames import Frame
+from vidscale.media.frames import ASSUMED_FRAME_RATE, Frame
 from vidscale.media.probe import open_container
 from vidscale.quality import Metric, measuring
 from vidscale.report.rows import FrameScore
@@ -30,8 +30,6 @@ _STORED: dict[Metric, tuple[str, Callable[[FrameScore], float | None]]] = {
     "vmaf_neg": ("vmaf_neg", lambda row: row.vmaf_neg),
     "xpsnr_y": ("xpsnr_y", lambda row: row.xpsnr_y),
 }
-
-_UNKNOWN_FRAME_S = Fraction(1, 25)  # how long a single frame without a frame rate lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def measure_trial(
     if unpaired := measured.unpaired.count:
         raise MeasureError(f"{unpaired} frames of {trial.source.path} and of its encoded file could not be paired")
     seconds = ffmpeg_seconds(trial) if trial.upscaled_by_ffmpeg else decoding.busy_s + upscaling.busy_s
-    duration = measured.duration_s(video) or _UNKNOWN_FRAME_S
+    duration = measured.duration_s(video) or 1 / ASSUMED_FRAME_RATE  # of a single frame
     return TrialMeasurement(_scores(measured.rows, metrics), len(measured.rows), duration, seconds)
 
 
