@@ -32,7 +32,8 @@ from vidscale.models.networks.back_projection import BackProjection
 from vidscale.models.networks.compact import CompactUpscaler
 from vidscale.models.pair_files import load_pair_dir
 from vidscale.models.precision import quickest
-from vidscale.triton_kernels import back_projection
+from vidscale.triton_kernels.back_projection_network import BackProjection as Projection
+from vidscale.triton_kernels.back_projection_network import Precision
 from vidscale.triton_kernels.chain import ChainRunner
 from vidscale.triton_kernels.polyphase import polyphase_resample
 
@@ -58,7 +59,7 @@ def main() -> None:
                     file.write(line + "\n")
 
 
-def _cases(name: str) -> Iterator[tuple[Effort, back_projection.Precision, back_projection.BackProjection]]:
+def _cases(name: str) -> Iterator[tuple[Effort, Precision, Projection]]:
     """The downscalers of a pair, or one for its upscaler, in each precision."""
     pair = load_pair_dir(find_pair_dir(name))
     network = pair.downscaler if isinstance(pair.downscaler, BackProjection) else _guided_by(name, pair.upscaler)
@@ -81,9 +82,7 @@ def _guided_by(name: str, guide: torch.nn.Module) -> BackProjection:
     return network
 
 
-def _row(
-    name: str, projection: back_projection.BackProjection, precision: back_projection.Precision, rounds: int
-) -> dict[str, Any]:
+def _row(name: str, projection: Projection, precision: Precision, rounds: int) -> dict[str, Any]:
     from vidscale.triton_kernels._lanes import LANES
 
     passes = _passes(projection, precision)
@@ -106,9 +105,7 @@ def _row(
     }
 
 
-def _passes(
-    projection: back_projection.BackProjection, precision: back_projection.Precision
-) -> dict[str, Callable[[], object]]:
+def _passes(projection: Projection, precision: Precision) -> dict[str, Callable[[], object]]:
     from vidscale.triton_kernels.back_projection_cpu import find_errors, project
     from vidscale.triton_kernels.back_projection_cpu_correct import correct
     from vidscale.triton_kernels.back_projection_packing import packed_projection, workspace

@@ -32,8 +32,8 @@ def test_imports_only_go_down() -> None:
 
 @pytest.mark.parametrize("package", ["vidscale"])
 def test_imports_form_no_circle(package: str) -> None:
-    """Including imports inside functions, which only hide a cycle; without those under `if TYPE_CHECKING:`."""
-    graph = grimp.build_graph("vidscale", exclude_type_checking_imports=True, cache_dir=None)
+    """Including imports inside functions and under `if TYPE_CHECKING:`, which only hide a cycle."""
+    graph = grimp.build_graph("vidscale", cache_dir=None)
     inside = {package, *graph.find_descendants(package)}
     imported = {module: graph.find_modules_directly_imported_by(module) & inside for module in inside}
     try:

@@ -4,7 +4,7 @@ import numpy as np
 
 from vidscale.models.chains import SLOPE, compact_chain, condition_of, convolutions_of, fitting
 from vidscale.models.weight_files import Arrays, part
-from vidscale.triton_kernels.back_projection import BackProjection
+from vidscale.triton_kernels.back_projection_network import BackProjection
 
 # Typical sizes of the features, in luma (code / peak); they only set the scale of the initial weights.
 ERROR, DETAIL, PROJECTED = 12 / 255, 8 / 255, 4 / 255

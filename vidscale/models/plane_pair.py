@@ -25,7 +25,8 @@ from vidscale.models.updates import Update, updated
 from vidscale.models.weight_files import Arrays, part, read_weights
 from vidscale.system.devices import Device, resolve
 from vidscale.system.threads import core_count
-from vidscale.triton_kernels.back_projection import BackProjection, BackProjectionRunner
+from vidscale.triton_kernels.back_projection import BackProjectionRunner
+from vidscale.triton_kernels.back_projection_network import BackProjection
 from vidscale.triton_kernels.chain import Chain, ChainRunner, Precision
 from vidscale.triton_kernels.polyphase import implementation
 

@@ -1,18 +1,16 @@
 """Packs a learned back-projection for `back_projection_cpu.py`: three networks, and what becomes of their results."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vidscale.triton_kernels import back_projection_layout as layout
 from vidscale.triton_kernels._lanes import GATED, LANES, LEAKY, NONE, SIGNED, VECTORS
 from vidscale.triton_kernels.back_projection_layout import OTHERS, Codes, Mixing, Planes
+from vidscale.triton_kernels.back_projection_network import BackProjection, Precision
 from vidscale.triton_kernels.lanes_layout import ALIGNED, Network, Stores
 from vidscale.triton_kernels.lanes_packing import MOST, Input, Layer, Reals, Signal, filled, packed, side_places
-
-if TYPE_CHECKING:
-    from vidscale.triton_kernels.back_projection import BackProjection, Precision
 
 _BITS = 15  # of samples in int16, without the sign
 _ROOM = 2.0  # highest activation in int16, relative to the highest that was observed
@@ -51,7 +49,7 @@ class Packed(NamedTuple):
     sign_layers: int
 
 
-def packed_projection(projection: "BackProjection", bit_depth: int, precision: "Precision") -> Packed:
+def packed_projection(projection: BackProjection, bit_depth: int, precision: Precision) -> Packed:
     """Pack a network for pictures of one bit depth."""
     packer = _Packer(projection, bit_depth, 2 if precision == "int16" else 1)
     guide, peak = projection.guide, packer.codes.peak
@@ -81,7 +79,7 @@ class _Packer:
         taken: 2 for int16, 1 for float32.
     """
 
-    def __init__(self, projection: "BackProjection", bit_depth: int, taken: int) -> None:
+    def __init__(self, projection: BackProjection, bit_depth: int, taken: int) -> None:
         self._projection, self._guide, self.taken = projection, projection.guide, taken
         whole = taken == 2
         down, up = (max(bit_depth - _BITS, 0), max(_BITS - bit_depth, 0)) if whole else (0, 0)

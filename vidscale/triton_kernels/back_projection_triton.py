@@ -24,7 +24,7 @@ from vidscale.triton_kernels._tiles_triton import (
     upload,
 )
 from vidscale.triton_kernels._triton_import import tl, triton
-from vidscale.triton_kernels.back_projection import BackProjection
+from vidscale.triton_kernels.back_projection_network import BackProjection
 from vidscale.triton_kernels.chain_gradient_triton import ChainGradientTriton
 from vidscale.triton_kernels.chain_layout import Floats
 from vidscale.triton_kernels.chain_triton import ChainTriton

@@ -14,7 +14,7 @@ from vidscale.models.networks.luma import LumaUpscaler
 from vidscale.models.pair_files import LoadedPair, load_pair_dir
 from vidscale.system import devices
 from vidscale.triton_kernels._triton_import import TRITON_AVAILABLE
-from vidscale.triton_kernels.back_projection import BackProjection as Projection
+from vidscale.triton_kernels.back_projection_network import BackProjection as Projection
 from vidscale.triton_kernels.chain import Chain
 
 _STRENGTHS_KEPT = 8  # segments of a video may differ
