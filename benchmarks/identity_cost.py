@@ -20,7 +20,7 @@ from vidscale.compare.analysis.figures import Figures
 from vidscale.compare.output.files import read_comparison
 from vidscale.compare.points import Candidate, Comparison, Curve, Point
 from vidscale.media import bitstream
-from vidscale.media.probe import open_container
+from vidscale.media.opening import open_container
 
 
 def main() -> None:

@@ -17,8 +17,9 @@ from vidscale.media.file_identity import carries_identity, count_videos, probe_i
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, extract, extract_update
+from vidscale.media.opening import open_container
 from vidscale.media.playlists import part_playlists
-from vidscale.media.probe import Source, open_container, probe
+from vidscale.media.probe import Source, probe
 from vidscale.media.units import Codec
 from vidscale.models.pair import Pair
 from vidscale.models.pairs import find_pair, identified_pair, takes_update

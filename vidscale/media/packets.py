@@ -13,7 +13,8 @@ import av
 from av.format import Flags
 
 from vidscale.media.jumps import Joiner, may_jump
-from vidscale.media.probe import Source, is_raw, open_container
+from vidscale.media.opening import is_raw, open_container
+from vidscale.media.probe import Source
 
 MAX_REORDER = 64  # longest decoder delay, packets
 _TRIES = 4  # keyframes to try before the requested time

@@ -16,8 +16,9 @@ from vidscale.compare.trials.window import Window
 from vidscale.config import TimeRange
 from vidscale.jobs.estimates import expected_frames
 from vidscale.media.frames import ASSUMED_FRAME_RATE
+from vidscale.media.opening import open_container
 from vidscale.media.packets import length_s, video_packets
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source
 
 LEAD, TAIL = 12, 8  # frames; PSNR just after a keyframe is up to 2 dB higher, 8 to 16 frames later as usual (x264)
 _WHOLE_S = 10

@@ -11,8 +11,9 @@ from vidscale.errors import ConfigError
 from vidscale.jobs.plans import EncodePlan
 from vidscale.media.encoders import parsed_params
 from vidscale.media.frames import ASSUMED_FRAME_RATE
+from vidscale.media.opening import open_container
 from vidscale.media.packets import Demuxed
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source
 
 _PACKET_BYTES = 16  # of the container per packet: sizes, times, block headers
 _HEADER_BYTES = 4096

@@ -14,7 +14,7 @@ from vidscale.errors import ModelError
 from vidscale.jobs.restore import SmallFile
 from vidscale.jobs.spans import Span, spans
 from vidscale.media.frames import VideoInfo
-from vidscale.media.probe import open_container
+from vidscale.media.opening import open_container
 from vidscale.models.plane_pair import PlanePair
 from vidscale.players.network import Network, network_of
 from vidscale.stages.read_log import ReadLog

@@ -8,8 +8,9 @@ from typing import cast
 import av
 from av.format import Flags
 
+from vidscale.media.opening import open_container
 from vidscale.media.packets import VideoPackets
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source
 from vidscale.media.structure import ends_in_order, lacks_bytes
 from vidscale.stages.decoder import Decoder
 

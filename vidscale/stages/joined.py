@@ -12,8 +12,9 @@ from vidscale.config import TimeRange
 from vidscale.errors import EncodeError, reason_of
 from vidscale.media.containers import OutputPlan
 from vidscale.media.jumps import SKEW_S, Joiner
+from vidscale.media.opening import open_container
 from vidscale.media.packets import Demuxed
-from vidscale.media.probe import Source, open_container
+from vidscale.media.probe import Source
 
 _OPTIONS = {"mpegts": {"mpegts_copyts": "1"}, "mp4": {"movie_timescale": "90000"}, "mov": {"movie_timescale": "90000"}}
 _NO_SHIFT = {"avoid_negative_ts": "disabled"}

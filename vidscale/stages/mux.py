@@ -17,7 +17,8 @@ from vidscale.media.ffmpeg import Ffmpeg, command_line, file_word
 from vidscale.media.ffmpeg_process import FfmpegProcess
 from vidscale.media.identity import TAG, Identity
 from vidscale.media.mp4 import write_keys
-from vidscale.media.probe import Source, StreamInfo, open_container
+from vidscale.media.opening import open_container
+from vidscale.media.probe import Source, StreamInfo
 from vidscale.media.timing import Timing
 from vidscale.stages.check import unreadable
 from vidscale.system.workspace import Workspace

@@ -8,9 +8,10 @@ from typing import Literal, Protocol
 import av
 
 from vidscale.errors import DecodeError
+from vidscale.media.opening import is_raw
 from vidscale.media.packets import VideoPackets
 from vidscale.media.pictures import Picture
-from vidscale.media.probe import Source, is_raw
+from vidscale.media.probe import Source
 
 _MOST_WAITING = 8  # pictures whose timestamp depends on the next one
 _LEAST_STEP_S = Fraction(1, 1000)  # Matroska's tick

@@ -14,7 +14,7 @@ from vidscale.errors import MeasureError
 from vidscale.jobs.measurement import Measurement
 from vidscale.jobs.restore import part_of
 from vidscale.media.frames import ASSUMED_FRAME_RATE, Frame
-from vidscale.media.probe import open_container
+from vidscale.media.opening import open_container
 from vidscale.quality import Metric, measuring
 from vidscale.report.rows import FrameScore
 from vidscale.stages.decode import decode_frames
