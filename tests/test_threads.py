@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 from robustness import wait_for
 
 from vidscale.system.folders import temporary_folder
 from vidscale.system.threads import Clock, Prefetch, Unfinished, in_order, queue_depth, run_interruptible
 from vidscale.system.workspace import discard_all
+from vidscale.triton_kernels import _numba  # noqa: F401  counts what numba compiles
+from vidscale.triton_kernels.compile_time import COMPILE_TIME, CompileTime
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +206,46 @@ def test_clock_counts_time_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
     assert clock.frames == 4
     assert clock.busy_s == 1.75
+
+
+def test_clock_leaves_compiling_out() -> None:
+    def total(values: np.ndarray) -> float:
+        result = 0.0
+        for value in values:
+            result += value
+        return result
+
+    function, clock, waiting = numba.njit(nogil=True)(total), Clock("downscale"), Clock("upscale")
+    before = COMPILE_TIME.seconds()
+
+    def work(clock: Clock) -> None:
+        with clock.measure():
+            function(np.ones(3))
+            time.sleep(0.05)
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=work, args=(each,)) for each in (clock, waiting)]  # one waits for the other
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = time.perf_counter() - started
+    compiling = COMPILE_TIME.seconds() - before
+    assert compiling > 0.02
+    for each in (clock, waiting):
+        assert 0.05 <= each.busy_s < elapsed - 0.9 * compiling
+
+
+def test_intervals_within_each_other_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", iter([10.0, 10.5, 10.5, 12.0, 13.0, 13.0, 13.5]).__next__)
+    compiling = CompileTime()
+    assert compiling.seconds() == 0
+    compiling.start()  # at 10
+    compiling.start()
+    compiling.stop()  # at 10.5
+    assert compiling.seconds() == 2  # at 12
+    compiling.stop()  # at 13
+    assert compiling.seconds() == 3
 
 
 def test_clock_counts_what_fails() -> None:

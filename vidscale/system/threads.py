@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from vidscale.triton_kernels.compile_time import COMPILE_TIME
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -24,7 +26,8 @@ class Clock:
     Attributes:
         stage: name for the report.
         frames: pictures it worked on.
-        busy_s: seconds inside `measure` blocks, summed over all threads.
+        busy_s: seconds inside `measure` blocks, summed over all threads, without those of the first run in which
+            functions are compiled.
     """
 
     stage: str
@@ -39,12 +42,13 @@ class Clock:
     @contextmanager
     def measure(self, frames: int = 1) -> Iterator[None]:
         """Counts the time inside the block, and ``frames`` pictures."""
-        start = time.perf_counter()
+        start, compiling = time.perf_counter(), COMPILE_TIME.seconds()
         try:
             yield
         finally:
+            compiling = COMPILE_TIME.seconds() - compiling
             with self._lock:
-                self.busy_s += time.perf_counter() - start
+                self.busy_s += max(time.perf_counter() - start - compiling, 0.0)
                 self.frames += frames
 
 

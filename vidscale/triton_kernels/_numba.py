@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core import event
 
+from vidscale.triton_kernels.compile_time import COMPILE_TIME
+
 logger = logging.getLogger("vidscale.compiling")
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -55,19 +57,20 @@ def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 class _Announcer(event.Listener):
-    """Logs, once per process, that functions are being compiled, which takes seconds."""
+    """Logs, once per process, that functions are being compiled, which takes seconds, and counts these."""
 
     keeps = True
     said = False
 
     def on_start(self, event: Any) -> None:
+        COMPILE_TIME.start()
         if not self.said:
             self.said = True
             then = "the next run finds them ready" if self.keeps else "NUMBA_CACHE_DIR can name a folder to keep them"
             logger.info("compiling the filters for this processor; %s", then)
 
     def on_end(self, event: Any) -> None:
-        pass
+        COMPILE_TIME.stop()
 
 
 event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
