@@ -31,6 +31,7 @@ _SIZES = {
     "width": "of the upscaler",
     "repeats": "corrections of CAR",
     "refinements": "of CAR",
+    "replays": "steps of CAR's upscaler alone after each step of both",
 }
 
 
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--bfloat16", action="store_true", help="on a CPU as well; pays where it has AVX-512 BF16")
     parser.add_argument("--cpu-time", action="store_true", help="minutes are of CPU time, for a busy processor")
+    parser.add_argument("--learning-rate", type=float, help="peak, instead of the recipe's; half of it with --start")
     for name, meaning in _SIZES.items():
         parser.add_argument(f"--{name}", type=int, help=f"{meaning}, instead of the recipe's")
     options = parser.parse_args()
@@ -93,7 +95,7 @@ def _train(name: str, seed: int, options: argparse.Namespace) -> None:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         torch.set_num_threads(1)
-    changes = {key: value for key in _SIZES if (value := getattr(options, key)) is not None}
+    changes = {key: value for key in (*_SIZES, "learning_rate") if (value := getattr(options, key)) is not None}
     recipe = replace(RECIPES[name], **changes)
     folder = options.out / f"{name}-{seed}"
     pictures = ResidentPictures(find_pictures(options.data / "train"), device)

@@ -123,3 +123,22 @@ def test_upscaler_starts_equal_for_car_and_its_baseline(tmp_path):
     car, baseline = (StillTask(RECIPES[name], pictures, [], "cpu", 3).upscaler for name in ("car-x2", "bicubic-x2"))
     for ours, theirs in zip(car.parameters(), baseline.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_replays_train_the_upscaler_alone_on_recent_crops(tmp_path):
+    recipe = StillRecipe(kind="car", scale=2, blocks=1, width=4, batch=3, crop=24, refinements=0, replays=2)
+    task = StillTask(recipe, ResidentPictures(_pictures(tmp_path), "cpu"), [], "cpu")
+    downscaled, restored = [], []
+    task.downscaler.register_forward_hook(lambda module, given, lr: downscaled.append(lr.detach()))
+    task.upscaler.register_forward_pre_hook(lambda module, given: restored.append(given[0].detach()))
+    for step in range(6):
+        restored.clear()
+        task.network.zero_grad(set_to_none=True)
+        task.loss(0.0).backward()
+        replayed = step % 3 != 0
+        assert len(downscaled) == step // 3 + 1
+        assert all(weights.grad is None for weights in task.downscaler.parameters()) == replayed
+        if replayed:
+            known = {bytes((crop * 255).round().byte().numpy()) for lr in downscaled for crop in lr.clamp(0, 1)}
+            assert {bytes((crop * 255).round().byte().numpy()) for crop in restored[0]} <= known
+            assert all(weights.grad is not None for weights in task.upscaler.parameters() if weights.requires_grad)

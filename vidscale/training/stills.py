@@ -1,6 +1,7 @@
 """Trainings for still pictures: ESPCN, EDSR, and CAR with an error-fed downscaler beside its baseline."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,7 @@ _SQUARED_WEIGHT = 20.0  # makes both about as large
 _RGB_WEIGHT = 0.5  # of the error in RGB, beside that in luma
 _NEAR = 10**-3.6  # squared difference between the LR crop and the bicubic one that costs nothing: 36 dB
 _FAR_WEIGHT = 50.0
+_RECENT = 64  # batches that replays draw from
 _VARIED = 0.25  # fraction of ESPCN's examples with a random contrast and brightness
 
 
@@ -35,6 +37,8 @@ class StillRecipe:
         scale: HR over LR.
         blocks, width: of the upscaler; unused by ESPCN.
         repeats, refinements: of the downscaler; unused by the others.
+        replays: steps of the upscaler alone after each step of both, on recent LR crops. A step of both takes several
+            times as long, because the downscaler runs the upscaler.
         batch, crop: HR crops per step and their side, a multiple of the scale.
         learning_rate: peak.
     """
@@ -45,6 +49,7 @@ class StillRecipe:
     width: int = 48
     repeats: int = 2
     refinements: int = 1
+    replays: int = 0
     batch: int = 32
     crop: int = 128
     learning_rate: float = 4e-4
@@ -99,6 +104,8 @@ class StillTask:
         self.network = nn.ModuleDict({"upscaler": self.upscaler})
         if self.downscaler is not None:
             self.network["downscaler"] = self.downscaler
+        self._recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=_RECENT)
+        self._replays_left = 0
 
     @property
     def _pictures(self) -> ResidentPictures:
@@ -110,13 +117,32 @@ class StillTask:
         recipe = self.recipe
         if isinstance(self.upscaler, ESPCN):
             return self._espcn_loss(done)
+        if self._replays_left:
+            self._replays_left -= 1
+            codes, hr = self._replayed()
+            return _fidelity(self.upscaler(codes), hr, done)
         hr = self._pictures.batch(recipe.batch, recipe.crop)
         if self.downscaler is None:
             return _fidelity(self.upscaler(_codes(bicubic(hr, recipe.scale))), hr, done)
         lr = self.downscaler(hr, self.upscaler)
         apart = F.mse_loss(lr, bicubic(hr, recipe.scale), reduction="none").mean((1, 2, 3))
         far = F.relu(apart - _NEAR).mean()
-        return _fidelity(self.upscaler(_codes(lr)), hr, done) + _FAR_WEIGHT * far
+        codes = _codes(lr)
+        if recipe.replays:
+            self._recent.append((codes.detach(), hr))
+            self._replays_left = recipe.replays
+        return _fidelity(self.upscaler(codes), hr, done) + _FAR_WEIGHT * far
+
+    def _replayed(self) -> tuple[Tensor, Tensor]:
+        """Crops of recent batches, LR and HR, drawn one by one."""
+        number = self.recipe.batch
+        batches = (self._pictures.uniform(number) * len(self._recent)).long().flatten().tolist()
+        places = (self._pictures.uniform(number) * number).long().flatten().tolist()
+        drawn = [
+            [images[place] for images in self._recent[batch]] for batch, place in zip(batches, places, strict=True)
+        ]
+        codes, hr = (torch.stack(crops) for crops in zip(*drawn, strict=True))
+        return codes, hr
 
     def _espcn_loss(self, done: float) -> Tensor:
         recipe, margin = self.recipe, self._margin
