@@ -78,15 +78,19 @@ def pairs_table(rows: Sequence[Row]) -> str:
 def seeds_table(rows: Sequence[Row]) -> str:
     """CAR against its baseline, seed by seed."""
     lines = [
-        "| scale | seed | bicubic and EDSR, dB | CAR, dB | gain, dB | gain as JPEG q90, dB | small, dB: mean, lowest |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| scale | seed | bicubic and EDSR, dB | refinements | CAR, dB | gain, dB | gain as JPEG q90, dB "
+        "| small, dB: mean, lowest |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    found = {(row["name"], row["seed"], row["jpeg_quality"]): row for row in rows}
-    for scale, seed in sorted({(row["name"].split("-x")[1], row["seed"]) for row in rows}):
-        plain, car = found[f"bicubic-x{scale}", seed, None], found[f"car-x{scale}", seed, None]
-        coded = found[f"car-x{scale}", seed, 90]["psnr_y"] - found[f"bicubic-x{scale}", seed, 90]["psnr_y"]
-        figures = f"{plain['psnr_y']:.2f} | {car['psnr_y']:.2f} | {car['psnr_y'] - plain['psnr_y']:.2f} | {coded:.2f}"
-        lines.append(f"| {scale} | {seed} | {figures} | {car['lr_psnr']:.1f}, {car['lr_lowest']:.1f} |")
+    found = {(row["name"], row["seed"], row.get("refinements"), row["jpeg_quality"]): row for row in rows}
+    for name, seed, refinements, _ in sorted(key for key in found if key[0].startswith("car") and not key[-1]):
+        plain, plain_coded = (found[name.replace("car", "bicubic"), seed, None, quality] for quality in (None, 90))
+        car, car_coded = (found[name, seed, refinements, quality] for quality in (None, 90))
+        gain, gain_coded = car["psnr_y"] - plain["psnr_y"], car_coded["psnr_y"] - plain_coded["psnr_y"]
+        lines.append(
+            f"| {name[-1]} | {seed} | {plain['psnr_y']:.2f} | {refinements} | {car['psnr_y']:.2f} | {gain:.2f} "
+            f"| {gain_coded:.2f} | {car['lr_psnr']:.1f}, {car['lr_lowest']:.1f} |"
+        )
     return "\n".join(lines)
 
 
