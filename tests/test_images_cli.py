@@ -150,6 +150,7 @@ def test_roundtrip_of_flat_and_tiny_pictures(tmp_path: Path) -> None:
     assert (totals["psnr_y"], totals["perfect"]) == ("inf", 1)
     run = run_here("images", "roundtrip", "in")
     assert re.search(r"one\.png +1x1 +1x1 +\d+ B +– +–$", run.stdout, re.MULTILINE)
+    assert run.stdout.endswith("; mean PSNR-Y inf dB, SSIM-Y 1.0000\n")
 
 
 def test_networks_and_depths_and_modes(car: None, photographs: Photographs, tmp_path: Path) -> None:
@@ -248,6 +249,15 @@ def test_one_failure_does_not_stop_the_others(photographs: Photographs, tmp_path
     assert [line["event"] for line in lines].count("picture_failed") == 3
     assert (lines[-1]["pictures"], lines[-1]["failed"]) == (2, 3)
     assert files(tmp_path / "small") == ["a.png", "z.png"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(photographs: Photographs, tmp_path: Path) -> None:
+    photographs("a.png", "sub/b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").touch()
+    (failure,) = failures(run_here("images", "down", "in", "-o", "out"))
+    assert failure == "in/sub/b.png: cannot write out/sub/b.png: File exists"
+    assert files(tmp_path / "out") == ["a.png", "sub"]
 
 
 def test_names_that_clash_are_refused(photographs: Photographs) -> None:

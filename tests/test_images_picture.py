@@ -138,6 +138,15 @@ def test_resolution_of_webp_survives() -> None:
     assert opened(encode_picture(decode_picture(webp), "png")).info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
 
+def test_no_resolution_is_made_up_from_exif_without_one() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    source = saved(Image.fromarray(PHOTOGRAPH), format="WebP", exif=exif)
+    written = opened(encode_picture(decode_picture(source), "png"))
+    assert written.getexif()[ORIENTATION] == 6
+    assert written.info["dpi"] == pytest.approx((72, 72), abs=0.1)  # libvips's value for unknown
+
+
 def test_text_of_png_is_kept() -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Title", "a picture")

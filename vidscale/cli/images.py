@@ -288,7 +288,8 @@ def _total(summary: "Summary") -> str:
     read, made = format_bytes(summary.source_bytes), format_bytes(summary.bytes)
     total = f"{plural(summary.pictures, 'picture')}, {made} of {read}, {summary.seconds:.1f} s"
     if summary.psnr_y is not None and summary.ssim_y is not None:
-        perfect = f" without {summary.psnr_y.perfect} perfect" if summary.psnr_y.perfect else ""
+        some_perfect = summary.psnr_y.perfect and math.isfinite(summary.psnr_y.value)
+        perfect = f" without {summary.psnr_y.perfect} perfect" if some_perfect else ""
         total += f"; mean PSNR-Y {_decibel(summary.psnr_y.value)}{perfect}, SSIM-Y {_number(summary.ssim_y.value, 4)}"
     return f"{total}; {summary.failed} failed" if summary.failed else total
 

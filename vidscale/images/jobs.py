@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from vidscale.config import ImageSettings
-from vidscale.errors import IdentityError, VidscaleError, reason_of
+from vidscale.errors import EncodeError, IdentityError, VidscaleError, reason_of
 from vidscale.image_metrics import luma_psnr, luma_ssim
 from vidscale.images.folder import Item, clashes, find_pictures
 from vidscale.images.metadata import lost
@@ -248,7 +248,10 @@ def _how_to_restore(
 
 
 def _write(coded: bytes, target: Path, item: Item, settings: ImageSettings) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EncodeError(f"cannot write {target}: {reason_of(error)}") from error
     with partial_files(target, source=item.path, overwrite=settings.overwrite) as workspace:
         workspace.result.write_bytes(coded)
     return target

@@ -36,8 +36,8 @@ _COLORS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
 _KEPT = {"xmp-data", "iptc-data", "icc-profile-data", "photoshop-data", "image-description"}
 _KEPT |= {"orientation", "resolution-unit"}
 _XMP = "xmp-data"
-_UNKNOWN_RESOLUTION = 1.0  # libvips's value for a file without one
-_USUAL_RESOLUTION = 72 / 25.4  # what it then writes for PNG, samples per mm
+_UNKNOWN_RESOLUTION = 1.0, 1.0  # samples per mm: libvips's value for a file without one
+_USUAL_RESOLUTION = 72 / 25.4, 72 / 25.4  # what it then writes for PNG
 
 
 class Field(NamedTuple):
@@ -65,7 +65,7 @@ class Picture:
     alpha: Plane | None = field(default=None, repr=False)
     fields: tuple[Field, ...] = field(default=(), repr=False)
     png_chunks: bytes = field(default=b"", repr=False)
-    resolution: tuple[float, float] = (_USUAL_RESOLUTION, _USUAL_RESOLUTION)
+    resolution: tuple[float, float] = _USUAL_RESOLUTION
     notes: tuple[str, ...] = ()
 
     @property
@@ -209,17 +209,19 @@ def _fields(image: Any) -> list[Field]:
 
 def _resolution(image: Any) -> tuple[float, float]:
     resolution = float(image.xres), float(image.yres)
-    if resolution != (_UNKNOWN_RESOLUTION, _UNKNOWN_RESOLUTION):
-        return resolution
-    if image.get_typeof("exif-ifd0-XResolution"):  # libvips ignores it for WebP
-        try:
-            x, y = (Fraction(image.get(f"exif-ifd0-{axis}Resolution").split()[0]) for axis in "XY")
-        except (ValueError, ZeroDivisionError, IndexError):
-            x = y = Fraction(0)
-        unit_mm = 10 if image.get("exif-ifd0-ResolutionUnit").startswith("3") else 25.4
-        if x > 0 and y > 0:
-            return float(x) / unit_mm, float(y) / unit_mm
-    return _USUAL_RESOLUTION, _USUAL_RESOLUTION
+    if resolution == _UNKNOWN_RESOLUTION and image.get_typeof("exif-ifd0-XResolution"):
+        resolution = _exif_resolution(image)  # libvips ignores it for WebP
+    return _USUAL_RESOLUTION if resolution == _UNKNOWN_RESOLUTION else resolution
+
+
+def _exif_resolution(image: Any) -> tuple[float, float]:
+    """Resolution in EXIF; unknown if it is not positive. libvips fills in the unknown one where EXIF has none."""
+    try:
+        x, y = (Fraction(image.get(f"exif-ifd0-{axis}Resolution").split()[0]) for axis in "XY")
+    except (ValueError, ZeroDivisionError, IndexError):
+        return _UNKNOWN_RESOLUTION
+    unit_mm = 10 if image.get("exif-ifd0-ResolutionUnit").startswith("3") else 25.4
+    return (float(x) / unit_mm, float(y) / unit_mm) if x > 0 and y > 0 else _UNKNOWN_RESOLUTION
 
 
 def _reason(error: Any) -> str:
