@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from material import coded, coding, ffmpeg, make, picture, plan, restored, shown_times
+from material import coded, coding, ffmpeg, make, packet_data, picture, plan, restored, shown_times
 from typer.testing import CliRunner
 
 from vidscale.cli import app
@@ -318,6 +318,38 @@ def test_every_third_frame_has_the_same_scores(pair: tuple[Path, Path], tmp_path
     assert "5 of 15 frame pairs were measured, one in 3; bitrates cover all frames." in remarks(third, ours)
     write_json(third, tmp_path / "report.json")
     assert read_json(tmp_path / "report.json") == replace(third, rows=tuple(third.rows))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_frames_without_a_partner_count_towards_bitrates(every: int, tmp_path: Path) -> None:
+    coding = ["-c:v", "libx264", "-crf", "20", "-bf", "0", "-g", "1"]
+    slow, fast = (make(tmp_path / f"{rate}.mkv", *picture(rate=rate), *coding) for rate in (25, 50))
+    sizes = {path: [len(packet) for packet in packet_data(path, 0)] for path in (slow, fast)}
+    for ref, dist, seconds in ((slow, fast, 1), (fast, slow, 0.98)):  # until the source's last paired frame ends
+        report = measured(ref, dist, every=every, ssim="ffmpeg")
+        read, coded_sizes = sizes[ref][: 49 if ref == fast else 25], sizes[dist]
+        assert report.pairs == 25
+        assert report.source.video_bytes == sum(read)
+        sums = totals(report)
+        assert sums.bitrate_kbps == pytest.approx(sum(coded_sizes) * 8 / 1000 / seconds)
+        assert sums.bpp == pytest.approx(sum(coded_sizes) * 8 / (64 * 48 * len(coded_sizes)))
+        assert sum(shot.bytes or 0 for shot in report.shots) == report.distorted.video_bytes
+        write_json(report, tmp_path / "report.json")
+        assert read_json(tmp_path / "report.json") == replace(report, rows=tuple(report.rows))
+    table, whole = (columns(measured(ref, fast, ssim="ffmpeg", every=every)) for ref in (slow, fast))
+    whole_kbps = whole["bitrate_kbps"][np.isin(whole["pts_s"], table["pts_s"])]
+    assert table["bitrate_kbps"] == pytest.approx(whole_kbps, rel=0.02)  # the window cuts spans
+
+
+def test_bitrates_are_of_the_compared_part(tmp_path: Path) -> None:
+    coding = ["-c:v", "libx264", "-crf", "20", "-bf", "0", "-g", "1"]
+    film = make(tmp_path / "film.mkv", *picture("64x48", duration=1), *coding)
+    middle = make(tmp_path / "middle.mkv", "-ss", "0.4", "-t", "0.2", "-copyts", "-i", film, *coding)
+    for ref, dist in ((film, middle), (middle, film)):
+        report = measured(ref, dist)
+        assert report.pairs == 5
+        sizes = {film: sum(map(len, packet_data(film, 0)[10:15])), middle: sum(map(len, packet_data(middle, 0)))}
+        assert (report.source.video_bytes, report.distorted.video_bytes) == (sizes[ref], sizes[dist])
 
 
 @pytest.mark.slow

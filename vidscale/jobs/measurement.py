@@ -1,5 +1,6 @@
 """One pass over a video and its source: pairs, scores, shots, worst frames."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from vidscale.system.threads import Clock, Prefetch, core_count, in_order, queue
 _MAX_THREADS = 4  # decoding needs the others
 
 _Pair = tuple[Frame, Frame]
+_Sizes = deque[tuple[Fraction, int | None]]  # of frames: time, coded bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class Measurement:
         pairs: number of pairs, measured or not.
         first_s, last_s: times of the first and the last pair.
         shown_s: display duration of the last one, None when unknown.
-        ref_bytes: coded size of the source's frames, as far as known.
-        span_bytes: coded size of the frames from each measured one to the next.
+        ref_bytes: coded size of the source's frames in the compared part, as far as known.
+        span_bytes: coded size of the frames from each measured one to the next, with or without a partner.
     """
 
     every: int = 1
@@ -81,6 +83,8 @@ class Measurement:
     span_bytes: list[int | None] = field(default_factory=list)
     _before: int = 0
     _behind: list[Frame] = field(default_factory=list)
+    _refs: _Sizes = field(default_factory=deque)  # read and not yet counted
+    _dists: _Sizes = field(default_factory=deque)
 
     def clock(self, stage: str) -> Clock:
         """The clock of a stage."""
@@ -117,8 +121,9 @@ class Measurement:
             meter = None
             if settings.vmaf or settings.xpsnr:
                 meter = stack.enter_context(PerceptualMeter(ffmpeg, settings, video, every=self.every))
-            within = self._within(refs, meter)
-            pairs = paired(within, dists, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
+            within = _noted(self._within(refs, meter), self._refs)
+            theirs = _noted(dists, self._dists)
+            pairs = paired(within, theirs, self.unpaired, offset_s=self.offset.seconds, slack_s=self.offset.slack)
             self._score(pairs, settings, meter, progress)
             if not self.rows:
                 raise MeasureError("no frame of one video has a partner in the other: their timestamps do not overlap")
@@ -128,8 +133,9 @@ class Measurement:
                 scores = meter.scores()
                 self.rows = with_scores(self.rows, scores[self._before : len(scores) - len(self._behind)])
         self._behind = []
+        self._count_last(video)
         self.shots.end()
-        if self.every > 1:
+        if self.every > 1 or self.span_bytes != [row.bytes for row in self.rows]:
             spans = zip(self.rows, self.span_bytes, strict=True)
             self.rows = [replace(row, span_bytes=span) for row, span in spans]
 
@@ -170,17 +176,21 @@ class Measurement:
         """The pairs to score, with their numbers; all of them go through shot detection and the perceptual metrics."""
         finding = None if self.luma_only else self.clock("find shots")
         for index, (ours, theirs) in enumerate(pairs):
+            wanted = self._count(ours, theirs)
             if finding is not None:
                 with finding.measure():
                     self.shots.offer(ours, theirs.coded_bytes)
             if meter is not None:
                 meter.feed(ours, theirs)
-            if self._count(ours, theirs):
+            if wanted:
                 yield index, (_luma(ours), _luma(theirs)) if self.luma_only else (ours, theirs)
             progress.advance()
 
     def _count(self, ours: Frame, theirs: Frame) -> bool:
         """Counts a pair; returns whether to measure it."""
+        self._count_alone(ours.time, theirs.time)
+        self._refs.popleft()
+        self._dists.popleft()
         wanted = self.pairs % self.every == 0
         if self.pairs == 0:
             self.first_s = ours.time
@@ -190,9 +200,28 @@ class Measurement:
         self.ref_bytes += ours.coded_bytes or 0
         if wanted:
             self.span_bytes.append(0)
-        before, size = self.span_bytes[-1], theirs.coded_bytes
-        self.span_bytes[-1] = None if before is None or size is None else before + size
+        self.span_bytes[-1] = _added(self.span_bytes[-1], theirs.coded_bytes)
         return wanted
+
+    def _count_alone(self, ref_end_s: Fraction, dist_end_s: Fraction) -> None:
+        """Counts the bytes of frames without a partner up to these times; those before the first pair do not count."""
+        while self._refs and self._refs[0][0] < ref_end_s:
+            _, size = self._refs.popleft()
+            self.ref_bytes += (size or 0) if self.pairs else 0
+        while self._dists and self._dists[0][0] < dist_end_s:
+            _, size = self._dists.popleft()
+            if self.pairs:
+                self.span_bytes[-1] = _added(self.span_bytes[-1], size)
+                self.shots.count(size)
+
+    def _count_last(self, video: VideoInfo) -> None:
+        """Counts frames that are shown while the last pair is; later ones are outside the compared part."""
+        duration = self.duration_s(video)
+        if duration is not None:
+            end_s = self.first_s + duration
+            self._count_alone(end_s, end_s + self.offset.seconds)
+        self._refs.clear()
+        self._dists.clear()
 
     def duration_s(self, video: VideoInfo) -> Fraction | None:
         """Duration from the first pair to the end of the last, whose duration defaults to the mean frame interval."""
@@ -211,3 +240,14 @@ def as_compared(frames: Iterator[Frame], ref: PixelFormat) -> Iterator[Frame]:
 
 def _luma(frame: Frame) -> Frame:
     return replace(frame, planes=frame.planes[:1], format=PixelFormat("gray", frame.format.bit_depth))
+
+
+def _noted(frames: Iterable[Frame], sizes: _Sizes) -> Iterator[Frame]:
+    for frame in frames:
+        sizes.append((frame.time, frame.coded_bytes))
+        yield frame
+
+
+def _added(total: int | None, size: int | None) -> int | None:
+    """A sum of sizes, None when one is unknown."""
+    return None if total is None or size is None else total + size

@@ -183,7 +183,7 @@ def _json_rows(report: Report, table: Mapping[str, Column]) -> Iterator[dict[str
     names[names.index("pts_s") + 1 : names.index("pts_s") + 1] = ["pts_s_exact"]
     cells = {name: _cells(name, column, None) for name, column in table.items()}
     cells["pts_s_exact"] = [str(row.pts_s) for row in report.rows]
-    if report.pairing.every > 1:
+    if report.has_spans:
         names.insert(names.index("bytes") + 1, "span_bytes")
         cells["span_bytes"] = [row.span_bytes for row in report.rows]
     for values in zip(*(cells[name] for name in names), strict=True):

@@ -29,7 +29,8 @@ class FrameScore:
         ssim: per plane, -1 to 1; nan if the plane is smaller than the window.
         vmaf, vmaf_neg: 0 to 100; None when not measured.
         xpsnr_y: dB, may be inf; None when not measured.
-        span_bytes: size of the coded frame and of the unmeasured ones after it; None if every frame was measured.
+        span_bytes: size of the coded frame and of the unmeasured and unpaired ones after it; None if there are none
+            after any frame, or one's size is unknown.
     """
 
     index: int
@@ -237,6 +238,20 @@ class Report:
     def pairs(self) -> int:
         """Number of pairs, measured or not."""
         return len(self.rows) if self.pairing.pairs is None else self.pairing.pairs
+
+    @property
+    def coded_frames(self) -> int:
+        """Number of coded frames in the compared part, with or without a partner."""
+        if not self.rows or self.distorted.duration_s is None:
+            return self.pairs
+        start_s = self.rows[0].pts_s
+        end_s = start_s + self.distorted.duration_s
+        return self.pairs + sum(start_s <= time < end_s for time in self.unpaired.dist_only)
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether rows stand for more than one coded frame."""
+        return self.pairing.every > 1 or any(row.span_bytes is not None for row in self.rows)
 
     @property
     def unpaired_shares(self) -> tuple[float, float]:

@@ -93,8 +93,8 @@ def columns(report: Report) -> dict[str, Column]:
 
 
 def _bitrates(report: Report, table: Mapping[str, Column]) -> FloatColumn:
-    """Sliding bitrate; the bytes of unmeasured frames count towards the measured frame before them."""
-    if report.pairing.every == 1:
+    """Sliding bitrate; the bytes of unmeasured and unpaired frames count towards the measured frame before them."""
+    if not report.has_spans:
         return sliding_bitrate_kbps(table["pts_s"], table["bytes"])
     duration, spans = report.distorted.duration_s, _floats(row.span_bytes for row in report.rows)
     end_s = None if duration is None or not report.rows else float(report.rows[0].pts_s + duration)
@@ -139,7 +139,7 @@ def totals(report: Report, table: Mapping[str, Column] | None = None) -> Totals:
     for name in (*(f"ssim_{plane}" for plane in PLANE_NAMES), "vmaf", "vmaf_neg", "xpsnr_y"):
         quality[name] = _metric_totals(table[name]) if name in table else None
     coded, source = report.distorted, report.source
-    pixels = source.width * source.height * (report.pairs + len(report.unpaired.dist_only))
+    pixels = source.width * source.height * report.coded_frames
     return Totals(
         frames=frames,
         **quality,

@@ -42,9 +42,14 @@ class ShotFinder:
         if is_first or not self._starts:
             self._starts.append((self._pairs, frame.time))
             self._bytes.append(0)
-        before = self._bytes[-1]
-        self._bytes[-1] = None if before is None or coded_bytes is None else before + coded_bytes
         self._pairs += 1
+        self.count(coded_bytes)
+
+    def count(self, coded_bytes: int | None) -> None:
+        """Adds a coded frame to the shot: that of the pair, or one after it that has no partner."""
+        if self._bytes:
+            before = self._bytes[-1]
+            self._bytes[-1] = None if before is None or coded_bytes is None else before + coded_bytes
 
     def show(self, frame: Frame) -> bool:
         """Compares the source's next frame with those before it; returns whether it is the first of a shot."""
