@@ -15,7 +15,7 @@ from typing import Any
 import av
 import pytest
 from material import FFMPEG, make
-from robustness import Run, content, documented, message, nothing_left, run_apart, run_here, start
+from robustness import Run, content, documented, fake_ffmpeg, message, nothing_left, run_apart, run_here, start
 
 Clip = Callable[..., Path]
 COMMANDS = ["encode", "plan", "decode", "play", "web", "measure", "compare", "stage down", "stage up", "run", "doctor"]
@@ -388,6 +388,14 @@ def test_doctor_without_ffmpeg_ends_with_1(tmp_path: Path) -> None:
     assert run.code == 1
     assert re.search(r"^MISS +ffmpeg .*cannot be started", run.stdout, re.MULTILINE)
     assert "Traceback" not in run.stderr
+
+
+def test_doctor_without_any_encoder_ends_with_1(tmp_path: Path) -> None:
+    decoder = fake_ffmpeg(tmp_path / "ffmpeg", "*rawvideo*", "echo 'Unknown encoder' >&2; exit 8")
+    run = run_here("doctor", "--ffmpeg", decoder)
+    assert run.code == 1
+    assert re.search(r"^ok +ffmpeg ", run.stdout, re.MULTILINE)
+    assert len(re.findall(r"^MISS +encoder ", run.stdout, re.MULTILINE)) == 3
 
 
 # Playing.

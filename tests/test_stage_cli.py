@@ -18,6 +18,7 @@ import pytest
 from material import FFMPEG, ffmpeg, frame_samples, make, picture, pixels, shown_times
 from typer.testing import CliRunner
 
+from vidscale import api
 from vidscale.cli import app
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
@@ -253,6 +254,28 @@ def test_another_format_is_written_when_asked(y4m: Path, tmp_path: Path) -> None
     back = stage("up", "--format", "y4m", data=nut.stdout)
     assert back.exit_code == 0
     assert back.stdout.startswith(b"YUV4MPEG2 W64 H48 F25:1")
+
+
+@pytest.mark.parametrize("container", ["y4m", "nut"])
+def test_video_in_memory_and_in_files_is_scaled(container: str, y4m: Path, tmp_path: Path) -> None:
+    data = ffmpeg("-i", y4m, "-c:v", "rawvideo", "-f", "nut", "-") if container == "nut" else y4m.read_bytes()
+    truth = stage("down", "--scale", "2", data=data).stdout
+    source, sink = io.BytesIO(data), io.BytesIO()
+    assert api.stage("down", source, sink, scale=2) == 10
+    assert (sink.getvalue(), source.closed) == (truth, False)
+    path = tmp_path / "source"
+    path.write_bytes(data)
+    for buffering in (-1, 0):
+        with path.open("rb", buffering=buffering) as file:
+            assert api.stage("down", file, sink := io.BytesIO(), scale=2) == 10
+        assert sink.getvalue() == truth
+
+
+def test_pipe_without_a_buffer_is_refused() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        with pytest.raises(ValueError, match=r"has no buffer: io\.BufferedReader adds one$"):
+            api.stage("down", process.stdout, io.BytesIO())
 
 
 def test_varying_frame_rate_warns_in_y4m(caplog: pytest.LogCaptureFixture, y4m: Path) -> None:

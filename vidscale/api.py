@@ -275,7 +275,7 @@ def stage(direction: Direction, source: IO[bytes], sink: IO[bytes], **settings: 
 
     Args:
         direction: "down" or "up".
-        source: buffered reader.
+        source: a buffered reader (a pipe, an open file) or `io.BytesIO`.
         sink: stream for the result.
         settings: fields of `vidscale.config.StageSettings`.
 

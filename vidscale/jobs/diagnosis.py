@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,7 +42,9 @@ def diagnose(ffmpeg: Path | None = None) -> list[Finding]:
     findings = [Finding("system", True, system)]
     findings += [Finding(name, True, text) for name, text in found.items() if name != "python"]
     findings += [_ffmpeg(ffmpeg)]
-    findings += [_encoder(ffmpeg, encoder) for encoder in ENCODERS.values()]
+    encoders = [_encoder(ffmpeg, encoder) for encoder in ENCODERS.values()]
+    any_works = any(encoder.ok for encoder in encoders)
+    findings += [replace(encoder, optional=any_works) for encoder in encoders]
     findings += [_filter(ffmpeg, name) for name in ("libvmaf", "xpsnr")]
     findings += [_scaler(), _cuda()]
     return findings
@@ -62,7 +64,7 @@ def _encoder(explicit: Path | None, encoder: Encoder) -> Finding:
     try:
         ffmpeg = find_ffmpeg(explicit, encoders=[encoder.ffmpeg_name])
     except VidscaleError as error:
-        return Finding(check, False, str(error), optional=True)
+        return Finding(check, False, str(error))
     return Finding(check, True, f"{encoder.ffmpeg_name} in {ffmpeg.origin}'s ffmpeg")
 
 

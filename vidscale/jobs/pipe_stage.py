@@ -34,7 +34,7 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
 
     Args:
         direction: "down" to the small size, "up" back.
-        source: buffered reader of y4m or NUT.
+        source: y4m or NUT, a buffered reader or seekable.
         sink: the output, in the same format or the one in the settings.
         settings: resolved settings.
 

@@ -27,13 +27,15 @@ def sniff(stream: IO[bytes]) -> Literal["y4m", "nut"]:
     """The raw format of a stream; consumes nothing.
 
     Args:
-        stream: a buffered reader at the start of the stream (``sys.stdin.buffer``, ``open(path, "rb")``): it needs
-            ``peek``. One byte, all that a pipe may have delivered, is enough to tell the two formats apart.
+        stream: a buffered reader at the start of the stream (``sys.stdin.buffer``, ``open(path, "rb")``), or a seekable
+            stream (`io.BytesIO`). One byte, all that a pipe may have delivered, is enough to tell the two formats
+            apart.
 
     Raises:
         DecodeError: the stream is empty, or has neither format's signature.
+        ValueError: the stream can neither be peeked nor sought.
     """
-    head = cast("_Peekable", stream).peek(len(NUT_MAGIC))[: len(NUT_MAGIC)]
+    head = _head(stream)
     if not head:
         raise DecodeError("the input is empty: y4m or NUT was expected")
     if Y4M_MAGIC.startswith(head[: len(Y4M_MAGIC)]):
@@ -41,6 +43,17 @@ def sniff(stream: IO[bytes]) -> Literal["y4m", "nut"]:
     if NUT_MAGIC.startswith(head):
         return "nut"
     raise DecodeError(f"the input is neither y4m nor NUT: it begins with {head[:16]!r}")
+
+
+def _head(stream: IO[bytes]) -> bytes:
+    if hasattr(stream, "peek"):
+        return cast("_Peekable", stream).peek(len(NUT_MAGIC))[: len(NUT_MAGIC)]
+    if not stream.seekable():
+        raise ValueError(f"{stream!r} has no buffer: io.BufferedReader adds one")
+    start = stream.tell()
+    head = stream.read(len(NUT_MAGIC))
+    stream.seek(start)
+    return head
 
 
 class _Peekable(BufferedIOBase):
