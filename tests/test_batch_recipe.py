@@ -72,6 +72,13 @@ def test_check_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_recipes_in_the_package_need_only_their_names(tmp_path: Path, make_clip: MakeClip) -> None:
+    assert run_here("recipe", "check", "archive", "vod_x265.toml").stdout == "archive: ok\nvod_x265.toml: ok\n"
+    run = run_here("batch", make_clip(), "-o", tmp_path / "out", "--recipe", "archive", "--dry-run", "--json")
+    assert (run.code, json.loads(run.stdout)["settings"]["encoder_params"]) == (0, "qp=0")
+    assert message(run_here("recipe", "check", "none")).startswith("recipe none is neither a file nor in the package")
+
+
 def test_archive_recipe_is_lossless_and_says_so(tmp_path: Path, make_clip: MakeClip) -> None:
     source = make_clip("movie.mov", size="64x48", options=["-crf", "20"])
     run = run_here("batch", "--recipe", PIPELINES / "archive.toml", source, "-o", tmp_path / "out", "--json")

@@ -36,7 +36,10 @@ def batch(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            "--recipe", help="Recipe of encode; options override it.", metavar="FILE.toml", show_default=False
+            "--recipe",
+            help="Recipe of encode: a file (TOML), or the name of one in the package; options override it.",
+            metavar="RECIPE",
+            show_default=False,
         ),
     ] = None,
     watch: Annotated[
@@ -152,11 +155,12 @@ def _asked(
     from vidscale.config import BatchRecipe, BatchSettings, EncodeSettings
     from vidscale.errors import UsageError
     from vidscale.jobs.recipe import read_recipe
+    from vidscale.jobs.recipe_files import find_recipe
 
     settings: dict[str, Any] = {}
     job = BatchRecipe()
     if recipe is not None:
-        read = read_recipe(recipe)
+        read = read_recipe(find_recipe(recipe))
         if read.command != "encode":
             raise UsageError(f"{recipe} is a recipe for {read.command}; batch takes those for encode")
         settings, job = read.settings, read.batch or job

@@ -19,7 +19,13 @@ def _group() -> None:
 @app.command(short_help="Check recipes of jobs without running them.")
 def check(
     recipes: Annotated[
-        list[Path], typer.Argument(help="Recipe files (TOML).", metavar="RECIPE", show_default=False, readable=False)
+        list[Path],
+        typer.Argument(
+            help="Recipe files (TOML), or names of those in the package.",
+            metavar="RECIPE",
+            show_default=False,
+            readable=False,
+        ),
     ],
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -28,10 +34,11 @@ def check(
 
     def job(console: Console) -> bool:
         from vidscale.jobs.recipe_check import check_recipe
+        from vidscale.jobs.recipe_files import find_recipe
 
         good = True
         for path in recipes:
-            problems = check_recipe(path)
+            problems = check_recipe(find_recipe(path))
             good &= not problems
             if json_output:
                 found = [{"line": problem.line, "text": problem.text} for problem in problems]
