@@ -187,6 +187,8 @@ def test_gpu_that_is_not_here_is_missed_before_work_starts(tmp_path: Path, small
 def test_raw_video_gets_no_name_of_a_container(tmp_path: Path, small: Path) -> None:
     said = refused(tmp_path, "decode", small, "--y4m", "-o", tmp_path / "raw.mp4", code=2)
     assert "name the output .y4m" in said
+    said = refused(tmp_path, "decode", small, "-o", tmp_path / "raw.y4m", code=2)
+    assert said.endswith("raw.y4m: --y4m writes raw video, without audio")
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -13,6 +13,7 @@ from skimage import data
 
 from vidscale import api
 from vidscale.errors import ModelError, UsageError
+from vidscale.jobs.estimates import _duration
 from vidscale.media.frames import Color, PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.networks.car import ResamplerNet
@@ -100,6 +101,14 @@ def test_movie_there_and_back(pairs, tmp_path, make_clip):
     api.decode(tmp_path / "small.mp4", tmp_path / "back.mkv", lossless=True)
     report = api.measure(movie, tmp_path / "back.mkv")
     assert [row.mse for row in report.rows] == [row.mse for row in result.report.rows]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0003, "0.3 ms"), (0.042, "42 ms"), (0.9, "900 ms"), (90, "90 s"), (600, "10 min"), (864_000, "10 days")],
+)
+def test_estimates_have_a_fitting_unit(seconds, text):
+    assert _duration(seconds) == text
 
 
 def test_decode_without_the_pair_or_with_other_weights(pairs, tmp_path, make_clip):

@@ -322,6 +322,12 @@ def test_summary_lines(full_report):
     assert len(starts) == 1
 
 
+def test_summary_of_pictures_smaller_than_the_window_has_no_ssim():
+    lines = summary_lines(report((score(0, ssim=(math.nan,) * 3),)))
+    assert not any(line.startswith("SSIM") or "nan" in line for line in lines)
+    assert lines[-1].endswith("1 frame without SSIM: smaller than the window.")
+
+
 @pytest.mark.parametrize(("errors", "is_told"), [([0, 0], False), ([4, 4], False), ([0, 4], True)])
 def test_summary_names_perfect_frames_only_beside_others(errors, is_told):
     lines = summary_lines(report(tuple(score(number, (error,) * 3) for number, error in enumerate(errors))))

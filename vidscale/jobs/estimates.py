@@ -56,7 +56,7 @@ def _total(frames: int | None, seconds: float) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:{'.0f' if seconds > 0.01 else '.2g'}} ms"
     for limit, unit, length in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / length:.3g} {unit}"

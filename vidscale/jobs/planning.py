@@ -93,6 +93,8 @@ def _scale(settings: EncodeSettings) -> Fraction:
 
 def plan_decode(path: Path, output: Path | None, settings: DecodeSettings) -> DecodePlan:
     """Probes the small file and plans the job; see `plan_encode`."""
+    if output is not None and output.suffix.lower() == ".y4m":
+        raise UsageError(f"{output}: --y4m writes raw video, without audio")
     encoder = ENCODERS[settings.codec]
     resolve(settings.device)
     name = encoder.ffmpeg_name if not settings.lossless else "libx264"

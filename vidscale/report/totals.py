@@ -214,7 +214,7 @@ def summary_lines(report: Report) -> list[str]:
         ("VMAF NEG", sums.vmaf_neg, 3),
         ("XPSNR-Y", sums.xpsnr_y, 3),
     ):
-        if metric:
+        if metric and not np.isnan(metric.mean):
             cells.append((label, f"{metric.mean:.{digits}f} mean, {_low_end(metric, digits)}"))
     if sums.bitrate_kbps is not None:
         bpp = "" if sums.bpp is None else f", {sums.bpp:.4f} bit per source pixel"
