@@ -43,6 +43,7 @@ from vidscale.media.file_identity import probe_identity
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.media.identity import Identity, extract, extract_update
+from vidscale.media.probe import probe
 from vidscale.models.networks.folded import FoldedNetwork
 from vidscale.models.pairs import find_pair, follows_updates, with_effort
 from vidscale.per_title.deciding import chosen_settings, decide
@@ -725,7 +726,7 @@ def test_damaged_updates_never_change_a_picture_in_silence(tmp_path):
         for n in range(len(found)):
             assert np.array_equal(found[n], better[n]) or np.array_equal(found[n], generic[n])
         assert log.lost_updates == 1
-        assert "the pair's own network restored the frames after it" in " ".join(log.notes(changed_file))
+        assert "the pair's own network restored the frames after it" in " ".join(log.notes(probe(changed_file)))
 
 
 def test_old_readers_refuse_version_2():

@@ -50,7 +50,7 @@ def times(path: Path) -> list[float]:
 
 
 def notes(path: Path) -> tuple[str, ...]:
-    return shown(path)[1].notes(path)
+    return shown(path)[1].notes(probe(path))
 
 
 def rise(values: list[float]) -> bool:

@@ -112,7 +112,7 @@ def evaluate_files(
     report = _report(measured, source, theirs.source, settings, binary, pair=small.pair if small else None)
     return replace(
         report,
-        notes=(*notes, *measured.ref_log.notes(ref), *measured.dist_log.notes(dist)),
+        notes=(*notes, *measured.ref_log.notes(ours.source), *measured.dist_log.notes(theirs.source)),
         pairing=replace(report.pairing, offset_s=measured.offset.seconds if settings.align else None),
         wall_s=time.perf_counter() - started,
     )

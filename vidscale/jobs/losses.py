@@ -1,7 +1,5 @@
 """Losses from source to output, damage of the source included, one line each; an error with ``--strict``."""
 
-from pathlib import Path
-
 from vidscale.errors import ConfigError
 from vidscale.jobs.plans import DecodePlan, EncodePlan
 from vidscale.jobs.restore import SmallFile
@@ -38,7 +36,8 @@ def late_loss_notes(source: Source, codec: str, log: ReadLog, strict: bool) -> t
     Arguments and errors as in `loss_notes`; ``log`` is that of the decoding stage.
     """
     late = [words for words in lost(log.side_data, codec) if words not in source.side_data]
-    return _note([f"{words} (from {float(log.side_data[words]):.3f} s on)" for words in late], strict)
+    found = [f"{words} (from {float(log.side_data[words] - source.start_s):.3f} s on)" for words in late]
+    return _note(found, strict)
 
 
 def _is_tagged(words: str, source: Source, target: OutputPlan) -> bool:
@@ -56,21 +55,21 @@ def raw_video_notes(small: SmallFile, strict: bool) -> tuple[str, ...]:
     return _note([turn] if turn else [], strict)
 
 
-def read_notes(log: ReadLog, path: Path, *, strict: bool) -> tuple[str, ...]:
+def read_notes(log: ReadLog, source: Source, *, strict: bool) -> tuple[str, ...]:
     """Messages for the user about the reading of a source.
 
     Raises:
         DecodeError: it is damaged, and ``strict`` is set.
     """
     if strict:
-        log.check_strict(path)
-    return log.notes(path)
+        log.check_strict(source)
+    return log.notes(source)
 
 
 def found_notes(plan: EncodePlan | DecodePlan, log: ReadLog) -> tuple[str, ...]:
     """Messages for the user about what reading the source has found; errors with ``--strict``."""
     strict = plan.settings.strict
-    return read_notes(log, plan.source.path, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
+    return read_notes(log, plan.source, strict=strict) + late_loss_notes(plan.source, plan.codec, log, strict)
 
 
 def _note(words: list[str], strict: bool) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def write_y4m(
     with Prefetch(frames, depth) as restored, Y4mWriter(sink, info) as writer:
         for frame in counted(restored, progress):
             writer.write(frame)
-    return log.frames, read_notes(log, small.source.path, strict=strict)
+    return log.frames, read_notes(log, small.source, strict=strict)
 
 
 def write_y4m_file(

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 
 from vidscale.errors import DecodeError
+from vidscale.media.probe import Source
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class ReadLog:
         joints: number of timestamp jumps, at which the parts were joined.
         late_streams: some streams begin later in the file; they were not read.
         origin_s: source time of the output's zero; not 0 with a range, and when a source starts before 0.
-        truncated_at_s: where a truncated file ends.
+        truncated_at_s: source time at which a truncated file ends.
         side_data: side data that raw pictures lose, in words, and the source time of its first picture, s.
     """
 
@@ -54,13 +54,14 @@ class ReadLog:
             side_data={words: at + seconds for words, at in self.side_data.items()},
         )
 
-    def notes(self, path: Path) -> tuple[str, ...]:
-        """Messages for the user, one line each."""
-        name, lines = path.name, []
+    def notes(self, source: Source) -> tuple[str, ...]:
+        """Messages for the user, one line each; times count from the source's first timestamp, as in ranges."""
+        name, lines = source.path.name, []
         if self.unreadable:
             lines.append(f"{_frames(self.unreadable)} of {name} {'was' if self.unreadable == 1 else 'were'} unreadable")
         if self.truncated_at_s is not None:
-            lines.append(f"{name} breaks off at {float(self.truncated_at_s):.2f} s; everything before that was read")
+            seconds = float(self.truncated_at_s - source.start_s)
+            lines.append(f"{name} breaks off at {seconds:.2f} s; everything before that was read")
         if self.concealed:
             verb = "is" if self.concealed == 1 else "are"
             lines.append(f"{_frames(self.concealed)} of {name} {verb} damaged, concealed by the decoder")
@@ -90,10 +91,11 @@ class ReadLog:
             lines.append(f"{name} has streams that begin later: they were dropped; split the file there to keep them")
         return tuple(lines)
 
-    def check_strict(self, path: Path) -> None:
+    def check_strict(self, source: Source) -> None:
         """Raises DecodeError where ``--strict`` refuses the source."""
+        path = source.path
         if self.damaged:
-            raise DecodeError(f"{path} is damaged ({self.notes(path)[0]}) and --strict refuses to lose anything")
+            raise DecodeError(f"{path} is damaged ({self.notes(source)[0]}) and --strict refuses to lose anything")
         if self.joints:
             raise DecodeError(f"the timestamps of {path} jump and --strict refuses to join its parts; remux it first")
         if self.late_streams:
