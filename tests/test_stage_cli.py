@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from vidscale import api
 from vidscale.cli import app
+from vidscale.errors import UsageError
 from vidscale.media.frames import PixelFormat, YuvImage
 from vidscale.media.geometry import Geometry
 from vidscale.models.pairs import find_pair
@@ -276,6 +277,11 @@ def test_pipe_without_a_buffer_is_refused() -> None:
         assert process.stdout is not None
         with pytest.raises(ValueError, match=r"has no buffer: io\.BufferedReader adds one$"):
             api.stage("down", process.stdout, io.BytesIO())
+
+
+def test_another_direction_is_refused(y4m: Path) -> None:
+    with y4m.open("rb") as source, pytest.raises(UsageError, match="'sideways' is neither 'down' nor 'up'"):
+        api.stage("sideways", source, io.BytesIO())  # type: ignore[arg-type]
 
 
 def test_varying_frame_rate_warns_in_y4m(caplog: pytest.LogCaptureFixture, y4m: Path) -> None:

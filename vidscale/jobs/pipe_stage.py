@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from vidscale.config import StageSettings
-from vidscale.errors import ConfigError
+from vidscale.errors import ConfigError, UsageError
 from vidscale.media.frames import Frame, VideoInfo
 from vidscale.media.geometry import Geometry
 from vidscale.media.nut import NutWriter, read_nut
@@ -42,9 +42,12 @@ def run_stage(direction: Direction, source: IO[bytes], sink: IO[bytes], settings
         Number of frames.
 
     Raises:
+        UsageError: no such direction.
         DecodeError: the input is not raw video, or ends within a frame.
         BrokenPipeError: the reader has closed the pipe.
     """
+    if direction not in get_args(Direction):
+        raise UsageError(f"direction {direction!r} is neither 'down' nor 'up'")
     incoming = sniff(source)
     info, frames = read_y4m(source) if incoming == "y4m" else read_nut(source)
     color = replace(
