@@ -155,12 +155,11 @@ def _asked(
     from vidscale.config import BatchRecipe, BatchSettings, EncodeSettings
     from vidscale.errors import UsageError
     from vidscale.jobs.recipe import read_recipe
-    from vidscale.jobs.recipe_files import find_recipe
 
     settings: dict[str, Any] = {}
     job = BatchRecipe()
     if recipe is not None:
-        read = read_recipe(find_recipe(recipe))
+        read = read_recipe(recipe)
         if read.command != "encode":
             raise UsageError(f"{recipe} is a recipe for {read.command}; batch takes those for encode")
         settings, job = read.settings, read.batch or job

@@ -34,11 +34,10 @@ def check(
 
     def job(console: Console) -> bool:
         from vidscale.jobs.recipe_check import check_recipe
-        from vidscale.jobs.recipe_files import find_recipe
 
         good = True
         for path in recipes:
-            problems = check_recipe(find_recipe(path))
+            problems = check_recipe(path)
             good &= not problems
             if json_output:
                 found = [{"line": problem.line, "text": problem.text} for problem in problems]

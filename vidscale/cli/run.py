@@ -51,9 +51,8 @@ def run(
         from vidscale.config import DecodeSettings, EncodeSettings
         from vidscale.errors import UsageError
         from vidscale.jobs.recipe import parse_assignments, read_recipe
-        from vidscale.jobs.recipe_files import find_recipe
 
-        wanted = read_recipe(find_recipe(recipe))
+        wanted = read_recipe(recipe)
         layers: list[dict[str, Any]] = [
             wanted.settings,
             parse_assignments(assignments or []),

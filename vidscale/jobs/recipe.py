@@ -50,7 +50,7 @@ class Recipe(BaseModel):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Reads and checks a recipe file.
+    """Reads and checks a recipe, a file or one in the package.
 
     Raises:
         ConfigError: it cannot be read, or has unknown fields.

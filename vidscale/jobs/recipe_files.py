@@ -55,11 +55,12 @@ def find_recipe(path: Path) -> Path:
 
 
 def recipe_text(path: Path) -> str:
-    """The text of a recipe file, with names of files as the locale writes them.
+    """The text of a recipe, a file or one in the package, with names of files as the locale writes them.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: there is none, or it cannot be read.
     """
+    path = find_recipe(path)
     try:
         return name_from_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

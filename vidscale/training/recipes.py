@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from vidscale.errors import ConfigError, TrainingError, plain_reason, reason_of
-from vidscale.jobs.recipe_files import find_recipe, recipe_text
+from vidscale.jobs.recipe_files import recipe_text
 from vidscale.system.workspace import replacing
 
 RECIPE = "recipe.json"
@@ -30,7 +30,7 @@ def read_recipe(kind: type[RecipeT], path: Path | None, assignments: dict[str, A
     """
     said: dict[str, Any] = {}
     if path is not None:
-        text = recipe_text(find_recipe(path))
+        text = recipe_text(path)
         try:
             said = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
