@@ -9,7 +9,7 @@ from fractions import Fraction
 from vidscale.config import MeasureSettings
 from vidscale.errors import MeasureError
 from vidscale.media.ffmpeg import Ffmpeg
-from vidscale.media.frames import Frame, PixelFormat, VideoInfo
+from vidscale.media.frames import Frame, PixelFormat, VideoInfo, added_bytes
 from vidscale.report.rows import FrameScore, Unpaired
 from vidscale.report.worst_frames import WorstFrames
 from vidscale.stages.align import Offset
@@ -200,7 +200,7 @@ class Measurement:
         self.ref_bytes += ours.coded_bytes or 0
         if wanted:
             self.span_bytes.append(0)
-        self.span_bytes[-1] = _added(self.span_bytes[-1], theirs.coded_bytes)
+        self.span_bytes[-1] = added_bytes(self.span_bytes[-1], theirs.coded_bytes)
         return wanted
 
     def _count_alone(self, ref_end_s: Fraction, dist_end_s: Fraction) -> None:
@@ -211,7 +211,7 @@ class Measurement:
         while self._dists and self._dists[0][0] < dist_end_s:
             _, size = self._dists.popleft()
             if self.pairs:
-                self.span_bytes[-1] = _added(self.span_bytes[-1], size)
+                self.span_bytes[-1] = added_bytes(self.span_bytes[-1], size)
                 self.shots.count(size)
 
     def _count_last(self, video: VideoInfo) -> None:
@@ -246,8 +246,3 @@ def _noted(frames: Iterable[Frame], sizes: _Sizes) -> Iterator[Frame]:
     for frame in frames:
         sizes.append((frame.time, frame.coded_bytes))
         yield frame
-
-
-def _added(total: int | None, size: int | None) -> int | None:
-    """A sum of sizes, None when one is unknown."""
-    return None if total is None or size is None else total + size

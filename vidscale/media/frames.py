@@ -235,3 +235,8 @@ class Frame(YuvImage):
     def time(self) -> Fraction:
         """Presentation time in seconds."""
         return self.pts * self.time_base
+
+
+def added_bytes(total: int | None, size: int | None) -> int | None:
+    """A sum of coded sizes; None where one is unknown."""
+    return None if total is None or size is None else total + size

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidscale.media.filters import link, pulled
-from vidscale.media.frames import Frame
+from vidscale.media.frames import Frame, added_bytes
 from vidscale.report.rows import Shot
 
 THRESHOLD = 10  # scdet's default: difference of neighbouring frames above the usual, per cent of the code range
@@ -48,8 +48,7 @@ class ShotFinder:
     def count(self, coded_bytes: int | None) -> None:
         """Adds a coded frame to the shot: that of the pair, or one after it that has no partner."""
         if self._bytes:
-            before = self._bytes[-1]
-            self._bytes[-1] = None if before is None or coded_bytes is None else before + coded_bytes
+            self._bytes[-1] = added_bytes(self._bytes[-1], coded_bytes)
 
     def show(self, frame: Frame) -> bool:
         """Compares the source's next frame with those before it; returns whether it is the first of a shot."""
@@ -65,8 +64,7 @@ class ShotFinder:
         """Takes the pairs of another finder, which come next."""
         for (index, time), size in zip(other._starts, other._bytes, strict=True):
             if index == 0 and self._starts and not other.begins_shot:
-                before = self._bytes[-1]
-                self._bytes[-1] = None if before is None or size is None else before + size
+                self.count(size)
             else:
                 self._starts.append((index + self._pairs, time))
                 self._bytes.append(size)

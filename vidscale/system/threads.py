@@ -48,7 +48,7 @@ class Clock:
         finally:
             compiling = COMPILE_TIME.seconds() - compiling
             with self._lock:
-                self.busy_s += max(time.perf_counter() - start - compiling, 0.0)
+                self.busy_s += time.perf_counter() - start - compiling
                 self.frames += frames
 
 
