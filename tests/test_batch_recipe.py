@@ -71,7 +71,6 @@ def test_check_command(tmp_path: Path) -> None:
     assert "No such file" in message(run_here("recipe", "check", tmp_path / "none.toml"))
 
 
-@pytest.mark.slow
 def test_recipes_in_the_package_need_only_their_names(tmp_path: Path, make_clip: MakeClip) -> None:
     assert run_here("recipe", "check", "archive", "vod_x265.toml").stdout == "archive: ok\nvod_x265.toml: ok\n"
     run = run_here("batch", make_clip(), "-o", tmp_path / "out", "--recipe", "archive", "--dry-run", "--json")
@@ -79,6 +78,7 @@ def test_recipes_in_the_package_need_only_their_names(tmp_path: Path, make_clip:
     assert message(run_here("recipe", "check", "none")).startswith("recipe none is neither a file nor in the package")
 
 
+@pytest.mark.slow
 def test_archive_recipe_is_lossless_and_says_so(tmp_path: Path, make_clip: MakeClip) -> None:
     source = make_clip("movie.mov", size="64x48", options=["-crf", "20"])
     run = run_here("batch", "--recipe", PIPELINES / "archive.toml", source, "-o", tmp_path / "out", "--json")
